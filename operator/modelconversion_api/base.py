@@ -1,0 +1,85 @@
+"""What every type of the contract has in common."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
+
+GROUP = "edgeml.dev"
+VERSION = "v1alpha1"
+KIND = "ModelConversion"
+PLURAL = "modelconversions"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class ApiModel(BaseModel):
+    """A contract type: camelCase on the wire, snake_case in Python, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    def to_wire(self) -> dict[str, Any]:
+        """JSON-ready dictionary with wire names; fields that are None are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def cel(rule: str, message: str) -> JsonDict:
+    """One ``x-kubernetes-validations`` entry."""
+    return {"rule": rule, "message": message}
+
+
+_S3_URI_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"
+
+
+def _check_s3_uri(uri: str) -> str:
+    if not re.fullmatch(_S3_URI_PATTERN, uri):
+        raise ValueError("must be an S3 URI with a bucket and a key, e.g. s3://bucket/path/model.h5")
+    if {".", ".."} & set(uri.split("/")):
+        raise ValueError("must not contain '.' or '..' as a path part")
+    return uri
+
+
+S3Uri = Annotated[
+    str,
+    Field(max_length=1024),
+    AfterValidator(_check_s3_uri),
+    # In the CRD the form is a CEL rule: its message says more than a pattern that did not match.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 1024,
+            "x-kubernetes-validations": [
+                cel(
+                    f"self.matches('{_S3_URI_PATTERN}')",
+                    "must be an S3 URI with a bucket and a key, e.g. s3://bucket/path/model.h5",
+                ),
+                cel(
+                    "!self.split('/').exists(part, part == '..' || part == '.')",
+                    "must not contain '.' or '..' as a path part; write the full key, e.g. s3://bucket/path/model.h5",
+                ),
+            ],
+        }
+    ),
+]
+"""``s3://bucket/key``; the key may not climb with ``..``."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
+"""SHA-256 digest, 64 lower-case hexadecimal digits."""
+
+Fraction = Annotated[str, Field(pattern=r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$", max_length=8)]
+"""A share from "0" to "1" in decimal notation; a string because Kubernetes APIs carry no floats."""
+
+
+def fraction(value: float) -> str:
+    """``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
+    return f"{min(max(value, 0.0), 1.0):.4f}"

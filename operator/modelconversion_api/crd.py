@@ -1,0 +1,146 @@
+"""The CustomResourceDefinition, made from the contract's types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.config import JsonDict
+
+from .base import GROUP, KIND, PLURAL, VERSION, cel
+from .scheduling import JobSpec
+from .spec import NAME_MAX_LENGTH, ModelConversionSpec
+from .status import ModelConversionStatus
+
+_FREE_SPEC_FIELDS = frozenset({"suspend", "job"})
+_FREE_JOB_FIELDS = frozenset({"ttl_seconds_after_finished"})
+
+_COLUMNS = [
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Methods", "type": "string", "jsonPath": ".status.methods"},
+    {"name": "Recommended", "type": "string", "jsonPath": ".status.recommended.method"},
+    {"name": "Size", "type": "string", "jsonPath": ".status.recommended.size"},
+    {"name": "Duration", "type": "string", "jsonPath": ".status.duration", "priority": 1},
+    {
+        "name": "Reason",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Succeeded')].reason",
+        "priority": 1,
+    },
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Succeeded')].message",
+        "priority": 1,
+    },
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The CRD as a Kubernetes object."""
+    schema = {
+        "type": "object",
+        "description": "Converts a trained model to TFLite artifacts for edge devices.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural_schema(ModelConversionSpec.model_json_schema()),
+            "status": structural_schema(ModelConversionStatus.model_json_schema()),
+        },
+        "x-kubernetes-validations": _object_rules(),
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": _COLUMNS,
+    }
+    names = {
+        "kind": KIND,
+        "listKind": f"{KIND}List",
+        "plural": PLURAL,
+        "singular": KIND.lower(),
+        "shortNames": ["mconv"],
+        "categories": ["ml"],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def _object_rules() -> list[JsonDict]:
+    """Rules over the whole object: its name, and what may change while it runs."""
+    fields = [f"spec.?{alias}" for alias in _aliases(ModelConversionSpec, _FREE_SPEC_FIELDS)]
+    fields += [f"spec.job.?{alias}" for alias in _aliases(JobSpec, _FREE_JOB_FIELDS)]
+    unchanged = [f"self.{field} == oldSelf.{field}" for field in fields]
+    return [
+        cel(
+            f"size(self.metadata.name) <= {NAME_MAX_LENGTH}",
+            f"metadata.name must have at most {NAME_MAX_LENGTH} characters: the Job's name is built on it",
+        ),
+        cel(
+            "!has(oldSelf.status) || !has(oldSelf.status.phase)"
+            " || !(oldSelf.status.phase in ['Pending', 'Running', 'Suspended']) || ("
+            + " && ".join(unchanged)
+            + ")",
+            "spec cannot change while the conversion runs, but for suspend and job.ttlSecondsAfterFinished:"
+            " wait until it has ended, or delete it and apply it again",
+        ),
+    ]
+
+
+def _aliases(model: type[JobSpec] | type[ModelConversionSpec], free: frozenset[str]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items() if name not in free]
+
+
+def structural_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """A pydantic JSON schema as a structural one: references inlined, ``null`` and titles dropped."""
+    return _structural(schema, schema.get("$defs", {}))
+
+
+_DROPPED = frozenset(
+    {"title", "$defs", "$ref", "anyOf", "allOf", "additionalProperties", "examples", "const", "default"}
+)
+
+
+def _structural(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    node = _resolved(node, defs)
+    out = {key: value for key, value in node.items() if key not in _DROPPED}
+    if out.get("x-kubernetes-int-or-string"):
+        out["anyOf"] = node["anyOf"]
+        return out
+    if isinstance(extra := node.get("additionalProperties"), dict):
+        out["additionalProperties"] = _structural(extra, defs)
+    if "properties" in node:
+        out["properties"] = {name: _structural(child, defs) for name, child in node["properties"].items()}
+    if "items" in node:
+        out["items"] = _structural(node["items"], defs)
+    if "const" in node:
+        out |= {"type": "string", "enum": [node["const"]]}
+    if out.get("type") == "integer":
+        out["format"] = "int64"
+    if (default := node.get("default")) is not None and default != []:
+        # An object's default is {}: its fields bring their own, so that they are written once.
+        out["default"] = {} if isinstance(default, dict) else default
+    return out
+
+
+def _resolved(node: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """``node`` with references and "or null" replaced by what they stand for; the node's own words win."""
+    while "$ref" in node or "anyOf" in node or "allOf" in node:
+        if node.get("x-kubernetes-int-or-string"):
+            return node
+        own = {k: v for k, v in node.items() if k not in ("$ref", "anyOf", "allOf")}
+        if "$ref" in node:
+            base = defs[node["$ref"].rsplit("/", 1)[-1]]
+        else:
+            (base,) = [n for n in node.get("anyOf", []) + node.get("allOf", []) if n != {"type": "null"}]
+        node = {**base, **own}
+    return node

@@ -1,0 +1,93 @@
+"""The quantization methods, and which of them a deployment target gets: the one place that says so."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Method(StrEnum):
+    """A way of writing a model as a TFLite file."""
+
+    FLOAT32 = "Float32"
+    DYNAMIC_RANGE = "DynamicRange"
+    FLOAT16 = "Float16"
+    FULL_INTEGER = "FullInteger"
+
+    @property
+    def cli_name(self) -> str:
+        """The method's name on the command line, e.g. ``dynamic_range``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.value).lower()
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether a representative dataset is needed to set the activations' ranges."""
+        return self is Method.FULL_INTEGER
+
+    def file_name(self, base_name: str) -> str:
+        """The artifact's file name, e.g. ``gesture_int8.tflite``."""
+        suffix = "int8" if self is Method.FULL_INTEGER else self.cli_name
+        return f"{base_name}_{suffix}.tflite"
+
+
+class Target(StrEnum):
+    """Where the model will run."""
+
+    MOBILE = "Mobile"
+    MOBILE_ACCURACY_CRITICAL = "MobileAccuracyCritical"
+    EDGE_TPU = "EdgeTPU"
+    RASPBERRY_PI = "RaspberryPi"
+    CLOUD = "Cloud"
+    MICROCONTROLLER = "Microcontroller"
+    GPU = "GPU"
+
+
+class TargetPlan(NamedTuple):
+    """What a target gets: its methods, best first, and why the first one is best."""
+
+    methods: tuple[Method, ...]
+    why: str
+
+
+TARGET_PLANS: dict[Target, TargetPlan] = {
+    Target.MOBILE: TargetPlan(
+        (Method.DYNAMIC_RANGE, Method.FLOAT16),
+        "a quarter of the size on any phone CPU, without calibration data",
+    ),
+    Target.MOBILE_ACCURACY_CRITICAL: TargetPlan(
+        (Method.FLOAT16, Method.FLOAT32),
+        "half the size at practically the original's outputs",
+    ),
+    Target.EDGE_TPU: TargetPlan((Method.FULL_INTEGER,), "the Edge TPU runs 8-bit integers only"),
+    Target.RASPBERRY_PI: TargetPlan(
+        (Method.FULL_INTEGER, Method.DYNAMIC_RANGE),
+        "8-bit integer arithmetic is fastest on Arm CPUs",
+    ),
+    Target.CLOUD: TargetPlan((Method.FLOAT32,), "size matters little there, fidelity most"),
+    Target.MICROCONTROLLER: TargetPlan(
+        (Method.FULL_INTEGER,), "microcontroller kernels want integers and have little memory"
+    ),
+    Target.GPU: TargetPlan((Method.FLOAT16,), "GPU delegates compute in 16-bit floats"),
+}
+"""The deployment flowchart as data."""
+
+
+def methods_for_target(target: Target, *, has_calibration: bool) -> tuple[Method, ...]:
+    """The methods that ``target`` gets, best first.
+
+    Full integer is left out without calibration data, unless the target has nothing else.
+    """
+    methods = TARGET_PLANS[target].methods
+    possible = tuple(m for m in methods if has_calibration or not m.needs_calibration)
+    return possible or methods
+
+
+def artifact_base_name(source: str) -> str:
+    """The stem that artifact names are built on: ``s3://m/a/gesture.h5`` and ``a/gesture/`` give ``gesture``.
+
+    Characters outside ``[A-Za-z0-9._-]`` become ``_``.
+    """
+    last = source.rstrip("/").rsplit("/", 1)[-1]
+    stem = re.sub(r"\.(h5|hdf5|keras|tflite|zip|tgz|tar\.gz|tar)$", "", last, flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:128] or "model"

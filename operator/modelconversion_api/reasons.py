@@ -1,0 +1,161 @@
+"""Every way a conversion can fail: one word, one exit code, and whether trying again can help.
+
+Exit codes 10-59 are permanent: the Job's podFailurePolicy fails it at once. Codes 60-79 are worth another
+try. 0 is success, 2 a wrong command line. Reasons without an exit code are found by the operator, not by a
+container.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+
+class Stage(StrEnum):
+    """Where in the pipeline something happened."""
+
+    SCHEDULE = "Schedule"
+    FETCH = "Fetch"
+    LOAD = "Load"
+    CONVERT = "Convert"
+    CALIBRATE = "Calibrate"
+    QUANTIZE = "Quantize"
+    EVALUATE = "Evaluate"
+    PUBLISH = "Publish"
+
+
+class FailureReason(StrEnum):
+    """Why a conversion failed."""
+
+    INVALID_REQUEST = "InvalidRequest"
+    SOURCE_NOT_FOUND = "SourceNotFound"
+    BUCKET_NOT_FOUND = "BucketNotFound"
+    STORAGE_ACCESS_DENIED = "StorageAccessDenied"
+    DIGEST_MISMATCH = "DigestMismatch"
+    SOURCE_TOO_LARGE = "SourceTooLarge"
+    UNSUPPORTED_FORMAT = "UnsupportedFormat"
+    UNREADABLE_MODEL = "UnreadableModel"
+    WEIGHTS_ONLY = "WeightsOnly"
+    UNSAFE_MODEL = "UnsafeModel"
+    CUSTOM_OBJECT = "CustomObject"
+    UNSUPPORTED_OPERATION = "UnsupportedOperation"
+    UNSUPPORTED_SHAPE = "UnsupportedShape"
+    CONVERSION_FAILED = "ConversionFailed"
+    CONVERTER_CRASHED = "ConverterCrashed"
+    QUANTIZATION_FAILED = "QuantizationFailed"
+    CALIBRATION_MISSING = "CalibrationMissing"
+    DATA_UNREADABLE = "DataUnreadable"
+    DATA_SHAPE_MISMATCH = "DataShapeMismatch"
+    DATA_NOT_FINITE = "DataNotFinite"
+    DATA_TOO_FEW = "DataTooFew"
+    LABELS_MISMATCH = "LabelsMismatch"
+    EVALUATION_FAILED = "EvaluationFailed"
+    GATES_NOT_MET = "GatesNotMet"
+    ARTIFACT_INVALID = "ArtifactInvalid"
+    OUTPUT_NOT_WRITABLE = "OutputNotWritable"
+    STORAGE_UNAVAILABLE = "StorageUnavailable"
+    UPLOAD_CORRUPTED = "UploadCorrupted"
+    OUT_OF_MEMORY = "OutOfMemory"
+    NO_SPACE = "NoSpace"
+    INTERRUPTED = "Interrupted"
+    INTERNAL_ERROR = "InternalError"
+    INVALID_SPEC = "InvalidSpec"
+    JOB_REJECTED = "JobRejected"
+    JOB_DELETED = "JobDeleted"
+    PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
+    ACTIVE_DEADLINE_EXCEEDED = "ActiveDeadlineExceeded"
+    REPORT_LOST = "ReportLost"
+
+
+class Failure(NamedTuple):
+    """What is known of a reason."""
+
+    exit_code: int | None
+    hint: str
+
+
+FAILURES: Final[dict[FailureReason, Failure]] = {
+    FailureReason.INVALID_REQUEST: Failure(10, "the request is not one this converter version understands"),
+    FailureReason.SOURCE_NOT_FOUND: Failure(
+        11, "train the model first, or correct the path or object key (keys are case-sensitive)"
+    ),
+    FailureReason.BUCKET_NOT_FOUND: Failure(12, "create the bucket, or correct its name or the endpoint"),
+    FailureReason.STORAGE_ACCESS_DENIED: Failure(
+        13, "check the keys in the Secret and that they may read the source and write the output"
+    ),
+    FailureReason.DIGEST_MISMATCH: Failure(14, "the object changed: update spec.source.sha256 or restore it"),
+    FailureReason.SOURCE_TOO_LARGE: Failure(15, "TFLite files end at 2 GiB: use a smaller model"),
+    FailureReason.UNSUPPORTED_FORMAT: Failure(
+        20, "give a Keras .h5 or .keras file or a TensorFlow SavedModel"
+    ),
+    FailureReason.UNREADABLE_MODEL: Failure(21, "the file is truncated or corrupt: save and upload it again"),
+    FailureReason.WEIGHTS_ONLY: Failure(22, "save the whole model with model.save(), not save_weights()"),
+    FailureReason.UNSAFE_MODEL: Failure(23, "replace Lambda layers by built-in ones, or export a SavedModel"),
+    FailureReason.CUSTOM_OBJECT: Failure(24, "export the model as a SavedModel, which needs no Python class"),
+    FailureReason.UNSUPPORTED_OPERATION: Failure(25, "replace the operation by one that TFLite has"),
+    FailureReason.UNSUPPORTED_SHAPE: Failure(26, "give every input dimension but the batch a fixed size"),
+    FailureReason.CONVERSION_FAILED: Failure(27, "see the converter's log for the full message"),
+    FailureReason.CONVERTER_CRASHED: Failure(
+        28, "TensorFlow died on this model: try a SavedModel export of it"
+    ),
+    FailureReason.QUANTIZATION_FAILED: Failure(29, "try another method; the log names the tensor"),
+    FailureReason.CALIBRATION_MISSING: Failure(
+        30, "full integer needs calibration data: give --data or spec.calibration"
+    ),
+    FailureReason.DATA_UNREADABLE: Failure(31, "give a .npy or .npz file of numbers, saved without pickling"),
+    FailureReason.DATA_SHAPE_MISMATCH: Failure(32, "one row a sample, shaped like the model's input"),
+    FailureReason.DATA_NOT_FINITE: Failure(33, "remove NaN and infinite values from the data"),
+    FailureReason.DATA_TOO_FEW: Failure(34, "give at least one sample; 100 or more is usual"),
+    FailureReason.LABELS_MISMATCH: Failure(35, "give one integer class label for each sample"),
+    FailureReason.EVALUATION_FAILED: Failure(40, "the artifact does not run: see the log"),
+    FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
+    FailureReason.ARTIFACT_INVALID: Failure(
+        50, "nothing was published: the conversion's output failed its check"
+    ),
+    FailureReason.OUTPUT_NOT_WRITABLE: Failure(51, "choose an output folder that can be written"),
+    FailureReason.STORAGE_UNAVAILABLE: Failure(
+        60, "check that the endpoint is right and reachable from the Job"
+    ),
+    FailureReason.UPLOAD_CORRUPTED: Failure(61, "the store returned other bytes than were sent"),
+    FailureReason.OUT_OF_MEMORY: Failure(62, "raise spec.job.resources.limits.memory"),
+    FailureReason.NO_SPACE: Failure(63, "raise the ephemeral-storage limit"),
+    FailureReason.INTERRUPTED: Failure(64, "the stage was told to stop before it had finished"),
+    FailureReason.INTERNAL_ERROR: Failure(70, "this is a bug: please report it with the log"),
+    FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
+    FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
+    FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.PENDING_DEADLINE_EXCEEDED: Failure(None, "the pod did not start in time: see its events"),
+    FailureReason.ACTIVE_DEADLINE_EXCEEDED: Failure(None, "raise spec.job.activeDeadlineSeconds"),
+    FailureReason.REPORT_LOST: Failure(None, "the pod ended without a report that can be read: see its log"),
+}
+
+USAGE_EXIT_CODE: Final = 2
+INTERNAL_EXIT_CODE: Final = 70
+FIRST_RETRYABLE_EXIT_CODE: Final = 60
+
+PERMANENT_EXIT_CODES: Final[tuple[int, ...]] = tuple(
+    sorted(
+        f.exit_code
+        for f in FAILURES.values()
+        if f.exit_code is not None and f.exit_code < FIRST_RETRYABLE_EXIT_CODE
+    )
+)
+"""Exit codes after which another try would end the same way."""
+
+_BY_EXIT_CODE: Final = {f.exit_code: r for r, f in FAILURES.items() if f.exit_code is not None}
+
+
+def exit_code(reason: FailureReason) -> int:
+    """The exit code of a reason that a container can end with; 70 for the operator's own."""
+    code = FAILURES[reason].exit_code
+    return INTERNAL_EXIT_CODE if code is None else code
+
+
+def retry_can_help(reason: FailureReason) -> bool:
+    """Whether the same request may succeed when tried again."""
+    return exit_code(reason) >= FIRST_RETRYABLE_EXIT_CODE
+
+
+def reason_of_exit_code(code: int) -> FailureReason | None:
+    """The reason that a container's exit code stands for, when it is one of the contract's."""
+    return _BY_EXIT_CODE.get(code)

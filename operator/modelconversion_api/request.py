@@ -1,0 +1,51 @@
+"""What the operator hands to the Job: one JSON document in an environment variable, without any secret."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from .base import ApiModel
+from .methods import Method, Target, artifact_base_name
+from .spec import Calibration, ModelConversionSpec, Output, Source, StorageAccess, Validation
+
+REQUEST_ENV: Final = "CONVERSION_REQUEST"
+"""Environment variable that carries the request to each of the Job's containers."""
+INPUT_DIR_ENV: Final = "CONVERSION_INPUT_DIR"
+"""Where ``fetch`` puts the downloads; read-only for the other containers."""
+OUTPUT_DIR_ENV: Final = "CONVERSION_OUTPUT_DIR"
+"""Where ``convert`` puts the artifacts; read-only for ``publish``."""
+TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
+"""File for the stage's result, which Kubernetes copies to the pod's status."""
+
+
+class ConversionRequest(ApiModel):
+    """One conversion, as the converter's stages see it."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    base_name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
+    """Stem of the artifacts' file names."""
+    source: Source
+    output: Output
+    storage: StorageAccess = StorageAccess()
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
+    """What to make; best first where they come from a target."""
+    target: Target | None = None
+    calibration: Calibration | None = None
+    validation: Validation | None = None
+
+
+def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
+    """The request for a validated spec."""
+    storage = StorageAccess(**{name: getattr(spec.storage, name) for name in StorageAccess.model_fields})
+    return ConversionRequest(
+        base_name=artifact_base_name(spec.source.uri),
+        source=spec.source,
+        output=spec.output,
+        storage=storage,
+        methods=spec.resolved_methods(),
+        target=spec.target,
+        calibration=spec.calibration,
+        validation=spec.validation,
+    )

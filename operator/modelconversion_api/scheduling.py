@@ -1,0 +1,162 @@
+"""Where and with what the Job's pod runs: the subset of the pod API that a ModelConversion may set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, WithJsonSchema
+
+from .base import ApiModel
+
+Name = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+LabelKey = Annotated[str, Field(max_length=317)]
+LabelValue = Annotated[str, Field(max_length=63)]
+Quantity = Annotated[
+    str | int,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$",
+        }
+    ),
+]
+"""A Kubernetes quantity, e.g. ``500m`` or ``2Gi``."""
+
+
+class Resources(ApiModel):
+    """CPU, memory and ephemeral storage of each of the Job's containers."""
+
+    requests: Annotated[dict[LabelKey, Quantity], Field(max_length=16)] | None = None
+    """What the scheduler reserves."""
+    limits: Annotated[dict[LabelKey, Quantity], Field(max_length=16)] | None = None
+    """What a container may use at most."""
+
+
+class Toleration(ApiModel):
+    """A node taint that the pod tolerates."""
+
+    key: LabelKey | None = None
+    operator: Literal["Exists", "Equal"] | None = None
+    value: LabelValue | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    toleration_seconds: int | None = None
+
+
+class Requirement(ApiModel):
+    """One rule over a node's labels."""
+
+    key: LabelKey
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    values: Annotated[list[LabelValue], Field(max_length=32)] | None = None
+
+
+class NodeSelectorTerm(ApiModel):
+    """Rules that must all hold."""
+
+    match_expressions: Annotated[list[Requirement], Field(max_length=16)] | None = None
+    match_fields: Annotated[list[Requirement], Field(max_length=4)] | None = None
+
+
+class NodeSelector(ApiModel):
+    """Terms of which one must hold."""
+
+    node_selector_terms: Annotated[list[NodeSelectorTerm], Field(min_length=1, max_length=8)]
+
+
+class PreferredSchedulingTerm(ApiModel):
+    """A term that makes a node more welcome."""
+
+    weight: Annotated[int, Field(ge=1, le=100)]
+    preference: NodeSelectorTerm
+
+
+class NodeAffinity(ApiModel):
+    """Which nodes the pod wants."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: (
+        Annotated[list[PreferredSchedulingTerm], Field(max_length=8)] | None
+    ) = None
+
+
+class LabelRequirement(ApiModel):
+    """One rule over a pod's labels."""
+
+    key: LabelKey
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: Annotated[list[LabelValue], Field(max_length=32)] | None = None
+
+
+class LabelSelector(ApiModel):
+    """Labels that must all match."""
+
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = None
+    match_expressions: Annotated[list[LabelRequirement], Field(max_length=16)] | None = None
+
+
+class PodAffinityTerm(ApiModel):
+    """Pods to be near to, or away from."""
+
+    label_selector: LabelSelector | None = None
+    topology_key: LabelKey
+
+
+class WeightedPodAffinityTerm(ApiModel):
+    """A pod affinity term that is a wish."""
+
+    weight: Annotated[int, Field(ge=1, le=100)]
+    pod_affinity_term: PodAffinityTerm
+
+
+class PodAffinity(ApiModel):
+    """Pods that this pod wants to be near to (or, as anti-affinity, away from)."""
+
+    required_during_scheduling_ignored_during_execution: (
+        Annotated[list[PodAffinityTerm], Field(max_length=8)] | None
+    ) = None
+    preferred_during_scheduling_ignored_during_execution: (
+        Annotated[list[WeightedPodAffinityTerm], Field(max_length=8)] | None
+    ) = None
+
+
+class Affinity(ApiModel):
+    """The pod's scheduling rules, as in the pod API."""
+
+    node_affinity: NodeAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
+
+
+class ImagePullSecret(ApiModel):
+    """A Secret with registry credentials, in the ModelConversion's namespace."""
+
+    name: Name
+
+
+class JobSpec(ApiModel):
+    """How the Job runs."""
+
+    resources: Resources | None = None
+    """Requests and limits of each container; the operator's defaults where not given."""
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = None
+    """Labels a node must have."""
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
+    """Node taints that the pod tolerates."""
+    affinity: Affinity | None = None
+    """Node and pod affinity."""
+    service_account_name: Name | None = None
+    """Service account of the pod, for cloud identities (IRSA). Its API token is never mounted."""
+    priority_class_name: Name | None = None
+    """Priority class of the pod."""
+    image_pull_secrets: Annotated[list[ImagePullSecret], Field(max_length=8)] | None = None
+    """Secrets for pulling the converter image."""
+    active_deadline_seconds: Annotated[int, Field(ge=30, le=604800)] = 3600
+    """Seconds that the conversion may run, retries included."""
+    pending_deadline_seconds: Annotated[int, Field(ge=10, le=604800)] = 900
+    """Seconds that a pod may wait for its first container before the conversion fails."""
+    backoff_limit: Annotated[int, Field(ge=0, le=10)] = 2
+    """How often a failure that may pass is tried again. Failures that cannot pass are never retried."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
+    """Seconds until the finished Job is removed; the ModelConversion stays. May be changed at any time."""

@@ -1,0 +1,166 @@
+"""What became of a ModelConversion."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import ApiModel, Fraction, Sha256
+from .methods import Method
+from .reasons import FailureReason, Stage
+from .spec import SourceFormat
+
+SUCCEEDED = "Succeeded"
+"""The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
+
+
+class Phase(StrEnum):
+    """One word for the printer column; conditions are the API."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self in (Phase.SUCCEEDED, Phase.FAILED)
+
+
+class Reason(StrEnum):
+    """Reasons of the Succeeded condition other than :class:`FailureReason`."""
+
+    CREATED = "Created"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    CONVERTED = "Converted"
+
+
+class Condition(ApiModel):
+    """A standard Kubernetes condition."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=1024)]
+    message: Annotated[str, Field(max_length=32768)] = ""
+    observed_generation: int | None = None
+    last_transition_time: datetime
+
+
+class Progress(ApiModel):
+    """How far the Job is."""
+
+    stage: Stage
+    """The stage under way."""
+    percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of the Job's containers that have finished."""
+
+
+class TensorInfo(ApiModel):
+    """An input or output of the model."""
+
+    name: Annotated[str, Field(max_length=256)]
+    shape: Annotated[list[int], Field(max_length=16)]
+    """Dimensions; -1 where the size is open."""
+    dtype: Annotated[str, Field(max_length=32)]
+
+
+class SourceInfo(ApiModel):
+    """The source model as it was read."""
+
+    sha256: Sha256
+    """Digest of the file; of a SavedModel, the digest over its sorted relative paths and their digests."""
+    size_bytes: int
+    format: SourceFormat
+    inputs: Annotated[list[TensorInfo], Field(max_length=64, default_factory=list)]
+    outputs: Annotated[list[TensorInfo], Field(max_length=64, default_factory=list)]
+
+
+class Artifact(ApiModel):
+    """One converted file and what it is worth."""
+
+    method: Method
+    uri: Annotated[str, Field(max_length=1280)]
+    size_bytes: int
+    size_fraction: Annotated[str, Field(max_length=16)]
+    """Size as a share of the source model's size, e.g. 0.2612."""
+    sha256: Sha256
+    agreement: Fraction | None = None
+    """Agreement with the original model's outputs; the report says by which metric and on which data."""
+    accuracy: Fraction | None = None
+    """Accuracy on the labelled validation data."""
+    latency_millis: Annotated[str, Field(max_length=16)] | None = None
+    """Median milliseconds of one inference in the Job's pod."""
+    passed: bool
+    """Whether every gate was met."""
+    message: Annotated[str, Field(max_length=512)] | None = None
+    """Which gate was missed, or what to know about this artifact."""
+
+
+class Recommended(ApiModel):
+    """The artifact to use."""
+
+    method: Method
+    uri: Annotated[str, Field(max_length=1280)]
+    reason: Annotated[str, Field(max_length=512)]
+    size: Annotated[str, Field(max_length=32)]
+    """Size for people, e.g. 23.4KiB."""
+
+
+class FailureInfo(ApiModel):
+    """What went wrong."""
+
+    stage: Stage | None = None
+    reason: FailureReason
+    message: Annotated[str, Field(max_length=2048)]
+    exit_code: int | None = None
+    pod: Annotated[str, Field(max_length=253)] | None = None
+    time: datetime
+
+
+class ModelConversionStatus(ApiModel):
+    """What became of the conversion; written by the operator only."""
+
+    observed_generation: int | None = None
+    """The spec generation that this status speaks of."""
+    run_generation: int | None = None
+    """The spec generation that started the present run; the Job is named after it."""
+    phase: Phase | None = None
+    """One word for the printer column; use the conditions in programs."""
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=8,
+            default_factory=list,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ]
+    """Succeeded is Unknown while the conversion is under way, then True or False."""
+    methods: Annotated[str, Field(max_length=128)] | None = None
+    """The methods of this run, joined by commas for the printer column."""
+    job_name: Annotated[str, Field(max_length=63)] | None = None
+    """The Job of this run."""
+    progress: Progress | None = None
+    """How far the Job is."""
+    start_time: datetime | None = None
+    """When the run was first seen."""
+    completion_time: datetime | None = None
+    """When the run ended."""
+    duration: Annotated[str, Field(max_length=32)] | None = None
+    """From start to end, e.g. 1m12s."""
+    source: SourceInfo | None = None
+    """The source model as it was read."""
+    artifacts: Annotated[list[Artifact], Field(max_length=8, default_factory=list)]
+    """The converted files."""
+    recommended: Recommended | None = None
+    """The artifact to use, and why."""
+    failure: FailureInfo | None = None
+    """What went wrong."""
+    report_uri: Annotated[str, Field(max_length=1280)] | None = None
+    """The full report; it is written last, so where it is, everything is."""
