@@ -93,7 +93,8 @@ class ConversionReport(ApiModel):
     """``report.json``, everything about one conversion; uploaded last, so where it is, everything is."""
 
     version: Literal["v1alpha1"] = "v1alpha1"
-    request: ConversionRequest
+    request: ConversionRequest | None = None
+    """What a Job was asked for; None for a conversion on the command line."""
     source: SourceInfo
     artifacts: Annotated[tuple[ArtifactReport, ...], Field(min_length=1, max_length=8)]
     recommended: RecommendedMethod | None = None

@@ -78,8 +78,8 @@ class SourceInfo(ApiModel):
     """Digest of the file; of a SavedModel, the digest over its sorted relative paths and their digests."""
     size_bytes: int
     format: SourceFormat
-    inputs: Annotated[list[TensorInfo], Field(max_length=64, default_factory=list)]
-    outputs: Annotated[list[TensorInfo], Field(max_length=64, default_factory=list)]
+    inputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
+    outputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
 
 
 class Artifact(ApiModel):
@@ -137,15 +137,18 @@ class ModelConversionStatus(ApiModel):
         list[Condition],
         Field(
             max_length=8,
-            default_factory=list,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
-    ]
+    ] = Field(default_factory=list)
     """Succeeded is Unknown while the conversion is under way, then True or False."""
     methods: Annotated[str, Field(max_length=128)] | None = None
     """The methods of this run, joined by commas for the printer column."""
+    spec_digest: Annotated[str, Field(max_length=64)] | None = None
+    """Digest of what this run was made from; a spec with another digest starts a new run after this one."""
     job_name: Annotated[str, Field(max_length=63)] | None = None
     """The Job of this run."""
+    job_uid: Annotated[str, Field(max_length=64)] | None = None
+    """UID of the Job, once it was created."""
     progress: Progress | None = None
     """How far the Job is."""
     start_time: datetime | None = None
@@ -156,7 +159,7 @@ class ModelConversionStatus(ApiModel):
     """From start to end, e.g. 1m12s."""
     source: SourceInfo | None = None
     """The source model as it was read."""
-    artifacts: Annotated[list[Artifact], Field(max_length=8, default_factory=list)]
+    artifacts: Annotated[list[Artifact], Field(max_length=8)] = Field(default_factory=list)
     """The converted files."""
     recommended: Recommended | None = None
     """The artifact to use, and why."""

@@ -1,0 +1,23 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+
+def human_size(size_bytes: int) -> str:
+    """A size in binary units with one decimal, e.g. ``23.4KiB``."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f}{unit}" if unit == "B" else f"{size:.1f}{unit}"
+        size /= 1024
+    return f"{size:.1f}GiB"
+
+
+def human_duration(seconds: float) -> str:
+    """A duration in the two largest units, e.g. ``1m12s``."""
+    whole = max(0, round(seconds))
+    minutes, secs = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes}m"
+    return f"{minutes}m{secs}s" if minutes else f"{secs}s"

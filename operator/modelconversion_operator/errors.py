@@ -1,0 +1,67 @@
+"""Every exception that the operator raises.
+
+OperatorError
+├── SettingsError       a flag or an environment variable cannot be used
+└── ApiError            the API server answered with an error
+    ├── NotFoundError     404
+    ├── ConflictError     409: the object exists, or changed meanwhile
+    ├── RejectedError     400, 403, 422: the server will not have this object
+    └── UnavailableError  429, 5xx, or no answer
+"""
+
+from __future__ import annotations
+
+
+class OperatorError(Exception):
+    """Base of the operator's own exceptions."""
+
+
+class SettingsError(OperatorError):
+    """A setting cannot be used."""
+
+
+class ApiError(OperatorError):
+    """The API server answered with an error.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+        message: The server's own words.
+
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+        self.message = message
+
+
+class NotFoundError(ApiError):
+    """There is no such object."""
+
+
+class ConflictError(ApiError):
+    """The object exists already, or changed since it was read."""
+
+
+class RejectedError(ApiError):
+    """The server refuses the object; 403 may pass (a quota), 400 and 422 will not."""
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether sending the same object again must fail again."""
+        return self.status != 403
+
+
+class UnavailableError(ApiError):
+    """The server is overloaded, down or not reachable."""
+
+
+def api_error(status: int, message: str) -> ApiError:
+    """Make the exception that fits an HTTP status."""
+    if status == 404:
+        return NotFoundError(status, message)
+    if status == 409:
+        return ConflictError(status, message)
+    if status in (400, 403, 422):
+        return RejectedError(status, message)
+    return UnavailableError(status, message)

@@ -1,0 +1,32 @@
+"""The operator's command line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from . import process
+from .errors import OperatorError
+from .settings import load
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the operator; gives the exit code: 0 stopped, 1 cannot run, 2 wrong settings."""
+    try:
+        settings = load(arguments)
+    except OperatorError as error:
+        print(f"error: {error}\nSee modelconversion-operator --help.", file=sys.stderr)  # noqa: T201
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+    )
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    try:
+        asyncio.run(process.run(settings))
+    except OperatorError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0

@@ -1,0 +1,145 @@
+"""The operator's Prometheus metrics. Labels are bounded: never an object's name, never a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ConversionSummary
+from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+
+_PREFIX: Final = "modelconversion"
+_SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+_AGREEMENTS: Final = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
+_MILLIS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class Metrics:
+    """All metrics of one operator process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._conversions = Counter(
+            f"{_PREFIX}_conversions",
+            "Conversions that ended, by outcome; retries inside a conversion do not count.",
+            ["outcome", "reason"],
+            registry=self.registry,
+        )
+        self._duration = Histogram(
+            f"{_PREFIX}_duration_seconds",
+            "Time from the first sight of a conversion to its end.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._stage = Histogram(
+            f"{_PREFIX}_stage_duration_seconds",
+            "Time in each stage of a successful conversion, as the Job measured it.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._size = Histogram(
+            f"{_PREFIX}_artifact_size_fraction",
+            "Artifact size as a share of the source model's size.",
+            ["method"],
+            buckets=_SHARES,
+            registry=self.registry,
+        )
+        self._bytes = Counter(
+            f"{_PREFIX}_artifact_bytes",
+            "Bytes of artifacts written.",
+            ["method"],
+            registry=self.registry,
+        )
+        self._agreement = Histogram(
+            f"{_PREFIX}_artifact_agreement",
+            "Agreement of an artifact's outputs with the original model's.",
+            ["method"],
+            buckets=_AGREEMENTS,
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            f"{_PREFIX}_artifact_latency_milliseconds",
+            "Median time of one inference in the Job's pod.",
+            ["method"],
+            buckets=_MILLIS,
+            registry=self.registry,
+        )
+        self.reconcile_seconds = Histogram(
+            f"{_PREFIX}_reconcile_duration_seconds",
+            "Time of one look at a conversion, writes included.",
+            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+            registry=self.registry,
+        )
+        self._reconcile_errors = Counter(
+            f"{_PREFIX}_reconcile_errors",
+            "Looks at a conversion that ended in an error and are tried again.",
+            ["error"],
+            registry=self.registry,
+        )
+        self._queue_depth = Gauge(
+            f"{_PREFIX}_queue_depth", "Conversions that wait for a look.", registry=self.registry
+        )
+        for reason in (Reason.CONVERTED, *FailureReason):
+            # A series that starts at zero makes increase() see the first event.
+            self._conversions.labels(_outcome(reason is Reason.CONVERTED), reason)
+        for outcome in (True, False):
+            self._duration.labels(_outcome(outcome))
+
+    def observe(self, phases: Callable[[], dict[str, int]], queue_depth: Callable[[], int]) -> None:
+        """Take the gauges from where their values live, at each scrape."""
+        self.registry.register(_Phases(phases))
+        self._queue_depth.set_function(queue_depth)
+
+    def conversion_ended(self, status: ModelConversionStatus, summary: ConversionSummary | None) -> None:
+        """Count a conversion whose final status has just been written."""
+        succeeded = status.phase is Phase.SUCCEEDED
+        reason = str(status.failure.reason) if status.failure else str(Reason.CONVERTED)
+        self._conversions.labels(_outcome(succeeded), reason).inc()
+        if status.start_time and status.completion_time:
+            seconds = (status.completion_time - status.start_time).total_seconds()
+            self._duration.labels(_outcome(succeeded)).observe(seconds)
+        if summary is None:
+            return
+        for stage, seconds in summary.stage_seconds.items():
+            if stage in set(Stage):
+                self._stage.labels(stage).observe(seconds)
+        for artifact in summary.artifacts:
+            method = str(artifact.method)
+            self._bytes.labels(method).inc(artifact.size_bytes)
+            self._size.labels(method).observe(artifact.size_fraction)
+            if artifact.agreement is not None:
+                self._agreement.labels(method).observe(artifact.agreement)
+            if artifact.latency is not None:
+                self._latency.labels(method).observe(artifact.latency.median_millis)
+
+    def reconcile_failed(self, error: BaseException) -> None:
+        """Count a look that ended in an error."""
+        self._reconcile_errors.labels(type(error).__name__).inc()
+
+
+def _outcome(succeeded: bool) -> str:
+    return "succeeded" if succeeded else "failed"
+
+
+class _Phases(Collector):
+    """Conversions by phase, counted when asked: a gauge that cannot go stale."""
+
+    def __init__(self, phases: Callable[[], dict[str, int]]) -> None:
+        self._phases = phases
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_resources", "ModelConversion resources by phase.", labels=["phase"]
+        )
+        counts = self._phases()
+        for phase in Phase:
+            family.add_metric([phase], counts.get(phase, 0))
+        yield family

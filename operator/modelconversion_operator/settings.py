@@ -1,0 +1,99 @@
+"""The operator's settings: each is a flag and an environment variable, checked before anything starts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
+
+from .errors import SettingsError
+from .manifest import JobDefaults
+
+ENV_PREFIX: Final = "MODELCONVERSION_"
+
+_NAMESPACE = TypeAdapter(Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")])
+_Quantity = Annotated[str, Field(pattern=r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE])?$")]
+
+
+def _namespaces(text: str) -> str:
+    for name in filter(None, text.split(",")):
+        _NAMESPACE.validate_python(name)
+    return text
+
+
+class Settings(BaseSettings):
+    """Watch ModelConversions and run a converter Job for each, until stopped by SIGTERM or Ctrl-C.
+
+    Every flag has an environment variable: MODELCONVERSION_ and the flag in capitals, for example
+    MODELCONVERSION_HTTP_PORT for --http-port; a flag wins. In a pod the operator uses its service account,
+    elsewhere the kubeconfig that KUBECONFIG names.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        cli_prog_name="modelconversion-operator",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    converter_image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
+    """Image of the converter that the Jobs run."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """When nodes pull the converter image."""
+    namespaces: Annotated[str, AfterValidator(_namespaces)] = ""
+    """Namespaces to watch, separated by commas; empty for the whole cluster."""
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from outside the pod
+    """Address for /metrics, /healthz and /readyz."""
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port for the same; 0 picks a free one and logs it."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    """Conversions looked at side by side."""
+    job_cpu_request: _Quantity = "500m"
+    """CPU request of the Jobs' containers; spec.job.resources of a conversion wins."""
+    job_memory_request: _Quantity = "1Gi"
+    """Memory request of the Jobs' containers; spec.job.resources of a conversion wins."""
+    job_memory_limit: _Quantity = "4Gi"
+    """Memory limit of the Jobs' containers; spec.job.resources of a conversion wins."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much to log."""
+
+    @property
+    def namespace_list(self) -> list[str]:
+        """The watched namespaces; empty for the whole cluster."""
+        return [name for name in self.namespaces.split(",") if name]
+
+    def job_defaults(self) -> JobDefaults:
+        """What every Job gets unless the resource says otherwise."""
+        return JobDefaults(
+            image=self.converter_image,
+            image_pull_policy=self.image_pull_policy,
+            resources={
+                "requests": {"cpu": self.job_cpu_request, "memory": self.job_memory_request},
+                "limits": {"memory": self.job_memory_limit},
+            },
+        )
+
+
+def load(arguments: list[str] | None = None) -> Settings:
+    """Read flags over environment variables; ``arguments`` defaults to the process's own.
+
+    Raises:
+        SettingsError: Something is missing or cannot be used; the message names the flag and the variable.
+        SystemExit: ``--help``, or a flag that does not exist.
+
+    """
+    try:
+        return CliApp.run(Settings, cli_args=arguments)
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_problem, error.errors()))) from None
+
+
+def _problem(error: object) -> str:
+    assert isinstance(error, dict)  # noqa: S101 - told to the type checker
+    name = str(error["loc"][0])
+    return f"--{name.replace('_', '-')} ({ENV_PREFIX}{name.upper()}): {error['msg']}"
