@@ -76,7 +76,24 @@ S3Uri = Annotated[
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """SHA-256 digest, 64 lower-case hexadecimal digits."""
 
-Fraction = Annotated[str, Field(pattern=r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$", max_length=8)]
+_FRACTION_PATTERN = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$"
+
+Fraction = Annotated[
+    str,
+    Field(max_length=8, pattern=_FRACTION_PATTERN),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 8,
+            "x-kubernetes-validations": [
+                cel(
+                    f"self.matches('{_FRACTION_PATTERN.replace(chr(92), chr(92) * 2)}')",
+                    'must be a share from "0" to "1" in quotes, e.g. "0.98"',
+                )
+            ],
+        }
+    ),
+]
 """A share from "0" to "1" in decimal notation; a string because Kubernetes APIs carry no floats."""
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic.config import JsonDict
-
 from .base import GROUP, KIND, PLURAL, VERSION, cel
 from .scheduling import JobSpec
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
@@ -75,11 +73,14 @@ def custom_resource_definition() -> dict[str, Any]:
     }
 
 
-def _object_rules() -> list[JsonDict]:
+def _object_rules() -> list[dict[str, Any]]:
     """Rules over the whole object: its name, and what may change while it runs."""
-    fields = [f"spec.?{alias}" for alias in _aliases(ModelConversionSpec, _FREE_SPEC_FIELDS)]
-    fields += [f"spec.job.?{alias}" for alias in _aliases(JobSpec, _FREE_JOB_FIELDS)]
-    unchanged = [f"self.{field} == oldSelf.{field}" for field in fields]
+    fields = [f"spec.{alias}" for alias in _aliases(ModelConversionSpec, _FREE_SPEC_FIELDS)]
+    fields += [f"spec.job.{alias}" for alias in _aliases(JobSpec, _FREE_JOB_FIELDS)]
+    # Optional selection (self.?field) would say this shorter, but its cost is estimated without limit.
+    unchanged = [
+        f"(has(self.{f}) ? has(oldSelf.{f}) && self.{f} == oldSelf.{f} : !has(oldSelf.{f}))" for f in fields
+    ]
     return [
         cel(
             f"size(self.metadata.name) <= {NAME_MAX_LENGTH}",
@@ -92,7 +93,8 @@ def _object_rules() -> list[JsonDict]:
             + ")",
             "spec cannot change while the conversion runs, but for suspend and job.ttlSecondsAfterFinished:"
             " wait until it has ended, or delete it and apply it again",
-        ),
+        )
+        | {"fieldPath": ".spec"},
     ]
 
 
@@ -106,7 +108,7 @@ def structural_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _DROPPED = frozenset(
-    {"title", "$defs", "$ref", "anyOf", "allOf", "additionalProperties", "examples", "const", "default"}
+    {"title", "$defs", "$ref", "anyOf", "allOf", "additionalProperties", "propertyNames", "const", "default"}
 )
 
 

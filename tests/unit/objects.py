@@ -61,7 +61,7 @@ def conversion(
     )
 
 
-def job(  # noqa: PLR0913 - a test names what it cares about
+def job(
     run_generation: int = 1,
     *,
     complete: bool = False,

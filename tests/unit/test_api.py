@@ -1,0 +1,203 @@
+"""The contract: what is accepted, what it resolves to, and that reports fit where they must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from objects import spec, summary
+from pydantic import ValidationError
+
+from modelconversion_api.base import fraction
+from modelconversion_api.crd import custom_resource_definition
+from modelconversion_api.methods import (
+    TARGET_PLANS,
+    Method,
+    Target,
+    artifact_base_name,
+    methods_for_target,
+)
+from modelconversion_api.reasons import (
+    FAILURES,
+    PERMANENT_EXIT_CODES,
+    FailureReason,
+    Stage,
+    exit_code,
+    reason_of_exit_code,
+    retry_can_help,
+)
+from modelconversion_api.report import TERMINATION_MESSAGE_LIMIT, StageFailure, StageResult
+from modelconversion_api.request import ConversionRequest, request_from_spec
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import ModelConversionStatus, TensorInfo
+from modelconversion_api.text import human_duration, human_size
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_committed_crd_is_what_the_types_say():
+    (path,) = (REPOSITORY / "crds").glob("*.yaml")
+    assert yaml.safe_load(path.read_text()) == custom_resource_definition(), "run `make crds` and commit"
+
+
+def described(schema: dict[str, Any], where: str) -> list[str]:
+    """Fields of a schema that kubectl explain would show without a word."""
+    missing = []
+    for name, child in schema.get("properties", {}).items():
+        path = f"{where}.{name}"
+        if path.count(".") <= 2 and not child.get("description"):
+            missing.append(path)
+        missing += described(child, path) + described(child.get("items", {}), path)
+    return missing
+
+
+def test_kubectl_explain_has_words_for_every_field_a_user_sets_or_reads():
+    schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    assert described(schema["spec"], "spec") == []
+
+
+@pytest.mark.parametrize(
+    ("target", "calibrated", "methods"),
+    [
+        ("Mobile", False, ["DynamicRange", "Float16"]),
+        ("MobileAccuracyCritical", True, ["Float16", "Float32"]),
+        ("EdgeTPU", True, ["FullInteger"]),
+        ("RaspberryPi", True, ["FullInteger", "DynamicRange"]),
+        ("RaspberryPi", False, ["DynamicRange"]),
+        ("Cloud", False, ["Float32"]),
+        ("Microcontroller", True, ["FullInteger"]),
+        ("GPU", False, ["Float16"]),
+    ],
+)
+def test_the_deployment_flowchart(target, calibrated, methods):
+    assert [*methods_for_target(Target(target), has_calibration=calibrated)] == methods
+
+
+def test_every_target_has_a_plan():
+    assert set(TARGET_PLANS) == set(Target)
+    assert all(plan.methods and plan.why for plan in TARGET_PLANS.values())
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("s3://models/gesture_classifier.h5", "gesture_classifier"),
+        ("s3://models/a/b/saved_model/", "saved_model"),
+        ("models/net.v2.keras", "net.v2"),
+        ("s3://m/net.tar.gz", "net"),
+        ("s3://m/Ünï côdé.h5", "_n__c_d_"),
+        ("s3://m/.h5", "model"),
+    ],
+)
+def test_artifacts_are_named_after_the_source(uri, name):
+    assert artifact_base_name(uri) == name
+
+
+@given(st.text(max_size=300))
+def test_any_source_gives_a_safe_name(source):
+    request = ConversionRequest.model_validate(
+        {
+            "baseName": artifact_base_name(source),
+            "source": {"uri": "s3://models/a"},
+            "output": {"uri": "s3://models/b"},
+            "methods": ["Float32"],
+        }
+    )
+    assert "/" not in request.base_name
+
+
+def test_file_names():
+    assert [m.file_name("g") for m in Method] == [
+        "g_float32.tflite",
+        "g_dynamic_range.tflite",
+        "g_float16.tflite",
+        "g_int8.tflite",
+    ]
+    assert [m.cli_name for m in Method] == ["float32", "dynamic_range", "float16", "full_integer"]
+
+
+def test_every_reason_has_a_hint_and_every_exit_code_one_reason():
+    assert set(FAILURES) == set(FailureReason)
+    codes = [f.exit_code for f in FAILURES.values() if f.exit_code is not None]
+    assert len(codes) == len(set(codes))
+    assert all(10 <= code < 80 for code in codes)
+    assert all(f.hint for f in FAILURES.values())
+    for reason in FailureReason:
+        if FAILURES[reason].exit_code is not None:
+            assert reason_of_exit_code(exit_code(reason)) is reason
+            assert retry_can_help(reason) == (exit_code(reason) not in PERMANENT_EXIT_CODES)
+
+
+@pytest.mark.parametrize("uri", ["s3://models", "s3://models/", "http://x/y", "s3://m/../x", "s3://AB/x", ""])
+def test_uris_that_are_no_objects_are_refused(uri):
+    with pytest.raises(ValidationError):
+        ModelConversionSpec.model_validate(spec(source={"uri": uri}))
+
+
+def test_unknown_fields_are_refused():
+    with pytest.raises(ValidationError, match="methds"):
+        ModelConversionSpec.model_validate(spec(methds=["Float32"]))
+
+
+def test_the_request_carries_everything_but_the_secret():
+    request = request_from_spec(ModelConversionSpec.model_validate(spec()))
+    assert request.base_name == "gesture"
+    assert request.methods == (Method.FLOAT32, Method.FULL_INTEGER)
+    assert "secretRef" not in request.storage.to_wire()
+    assert ConversionRequest.model_validate_json(request.model_dump_json(by_alias=True)) == request
+
+
+texts = st.text(max_size=2000)
+
+
+@given(texts, st.integers(0, 64), texts)
+def test_a_result_always_fits_a_termination_message(failure, tensors, name):
+    tensor = TensorInfo(name=name[:256], shape=[1, 2, 3], dtype="float32")
+    source = summary().source.model_copy(update={"inputs": [tensor] * tensors, "outputs": [tensor] * tensors})
+    for result in (
+        StageResult(summary=summary().model_copy(update={"source": source})),
+        StageResult(
+            failure=StageFailure(stage=Stage.LOAD, reason=FailureReason.UNREADABLE_MODEL, message=failure)
+        ),
+    ):
+        text = result.encode()
+        assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+        assert StageResult.decode(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", '{"version": "v2"}', "Traceback (most recent call last)"]
+)
+def test_what_is_no_result_decodes_to_nothing(text):
+    assert StageResult.decode(text) is None
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_any_share_is_written_in_the_form_the_crd_accepts(value):
+    ModelConversionSpec.model_validate(
+        spec(validation={"uri": "s3://models/v.npy", "minAgreement": fraction(value)})
+    )
+
+
+def test_a_status_of_a_newer_operator_can_be_read():
+    raw = {"phase": "Running", "somethingNew": {"a": 1}}
+    assert ModelConversionStatus.model_validate(raw, extra="ignore").phase == "Running"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0B"), (1023, "1023B"), (24576, "24.0KiB"), (5 * 2**20, "5.0MiB"), (3 * 2**30, "3.0GiB")],
+)
+def test_human_sizes(size, text):
+    assert human_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0s"), (0.4, "0s"), (59.6, "1m0s"), (72, "1m12s"), (3700, "1h1m")]
+)
+def test_human_durations(seconds, text):
+    assert human_duration(seconds) == text

@@ -1,0 +1,142 @@
+"""The Job: what it may reach, and what it may not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from objects import KEY, manifest
+
+from modelconversion_api.spec import NAME_MAX_LENGTH
+from modelconversion_operator.manifest import CONTAINER_STAGES, job_name
+from modelconversion_operator.views import Key
+
+
+def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = job["spec"]["template"]["spec"]
+    return found
+
+
+def containers(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    pod = pod_spec(job)
+    return {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
+
+
+def test_the_containers_run_in_the_order_of_the_stages():
+    pod = pod_spec(manifest())
+    assert [c["name"] for c in (*pod["initContainers"], *pod["containers"])] == list(CONTAINER_STAGES)
+
+
+def test_credentials_reach_fetch_and_publish_only():
+    with_secret = {
+        name: [e["name"] for e in c["env"] if "valueFrom" in e] for name, c in containers(manifest()).items()
+    }
+    keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    assert with_secret == {"fetch": keys, "convert": [], "publish": keys}
+    assert "s3-credentials" not in json.dumps(containers(manifest())["convert"])
+
+
+def test_no_container_gets_an_api_token_and_cloud_identities_skip_the_model_code():
+    job = manifest()
+    assert pod_spec(job)["automountServiceAccountToken"] is False
+    annotations = job["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["eks.amazonaws.com/skip-containers"] == "convert"
+
+
+def test_the_model_code_cannot_change_what_was_fetched_and_publish_changes_nothing():
+    mounts = {
+        name: {m["mountPath"]: m["readOnly"] for m in c["volumeMounts"]}
+        for name, c in containers(manifest()).items()
+    }
+    assert mounts == {
+        "fetch": {"/work/input": False, "/tmp": False},
+        "convert": {"/work/input": True, "/work/output": False, "/tmp": False},
+        "publish": {"/work/input": True, "/work/output": True, "/tmp": False},
+    }
+    temporary = {
+        m["subPath"]
+        for c in containers(manifest()).values()
+        for m in c["volumeMounts"]
+        if m["mountPath"] == "/tmp"
+    }
+    assert len(temporary) == 3
+
+
+def test_pods_meet_the_restricted_pod_security_standard():
+    pod = pod_spec(manifest())
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(manifest()).values():
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+    assert [set(v) for v in pod["volumes"]] == [{"name", "emptyDir"}]
+
+
+def test_permanent_failures_are_not_retried_and_disruptions_do_not_count():
+    ignore, fail = manifest()["spec"]["podFailurePolicy"]["rules"]
+    assert ignore["action"] == "Ignore"
+    assert ignore["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert fail["action"] == "FailJob"
+    assert {2, 11, 14, 21} <= set(fail["onExitCodes"]["values"])
+    assert not {0, 1, 60, 62, 137} & set(fail["onExitCodes"]["values"])
+
+
+def test_the_owner_reference_removes_the_job_with_the_conversion():
+    (owner,) = manifest()["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["uid"], owner["controller"]) == ("ModelConversion", KEY.uid, True)
+    assert owner["blockOwnerDeletion"] is False
+
+
+def test_a_result_outlives_a_short_ttl_until_it_is_harvested():
+    assert manifest(job={"ttlSecondsAfterFinished": 0})["spec"]["ttlSecondsAfterFinished"] == 3600
+    assert manifest(job={"ttlSecondsAfterFinished": 7200})["spec"]["ttlSecondsAfterFinished"] == 7200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("nodeSelector", {"disk": "ssd"}),
+        ("tolerations", [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]),
+        ("serviceAccountName", "converter"),
+        ("priorityClassName", "batch-low"),
+        ("imagePullSecrets", [{"name": "registry"}]),
+        (
+            "affinity",
+            {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "arch", "operator": "In", "values": ["amd64"]}]}
+                        ]
+                    }
+                }
+            },
+        ),
+    ],
+)
+def test_scheduling_fields_are_passed_on_as_written(field, value):
+    assert pod_spec(manifest(job={field: value}))[field] == value
+
+
+def test_resources_of_the_conversion_win_over_the_operator_defaults():
+    wanted = {"limits": {"memory": "8Gi"}, "requests": {"cpu": 2}}
+    for container in containers(manifest(job={"resources": wanted})).values():
+        assert container["resources"] == wanted
+
+
+names = st.from_regex(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", fullmatch=True)
+
+
+@given(names, st.uuids(), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_job_names_are_valid_stable_and_differ_between_runs(name, uid, first, second):
+    assert len(name) <= NAME_MAX_LENGTH
+    key = Key("ns", name, str(uid))
+    assert len(job_name(key, first)) <= 63
+    assert job_name(key, first) == job_name(key, first)
+    assert (job_name(key, first) == job_name(key, second)) == (first == second)
