@@ -33,6 +33,7 @@ from .views import ConversionView, JobView, PodView, spec_digest
 RESYNC_SECONDS: Final = 300.0
 """An unfinished conversion is looked at this often even when no watch speaks."""
 REJECTED_RETRY_SECONDS: Final = 15.0
+_CREATED_WORDS: Final = "waiting for the Job's pod to start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ def _begin(conversion: ConversionView, spec: ModelConversionSpec, now: datetime)
         job_name=job_name(conversion.key, conversion.generation),
         start_time=now,
     )
-    words = "spec.suspend is true" if spec.suspend else "the Job is being created"
+    words = "spec.suspend is true" if spec.suspend else _CREATED_WORDS
     return Decision(_with_condition(status, conversion, "Unknown", reason, words, now), recheck_seconds=0)
 
 
@@ -203,7 +204,9 @@ def _under_way(run: _Run, rejection: Rejection | None) -> Decision:
         return _failed(
             run.conversion, status, outcome.failure(FailureReason.JOB_REJECTED, words, run.now), run.now
         )
-    run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
+    if job.finished or any(p.started for p in run.pods):
+        # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
+        run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
     if job.complete:
         return _completed(run)
     if job.failed_reason is not None:
@@ -219,9 +222,8 @@ def _create(run: _Run, rejection: Rejection | None) -> Decision:
     create = CreateJob(run.status.run_generation, run.spec)
     if rejection is None:
         status = run.status.model_copy(update={"phase": Phase.PENDING})
-        words = "the Job is being created"
         return Decision(
-            _with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now),
+            _with_condition(status, run.conversion, "Unknown", Reason.CREATED, _CREATED_WORDS, run.now),
             create,
             recheck_seconds=RESYNC_SECONDS,
         )
@@ -287,7 +289,10 @@ def _waiting(run: _Run, job: JobView, pod: PodView | None, action: PatchJob | No
     # A Job that a queue holds back is not pending: its time has not begun.
     if waited >= limit and not job.suspended:
         return _failed(run.conversion, run.status, outcome.pending_failure(job, pod, limit, run.now), run.now)
-    words = "the Job is held back by its queue" if job.suspended else outcome.waiting_words(job, pod)
+    if job.suspended and action is None:
+        words = "the Job is held back by its queue"
+    else:
+        words = outcome.noteworthy_wait(pod) or _CREATED_WORDS
     status = run.status.model_copy(update={"phase": Phase.PENDING, "progress": None})
     status = _with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
     return Decision(status, action, recheck_seconds=min(RESYNC_SECONDS, max(1.0, limit - waited + 0.5)))

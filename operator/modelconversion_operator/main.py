@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
     )
-    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    if settings.log_level != "debug":
+        logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event it has seen
     try:
         asyncio.run(process.run(settings))
     except OperatorError as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+
+# They double the number of series, and nobody asks for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 _PREFIX: Final = "modelconversion"
 _SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)

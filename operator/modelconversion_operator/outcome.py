@@ -180,18 +180,22 @@ def pending_failure(job: JobView, pod: PodView | None, seconds: int, now: dateti
 
 
 def waiting_words(job: JobView, pod: PodView | None) -> str:
-    """What a pod that has not started waits for."""
+    """What a Job that has not started waits for."""
     if pod is None:
         return f"no pod was created; see kubectl describe job {job.name}"
+    return noteworthy_wait(pod) or f"pod {pod.name} is waiting for its node"
+
+
+def noteworthy_wait(pod: PodView | None) -> str | None:
+    """Why a pod has not started, when it is more than the usual moment that a start takes."""
+    if pod is None:
+        return None
     if pod.unschedulable:
         return f"no node fits: {pod.unschedulable}"
     for container in pod.containers:
-        if container.waiting_reason and container.waiting_reason not in (
-            "PodInitializing",
-            "ContainerCreating",
-        ):
+        if container.waiting_reason not in (None, "PodInitializing", "ContainerCreating"):
             return f"{container.waiting_reason}: {container.waiting_message}".rstrip(": ")
-    return f"pod {pod.name} is waiting for its node"
+    return None
 
 
 def _with_hint(message: str, reason: FailureReason) -> str:

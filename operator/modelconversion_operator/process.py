@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from typing import Final
 
 import kopf
@@ -31,9 +30,6 @@ async def run(settings: Settings) -> None:
     metrics = Metrics()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     ready, stop = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
     def healthy() -> str | None:
         busy = queue.longest_work_seconds()
@@ -51,7 +47,7 @@ async def run(settings: Settings) -> None:
         workers = asyncio.create_task(run_workers(reconciler, settings.workers))
         watches = asyncio.create_task(
             kopf.operator(
-                registry=make_registry(store, queue),
+                registry=make_registry(store, queue, stopping=stop),
                 settings=make_settings(),
                 namespaces=settings.namespace_list,
                 clusterwide=not settings.namespace_list,
@@ -60,12 +56,12 @@ async def run(settings: Settings) -> None:
                 stop_flag=stop,
             )
         )
-        _, pending = await asyncio.wait({workers, watches}, return_when=asyncio.FIRST_COMPLETED)
+        # kopf handles the signals, and waits for every task that it finds: the workers end when it begins to.
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({workers, watches, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stop.set()
-        for task in pending:
-            task.cancel()
-        results = await asyncio.gather(workers, watches, return_exceptions=True)
-        for result in results:
+        workers.cancel()
+        for result in await asyncio.gather(workers, watches, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
     logger.info("stopped")

@@ -6,6 +6,7 @@ removing the operator leaves objects exactly as they are.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +23,21 @@ from .workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 
 
-def make_registry(store: Store, queue: WorkQueue[str]) -> kopf.OperatorRegistry:
-    """Handlers that keep the store in step with the cluster and queue what changed."""
+def make_registry(store: Store, queue: WorkQueue[str], stopping: asyncio.Event) -> kopf.OperatorRegistry:
+    """Handlers that keep the store in step with the cluster and queue what changed.
+
+    ``stopping`` is set when kopf begins to stop, on a signal for instance.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         # In a pod the mounted token, which kopf reads again when it expires; elsewhere the kubeconfig.
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+    @kopf.on.cleanup(registry=registry)
+    async def stop(**_: Any) -> None:
+        stopping.set()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
@@ -73,4 +81,6 @@ def make_settings() -> kopf.OperatorSettings:
     settings.watching.label_selectors["", "v1", "pods"] = ours
     settings.watching.chunk_size = 500
     settings.watching.connect_timeout = 10
+    # A worker of kopf's lives this long after its object's last event, and as long delays the process's end.
+    settings.queueing.idle_timeout = 1.0
     return settings

@@ -67,9 +67,14 @@ def test_second_visit_creates_the_job_named_after_the_run():
     assert job_name(KEY, decision.job_action.run_generation) == decision.status.job_name
 
 
-def test_the_job_is_recorded_once_it_is_seen():
-    decision = decide(conversion(begun()), job(), [], NOW)
+def test_a_job_that_has_only_just_been_made_costs_no_write():
+    decision = decide(conversion(begun()), job(), [pod(phase="Pending")], NOW)
     assert decision.job_action is None
+    assert decision.status == begun()
+
+
+def test_the_job_is_recorded_once_it_runs():
+    decision = decide(conversion(begun()), job(), [pod(running())], NOW)
     assert decision.status.job_uid == "job-1"
 
 
