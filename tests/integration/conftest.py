@@ -1,0 +1,53 @@
+"""The operator under its real permissions, and the gesture model that conversions start from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conversions import Conversions, Gesture, Operator
+
+from devcluster.controlplane import ControlPlane
+from devcluster.install import install_crd, install_operator_rbac
+from devcluster.s3 import ObjectStore
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def crd(control_plane: ControlPlane) -> ControlPlane:
+    """The control plane with the ModelConversion resource."""
+    install_crd(control_plane)
+    return control_plane
+
+
+@pytest.fixture(scope="session")
+def operator(crd: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    """The operator with the permissions of its chart, not an administrator's."""
+    kubeconfig = install_operator_rbac(crd, "default")
+    running = Operator(kubeconfig, tmp_path_factory.mktemp("operator") / "operator.log")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def gesture(tmp_path_factory: pytest.TempPathFactory) -> Gesture:
+    """The gesture model, trained by the project's own script."""
+    folder = tmp_path_factory.mktemp("gesture")
+    script = REPOSITORY / "converter_image" / "train_gesture_model.py"
+    subprocess.run([sys.executable, script], cwd=folder, check=True, capture_output=True)
+    return Gesture(folder)
+
+
+@pytest.fixture
+def conversions(
+    control_plane: ControlPlane, object_store: ObjectStore, namespace: str, bucket: str
+) -> Conversions:
+    """An empty namespace with credentials for an empty bucket."""
+    made = Conversions(control_plane, object_store, namespace, bucket)
+    made.secret("s3-credentials", object_store.access_key, object_store.secret_key)
+    return made

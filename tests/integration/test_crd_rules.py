@@ -1,0 +1,161 @@
+"""What a real API server says to good and bad ModelConversions at kubectl apply."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conversions import manifest
+
+from devcluster.controlplane import ControlPlane
+
+CALIBRATION = {"uri": "s3://models/val.npy"}
+GONE = object()
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    base = {
+        "source": {"uri": "s3://models/gesture.h5"},
+        "output": {"uri": "s3://models/out/"},
+        "methods": ["DynamicRange"],
+    }
+    return {k: v for k, v in (base | changes).items() if v is not GONE}
+
+
+def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: str = "tested") -> str:
+    text = json.dumps(manifest(name, namespace, spec(**changes)))
+    result = cluster.kubectl("apply", "-f", "-", input=text, check=False)
+    return result.stderr if result.returncode else ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"methods": GONE, "target": "Mobile"},
+        {"methods": GONE, "target": "RaspberryPi"},
+        {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION},
+        {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"], "calibration": CALIBRATION},
+        {"storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}},
+        {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
+        {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
+        {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
+        {"source": {"uri": "s3://models/a..b/model..h5"}},
+    ],
+)
+def test_accepted(crd, namespace, changes):
+    assert apply(crd, namespace, changes) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target": "Mobile"}, "set either methods (e.g. [DynamicRange]) or target"),
+        ({"methods": GONE}, "set either methods (e.g. [DynamicRange]) or target"),
+        ({"methods": []}, "should have at least 1 items"),
+        ({"methods": ["Int4"]}, "Unsupported value"),
+        ({"methods": ["Float32", "Float32"]}, "Duplicate value"),
+        ({"methods": ["FullInteger"]}, "FullInteger needs calibration data: set calibration.uri"),
+        ({"methods": GONE, "target": "EdgeTPU"}, "need calibration data: set calibration.uri"),
+        ({"methods": GONE, "target": "Microcontroller"}, "need calibration data: set calibration.uri"),
+        ({"source": {"uri": "http://models/a.h5"}}, "must be an S3 URI with a bucket and a key"),
+        ({"source": {"uri": "s3://models"}}, "must be an S3 URI with a bucket and a key"),
+        ({"source": {"uri": "s3://models/../secret.h5"}}, "must not contain '.' or '..'"),
+        ({"output": {"uri": "s3://models/out/../../x"}}, "must not contain '.' or '..'"),
+        ({"calibration": {"uri": "s3://models/./v.npy"}}, "must not contain '.' or '..'"),
+        ({"source": {"uri": "s3://models/a.h5", "sha256": "abc"}}, "should match"),
+        ({"storage": {"endpoint": "minio:9000"}}, "must be a URL without path or user"),
+        ({"storage": {"endpoint": "http://user:pw@minio:9000"}}, "must be a URL without path or user"),
+        (
+            {"validation": {"uri": "s3://m1x/v.npy", "maxAccuracyDrop": "0.02"}},
+            "maxAccuracyDrop needs labels",
+        ),
+        ({"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "1.5"}}, 'a share from "0" to "1"'),
+        ({"calibration": CALIBRATION | {"samples": 0}}, "greater than or equal to 1"),
+        ({"job": {"activeDeadlineSeconds": 1}}, "greater than or equal to 30"),
+        ({"job": {"resources": {"limits": {"memory": "lots"}}}}, "should match"),
+        ({"sauce": {}}, "unknown field"),
+    ],
+)
+def test_refused_with_words_that_say_what_to_do(crd, namespace, changes, words):
+    assert words in apply(crd, namespace, changes)
+
+
+def test_names_end_where_the_job_name_would_not_fit(crd, namespace):
+    assert apply(crd, namespace, {}, name="a" * 52) == ""
+    assert "at most 52 characters" in apply(crd, namespace, {}, name="a" * 53)
+
+
+FREE = [{"suspend": True}, {"job": {"ttlSecondsAfterFinished": 60}}]
+FIXED = [
+    {"methods": ["Float16"]},
+    {"methods": GONE, "target": "Cloud"},
+    {"source": {"uri": "s3://models/other.h5"}},
+    {"output": {"uri": "s3://models/elsewhere/"}},
+    {"storage": {"region": "eu-west-1"}},
+    {"calibration": CALIBRATION},
+    {"validation": {"uri": "s3://m1x/v.npy"}},
+    {"job": {"backoffLimit": 5}},
+    {"job": {"nodeSelector": {"disk": "ssd"}}},
+    {"job": {"serviceAccountName": "other"}},
+]
+
+
+@pytest.fixture(scope="module")
+def running(crd):
+    """A conversion in each phase, set by hand: no operator runs in this module."""
+    crd.create_namespace("phases")
+    for phase in ("Pending", "Running", "Suspended", "Succeeded", "Failed"):
+        assert apply(crd, "phases", {}, name=phase.lower()) == ""
+        patch = json.dumps({"status": {"phase": phase}})
+        crd.kubectl(
+            "-n",
+            "phases",
+            "patch",
+            "mconv",
+            phase.lower(),
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            patch,
+        )
+    return crd
+
+
+@pytest.mark.parametrize("phase", ["pending", "running", "suspended"])
+@pytest.mark.parametrize("changes", FREE + FIXED, ids=str)
+def test_while_it_runs_only_suspend_and_the_ttl_may_change(running, phase, changes):
+    text = json.dumps(manifest(phase, "phases", spec(**changes)))
+    result = running.kubectl("apply", "--dry-run=server", "-f", "-", input=text, check=False)
+    if changes in FREE:
+        assert result.returncode == 0, result.stderr
+    else:
+        assert "spec cannot change while the conversion runs" in result.stderr
+
+
+@pytest.mark.parametrize("phase", ["succeeded", "failed"])
+@pytest.mark.parametrize("changes", FREE + FIXED, ids=str)
+def test_after_the_end_everything_may_change(running, phase, changes):
+    text = json.dumps(manifest(phase, "phases", spec(**changes)))
+    running.kubectl("apply", "--dry-run=server", "-f", "-", input=text)
+
+
+def test_a_user_cannot_write_a_status_through_the_resource(crd, namespace):
+    body = manifest("tested", namespace, spec()) | {"status": {"phase": "Succeeded"}}
+    crd.kubectl("apply", "-f", "-", input=json.dumps(body))
+    assert crd.kubectl("-n", namespace, "get", "mconv", "tested", "-o", "jsonpath={.status}").stdout == ""
+
+
+def test_kubectl_explains_the_fields(crd):
+    text = crd.kubectl("explain", "modelconversion.spec.calibration").stdout
+    assert "Representative dataset; FullInteger needs it." in text
+    assert "How many samples to draw" in text
+
+
+def test_short_name_category_and_columns(running):
+    header = running.kubectl("-n", "phases", "get", "mconv", "-o", "wide").stdout.splitlines()[0].split()
+    assert header == [
+        "NAME", "PHASE", "METHODS", "RECOMMENDED", "SIZE", "DURATION", "REASON", "MESSAGE", "AGE",
+    ]  # fmt: skip
+    assert "suspended" in running.kubectl("-n", "phases", "get", "ml").stdout

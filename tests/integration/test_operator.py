@@ -1,0 +1,303 @@
+"""Whole conversions: kubectl, a real API server, the operator, the real converter, a real S3 server."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from conversions import until
+
+from modelconversion_api.report import ConversionReport
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
+
+ALL = ["Float32", "DynamicRange", "Float16", "FullInteger"]
+
+
+@pytest.fixture
+def uploaded(conversions, gesture):
+    """The gesture model and its data in the bucket."""
+    conversions.upload(
+        {
+            "gesture_classifier.h5": gesture.model,
+            "val.npy": gesture.data("val_features.npy"),
+            "val_labels.npy": gesture.data("val_labels.npy"),
+            "test.npy": gesture.data("test_features.npy"),
+            "test_labels.npy": gesture.data("test_labels.npy"),
+        }
+    )
+    return conversions
+
+
+def calibration(uploaded):
+    return {"uri": uploaded.uri("val.npy"), "labelsUri": uploaded.uri("val_labels.npy")}
+
+
+def validation(uploaded, **gates):
+    return {"uri": uploaded.uri("test.npy"), "labelsUri": uploaded.uri("test_labels.npy"), **gates}
+
+
+def test_the_main_job(uploaded, operator, object_store):
+    before = operator.metric('modelconversion_conversions_total{outcome="succeeded",reason="Converted"}')
+    uploaded.apply(
+        "gesture",
+        methods=ALL,
+        calibration=calibration(uploaded),
+        validation=validation(uploaded, maxAccuracyDrop="0.03", minAgreement="0.9"),
+    )
+    uploaded.kubectl("wait", "--for=condition=Succeeded", "--timeout=150s", "mconv/gesture")
+    status = uploaded.status("gesture")
+
+    assert status["phase"] == "Succeeded", json.dumps(status, indent=1)
+    assert [a["method"] for a in status["artifacts"]] == ALL
+    assert all(a["passed"] for a in status["artifacts"])
+    sizes = {a["method"]: a["sizeBytes"] for a in status["artifacts"]}
+    assert sizes["FullInteger"] < sizes["Float16"] < sizes["Float32"]
+    assert status["source"]["format"] == "KerasH5"
+    assert status["source"]["inputs"][0]["shape"][-1] == 46
+    assert status["recommended"]["method"] in ALL
+
+    objects = uploaded.objects("out/gesture/")
+    names = ["float32", "dynamic_range", "float16", "int8"]
+    expected = {f"out/gesture/gesture_classifier_{n}.tflite" for n in names} | {"out/gesture/report.json"}
+    assert set(objects) == expected
+    for artifact in status["artifacts"]:
+        content = objects[artifact["uri"].removeprefix(f"s3://{uploaded.bucket}/")]
+        assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
+        assert len(content) == artifact["sizeBytes"]
+    report = ConversionReport.model_validate_json(objects["out/gesture/report.json"])
+    assert [a.sha256 for a in report.artifacts] == [a["sha256"] for a in status["artifacts"]]
+    assert report.evaluation.original_accuracy is not None
+
+    int8 = Interpreter(model_content=objects["out/gesture/gesture_classifier_int8.tflite"])
+    assert int8.get_input_details()[0]["dtype"] is np.int8
+    assert int8.get_output_details()[0]["dtype"] is np.int8
+
+    after = operator.metric('modelconversion_conversions_total{outcome="succeeded",reason="Converted"}')
+    assert after == before + 1
+    assert operator.metric('modelconversion_artifact_size_fraction_count{method="FullInteger"}') >= 1
+    assert {"Started", "Converted"} <= set(uploaded.events("gesture"))
+
+    everything = uploaded.kubectl("get", "mconv,jobs,pods,events", "-o", "yaml") + operator.log.read_text()
+    assert object_store.secret_key not in everything
+    assert object_store.access_key not in everything
+
+
+def test_a_saved_model_for_a_target(conversions, gesture):
+    folder = gesture.saved_model
+    conversions.upload(
+        {f"saved/{p.relative_to(folder)}": p for p in sorted(folder.rglob("*")) if p.is_file()}
+        | {"val.npy": gesture.data("val_features.npy")}
+    )
+    conversions.apply(
+        "pi",
+        source={"uri": conversions.uri("saved/")},
+        target="RaspberryPi",
+        calibration={"uri": conversions.uri("val.npy")},
+    )
+    status = conversions.finished("pi")
+    assert status["phase"] == "Succeeded", json.dumps(status, indent=1)
+    assert status["source"]["format"] == "SavedModel"
+    assert status["recommended"]["method"] == "FullInteger"
+    assert status["methods"] == "FullInteger,DynamicRange"
+    assert set(conversions.objects("out/")) == {
+        "out/pi/saved_int8.tflite",
+        "out/pi/saved_dynamic_range.tflite",
+        "out/pi/report.json",
+    }
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_every_bad_input_has_its_own_reason_and_leaves_nothing_behind(uploaded, gesture, object_store):
+    whole = gesture.model.read_bytes()
+    samples = np.load(gesture.data("val_features.npy"))[:50]
+    poisoned = samples.copy()
+    poisoned[3, 7] = np.nan
+    uploaded.upload(
+        {
+            "truncated.h5": whole[: len(whole) // 2],
+            "random.h5": np.random.default_rng(0).bytes(50_000),
+            "nan.npy": npy(poisoned),
+            "shape.npy": npy(samples[:, :45]),
+            "text.npy": b"not an array",
+        }
+    )
+    uploaded.secret("wrong-credentials", object_store.access_key, "not-the-secret-key")
+    uri = uploaded.uri
+    int8 = {"methods": ["FullInteger"]}
+    cases = {
+        "SourceNotFound": {"source": {"uri": uri("missing.h5")}},
+        "BucketNotFound": {"source": {"uri": "s3://no-such-bucket-here/gesture_classifier.h5"}},
+        "StorageAccessDenied": {
+            "storage": {"endpoint": object_store.endpoint, "secretRef": {"name": "wrong-credentials"}}
+        },
+        "DigestMismatch": {"source": {"uri": uri("gesture_classifier.h5"), "sha256": "0" * 64}},
+        "UnreadableModel": {"source": {"uri": uri("truncated.h5")}},
+        "UnsupportedFormat": {"source": {"uri": uri("random.h5")}},
+        "DataNotFinite": int8 | {"calibration": {"uri": uri("nan.npy")}},
+        "DataShapeMismatch": int8 | {"calibration": {"uri": uri("shape.npy")}},
+        "DataUnreadable": int8 | {"calibration": {"uri": uri("text.npy")}},
+    }
+    for reason, spec in cases.items():
+        uploaded.apply(reason.lower(), **({"methods": ["DynamicRange"]} | spec))
+    for reason in cases:
+        status = uploaded.finished(reason.lower())
+        assert status["phase"] == "Failed"
+        assert status["failure"]["reason"] == reason, json.dumps(status["failure"], indent=1)
+        assert status["failure"]["exitCode"] >= 10
+        assert status["failure"]["message"]
+        (condition,) = status["conditions"]
+        assert (condition["type"], condition["status"], condition["reason"]) == ("Succeeded", "False", reason)
+        until(lambda name=reason: name in uploaded.events(name.lower()), f"the event {reason}")
+    assert uploaded.objects("out/") == {}
+    text = uploaded.kubectl("get", "mconv,jobs,pods,events", "-o", "yaml")
+    assert "not-the-secret-key" not in text
+
+
+def test_artifacts_that_miss_their_gates_are_kept_with_the_figures(uploaded):
+    # Calibrated on a single sample, full integer cannot agree with the original everywhere.
+    uploaded.apply(
+        "strict",
+        methods=["FullInteger"],
+        calibration=calibration(uploaded) | {"samples": 1},
+        validation=validation(uploaded, minAgreement="1.0"),
+    )
+    status = uploaded.finished("strict")
+    assert status["failure"]["reason"] == "GatesNotMet", json.dumps(status, indent=1)
+    assert status["artifacts"][0]["passed"] is False
+    assert "agreement" in status["artifacts"][0]["message"]
+    assert set(uploaded.objects("out/")) == {
+        "out/strict/gesture_classifier_int8.tflite",
+        "out/strict/report.json",
+    }
+
+
+def test_a_missing_secret_is_said_while_waiting_and_ends_at_the_deadline(uploaded, object_store):
+    uploaded.apply(
+        "keyless",
+        methods=["Float16"],
+        storage={"endpoint": object_store.endpoint, "secretRef": {"name": "absent"}},
+        job={"pendingDeadlineSeconds": 10},
+    )
+    status = uploaded.finished("keyless")
+    assert status["failure"]["reason"] == "PendingDeadlineExceeded"
+    assert 'secret "absent" not found' in status["failure"]["message"]
+    until(lambda: uploaded.jobs() == [], "the Job that can never run is removed")
+
+
+def test_killed_and_started_again_in_mid_conversion(uploaded, operator):
+    uploaded.apply("survivor", methods=["DynamicRange", "Float16"])
+    uploaded.wait_for_phase("survivor", "Running")
+    operator.kill()
+    try:
+        (job,) = uploaded.jobs()
+        until(
+            lambda: bool(uploaded.jobs()[0]["status"].get("succeeded")), "the Job ends without the operator"
+        )
+        assert uploaded.status("survivor")["phase"] == "Running"
+    finally:
+        operator.start()
+    status = uploaded.finished("survivor")
+    assert status["phase"] == "Succeeded"
+    assert [j["metadata"]["uid"] for j in uploaded.jobs()] == [job["metadata"]["uid"]]
+    assert uploaded.events("survivor").count("Converted") == 1
+
+
+def test_suspend_stops_it_and_resume_finishes_it(uploaded):
+    uploaded.apply("paused", methods=["Float16"])
+    uploaded.wait_for_phase("paused", "Running")
+    uploaded.patch("paused", {"suspend": True})
+    uploaded.wait_for_phase("paused", "Suspended")
+    until(lambda: "No resources" in pods_of(uploaded), "the pod is gone")
+    assert uploaded.objects("out/") == {}
+    uploaded.patch("paused", {"suspend": False})
+    assert uploaded.finished("paused")["phase"] == "Succeeded"
+    assert len(uploaded.jobs()) == 1
+
+
+def pods_of(conversions) -> str:
+    result = conversions.cluster.kubectl("-n", conversions.namespace, "get", "pods")
+    return result.stdout + result.stderr
+
+
+def test_a_new_generation_after_the_end_runs_again_and_the_ttl_does_not(uploaded):
+    uploaded.apply("again", methods=["Float16"])
+    first = uploaded.finished("again")
+    uploaded.patch("again", {"job": {"ttlSecondsAfterFinished": 7200}})
+    until(lambda: uploaded.jobs()[0]["spec"]["ttlSecondsAfterFinished"] == 7200, "the Job has the new TTL")
+    assert len(uploaded.jobs()) == 1
+    uploaded.patch("again", {"methods": ["DynamicRange"]})
+    until(lambda: uploaded.status("again").get("runGeneration") == 3, "the third generation runs")
+    second = uploaded.finished("again")
+    assert [a["method"] for a in second["artifacts"]] == ["DynamicRange"]
+    assert second["jobName"] != first["jobName"]
+    assert second["observedGeneration"] == 3
+
+
+def test_the_same_request_ends_in_the_same_objects(uploaded):
+    spec = {"methods": ["DynamicRange"], "output": {"uri": uploaded.uri("same/")}}
+    uploaded.apply("one", **spec)
+    uploaded.finished("one")
+    first = uploaded.objects("same/")
+    uploaded.apply("two", **spec)
+    assert uploaded.finished("two")["phase"] == "Succeeded"
+    second = uploaded.objects("same/")
+    assert set(first) == set(second)
+    artifact = "same/gesture_classifier_dynamic_range.tflite"
+    assert first[artifact] == second[artifact]
+
+
+def test_deleting_a_conversion_removes_its_job_and_pods_and_keeps_its_artifacts(uploaded):
+    uploaded.apply("gone", methods=["Float16"])
+    uploaded.finished("gone")
+    uploaded.kubectl("delete", "mconv", "gone", "--wait=true", "--timeout=30s")
+    until(lambda: uploaded.jobs() == [], "the Job is gone")
+    until(lambda: "No resources" in pods_of(uploaded), "the pod is gone")
+    assert "out/gone/report.json" in uploaded.objects("out/gone/")
+
+
+def test_without_an_operator_nothing_is_stuck(uploaded, operator):
+    uploaded.apply("orphan", methods=["Float16"])
+    uploaded.wait_for_phase("orphan", "Running")
+    assert operator.stop() == 0
+    try:
+        assert "finalizers" not in uploaded.get("orphan")["metadata"]
+        uploaded.kubectl("delete", "mconv", "orphan", "--wait=true", "--timeout=30s")
+        until(lambda: uploaded.jobs() == [], "the Job is gone")
+    finally:
+        operator.start()
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        ("get", "secrets"),
+        ("list", "secrets"),
+        ("create", "pods"),
+        ("create", "pods/exec"),
+        ("get", "pods/log"),
+        ("update", "modelconversions"),
+        ("delete", "modelconversions"),
+        ("delete", "namespaces"),
+        ("create", "clusterrolebindings"),
+    ],
+)
+def test_the_operator_may_not(control_plane, verb, resource):
+    answer = control_plane.kubectl(
+        "auth",
+        "can-i",
+        verb,
+        resource,
+        "--as=system:serviceaccount:default:model-conversion-operator",
+        check=False,
+    )
+    assert answer.stdout.strip() == "no"
