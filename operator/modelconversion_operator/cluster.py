@@ -24,9 +24,15 @@ _MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class Cluster:
-    """Requests to the API server. Use as an asynchronous context manager."""
+    """Requests to the API server. Use as an asynchronous context manager.
 
-    def __init__(self) -> None:
+    Args:
+        kubeconfig: Path of a kubeconfig for use outside a pod; the one that KUBECONFIG names when not given.
+
+    """
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        self._kubeconfig = kubeconfig
         self._api: client.ApiClient | None = None
 
     async def __aenter__(self) -> Cluster:
@@ -35,7 +41,7 @@ class Cluster:
             config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException:
             try:
-                await config.load_kube_config(client_configuration=configuration)
+                await config.load_kube_config(self._kubeconfig, client_configuration=configuration)
             except config.ConfigException as error:
                 raise SettingsError(f"not in a pod, and KUBECONFIG cannot be used: {error}") from error
         self._api = client.ApiClient(configuration)

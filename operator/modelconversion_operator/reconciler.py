@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,8 +14,17 @@ from modelconversion_api.status import ModelConversionStatus
 
 from . import outcome
 from .cluster import Cluster
-from .decide import CreateJob, Decision, DeleteJob, Event, PatchJob, Rejection, decide
-from .errors import ApiError, ConflictError, NotFoundError, RejectedError, UnavailableError
+from .decide import (
+    RESYNC_SECONDS,
+    CreateJob,
+    Decision,
+    DeleteJob,
+    Event,
+    PatchJob,
+    Rejection,
+    decide,
+)
+from .errors import ApiError, ConflictError, NotFoundError, RejectedError
 from .manifest import JobDefaults, job_manifest
 from .metrics import Metrics
 from .store import Store
@@ -39,6 +50,7 @@ class Reconciler:
         metrics: Metrics,
         defaults: JobDefaults,
         now: Callable[[], datetime] = utc_now,
+        resync_seconds: float = RESYNC_SECONDS,
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -46,6 +58,9 @@ class Reconciler:
         self._metrics = metrics
         self._defaults = defaults
         self._now = now
+        self._resync_seconds = resync_seconds
+        self._last_look: dict[str, float] = {}
+        """When a conversion under way was last compared with the API server itself."""
 
     async def work(self) -> None:
         """Take conversions from the queue until cancelled."""
@@ -57,7 +72,7 @@ class Reconciler:
             except ConflictError as error:
                 # The watch has not caught up with a write; it will in a moment.
                 self._metrics.reconcile_failed(error)
-                await self._refresh(uid)
+                self._last_look[uid] = -math.inf  # look at the server itself next time
                 self._queue.add_failed(uid)
             except ApiError as error:
                 self._metrics.reconcile_failed(error)
@@ -71,14 +86,17 @@ class Reconciler:
             else:
                 self._queue.forget_failures(uid)
                 if delay is not None:
-                    self._queue.add_after(uid, delay)
+                    self._queue.add_after(uid, min(delay, self._resync_seconds))
             finally:
                 self._queue.done(uid)
 
     async def reconcile(self, uid: str) -> float | None:
         """Look at a conversion and do what is to be done; gives the seconds until it wants another look."""
+        if self._is_due_for_a_look(uid):
+            await self._refresh(uid)
         conversion = self._store.conversion(uid)
         if conversion is None:
+            self._last_look.pop(uid, None)
             return None
         job, pods = await self._known(conversion)
         decision = decide(conversion, job, pods, self._now())
@@ -168,18 +186,47 @@ class Reconciler:
         except ApiError as error:
             logger.info("event %s was not written: %s", event.reason, error)
 
+    def _is_due_for_a_look(self, uid: str) -> bool:
+        """Whether what the watches said is old enough to be checked: a watch can lose an event."""
+        conversion = self._store.conversion(uid)
+        if conversion is None:
+            return False
+        now = time.monotonic()
+        last = self._last_look.setdefault(uid, now)
+        phase = conversion.status.phase
+        if phase is not None and phase.is_final and last != -math.inf:
+            del self._last_look[uid]
+            return False
+        if now - last < self._resync_seconds:
+            return False
+        self._last_look[uid] = now
+        return True
+
     async def _refresh(self, uid: str) -> None:
+        """Take a conversion, its Job and its pods from the API server itself."""
         conversion = self._store.conversion(uid)
         if conversion is None:
             return
+        key = conversion.key
         try:
-            body = await self._cluster.get_conversion(conversion.key)
+            fresh = ConversionView.from_body(await self._cluster.get_conversion(key))
         except NotFoundError:
-            self._store.drop_conversion(conversion.key)
-        except UnavailableError:
+            self._store.drop_conversion(key)
             return
-        else:
-            self._store.put_conversion(ConversionView.from_body(body))
+        if fresh.key != key:  # deleted, and made again under the same name
+            self._store.drop_conversion(key)
+            return
+        self._store.put_conversion(fresh)
+        name = fresh.status.job_name
+        body = await self._cluster.get_job(key.namespace, name) if name else None
+        if name and body is None:
+            known = self._store.job(uid, name)
+            if known is not None:
+                self._store.drop_job(known)
+        elif name and body is not None:
+            self._store.put_job(JobView.from_body(body))
+            for pod in await self._cluster.list_pods(key.namespace, name):
+                self._store.put_pod(PodView.from_body(pod))
 
     def _name(self, uid: str) -> str:
         conversion = self._store.conversion(uid)

@@ -28,6 +28,7 @@ class Operator:
 
     def __init__(self, kubeconfig: Path, log: Path) -> None:
         self.log = log
+        self.kubeconfig = str(kubeconfig)
         (self.port,) = free_ports(1)
         self._environment = os.environ | {
             "KUBECONFIG": str(kubeconfig),

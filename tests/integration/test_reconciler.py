@@ -1,0 +1,97 @@
+"""The reconciler when its watches fail it: on a real API server, without the operator's process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from conversions import Conversions, Operator, until
+
+from modelconversion_operator.cluster import Cluster
+from modelconversion_operator.manifest import JobDefaults
+from modelconversion_operator.metrics import Metrics
+from modelconversion_operator.reconciler import Reconciler, run_workers
+from modelconversion_operator.store import Store
+from modelconversion_operator.views import ConversionView
+from modelconversion_operator.workqueue import WorkQueue
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("process_node")]
+
+
+class Blind:
+    """A reconciler that was shown one conversion once, and hears of nothing after that."""
+
+    def __init__(self, cluster: Cluster, conversion: ConversionView) -> None:
+        self.store, self.queue, self.metrics = Store(), WorkQueue[str](), Metrics()
+        self.store.put_conversion(conversion)
+        self.queue.add(conversion.key.uid)
+        self.reconciler = Reconciler(
+            cluster,
+            self.store,
+            self.queue,
+            self.metrics,
+            JobDefaults(image="converter:test"),
+            resync_seconds=1,
+        )
+
+
+@pytest.fixture
+def kubeconfig(operator: Operator) -> Iterator[str]:
+    """The operator's permissions, while no operator but the test's own is there."""
+    assert operator.stop() == 0
+    yield operator.kubeconfig
+    operator.start()
+
+
+async def until_async(done: Callable[[], bool]) -> None:
+    """Wait until ``done`` says so, and let the reconciler work meanwhile."""
+    await asyncio.to_thread(until, done, "the reconciler has done its work", 60)
+
+
+async def test_a_conversion_ends_although_no_watch_ever_speaks(conversions: Conversions, kubeconfig: str):
+    conversions.apply("blind", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
+    seen = ConversionView.from_body(conversions.get("blind"))
+    async with Cluster(kubeconfig) as cluster:
+        blind = Blind(cluster, seen)
+        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
+        try:
+            await until_async(lambda: conversions.status("blind").get("phase") == "Failed")
+        finally:
+            workers.cancel()
+    assert conversions.status("blind")["failure"]["reason"] == "SourceNotFound"
+
+
+async def test_a_stale_view_conflicts_and_is_read_again(conversions: Conversions, kubeconfig: str):
+    """Somebody changes the spec between our read and our write: the newer spec is the one that runs."""
+    conversions.apply("stale", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
+    seen = ConversionView.from_body(conversions.get("stale"))
+    conversions.patch("stale", {"methods": ["DynamicRange"]})
+    async with Cluster(kubeconfig) as cluster:
+        blind = Blind(cluster, seen)
+        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
+        try:
+            await until_async(lambda: "methods" in conversions.status("stale"))
+        finally:
+            workers.cancel()
+    assert conversions.status("stale")["methods"] == "DynamicRange"
+    assert conversions.status("stale")["observedGeneration"] == 2
+
+
+async def test_a_conversion_deleted_and_made_again_is_not_taken_for_the_old_one(
+    conversions: Conversions, kubeconfig: str
+):
+    conversions.apply("twin", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
+    old = ConversionView.from_body(conversions.get("twin"))
+    conversions.kubectl("delete", "mconv", "twin")
+    conversions.apply("twin", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
+    async with Cluster(kubeconfig) as cluster:
+        blind = Blind(cluster, old)
+        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
+        try:
+            await until_async(lambda: blind.store.conversion(old.key.uid) is None)
+        finally:
+            workers.cancel()
+    assert conversions.status("twin") == {}
+    assert conversions.jobs() == [], json.dumps(conversions.jobs())
