@@ -85,10 +85,12 @@ def test_the_job_is_recorded_once_it_runs():
         ((ended(), running()), Stage.CONVERT, 33),
         ((ended(), ended(), running()), Stage.PUBLISH, 66),
         ((ended(), ended()), Stage.CONVERT, 66),
+        ((ended(), ended(), ended()), Stage.PUBLISH, 100),
     ],
 )
 def test_progress_follows_the_containers(states, stage, percent):
-    decision = decide(conversion(started()), job(), [pod(*states)], NOW)
+    phase = "Succeeded" if percent == 100 else "Running"
+    decision = decide(conversion(started()), job(), [pod(*states, phase=phase)], NOW)
     assert decision.status.phase is Phase.RUNNING
     assert decision.status.progress is not None
     assert (decision.status.progress.stage, decision.status.progress.percent) == (stage, percent)
