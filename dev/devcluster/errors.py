@@ -1,0 +1,37 @@
+"""Every error of this package, in one tree.
+
+::
+
+    DevClusterError
+    ├── BinariesError        the control plane's programs cannot be had
+    │   └── DigestMismatchError   a download is not the file that was published
+    ├── ProcessError         a child process did not start, or died
+    └── ApiError             the Kubernetes API answered with an error
+"""
+
+from __future__ import annotations
+
+
+class DevClusterError(Exception):
+    """Something went wrong; the message names the cause and what to do next."""
+
+
+class BinariesError(DevClusterError):
+    """The control plane's programs can neither be downloaded nor built."""
+
+
+class DigestMismatchError(BinariesError):
+    """A download is not the file that was published."""
+
+
+class ProcessError(DevClusterError):
+    """A child process did not start, did not get ready, or died."""
+
+
+class ApiError(DevClusterError):
+    """The Kubernetes API answered with an error."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"Kubernetes API: {status} {reason}: {message}")
+        self.status = status
+        self.reason = reason

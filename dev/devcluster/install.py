@@ -1,0 +1,62 @@
+"""Installs the ModelConversion resource and the operator's permissions into a control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .cache import REPOSITORY
+from .controlplane import NODE_USER, ControlPlane
+
+CRDS = REPOSITORY / "crds"
+OPERATOR_RULES = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "operator-rules.yaml"
+OPERATOR = "model-conversion-operator"
+
+_NODE_RULES = [
+    {"apiGroups": [""], "resources": ["nodes", "events"], "verbs": ["get", "create", "patch"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["nodes/status", "pods/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": ["get"]},
+]
+
+
+def install_crd(control_plane: ControlPlane) -> None:
+    """Apply ``crds/`` and wait until the API server serves the resource."""
+    control_plane.apply(CRDS)
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+
+
+def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
+    """Give the operator its service account with exactly the rules of the Helm chart; its kubeconfig."""
+    rules = yaml.safe_load(OPERATOR_RULES.read_text())["rules"]
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": OPERATOR, "namespace": namespace},
+    }
+    subject = {"kind": "ServiceAccount", "name": OPERATOR, "namespace": namespace}
+    control_plane.apply([account, *_cluster_role(OPERATOR, rules, subject)])
+    return control_plane.service_account_kubeconfig(namespace, OPERATOR)
+
+
+def install_node_rbac(control_plane: ControlPlane) -> Path:
+    """Give the process node what it needs, and return its kubeconfig."""
+    subject = {"kind": "User", "name": NODE_USER, "apiGroup": "rbac.authorization.k8s.io"}
+    control_plane.apply(_cluster_role(NODE_USER, _NODE_RULES, subject))
+    return control_plane.state / f"{NODE_USER}.kubeconfig"
+
+
+def _cluster_role(name: str, rules: list[Any], subject: dict[str, str]) -> list[dict[str, Any]]:
+    group = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+    binding = {
+        "apiVersion": f"{group}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [subject],
+    }
+    return [role, binding]

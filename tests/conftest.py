@@ -1,0 +1,57 @@
+"""Servers that the tests share: one of each in a session, started when a test first asks for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from devcluster.binaries import ensure_control_plane_binaries
+from devcluster.controlplane import ControlPlane
+from devcluster.install import install_node_rbac
+from devcluster.node import ProcessNode
+from devcluster.s3 import ObjectStore
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A real etcd, kube-apiserver and kube-controller-manager."""
+    with ControlPlane(ensure_control_plane_binaries(Console(stderr=True))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """A real S3 server; make a bucket of your own."""
+    with ObjectStore() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def process_node(
+    control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProcessNode]:
+    """The one node of the control plane: runs Pods' containers as processes."""
+    state: Path = tmp_path_factory.mktemp("node")
+    with ProcessNode(install_node_rbac(control_plane), state) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> Iterator[str]:
+    """A new namespace; what is in it is deleted after the test."""
+    name = f"test-{secrets.token_hex(4)}"
+    control_plane.create_namespace(name)
+    yield name
+    control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> str:
+    """A new, empty bucket."""
+    name = f"test-{secrets.token_hex(4)}"
+    object_store.create_bucket(name)
+    return name
