@@ -1,0 +1,30 @@
+"""The Job's three commands: what the operator runs in the containers."""
+
+from __future__ import annotations
+
+import typer
+
+from modelconversion_api.reasons import Stage
+
+from .job_environment import run_stage
+
+
+def job_fetch() -> None:
+    """Download the source and its data into CONVERSION_INPUT_DIR, and check the digests."""
+    from .job_fetch import fetch  # boto3 is imported by the stages that use it only
+
+    raise typer.Exit(run_stage(Stage.FETCH, fetch))
+
+
+def job_convert() -> None:
+    """Convert what job-fetch downloaded, and write artifacts and report.json into CONVERSION_OUTPUT_DIR."""
+    from .job_convert import convert_job
+
+    raise typer.Exit(run_stage(Stage.LOAD, convert_job))
+
+
+def job_publish() -> None:
+    """Check what job-convert made, and upload it; report.json last."""
+    from .job_publish import publish
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, publish))

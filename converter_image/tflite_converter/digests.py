@@ -1,0 +1,41 @@
+"""SHA-256 digests of files and of SavedModel folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of one file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def folder_sha256(digests: Mapping[str, str]) -> str:
+    r"""Digest of a folder, given the digest of each file by its relative POSIX path.
+
+    It is the digest of what ``sha256sum`` prints for the files in the order of their paths' bytes, one line
+    ``<digest>  <path>\n`` each, so that it can be had without this program::
+
+        find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum
+    """
+    digest = hashlib.sha256()
+    for path in sorted(digests, key=str.encode):
+        digest.update(f"{digests[path]}  {path}\n".encode())
+    return digest.hexdigest()
+
+
+def source_digest(path: Path) -> tuple[str, int]:
+    """Digest and size in bytes of a source model: a file, or a SavedModel folder."""
+    if path.is_file():
+        return file_sha256(path), path.stat().st_size
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    digests = {p.relative_to(path).as_posix(): file_sha256(p) for p in files}
+    return folder_sha256(digests), sum(p.stat().st_size for p in files)

@@ -1,0 +1,67 @@
+"""The exceptions of the converter, all in one tree.
+
+::
+
+    Exception
+    └── ConverterError        a conversion that ended for a reason of the contract; carries its stage
+        └── UsageError        a command line that cannot be carried out (exit code 2)
+
+Everything else that is raised is a bug, and is reported as ``InternalError``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from modelconversion_api.reasons import FAILURES, USAGE_EXIT_CODE, FailureReason, Stage, exit_code
+
+
+class ConverterError(Exception):
+    """A conversion that cannot go on.
+
+    ``cause`` says what is wrong with this model, file or store; ``hint`` says what to do about it and is the
+    contract's unless given.
+    """
+
+    def __init__(self, reason: FailureReason, stage: Stage, cause: str, *, hint: str | None = None) -> None:
+        super().__init__(cause)
+        self.reason = reason
+        self.stage = stage
+        self.cause = cause
+        self.hint = FAILURES[reason].hint if hint is None else hint
+
+    @property
+    def message(self) -> str:
+        """Cause and hint in one sentence, at most 2,048 characters (the contract's limit)."""
+        cause = self.cause if len(self.cause) <= 1700 else f"{self.cause[:1700]}…"
+        return f"{cause}. Hint: {self.hint}"[:2048]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that the contract gives to the reason."""
+        return exit_code(self.reason)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UsageError(ConverterError):
+    """A command line whose options do not fit together."""
+
+    def __init__(self, cause: str, *, hint: str) -> None:
+        super().__init__(FailureReason.INVALID_REQUEST, Stage.LOAD, cause, hint=hint)
+
+    @property
+    def exit_code(self) -> int:
+        """2, as for any wrong command line."""
+        return USAGE_EXIT_CODE
+
+
+def from_os_error(error: OSError, stage: Stage, doing: str) -> ConverterError:
+    """The reason behind a failed file operation while ``doing`` something, e.g. ``writing the artifacts``."""
+    what = os.strerror(error.errno) if error.errno else str(error)
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ConverterError(FailureReason.NO_SPACE, stage, f"{doing}: {what}{where}")
+    return ConverterError(FailureReason.OUTPUT_NOT_WRITABLE, stage, f"{doing}: {what}{where}")

@@ -1,0 +1,65 @@
+"""Which format a source model has, read from its first bytes and before anything is deserialised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+
+from .errors import ConverterError
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ZIP_MAGIC = b"PK\x03\x04"
+_TFLITE_MAGIC = b"TFL3"
+_TFLITE_MAGIC_OFFSET = 4
+
+
+def is_tflite(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a TFLite FlatBuffer (identifier ``TFL3`` at byte 4)."""
+    return head[_TFLITE_MAGIC_OFFSET : _TFLITE_MAGIC_OFFSET + 4] == _TFLITE_MAGIC
+
+
+def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> SourceFormat:
+    """The format of the model at ``path``.
+
+    Raises:
+        ConverterError: SourceNotFound; UnreadableModel for an empty file; UnsupportedFormat for anything
+            that is not a Keras file or a SavedModel, or not what ``expected`` says.
+
+    """
+    if not path.exists():
+        raise ConverterError(
+            FailureReason.SOURCE_NOT_FOUND,
+            Stage.LOAD,
+            f"File not found: {path}",
+            hint="train the model first: python train_gesture_model.py, or correct the path",
+        )
+    found = _folder_format(path) if path.is_dir() else _file_format(path)
+    if expected not in (SourceFormat.AUTO, found):
+        raise _unsupported(f"{path.name} is declared as {expected.value}, but its bytes say {found.value}")
+    return found
+
+
+def _folder_format(path: Path) -> SourceFormat:
+    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+        return SourceFormat.SAVED_MODEL
+    raise _unsupported(f"the folder {path.name} holds no saved_model.pb, so it is not a SavedModel")
+
+
+def _file_format(path: Path) -> SourceFormat:
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{path.name} is empty")
+    if head == _HDF5_MAGIC:
+        return SourceFormat.KERAS_H5
+    if head.startswith(_ZIP_MAGIC):
+        return SourceFormat.KERAS
+    if is_tflite(head):
+        raise _unsupported(f"{path.name} is a TFLite file already")
+    raise _unsupported(f"{path.name} is neither HDF5 nor a .keras archive (it begins with {head.hex(' ')})")
+
+
+def _unsupported(cause: str) -> ConverterError:
+    return ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause)

@@ -1,0 +1,134 @@
+"""What a Keras file says of itself, read without deserialising a layer: who wrote it, and what is unsafe."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+
+from .errors import ConverterError
+
+MAX_CONFIG_BYTES = 64 << 20
+"""A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """A Keras model file's own description."""
+
+    keras_version: str
+    config: dict[str, Any]
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Keras 3 reads what it wrote; everything older goes to tf_keras, which is Keras 2."""
+        return self.keras_version.startswith("3.")
+
+
+def describe(path: Path, source_format: SourceFormat) -> KerasFile:
+    """Reads version and configuration of a Keras file.
+
+    Raises:
+        ConverterError: UnreadableModel, WeightsOnly, UnsupportedFormat (a zip that is not Keras), or
+            UnsafeModel naming the Lambda layers.
+
+    """
+    found = _describe_h5(path) if source_format is SourceFormat.KERAS_H5 else _describe_archive(path)
+    if lambdas := sorted(set(_lambda_layers(found.config))):
+        raise ConverterError(
+            FailureReason.UNSAFE_MODEL,
+            Stage.LOAD,
+            "the model carries Python code, which is never run, in Lambda layer "
+            + ", ".join(map(repr, lambdas)),
+        )
+    return found
+
+
+def _describe_h5(path: Path) -> KerasFile:
+    try:
+        with h5py.File(path, "r") as file:
+            version, config = file.attrs.get("keras_version"), file.attrs.get("model_config")
+            weights_only = (
+                "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
+            )
+            keys = list(file)[:8]
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise _unreadable(path, str(error)) from error
+    if config is None:
+        if weights_only:
+            raise ConverterError(
+                FailureReason.WEIGHTS_ONLY, Stage.LOAD, f"{path.name} holds weights only, no model"
+            )
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_FORMAT,
+            Stage.LOAD,
+            f"{path.name} is an HDF5 file, but holds no Keras model (it holds {keys})",
+        )
+    return KerasFile(_text(version) or "1", _json(path, _text(config)))
+
+
+def _describe_archive(path: Path) -> KerasFile:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            if not {"metadata.json", "config.json"} <= names:
+                raise ConverterError(
+                    FailureReason.UNSUPPORTED_FORMAT,
+                    Stage.LOAD,
+                    f"{path.name} is a zip archive, but not a .keras file (no metadata.json and config.json)",
+                )
+            metadata = _json(path, _member(archive, "metadata.json"))
+            config = _json(path, _member(archive, "config.json"))
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise _unreadable(path, str(error)) from error
+    return KerasFile(str(metadata.get("keras_version", "3.")), config)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    with archive.open(name) as stream:
+        content = stream.read(MAX_CONFIG_BYTES + 1)
+    if len(content) > MAX_CONFIG_BYTES:
+        raise zipfile.BadZipFile(f"{name} is larger than {MAX_CONFIG_BYTES >> 20} MiB")
+    return content.decode("utf-8", errors="replace")
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"its configuration is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise _unreadable(path, "its configuration is not a JSON object")
+    return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return "" if value is None else str(value)
+
+
+def _lambda_layers(root: object) -> Iterator[str]:
+    """Names of Lambda layers and of marshalled functions anywhere in a configuration."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if node.get("class_name") in ("Lambda", "__lambda__"):
+                config = node.get("config")
+                yield str(config.get("name", "?")) if isinstance(config, dict) else "?"
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _unreadable(path: Path, why: str) -> ConverterError:
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{path.name} cannot be read: {why}")

@@ -1,0 +1,66 @@
+"""TensorFlow's and Keras's exceptions as reasons of the contract, with the layer or operation named."""
+
+from __future__ import annotations
+
+import re
+
+from modelconversion_api.reasons import FailureReason, Stage
+
+from .errors import ConverterError
+
+_OPERATIONS = (
+    re.compile(r"'(tf\.[A-Za-z0-9_]+)' op is neither a custom op nor a flex op"),
+    re.compile(r"(?:TF Select ops|Flex ops|Custom ops): ([A-Za-z0-9_, ]+)"),
+    re.compile(r"^\s*(tf\.[A-Za-z0-9_]+)\(", re.MULTILINE),
+)
+_CUSTOM_OBJECTS = (
+    re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
+    re.compile(r"Could not locate (?:class|function) '([^']+)'"),
+)
+_UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
+_SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
+_MEMORY = ("std::bad_alloc", "Resource exhausted", "RESOURCE_EXHAUSTED", "OOM when allocating")
+
+
+def classify(error: BaseException, stage: Stage) -> ConverterError:
+    """The reason behind an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``)."""
+    if isinstance(error, ConverterError):
+        return error
+    text = str(error)
+    if isinstance(error, MemoryError) or any(mark in text for mark in _MEMORY):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "TensorFlow ran out of memory")
+    if stage is Stage.LOAD:
+        return _loading(text, error)
+    return _converting(text, error, stage)
+
+
+def _loading(text: str, error: BaseException) -> ConverterError:
+    if any(mark in text for mark in _UNSAFE):
+        cause = f"the model wants to run code when it is loaded: {_first_line(text)}"
+        return ConverterError(FailureReason.UNSAFE_MODEL, Stage.LOAD, cause)
+    for pattern in _CUSTOM_OBJECTS:
+        if match := pattern.search(text):
+            cause = f"the model uses {match[1]!r}, which is not part of Keras"
+            return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    cause = f"the model cannot be loaded: {_first_line(text) or type(error).__name__}"
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
+
+
+def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError:
+    if any(mark in text for mark in _SHAPE):
+        cause = f"a dimension that is open keeps the model from being converted: {_first_line(text)}"
+        return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
+    names = {
+        n.strip() for pattern in _OPERATIONS for found in pattern.findall(text) for n in found.split(",")
+    }
+    if names := {name.removeprefix("tf.") for name in names if name}:
+        cause = f"TFLite has no operation for {', '.join(sorted(names))}"
+        return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause)
+    cause = f"TensorFlow could not convert the model: {_first_line(text) or type(error).__name__}"
+    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause)
+
+
+def _first_line(text: str) -> str:
+    """The first line that says something, at most 400 characters, without paths of this process."""
+    lines = (line.strip() for line in text.splitlines())
+    return re.sub(r"(?<![\w/])/[\w./-]+/", "", next((line for line in lines if line), ""))[:400].rstrip(".")

@@ -1,0 +1,109 @@
+"""One frozen graph with the batch pinned to 1, and the one float TFLite file made from it. Child only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,  # the public API has no freezing for TensorFlow 2
+)
+
+from modelconversion_api.status import TensorInfo
+
+from .arrays import Array, NamedArrays
+from .tensorflow_models import OriginalModel
+
+
+def pinned(inputs: Sequence[TensorInfo]) -> list[TensorInfo]:
+    """The inputs with an open batch set to 1; other open dimensions stay open."""
+    return [
+        info.model_copy(
+            update={"shape": [1 if size < 0 and axis == 0 else size for axis, size in enumerate(info.shape)]}
+        )
+        for info in inputs
+    ]
+
+
+def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
+    """Writes the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
+
+    Returns the outputs as the frozen graph has them (batch 1). The signature's names are the model's own, so
+    they are the names in every artifact too.
+    """
+    specs = [_spec(info) for info in pinned(model.inputs)]
+    names = [info.name for info in model.inputs]
+
+    def traced(*tensors: Any) -> dict[str, Any]:
+        # Identity gives every output a node of its own, also where two outputs are one tensor.
+        found = model.call(dict(zip(names, tensors, strict=True)))
+        return {name: tf.identity(tensor, name=name) for name, tensor in found.items()}
+
+    concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+    output_names = sorted(concrete.structured_outputs)
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    outputs = [
+        TensorInfo(
+            name=name,
+            shape=[-1 if size is None else int(size) for size in tensor.shape],
+            dtype=tensor.dtype.name,
+        )
+        for name, tensor in zip(output_names, frozen.outputs, strict=True)
+    ]
+
+    def serve(*tensors: Any) -> dict[str, Any]:
+        found = frozen(*tensors)
+        flat = found if isinstance(found, (list, tuple)) else tf.nest.flatten(found)
+        return dict(zip(output_names, flat, strict=True))
+
+    module = tf.Module()
+    module.serve = tf.function(serve, input_signature=specs, autograph=False)
+    tf.saved_model.save(
+        module,
+        str(folder),
+        signatures={"serving_default": module.serve},
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+    )
+    return outputs
+
+
+def convert_float(frozen: Path) -> bytes:
+    """The float32 TFLite file of a frozen SavedModel."""
+    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(frozen)).convert())
+
+
+def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
+    """TensorFlow's own full-integer file (int8 in and out): the second way, where litert-quantizer fails.
+
+    ``samples``: ``{input: (n, ...)}``.
+    """
+    count = len(next(iter(samples.values())))
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    converter.representative_dataset = lambda: (
+        {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
+    )
+    return bytes(converter.convert())
+
+
+def run_original(model: OriginalModel, samples: NamedArrays, batch: int = 32) -> dict[str, Array]:
+    """The original's outputs on ``{input: (n, ...)}``, as ``{output: (n, ...)}``."""
+    if any(info.shape[0] > 0 for info in model.inputs):
+        batch = 1
+    count = len(next(iter(samples.values())))
+    parts: dict[str, list[Array]] = {}
+    for start in range(0, count, batch):
+        part = {name: tf.constant(array[start : start + batch]) for name, array in samples.items()}
+        for name, tensor in model.call(part).items():
+            parts.setdefault(name, []).append(tensor.numpy())
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def _spec(info: TensorInfo) -> Any:
+    return tf.TensorSpec([None if size < 0 else size for size in info.shape], info.dtype, name=info.name)

@@ -1,0 +1,234 @@
+"""The command lines as the guide writes them, run as processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SCRIPTS, Script  # type: ignore[import-not-found]  # pytest's own module
+from modelconversion_api.methods import Method
+from modelconversion_api.report import ConversionReport
+from tflite_converter.gesture_model import build_model, make_samples
+from tflite_converter.inference import TFLiteInference
+
+SLOW_IMPORTS = ("tensorflow", "keras", "tf_keras", "numpy", "boto3", "litert_quantizer", "ai_edge_litert")
+
+
+@pytest.mark.parametrize(
+    "name", ["convert_to_tflite.py", "train_gesture_model.py", "examples_tflite_inference.py"]
+)
+def test_help_is_quick_because_it_imports_nothing_heavy(name: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys, runpy; sys.argv = [{name!r}, '--help']; sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "try:\n"
+        f"    runpy.run_path({str(SCRIPTS / name)!r}, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        f"heavy = [m for m in {SLOW_IMPORTS[:3]!r} if m in sys.modules]\n"
+        "assert not heavy, heavy\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert "Usage" in found.stdout
+
+
+def test_jobs_that_only_move_files_do_not_import_tensorflow() -> None:
+    code = (
+        "import sys, tflite_converter.job_fetch, tflite_converter.job_publish, tflite_converter.job_convert\n"
+    )
+    code += f"assert not [m for m in {SLOW_IMPORTS[:3]!r} if m in sys.modules]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_training_writes_model_and_data(gesture: Path) -> None:
+    assert "14,597 parameters" in (gesture / "trained.txt").read_text()
+    assert {p.name for p in (gesture / "models").iterdir()} == {
+        "gesture_classifier.h5",
+        "gesture_classifier.keras",
+        "gesture_classifier_savedmodel",
+    }
+    sizes = {}
+    for name in ("train", "val", "test"):
+        features = np.load(gesture / "datasets" / f"{name}_features.npy")
+        labels = np.load(gesture / "datasets" / f"{name}_labels.npy")
+        assert features.dtype == np.float32
+        assert features.shape == (len(labels), 46)
+        assert sorted(set(labels.tolist())) == [0, 1, 2, 3, 4]
+        sizes[name] = {row.tobytes() for row in features}
+    assert not sizes["val"] & sizes["test"]
+    assert not sizes["train"] & (sizes["val"] | sizes["test"])
+
+
+def test_samples_repeat_with_their_seed() -> None:
+    first, second, other = make_samples(50, 1), make_samples(50, 1), make_samples(50, 2)
+    np.testing.assert_array_equal(first.features, second.features)
+    assert not np.array_equal(first.features, other.features)
+    assert build_model.__doc__
+
+
+def test_conversion_shows_progress_table_and_recommendation(gesture: Path) -> None:
+    shown = (gesture / "converted.txt").read_text()
+    for text in (
+        "load: loading the model",
+        "calibrate: calibrating",
+        "Recommended: ",
+        "Agreement",
+        "Latency",
+    ):
+        assert text in shown
+    for method in Method:
+        assert f"converted_models/{method.file_name('gesture_classifier')}" in shown
+
+
+def test_report_of_the_gesture_model(gesture: Path) -> None:
+    text = (gesture / "converted_models" / "gesture_classifier_report.json").read_text()
+    report = ConversionReport.model_validate_json(text)
+    assert report.evaluation.original_accuracy is not None
+    assert 0.90 <= report.evaluation.original_accuracy <= 0.97
+    assert report.calibration is not None
+    assert report.calibration.stratified
+    for artifact in report.artifacts:
+        assert (artifact.agreement or 0) >= 0.98
+        assert (artifact.accuracy or 0) >= report.evaluation.original_accuracy - 0.02
+    assert {a.method: a.size_fraction < 0.35 for a in report.artifacts} == {
+        Method.FLOAT32: False,
+        Method.DYNAMIC_RANGE: True,
+        Method.FLOAT16: False,
+        Method.FULL_INTEGER: True,
+    }
+
+
+def test_second_run_gives_the_same_bytes_and_json_is_one_document(gesture: Path) -> None:
+    found = Script(gesture)(
+        "convert_to_tflite.py",
+        *(
+            "--model",
+            "models/gesture_classifier.h5",
+            "--method",
+            "full_integer",
+            "--output",
+            "again",
+            "--json",
+        ),
+        *("--data", "datasets/val_features.npy", "--labels", "datasets/val_labels.npy"),
+        AWS_SECRET_ACCESS_KEY="x",
+    )
+    assert found.returncode == 0, found.stderr
+    report = json.loads(found.stdout)
+    assert [a["method"] for a in report["artifacts"]] == ["FullInteger"]
+    assert "warning: there is no validation data" in found.stderr
+    name = "gesture_classifier_int8.tflite"
+    assert (gesture / "again" / name).read_bytes() == (gesture / "converted_models" / name).read_bytes()
+
+
+def test_the_shortest_command_line_makes_dynamic_range(gesture: Path) -> None:
+    found = Script(gesture)(
+        "convert_to_tflite.py",
+        "--model",
+        "models/gesture_classifier_savedmodel",
+        "--output",
+        "short",
+        "--quiet",
+    )
+    assert found.returncode == 0, found.stderr
+    assert sorted(p.name for p in (gesture / "short").iterdir()) == [
+        "gesture_classifier_savedmodel_dynamic_range.tflite",
+        "gesture_classifier_savedmodel_report.json",
+    ]
+
+
+def test_all_without_data_leaves_out_full_integer_and_a_missed_gate_is_told(gesture: Path) -> None:
+    found = Script(gesture)(
+        "convert_to_tflite.py",
+        *("--model", "models/gesture_classifier.keras", "--method", "all", "--output", "gated"),
+        *(
+            "--validation-data",
+            "datasets/test_features.npy",
+            "--min-agreement",
+            "1.0",
+            "--max-accuracy-drop",
+            "0",
+        ),
+        *("--validation-labels", "datasets/train_labels.npy"),
+    )
+    assert found.returncode == 35, found.stderr  # 6,000 labels for 1,000 samples
+    found = Script(gesture)(
+        "convert_to_tflite.py",
+        *("--model", "models/gesture_classifier.keras", "--method", "dynamic_range", "--output", "gated"),
+        *(
+            "--validation-data",
+            "datasets/train_features.npy",
+            "--evaluation-samples",
+            "6000",
+            "--min-agreement",
+            "1",
+        ),
+    )
+    assert found.returncode == 41, found.stderr
+    assert "no artifact passed its gates (dynamic_range: agreement 0.99" in found.stderr
+    assert "Recommended: none" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--model", "nope.h5"], 11, "File not found: nope.h5. Hint: train the model first"),
+        (["--model", "models/gesture_classifier.h5", "--method", "full_integer"], 30, "--data"),
+        (["--model", "models/gesture_classifier.h5", "--data", "no.npy", "--method", "all"], 11, "no.npy"),
+        (["--model", "models/gesture_classifier.h5", "--method", "int4"], 2, "int4"),
+        (["--model", "models/gesture_classifier.h5", "--method", "all", "--target", "Mobile"], 2, "exclude"),
+        (["--model", "models/gesture_classifier.h5", "--labels", "x.npy"], 2, "--data"),
+        (["--model", "models/gesture_classifier.h5", "--max-accuracy-drop", "0.1"], 2, "needs labels"),
+        (["--model", "models/gesture_classifier.h5", "--sha256", "0" * 64], 14, "digest"),
+        (["--model", "datasets"], 20, "no saved_model.pb"),
+        ([], 2, "--model"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(gesture: Path, arguments: list[str], code: int, says: str) -> None:
+    found = Script(gesture)("convert_to_tflite.py", *arguments, "--output", "never")
+    assert found.returncode == code, found.stderr
+    assert says in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not (gesture / "never").exists()
+
+
+def test_inference_class_on_every_artifact(gesture: Path) -> None:
+    features = np.load(gesture / "datasets" / "test_features.npy")
+    labels = np.load(gesture / "datasets" / "test_labels.npy")
+    for method in Method:
+        model = TFLiteInference(gesture / "converted_models" / method.file_name("gesture_classifier"))
+        batch = model.predict_batch(features)
+        assert np.mean([found == label for (found, _), label in zip(batch, labels, strict=True)]) > 0.88
+        for i in range(20):
+            found, confidence = model.predict_single(features[i])
+            assert isinstance(found, int)
+            assert isinstance(confidence, float)
+            assert 0.0 <= confidence <= 1.0
+            assert (found, pytest.approx(confidence, abs=0.02)) == batch[i]
+        with pytest.raises(ValueError, match=r"shape \(46,\), got \(45,\)"):
+            model.predict_single(features[0, :45])
+        assert model.predict_batch(features[:0]) == []
+
+
+def test_inference_class_without_a_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nope"):
+        TFLiteInference(tmp_path / "nope.tflite")
+
+
+def test_inference_examples(gesture: Path, tmp_path: Path) -> None:
+    found = Script(gesture)("examples_tflite_inference.py")
+    assert found.returncode == 0, found.stderr
+    for text in ("one sample: ", "a batch of 100: ", "gesture_classifier_int8.tflite", "Median"):
+        assert text in found.stdout
+    missing = Script(tmp_path)("examples_tflite_inference.py")
+    assert missing.returncode == 11
+    assert "python train_gesture_model.py" in missing.stderr
+    imported = "from examples_tflite_inference import TFLiteInference"
+    subprocess.run([sys.executable, "-c", imported], cwd=SCRIPTS, check=True)

@@ -1,0 +1,166 @@
+"""``job-publish`` believes nothing that it finds in the output folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelconversion_api.methods import Method
+from modelconversion_api.reasons import FailureReason
+from modelconversion_api.report import (
+    AgreementMetric,
+    ArtifactReport,
+    ConversionReport,
+    DataInfo,
+    DataRole,
+    Evaluation,
+    RecommendedMethod,
+)
+from modelconversion_api.request import ConversionRequest
+from modelconversion_api.spec import Output, Source, SourceFormat
+from modelconversion_api.status import SourceInfo
+from tflite_converter.errors import ConverterError
+from tflite_converter.job_environment import FetchedFile, FetchRecord
+from tflite_converter.job_publish import checked_report
+
+METHODS = (Method.DYNAMIC_RANGE, Method.FLOAT16)
+REQUEST = ConversionRequest(
+    base_name="gesture",
+    source=Source(uri="s3://models/gesture.h5"),
+    output=Output(uri="s3://models/out/"),
+    methods=METHODS,
+)
+RECORD = FetchRecord(source=FetchedFile(sha256="a" * 64, size_bytes=1000))
+CONTENT = b"\x1c\x00\x00\x00TFL3" + bytes(92)
+
+
+def artifact(method: Method, /, **changes: object) -> ArtifactReport:
+    honest = ArtifactReport(
+        method=method,
+        file_name=method.file_name("gesture"),
+        size_bytes=len(CONTENT),
+        size_fraction=0.1,
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+        agreement=1.0,
+        passed=True,
+    )
+    return honest.model_copy(update=changes)
+
+
+def report(*artifacts: ArtifactReport) -> ConversionReport:
+    return ConversionReport(
+        request=REQUEST.model_copy(update={"base_name": "forged"}),
+        source=SourceInfo(sha256="f" * 64, size_bytes=1, format=SourceFormat.KERAS_H5),
+        artifacts=artifacts or tuple(artifact(m) for m in METHODS),
+        recommended=RecommendedMethod(method=Method.FLOAT16, reason="forged"),
+        evaluation=Evaluation(
+            data=DataInfo(role=DataRole.RANDOM, samples=1, seed=0), agreement_metric=AgreementMetric.TOP1
+        ),
+    )
+
+
+def write_report(output: Path, *artifacts: ArtifactReport) -> None:
+    (output / "report.json").write_text(report(*artifacts).model_dump_json(by_alias=True))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for method in METHODS:
+        (folder / method.file_name("gesture")).write_bytes(CONTENT)
+    write_report(folder)
+    return folder
+
+
+def test_what_is_known_better_is_replaced(output: Path) -> None:
+    found = checked_report(output, REQUEST, RECORD)
+    assert found.request == REQUEST
+    assert (found.source.sha256, found.source.size_bytes) == ("a" * 64, 1000)
+    assert found.recommended is not None
+    assert found.recommended.reason != "forged"
+
+
+def test_without_an_artifact_that_passed_nothing_is_recommended(output: Path) -> None:
+    """The artifacts are published all the same: their figures help to choose other gates."""
+    write_report(output, *(artifact(m, passed=False) for m in METHODS))
+    assert checked_report(output, REQUEST, RECORD).recommended is None
+
+
+def _link(output: Path) -> None:
+    path = output / "gesture_float16.tflite"
+    path.rename(output.parent / "elsewhere")
+    path.symlink_to(output.parent / "elsewhere")
+
+
+def _link_report(output: Path) -> None:
+    path = output / "report.json"
+    path.rename(output.parent / "elsewhere")
+    path.symlink_to(output.parent / "elsewhere")
+
+
+def _pipe(output: Path) -> None:
+    (output / "gesture_float16.tflite").unlink()
+    os.mkfifo(output / "gesture_float16.tflite")
+
+
+def _folder(output: Path) -> None:
+    (output / "gesture_float16.tflite").unlink()
+    (output / "gesture_float16.tflite").mkdir()
+
+
+def _no_tflite(output: Path) -> None:
+    wrong = bytes(100)
+    (output / "gesture_float16.tflite").write_bytes(wrong)
+    forged = artifact(Method.FLOAT16, sha256=hashlib.sha256(wrong).hexdigest())
+    write_report(output, artifact(Method.DYNAMIC_RANGE), forged)
+
+
+def _giant_report(output: Path) -> None:
+    with (output / "report.json").open("ab") as stream:
+        stream.truncate(2 << 20)
+
+
+TAMPERINGS: dict[str, Callable[[Path], object]] = {
+    "symbolic link": _link,
+    "report is a link": _link_report,
+    "named pipe": _pipe,
+    "folder in a file's place": _folder,
+    "other bytes": lambda o: (o / "gesture_float16.tflite").write_bytes(CONTENT + b"x"),
+    "no TFLite file": _no_tflite,
+    "extra file": lambda o: (o / "gesture_int8.tflite").write_bytes(CONTENT),
+    "hidden folder": lambda o: (o / ".conversion-x").mkdir(),
+    "missing artifact": lambda o: (o / "gesture_float16.tflite").unlink(),
+    "missing report": lambda o: (o / "report.json").unlink(),
+    "broken report": lambda o: (o / "report.json").write_text("{}"),
+    "giant report": _giant_report,
+    "artifact not listed": lambda o: write_report(o, artifact(Method.FLOAT16)),
+    "listed twice": lambda o: write_report(o, *map(artifact, METHODS), artifact(Method.FLOAT16)),
+    "wrong name": lambda o: write_report(
+        o, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, file_name="other.tflite")
+    ),
+    "method swapped": lambda o: write_report(
+        o, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, method=Method.FULL_INTEGER)
+    ),
+    "wrong size": lambda o: write_report(
+        o, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, size_bytes=99)
+    ),
+}
+
+
+@pytest.mark.parametrize("tamper", TAMPERINGS.values(), ids=TAMPERINGS.keys())
+def test_tampered_folders_are_refused(output: Path, tamper: Callable[[Path], object]) -> None:
+    tamper(output)
+    with pytest.raises(ConverterError) as caught:
+        checked_report(output, REQUEST, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+def test_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConverterError) as caught:
+        checked_report(tmp_path / "nope", REQUEST, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
