@@ -49,6 +49,8 @@ class FetchRecord(ApiModel):
     source: FetchedFile
     data: dict[str, FetchedFile] = Field(default_factory=dict)
     """The data files by their names in the input folder."""
+    seconds: float = 0.0
+    """How long the downloads took."""
 
 
 @dataclass(frozen=True)

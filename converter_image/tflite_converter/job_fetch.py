@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 from modelconversion_api.reasons import FailureReason, Stage
@@ -39,7 +40,7 @@ def fetch(job: JobEnvironment) -> StageResult:
         ConverterError: the store's failures, SourceTooLarge, UnsupportedFormat, DigestMismatch.
 
     """
-    request = job.request
+    request, started = job.request, time.monotonic()
     store = ObjectStore(request.storage, Stage.FETCH)
     _clear(job.input)
     source = _fetch_source(store, request, job.input / SOURCE)
@@ -50,7 +51,7 @@ def fetch(job: JobEnvironment) -> StageResult:
             f"{request.source.uri} has the digest {source.sha256}, expected {request.source.sha256}",
         )
     data = {name: _fetch_file(store, uri, job.input / name, MAX_DATA_BYTES) for name, uri in _data(request)}
-    record = FetchRecord(source=source, data=data)
+    record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
 

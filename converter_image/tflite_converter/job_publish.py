@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,7 +45,8 @@ def publish(job: JobEnvironment) -> StageResult:
         ConverterError: ArtifactInvalid before anything is uploaded; the store's failures; UploadCorrupted.
 
     """
-    report = checked_report(job.output, job.request, job.record(Stage.PUBLISH))
+    started, record = time.monotonic(), job.record(Stage.PUBLISH)
+    report = checked_report(job.output, job.request, record)
     store = ObjectStore(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw_report(store, f"{prefix}{REPORT_FILE_NAME}")
@@ -62,7 +64,7 @@ def publish(job: JobEnvironment) -> StageResult:
         source=report.source,
         artifacts=report.artifacts,
         recommended=report.recommended,
-        stage_seconds=report.stage_seconds,
+        stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
     )
     return StageResult(summary=summary)
 
@@ -104,6 +106,7 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
             "source": source,
             "artifacts": artifacts,
             "recommended": recommend(artifacts, request.target),
+            "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
         }
     )
 

@@ -90,7 +90,7 @@ class _Conversion:
         self._options = options
         self._workspace = workspace
         self._tell = listener
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[Stage, float] = {}
 
     def run(self) -> ConversionReport:
         options = self._options
@@ -99,19 +99,20 @@ class _Conversion:
         sha256, size = source_digest(options.source)
         _check_digest(options, sha256)
         data = self._data()
-        started = self._timed("prepare", started)
+        started = self._timed(Stage.LOAD, started)
 
         worker = self._run_tensorflow(source_format, data)
-        self._seconds |= worker.seconds
+        for stage, seconds in worker.seconds.items():
+            self._took(stage, seconds)
         started = time.monotonic()
 
         float_file = (self._workspace.folder / FLOAT_FILE).read_bytes()
         files = {method: self._make(method, float_file, data, worker) for method in options.methods}
-        started = self._timed("quantize", started)
+        started = self._timed(Stage.QUANTIZE, started)
 
         reference = self._reference(data, worker, size)
         artifacts = [self._measure(method, content, reference) for method, content in files.items()]
-        self._timed("evaluate", started)
+        self._timed(Stage.EVALUATE, started)
         return ConversionReport(
             request=options.request,
             source=SourceInfo(
@@ -130,7 +131,7 @@ class _Conversion:
                 original_accuracy=reference.accuracy,
             ),
             warnings=tuple(data.warnings),
-            stage_seconds={name: round(seconds, 3) for name, seconds in self._seconds.items()},
+            stage_seconds={stage: round(seconds, 3) for stage, seconds in self._seconds.items()},
             tool_versions=worker.tool_versions
             | {"source-writer": worker.writer}
             | {name: importlib.metadata.version(name) for name in TOOLS},
@@ -291,10 +292,13 @@ class _Conversion:
 
         return step
 
-    def _timed(self, what: str, started: float) -> float:
+    def _timed(self, stage: Stage, started: float) -> float:
         now = time.monotonic()
-        self._seconds[what] = now - started
+        self._took(stage, now - started)
         return now
+
+    def _took(self, stage: Stage, seconds: float) -> None:
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
 
 def _check_digest(options: Options, sha256: str) -> None:

@@ -76,7 +76,7 @@ class _Run:
 
     def __init__(self, job: WorkerJob) -> None:
         self._job = job
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[Stage, float] = {}
         self.stage = Stage.LOAD
 
     def make_float(self) -> WorkerResult:
@@ -96,17 +96,17 @@ class _Run:
         evaluation = self._evaluation(list(model.inputs))
         if job.calibration is not None:
             _samples(job.calibration, job.calibration_name, list(model.inputs), Stage.CALIBRATE)
-        started = self._timed("load", started)
+        started = self._timed(Stage.LOAD, started)
 
         self._begin(Stage.CONVERT, "freezing the graph")
         outputs = freeze(model, job.folder / FROZEN_FOLDER)
         self._begin(Stage.CONVERT, "writing the float file")
         (job.folder / FLOAT_FILE).write_bytes(convert_float(job.folder / FROZEN_FOLDER))
-        started = self._timed("convert", started)
+        started = self._timed(Stage.CONVERT, started)
 
         self._begin(Stage.EVALUATE, "running the original model")
         np.savez(job.folder / REFERENCE_FILE, allow_pickle=False, **run_original(model, evaluation))
-        self._timed("original", started)
+        self._timed(Stage.EVALUATE, started)
         return WorkerResult(
             inputs=pinned(model.inputs),
             outputs=outputs,
@@ -134,9 +134,9 @@ class _Run:
         if fd := os.environ.get(PROGRESS_FD_ENV):
             os.write(int(fd), (WorkerProgress(stage=stage, text=text).model_dump_json() + "\n").encode())
 
-    def _timed(self, what: str, started: float) -> float:
+    def _timed(self, stage: Stage, started: float) -> float:
         now = time.monotonic()
-        self._seconds[what] = now - started
+        self._seconds[stage] = now - started
         return now
 
 

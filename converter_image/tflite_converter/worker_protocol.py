@@ -49,7 +49,7 @@ class WorkerResult(ApiModel):
     outputs: list[TensorInfo]
     writer: str
     """Who wrote the model, e.g. ``keras 2.4.0``."""
-    seconds: dict[str, float]
+    seconds: dict[Stage, float]
     tool_versions: dict[str, str]
 
 

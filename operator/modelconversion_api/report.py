@@ -102,7 +102,7 @@ class ConversionReport(ApiModel):
     calibration: DataInfo | None = None
     evaluation: Evaluation
     warnings: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
-    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage; the only part that differs between runs of one request."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
 
@@ -121,7 +121,7 @@ class ConversionSummary(ApiModel):
     source: SourceInfo
     artifacts: tuple[ArtifactReport, ...]
     recommended: RecommendedMethod | None = None
-    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    stage_seconds: dict[Stage, float] = Field(default_factory=dict)
 
 
 class StageResult(ApiModel):

@@ -253,7 +253,7 @@ def _active(run: _Run, job: JobView) -> Decision:
     # Only what this operator suspended is resumed by it: a queue such as Kueue has a say of its own.
     if job.suspended and run.conversion.status.phase is Phase.SUSPENDED:
         action = PatchJob(job.name, suspend=False)
-    # A pod that has succeeded counts until its Job says so too: the conversion is not pending again meanwhile.
+    # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
     pod = outcome.newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
     was = run.conversion.status.phase
     if pod is not None and pod.started:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
 
@@ -112,8 +112,7 @@ class Metrics:
         if summary is None:
             return
         for stage, seconds in summary.stage_seconds.items():
-            if stage in set(Stage):
-                self._stage.labels(stage).observe(seconds)
+            self._stage.labels(stage).observe(seconds)
         for artifact in summary.artifacts:
             method = str(artifact.method)
             self._bytes.labels(method).inc(artifact.size_bytes)

@@ -164,7 +164,7 @@ def summary(*, passed: bool = True) -> ConversionSummary:
         source=SourceInfo(sha256="a" * 64, size_bytes=204800, format=SourceFormat.KERAS_H5),
         artifacts=(artifact,),
         recommended=recommended if passed else None,
-        stage_seconds={"Fetch": 0.2, "Convert": 3.1},
+        stage_seconds={Stage.FETCH: 0.2, Stage.CONVERT: 3.1},
     )
 
 
