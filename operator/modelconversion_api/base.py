@@ -99,4 +99,4 @@ Fraction = Annotated[
 
 def fraction(value: float) -> str:
     """``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
-    return f"{min(max(value, 0.0), 1.0):.4f}"
+    return f"{min(max(value, 0.0), 1.0) + 0.0:.4f}"  # + 0.0 makes a plain zero of -0.0
