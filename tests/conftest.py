@@ -11,16 +11,16 @@ import pytest
 from hypothesis import settings
 from rich.console import Console
 
-# No test depends on the clock; what a machine of a busy CI finds must be found again on the next one.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
-
 from devcluster.binaries import ensure_control_plane_binaries
 from devcluster.controlplane import ControlPlane
 from devcluster.install import install_node_rbac
 from devcluster.node import ProcessNode
 from devcluster.s3 import ObjectStore
+
+# No test depends on the clock; what a machine of a busy CI finds must be found again on the next one.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 @pytest.fixture(scope="session")
