@@ -106,7 +106,11 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
 
     Returns the exit code: 0, or the code of the reason. Never raises.
     """
-    signal.signal(signal.SIGTERM, _interrupted)
+
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
+
+    earlier = signal.signal(signal.SIGTERM, interrupted)
     failure: ConverterError | None = None
     result = StageResult()
     try:
@@ -120,12 +124,15 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
         failure = ConverterError(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
+    # The stage is over: being stopped now must not cost its result, which takes no time to write.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if failure is not None:
         log(f"error: {failure.reason.value}: {failure.message}")
         result = StageResult(
             failure=StageFailure(stage=failure.stage, reason=failure.reason, message=failure.message)
         )
     _leave(result)
+    signal.signal(signal.SIGTERM, earlier)
     return 0 if failure is None else failure.exit_code
 
 
@@ -138,7 +145,3 @@ def _leave(result: StageResult) -> None:
     except OSError as error:
         # The exit code still tells the reason; the operator makes do with it.
         log(f"warning: the termination message cannot be written: {error}")
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
-    raise ConverterError(FailureReason.INTERRUPTED, Stage.SCHEDULE, "stopped by SIGTERM")

@@ -190,7 +190,8 @@ def _client(access: StorageAccess) -> S3Client:
     options: dict[str, Any] = {}
     if access.ca_bundle is not None:
         options["verify"] = _ca_file(access.ca_bundle)
-    return boto3.client(
+    # A session of its own: boto3.client() remembers the first credentials it has seen.
+    return boto3.session.Session().client(
         "s3",
         endpoint_url=access.endpoint,
         # Third-party stores accept any region, but signing needs one.

@@ -93,9 +93,10 @@ class _Run:
 
         self._begin(Stage.LOAD, "loading the model")
         model = load_model(job.source, job.format, job.folder)
-        evaluation = self._evaluation(list(model.inputs))
         if job.calibration is not None:
+            # Only a check: data that does not fit must not cost a conversion first.
             _samples(job.calibration, job.calibration_name, list(model.inputs), Stage.CALIBRATE)
+        evaluation = self._evaluation(list(model.inputs))
         started = self._timed(Stage.LOAD, started)
 
         self._begin(Stage.CONVERT, "freezing the graph")

@@ -98,7 +98,7 @@ class ControlPlane:
             f" --client-cert-auth --trusted-ca-file={self._pki}/etcd-ca.crt",
         )
         if wait:
-            wait_until_ready(process, self.api.ready, _READY_SECONDS)
+            wait_until_ready(process, self._ready, _READY_SECONDS)
 
     def stop_etcd(self) -> None:
         """Kill etcd; its data stays."""
@@ -118,7 +118,7 @@ class ControlPlane:
             f" --service-account-signing-key-file={self._pki}/service-account.key"
             " --service-cluster-ip-range=10.0.0.0/24 --endpoint-reconciler-type=none --profiling=false",
         )
-        wait_until_ready(process, self.api.ready, _READY_SECONDS)
+        wait_until_ready(process, self._ready, _READY_SECONDS)
 
     def stop_api_server(self) -> None:
         """Kill the API server."""
@@ -215,6 +215,12 @@ class ControlPlane:
             time.sleep(0.02)
 
     # Internals.
+
+    def _ready(self) -> bool:
+        """Whether the API server is ready; an etcd that died is the error to name."""
+        if etcd := self._processes.get("etcd"):
+            etcd.check()
+        return self.api.ready()
 
     def _exists(self, namespace: str) -> bool:
         """Whether the namespace has its default service account, without which it accepts no Pods."""

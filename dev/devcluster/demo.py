@@ -8,6 +8,7 @@ Everything ends with this program, however that ends; only the cache folder stay
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import subprocess
@@ -89,10 +90,12 @@ class Demo:
 
     def _show_command_line(self) -> None:
         self._view.part("Train a model and convert it on the command line")
-        if (self._folder / "models" / "gesture_classifier_savedmodel").exists():
+        trained, recipe = self._folder / "trained-by", _training_recipe()
+        if trained.exists() and trained.read_text() == recipe:
             self._view.say(f"The model that an earlier run trained is still in {self._folder}")
         else:
             self._script("train_gesture_model.py")
+            trained.write_text(recipe)
         arguments = "--model models/gesture_classifier.h5 --data datasets/val_features.npy"
         self._script("convert_to_tflite.py", *arguments.split())
 
@@ -241,6 +244,14 @@ class Demo:
         self._view.metrics(
             self._operator_url, httpx.get(f"{self._operator_url}/metrics", trust_env=False).text
         )
+
+
+def _training_recipe() -> str:
+    """Changes when the code that trains the model does."""
+    digest = hashlib.sha256()
+    for file in sorted((_SCRIPTS / "tflite_converter").glob("gesture_*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def main() -> int:

@@ -44,8 +44,8 @@ _KUBERNETES_SHA512 = {  # as published in Kubernetes' CHANGELOG-1.36.md
         "5d9a29539f833047574bf5d3b6f907f32dee5735acecc11aa4686f078108dcf8"
     ),
 }
-# Kubernetes 1.36 works with etcd 3.5.13 and later. 3.5.27 is the newest release whose digest was found in a
-# second place (Kubespray's checksums.yml); a build from source takes the 3.6.8 of dev/localkube/go.mod.
+# The newest release whose digests were found published by somebody else too (Kubespray's checksums.yml). The
+# build from source takes the 3.6.8 of dev/localkube/go.mod; 3.5.27 has not been tried with 1.36 here.
 _ETCD_VERSION = "v3.5.27"
 _ETCD_SHA256 = {
     "amd64": "0aad9a9e4e0817a021e933f9806a2b2960a62f949ad5a3d6436d8886945cb1bc",

@@ -92,6 +92,13 @@ class Process:
             self.wait(grace_seconds)
         return self.kill()
 
+    def check(self) -> None:
+        """Raise :class:`ProcessError` with the log's tail when the process has ended."""
+        if (code := self.exit_code) is not None:
+            raise ProcessError(
+                f"{self.name} ended with exit code {code}; its log {self.log} ends:\n{self.tail()}"
+            )
+
     def tail(self) -> str:
         """The end of the log, for messages."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -105,10 +112,7 @@ def wait_until_ready(process: Process, ready: Callable[[], bool], seconds: float
     """
     deadline = time.monotonic() + seconds
     while not ready():
-        if (code := process.exit_code) is not None:
-            raise ProcessError(
-                f"{process.name} ended with exit code {code}; its log {process.log} ends:\n{process.tail()}"
-            )
+        process.check()
         if time.monotonic() > deadline:
             raise ProcessError(
                 f"{process.name} was not ready after {seconds:.0f} s; "

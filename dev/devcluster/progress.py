@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 _PLAIN_EVERY_SECONDS = 20.0
+_DETAIL_WIDTH = 26  # so that all of it fits into 80 columns
 
 
 class Progress:
@@ -27,7 +28,7 @@ class Progress:
         if self._console.is_terminal:
             self._bar = RichProgress(
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=16),
                 TaskProgressColumn(),
                 TimeElapsedColumn(),
                 TextColumn("[dim]{task.fields[detail]}"),
@@ -37,7 +38,7 @@ class Progress:
             self._task = self._bar.add_task(self._title, total=self._total or None, detail="")
             self._bar.start()
         else:
-            self._console.print(f"{self._title} ...", highlight=False)
+            self._console.print(f"{self._title} ...", highlight=False, soft_wrap=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,7 +49,7 @@ class Progress:
         """So many units more are done; ``detail`` says what is being worked on."""
         self._done += units
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, detail=detail[-60:])
+            self._bar.update(self._task, completed=self._done, detail=detail[-_DETAIL_WIDTH:])
             return
         now = time.monotonic()
         if now - self._printed >= _PLAIN_EVERY_SECONDS:
@@ -56,6 +57,7 @@ class Progress:
             self._console.print(
                 f"{self._title}: {percent(self._done, self._total)}{now - self._started:.0f} s, {detail}",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

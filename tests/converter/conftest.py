@@ -89,7 +89,7 @@ class Script:
 
 @pytest.fixture(scope="session")
 def gesture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the gesture model has been trained and converted by every method, as the guide says."""
+    """A folder in which the gesture model has been trained, and converted by every method."""
     folder = tmp_path_factory.mktemp("gesture")
     run = Script(folder)
     trained = run("train_gesture_model.py", "--epochs", "8")

@@ -141,9 +141,11 @@ def test_memory_limit_is_a_reason(models: Path, tmp_path: Path) -> None:
 
 def test_interruption_ends_the_child_and_leaves_nothing(models: Path, tmp_path: Path) -> None:
     children: list[int] = []
+    seen: list[str] = []
 
     def interrupt(event: Event) -> None:
-        if event.text == "loading the model":
+        seen.append(event.text)
+        if seen.count("starting TensorFlow") == 2:
             children.append(_worker())
             raise KeyboardInterrupt
 
