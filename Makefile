@@ -18,9 +18,9 @@ help: ## List the targets
 install: ## Make the Python environment (.venv) with everything in it
 	@$(ENVIRONMENT)
 
-demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves it up until Ctrl-C)
+demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves it up until Ctrl-C, PICTURE=f.svg)
 	@$(ENVIRONMENT)
-	exec $(RUN) python -m devcluster.demo $(if $(KEEP),--keep)
+	exec $(RUN) python -m devcluster.demo $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(PICTURE))
 
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)

@@ -21,21 +21,12 @@ from rich.table import Table
 from rich.text import Text
 
 from modelconversion_api.report import AgreementMetric, ArtifactReport, ConversionReport, DataRole
+from modelconversion_api.text import human_latency, human_size
 
 from .progress import Event
 
 _PLAIN_WIDTH = 140
 """Columns where the output is no terminal: a log line is never cut to 80."""
-
-
-def human_size(size: int) -> str:
-    """A size in bytes for people, e.g. ``23.4KiB``."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
-        value /= 1024
-    return f"{value:.1f}GiB"
 
 
 def open_console(fd: int) -> Console:
@@ -123,7 +114,7 @@ def _row(artifact: ArtifactReport, *, recommended: bool) -> list[str | Text]:
     result = Text("passed", style="green") if artifact.passed else Text("failed", style="red")
     if artifact.message:
         result.append(f": {artifact.message}")
-    latency = "-" if artifact.latency is None else f"{artifact.latency.median_millis:.3f} ms"
+    latency = "-" if artifact.latency is None else human_latency(artifact.latency.median_millis)
     return [
         Text(artifact.method.cli_name, style="bold" if recommended else ""),
         artifact.file_name,

@@ -27,7 +27,9 @@ def examples(
     import numpy as np
     from rich.table import Table
 
-    from .console import human_size, open_console
+    from modelconversion_api.text import human_size
+
+    from .console import open_console
     from .gesture_model import GESTURES
     from .inference import TFLiteInference
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
+from modelconversion_api.text import human_size
 
-from .console import human_size
 from .gates import Gates
 from .job_environment import (
     CALIBRATION,

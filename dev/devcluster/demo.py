@@ -57,10 +57,11 @@ print(f"predict_batch(features): {np.mean(np.array(predicted) == labels):.1%} of
 class Demo:
     """One run of the demonstration."""
 
-    def __init__(self, console: Console, *, keep: bool) -> None:
+    def __init__(self, console: Console, *, keep: bool, picture: Path | None) -> None:
         self._view = DemoView(console)
         self._console = console
         self._keep = keep
+        self._picture = picture
         self._folder = cache_dir() / "demo"
         self._folder.mkdir(exist_ok=True)
         self._binaries: Path | DevClusterError | None = None
@@ -78,9 +79,12 @@ class Demo:
         with ExitStack() as stack:
             self._start_cluster(stack)
             self._upload()
+            self._view.forget()
             for name in EXAMPLES:
                 self._convert(name)
             self._show_results()
+            if self._picture:
+                self._view.save_picture(self._picture)
             if self._keep:
                 self._view.keep(self._control_plane, self._store, self._operator_url, self._node)
                 signal.pause()
@@ -96,7 +100,7 @@ class Demo:
         else:
             self._script("train_gesture_model.py")
             trained.write_text(recipe)
-        arguments = "--model models/gesture_classifier.h5 --data datasets/val_features.npy"
+        arguments = "--model models/gesture_classifier.h5 --method all --data datasets/val_features.npy"
         self._script("convert_to_tflite.py", *arguments.split())
 
     def _script(self, name: str, *arguments: str) -> None:
@@ -260,15 +264,16 @@ def main() -> int:
         prog="python -m devcluster.demo", description="Show a conversion, end to end."
     )
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C")
+    parser.add_argument("--picture", type=Path, help="save the last parts as an SVG file")
     options = parser.parse_args()
     # However the program is asked to end, it takes the same way out, past all that must be stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, record=options.picture is not None)
     if not console.is_terminal:
         console.width = 120  # a log has no width, and tables need one
     try:
-        Demo(console, keep=options.keep).run()
+        Demo(console, keep=options.keep, picture=options.picture).run()
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running.")
         return 0 if options.keep else 130

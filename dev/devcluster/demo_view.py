@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+
+from modelconversion_api.text import human_latency
 
 from .controlplane import ControlPlane
 from .node import ProcessNode
@@ -96,7 +99,7 @@ class DemoView:
                 _percent(artifact["sizeFraction"]),
                 _percent(artifact.get("agreement")),
                 _percent(artifact.get("accuracy")),
-                f"{artifact['latencyMillis']} ms" if "latencyMillis" in artifact else "-",
+                human_latency(float(artifact["latencyMillis"])) if "latencyMillis" in artifact else "-",
                 "passed" if artifact["passed"] else "missed",
             )
         self._console.print(table, soft_wrap=False)
@@ -140,6 +143,17 @@ class DemoView:
             f"\nDone in {self._seconds:.0f} s; everything is stopped again. "
             "`make demo KEEP=1` leaves it up to look around; `make clean-cache` removes what is cached."
         )
+
+    def forget(self) -> None:
+        """Let the picture begin here."""
+        if self._console.record:
+            self._console.export_text(clear=True)
+
+    def save_picture(self, path: Path) -> None:
+        """Save what was printed since :meth:`forget` as an SVG file that loads nothing from elsewhere."""
+        svg = self._console.export_svg(title="make demo")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
     @property
     def _seconds(self) -> float:

@@ -13,6 +13,11 @@ def human_size(size_bytes: int) -> str:
     return f"{size:.1f}GiB"
 
 
+def human_latency(millis: float) -> str:
+    """A short time with three significant digits, e.g. ``2.13 µs`` or ``14.1 ms``."""
+    return f"{millis * 1000:.3g} µs" if millis < 1 else f"{millis:.3g} ms"
+
+
 def human_duration(seconds: float) -> str:
     """A duration in the two largest units, e.g. ``1m12s``."""
     whole = max(0, round(seconds))

@@ -54,7 +54,7 @@ def _artifact(report: ArtifactReport, output_uri: str) -> Artifact:
         sha256=report.sha256,
         agreement=None if report.agreement is None else fraction(report.agreement),
         accuracy=None if report.accuracy is None else fraction(report.accuracy),
-        latency_millis=None if report.latency is None else f"{report.latency.median_millis:.3f}",
+        latency_millis=None if report.latency is None else f"{report.latency.median_millis:.4f}",
         passed=report.passed,
         message=report.message,
     )
