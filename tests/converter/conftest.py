@@ -1,26 +1,15 @@
-"""Models that the converter's tests share, made once; and how a test converts one."""
+"""Models that the converter's tests share, made once."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from converting import Script
 
-from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
-from tflite_converter.pipeline import Options, convert
-from tflite_converter.progress import Listener, ignore
-from tflite_converter.workspace import workspace
-
-REPOSITORY = Path(__file__).parents[2]
-SCRIPTS = REPOSITORY / "converter_image"
-SHARED_MODELS = REPOSITORY.parent / "shared" / "models"
+SHARED_MODELS = Path(__file__).parents[3] / "shared" / "models"
 
 
 @pytest.fixture(scope="session")
@@ -38,53 +27,6 @@ def shared_models() -> Path:
     if not SHARED_MODELS.is_dir():
         pytest.skip("the MLPerf Tiny models are not beside the checkout (../shared/models)")
     return SHARED_MODELS
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A finished conversion."""
-
-    report: ConversionReport
-    output: Path
-
-    def file(self, method: Method) -> Path:
-        """The artifact of a method."""
-        (found,) = [a.file_name for a in self.report.artifacts if a.method is method]
-        return self.output / found
-
-
-Convert = Callable[..., Converted]
-
-
-def convert_into(
-    output: Path, source: Path, *methods: Method, listener: Listener = ignore, **options: Any
-) -> Converted:
-    """Converts ``source`` by the pipeline, without a command line."""
-    chosen = Options(source=source, base_name="model", methods=methods, **options)
-    with workspace(output) as work:
-        report = convert(chosen, work, listener)
-        work.publish()
-    return Converted(report, output)
-
-
-@dataclass(frozen=True)
-class Script:
-    """Runs the project's scripts as a person does: a process in a folder."""
-
-    folder: Path
-
-    def __call__(
-        self, name: str, *arguments: str | Path, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        """The finished process; nothing is checked."""
-        return subprocess.run(
-            [sys.executable, SCRIPTS / name, *map(str, arguments)],
-            cwd=self.folder,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
 
 @pytest.fixture(scope="session")

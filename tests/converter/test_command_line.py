@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converting import SCRIPTS, Script
 
-from conftest import SCRIPTS, Script  # type: ignore[import-not-found]  # pytest's own module
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
 from tflite_converter.gesture_model import build_model, make_samples

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converting import convert_into
 
-from conftest import convert_into  # type: ignore[import-not-found]  # pytest's own module
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError

@@ -8,9 +8,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from converting import Converted, convert_into
 from numpy.typing import NDArray
 
-from conftest import Converted, convert_into  # type: ignore[import-not-found]  # pytest's own module
 from modelconversion_api.methods import Method
 from modelconversion_api.report import AgreementMetric
 from tflite_converter.runtime import TFLiteModel
@@ -81,9 +81,9 @@ def test_autoencoder_reproduces_the_published_score(
 ) -> None:
     """The official TFLite file lacks the biases of the nine Dense layers that a BatchNormalization follows.
 
-    TensorFlow's converter of that time lost them when it folded the two layers: the kernels of official file
-    and Keras file are equal, and so are the biases once these nine are taken as zero. With the same nine set
-    to zero, ours gives the published score to four digits; and its int8 file loses less than the official
+    The converter that wrote it seems to have lost them when it folded the two layers: the kernels of official
+    file and Keras file are equal, and so are the biases once these nine are taken as zero. With the same nine
+    set to zero, ours gives the published score to four digits; and its int8 file loses less than the official
     one, which scores 10.265.
     """
     without_bias = tmp_path / "ad01.h5"

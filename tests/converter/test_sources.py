@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from converting import Converted, convert_into
 
-from conftest import Converted, convert_into  # type: ignore[import-not-found]  # pytest's own module
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import AgreementMetric, DataRole

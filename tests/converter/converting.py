@@ -1,0 +1,62 @@
+"""How the converter's tests convert: by the pipeline, or by the scripts as a person does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelconversion_api.methods import Method
+from modelconversion_api.report import ConversionReport
+from tflite_converter.pipeline import Options, convert
+from tflite_converter.progress import Listener, ignore
+from tflite_converter.workspace import workspace
+
+SCRIPTS = Path(__file__).parents[2] / "converter_image"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished conversion."""
+
+    report: ConversionReport
+    output: Path
+
+    def file(self, method: Method) -> Path:
+        """The artifact of a method."""
+        (found,) = [a.file_name for a in self.report.artifacts if a.method is method]
+        return self.output / found
+
+
+def convert_into(
+    output: Path, source: Path, *methods: Method, listener: Listener = ignore, **options: Any
+) -> Converted:
+    """Converts ``source`` by the pipeline, without a command line."""
+    chosen = Options(source=source, base_name="model", methods=methods, **options)
+    with workspace(output) as work:
+        report = convert(chosen, work, listener)
+        work.publish()
+    return Converted(report, output)
+
+
+@dataclass(frozen=True)
+class Script:
+    """Runs the project's scripts as a person does: a process in a folder."""
+
+    folder: Path
+
+    def __call__(
+        self, name: str, *arguments: str | Path, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The finished process; nothing is checked."""
+        return subprocess.run(
+            [sys.executable, SCRIPTS / name, *map(str, arguments)],
+            cwd=self.folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
