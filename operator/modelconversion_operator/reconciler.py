@@ -139,8 +139,12 @@ class Reconciler:
                 return Rejection(error.message, error.is_permanent)
             except NotFoundError as error:  # the namespace is on its way out
                 return Rejection(error.message, permanent=False)
-            self._store.put_job(JobView.from_body(body))
-            self._queue.add(key.uid)  # to record the Job's UID
+            job = JobView.from_body(body)
+            if job.owner_uid != key.uid:
+                words = f"a Job named {job.name} exists and belongs to something else"
+                return Rejection(words, permanent=True)
+            self._store.put_job(job)
+            self._queue.add(key.uid)
         elif isinstance(action, PatchJob):
             changes: dict[str, Any] = {}
             if action.suspend is not None:

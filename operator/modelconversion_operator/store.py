@@ -73,10 +73,15 @@ class Store:
         known = jobs.get(view.name)
         if known is not None and known.uid == view.uid:
             del jobs[view.name]
+        if not jobs:
+            self._jobs.pop(view.owner_uid, None)
 
     def drop_pod(self, view: PodView) -> None:
         """Forget a pod that is gone."""
-        self._pods.get(view.owner_uid, {}).pop(view.uid, None)
+        pods = self._pods.get(view.owner_uid, {})
+        pods.pop(view.uid, None)
+        if not pods:
+            self._pods.pop(view.owner_uid, None)
 
     def phases(self) -> Counter[str]:
         """Count conversions by phase."""

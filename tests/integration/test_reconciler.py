@@ -10,7 +10,7 @@ import pytest
 from conversions import Conversions, Operator, until
 
 from modelconversion_operator.cluster import Cluster
-from modelconversion_operator.manifest import JobDefaults
+from modelconversion_operator.manifest import JobDefaults, job_name
 from modelconversion_operator.metrics import Metrics
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.store import Store
@@ -95,3 +95,22 @@ async def test_a_conversion_deleted_and_made_again_is_not_taken_for_the_old_one(
             workers.cancel()
     assert conversions.status("twin") == {}
     assert conversions.jobs() == [], json.dumps(conversions.jobs())
+
+
+async def test_a_job_that_somebody_made_under_our_name_is_not_adopted(
+    conversions: Conversions, kubeconfig: str
+):
+    conversions.apply("squatted", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
+    seen = ConversionView.from_body(conversions.get("squatted"))
+    name = job_name(seen.key, seen.generation)
+    conversions.kubectl("create", "job", name, "--image=busybox", "--", "sleep", "60")
+    async with Cluster(kubeconfig) as cluster:
+        blind = Blind(cluster, seen)
+        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
+        try:
+            await until_async(lambda: conversions.status("squatted").get("phase") == "Failed")
+        finally:
+            workers.cancel()
+    assert conversions.status("squatted")["failure"]["reason"] == "JobRejected"
+    (job,) = conversions.jobs()
+    assert "ownerReferences" not in job["metadata"]

@@ -63,6 +63,15 @@ def test_what_belongs_to_a_conversion_goes_with_it():
     assert store.pods(KEY.uid, job().name) == []
 
 
+def test_what_is_gone_leaves_nothing_in_memory():
+    store = Store()
+    store.put_job(job())
+    store.put_pod(pod())
+    store.drop_pod(pod())
+    store.drop_job(job())
+    assert vars(store) == vars(Store())
+
+
 def test_only_pods_of_the_run_are_given():
     store = Store()
     store.put_pod(pod(name="old", run_generation=1))
