@@ -53,16 +53,16 @@ class TargetPlan(NamedTuple):
 TARGET_PLANS: dict[Target, TargetPlan] = {
     Target.MOBILE: TargetPlan(
         (Method.DYNAMIC_RANGE, Method.FLOAT16),
-        "a quarter of the size on any phone CPU, without calibration data",
+        "int8 weights take a quarter of their float32 space, and no data is needed",
     ),
     Target.MOBILE_ACCURACY_CRITICAL: TargetPlan(
         (Method.FLOAT16, Method.FLOAT32),
-        "half the size at practically the original's outputs",
+        "float16 weights take half their float32 space and round little",
     ),
     Target.EDGE_TPU: TargetPlan((Method.FULL_INTEGER,), "the Edge TPU runs 8-bit integers only"),
     Target.RASPBERRY_PI: TargetPlan(
         (Method.FULL_INTEGER, Method.DYNAMIC_RANGE),
-        "8-bit integer arithmetic is fastest on Arm CPUs",
+        "integers in and out suit small Arm CPUs, and nothing is quantized at run time",
     ),
     Target.CLOUD: TargetPlan((Method.FLOAT32,), "size matters little there, fidelity most"),
     Target.MICROCONTROLLER: TargetPlan(

@@ -201,3 +201,11 @@ def test_human_sizes(size, text):
 )
 def test_human_durations(seconds, text):
     assert human_duration(seconds) == text
+
+
+def test_the_guide_explains_every_reason_as_the_contract_does():
+    guide = (REPOSITORY / "docs" / "TFLITE_CONVERSION_GUIDE.md").read_text()
+    for reason, failure in FAILURES.items():
+        code = "-" if failure.exit_code is None else failure.exit_code
+        again = "yes" if failure.exit_code and retry_can_help(reason) else "no"
+        assert f"| `{reason}` | {code} | {again} | {failure.hint} |" in guide
