@@ -75,7 +75,7 @@ class ObjectStore:
     def exists(self, uri: str) -> bool:
         """Whether there is an object under exactly this key; a missing bucket is an error.
 
-        By a GET of the first byte: HEAD has no body to say whether bucket or key is missing.
+        By a GET that is closed unread: HEAD has no body to say whether bucket or key is missing.
         """
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):

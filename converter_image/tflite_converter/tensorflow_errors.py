@@ -22,12 +22,15 @@ _SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape"
 _MEMORY = ("std::bad_alloc", "Resource exhausted", "RESOURCE_EXHAUSTED", "OOM when allocating")
 
 
-def classify(error: BaseException, stage: Stage) -> ConverterError:
-    """The reason behind an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``)."""
+def classify(error: BaseException, stage: Stage, *, at_memory_limit: bool = False) -> ConverterError:
+    """The reason behind an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``).
+
+    ``at_memory_limit``: whether the process has taken nearly all the memory that it may.
+    """
     if isinstance(error, ConverterError):
         return error
     text = str(error)
-    if isinstance(error, MemoryError) or any(mark in text for mark in _MEMORY):
+    if at_memory_limit or isinstance(error, MemoryError) or any(mark in text for mark in _MEMORY):
         return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "TensorFlow ran out of memory")
     if stage is Stage.LOAD:
         return _loading(text, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import os
+import re
 import resource
 import signal
 import sys
@@ -41,6 +42,8 @@ from .worker_protocol import (
 )
 
 _PR_SET_PDEATHSIG = 1
+_NEARLY = 0.8
+"""Part of the memory limit from which on a failure is taken for want of memory."""
 
 
 def main() -> None:
@@ -59,7 +62,7 @@ def main() -> None:
             run.make_int8()
     except Exception as error:
         traceback.print_exc()
-        failure = classify(error, run.stage)
+        failure = classify(error, run.stage, at_memory_limit=_at_memory_limit(job.memory_limit_bytes))
         written = WorkerFailure(
             reason=failure.reason, stage=failure.stage, cause=failure.cause, hint=failure.hint
         )
@@ -155,6 +158,19 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _at_memory_limit(limit_bytes: int | None) -> bool:
+    """Whether this process has taken nearly all the data that it may.
+
+    An allocation that fails inside a library can come up as anything: a SystemError, a file that "cannot be
+    read", an import that finds nothing.
+    """
+    if limit_bytes is None:
+        return False
+    status = Path("/proc/self/status").read_text()
+    (data,) = re.findall(r"^VmData:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(data) * 1024 > _NEARLY * limit_bytes
 
 
 def _die_with_parent() -> None:
