@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = load(arguments)
     except OperatorError as error:
-        print(f"error: {error}\nSee modelconversion-operator --help.", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: {error}\nSee modelconversion-operator --help.\n")
         return 2
     logging.basicConfig(
         level=settings.log_level.upper(),
@@ -28,6 +28,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(process.run(settings))
     except OperatorError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

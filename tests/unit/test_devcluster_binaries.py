@@ -38,7 +38,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(tmp_path / "served"))  # type: ignore[arg-type]
+            super().__init__(*args, directory=str(tmp_path / "served"))
 
         def log_message(self, *args: object) -> None:
             pass
