@@ -16,7 +16,7 @@ import typer
 
 from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
 from modelconversion_api.reasons import INTERNAL_EXIT_CODE, FailureReason, Stage
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES
 
 from .errors import ConverterError, UsageError, from_os_error
 from .progress import Event, Listener
@@ -57,7 +57,9 @@ def convert(
             case_sensitive=False, help="Where the model will run; chooses the methods instead of --method."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Calibration samples to draw.")] = 200,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Calibration samples to draw.")
+    ] = DEFAULT_CALIBRATION_SAMPLES,
     evaluation_samples: Annotated[int, typer.Option(min=1, help="Most samples to compare on.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every draw.")] = 0,
     max_accuracy_drop: Annotated[
@@ -114,10 +116,10 @@ def convert(
             )
             with workspace(output) as work:
                 report = run(options, work, view)
-                work.write(f"{options.base_name}_report.json", f"{_json(report)}\n".encode())
+                work.write(f"{options.base_name}_report.json", f"{report.to_json(indent=2)}\n".encode())
                 files = work.publish()
         if as_json:
-            sys.stdout.write(f"{_json(report)}\n")
+            sys.stdout.write(f"{report.to_json(indent=2)}\n")
         else:
             show_report(console, report, files)
         if report.recommended is None:
@@ -128,10 +130,6 @@ def convert(
                 f"no artifact passed its gates ({missed})",
                 hint="loosen the gates, or choose another method",
             )
-
-
-def _json(report: ConversionReport) -> str:
-    return report.model_dump_json(by_alias=True, exclude_none=True, indent=2)
 
 
 def _methods(

@@ -6,16 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-_CHUNK = 1 << 20
-
 
 def file_sha256(path: Path) -> str:
     """Digest of one file's bytes, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_sha256(digests: Mapping[str, str]) -> str:

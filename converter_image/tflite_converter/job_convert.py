@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
+from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES
 from modelconversion_api.text import human_size
 
 from .gates import Gates
@@ -40,7 +41,7 @@ def convert_job(job: JobEnvironment) -> StageResult:
     with workspace(job.output) as work:
         report = convert(_options(job, record), work, _Log())
         _log_report(report)
-        work.write(REPORT_FILE_NAME, report.model_dump_json(by_alias=True, exclude_none=True).encode())
+        work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
     return StageResult()
 
@@ -64,7 +65,7 @@ def _options(job: JobEnvironment, record: FetchRecord) -> Options:
         calibration_labels=data(CALIBRATION_LABELS),
         validation=data(VALIDATION),
         validation_labels=data(VALIDATION_LABELS),
-        samples=calibration.samples if calibration else 200,
+        samples=calibration.samples if calibration else DEFAULT_CALIBRATION_SAMPLES,
         seed=calibration.seed if calibration else 0,
         gates=Gates.from_validation(request.validation),
         request=request,

@@ -77,8 +77,12 @@ def _fetch_source(store: ObjectStore, request: ConversionRequest, path: Path) ->
     """A single object, or every object under the prefix of a SavedModel."""
     uri, declared = request.source.uri, request.source.format
     is_prefix = declared is SourceFormat.SAVED_MODEL or uri.endswith("/")
-    if not is_prefix and (declared is not SourceFormat.AUTO or store.exists(uri)):
-        return _fetch_file(store, uri, path, MAX_SOURCE_BYTES)
+    if not is_prefix:
+        try:
+            return _fetch_file(store, uri, path, MAX_SOURCE_BYTES)
+        except ConverterError as error:
+            if declared is not SourceFormat.AUTO or error.reason is not FailureReason.SOURCE_NOT_FOUND:
+                raise
     prefix = f"{uri.rstrip('/')}/"
     objects = _members(store, prefix)
     if not objects:

@@ -13,7 +13,6 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -35,7 +34,6 @@ from .storage import ObjectStore, Stored
 
 MAX_ARTIFACT_BYTES = 2 << 30
 MAX_REPORT_BYTES = 1 << 20
-_CHUNK = 1 << 20
 
 
 def publish(job: JobEnvironment) -> StageResult:
@@ -56,7 +54,7 @@ def publish(job: JobEnvironment) -> StageResult:
             stored = Stored(artifact.sha256, artifact.size_bytes)
             store.upload(uri, stream, stored, "application/octet-stream")
         log(f"published {uri}: {artifact.size_bytes} bytes, sha256 {artifact.sha256}")
-    content = f"{report.model_dump_json(by_alias=True, exclude_none=True, indent=2)}\n".encode()
+    content = f"{report.to_json(indent=2)}\n".encode()
     stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
     store.upload(f"{prefix}{REPORT_FILE_NAME}", io.BytesIO(content), stored, "application/json")
     log(f"published {prefix}{REPORT_FILE_NAME}")
@@ -112,20 +110,17 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
 
 
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
-    digest, size = hashlib.sha256(), 0
     with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
         if not is_tflite(stream.read(8)):
             raise _invalid(f"{path.name} is no TFLite file")
         stream.seek(0)
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    if (digest.hexdigest(), size) != (artifact.sha256, artifact.size_bytes):
+        digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
+    if (digest, size) != (artifact.sha256, artifact.size_bytes):
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
     return artifact.model_copy(update={"size_fraction": round(size / record.source.size_bytes, 4)})
 
 
-def _open_regular(path: Path, limit_bytes: int) -> BinaryIO:
+def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
     """Opens a plain file for reading; links, devices, pipes and giants are refused."""
     try:
         # Without NONBLOCK, opening a pipe would wait for a writer for ever.

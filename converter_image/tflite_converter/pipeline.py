@@ -14,7 +14,7 @@ from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport, ConversionReport, DataInfo, DataRole, Evaluation
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import SourceFormat
+from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES, SourceFormat
 from modelconversion_api.status import SourceInfo
 
 from . import quantization
@@ -50,7 +50,7 @@ class Options:
     calibration_labels: Path | None = None
     validation: Path | None = None
     validation_labels: Path | None = None
-    samples: int = 200
+    samples: int = DEFAULT_CALIBRATION_SAMPLES
     """Calibration samples to draw."""
     evaluation_samples: int = 1000
     """Most samples that artifacts are compared on."""

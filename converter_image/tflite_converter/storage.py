@@ -7,18 +7,19 @@ import os
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import AddressingStyle, ChecksumPolicy, StorageAccess
 
 from .errors import ConverterError, from_os_error
-from .storage_errors import from_client_error, storage_errors
+from .storage_errors import storage_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -72,21 +73,6 @@ class ObjectStore:
                 FailureReason.INVALID_REQUEST, stage, f"spec.storage: {error}", hint="correct spec.storage"
             ) from error
 
-    def exists(self, uri: str) -> bool:
-        """Whether there is an object under exactly this key; a missing bucket is an error.
-
-        By a GET that is closed unread: HEAD has no body to say whether bucket or key is missing.
-        """
-        bucket, key = split_uri(uri)
-        with storage_errors(self._stage, uri):
-            try:
-                self._client.get_object(Bucket=bucket, Key=key)["Body"].close()
-            except ClientError as error:
-                if from_client_error(error, self._stage, uri).reason is FailureReason.SOURCE_NOT_FOUND:
-                    return False
-                raise
-        return True
-
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with the URI's."""
         bucket, prefix = split_uri(uri)
@@ -137,7 +123,7 @@ class ObjectStore:
                 stream.write(chunk)
         return Stored(digest.hexdigest(), size)
 
-    def upload(self, uri: str, content: BinaryIO, stored: Stored, content_type: str) -> None:
+    def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
         """Writes an object and makes sure that the store has what was sent.
 
         The digest goes along as metadata. The store's ETag is the MD5 of what it received where it neither
@@ -149,10 +135,8 @@ class ObjectStore:
         """
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):
-            md5 = hashlib.md5(usedforsecurity=False)
             content.seek(0)
-            while chunk := content.read(_CHUNK):
-                md5.update(chunk)
+            md5 = hashlib.file_digest(content, _md5)
             content.seek(0)
             answer = self._client.put_object(
                 Bucket=bucket,
@@ -180,6 +164,10 @@ class ObjectStore:
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):
             self._client.delete_object(Bucket=bucket, Key=key)
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _client(access: StorageAccess) -> S3Client:

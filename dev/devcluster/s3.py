@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .errors import ProcessError
+from .local import installed_program, write_private
 from .processes import Process, free_ports, port_is_free, wait_until_ready
 
 if TYPE_CHECKING:
@@ -73,7 +73,12 @@ class ObjectStore:
             "-master.electionTimeout=1s -master.volumeSizeLimitMB=64 -volume.max=1000",
             "-master.telemetry=false",
         ]
-        command: list[str | Path] = [_weed(), "-logtostderr", "server", *" ".join(flags).split()]
+        command: list[str | Path] = [
+            installed_program("weed"),
+            "-logtostderr",
+            "server",
+            *" ".join(flags).split(),
+        ]
         try:
             self._process = Process(
                 "SeaweedFS", command, self.state / "seaweedfs.log", environment=os.environ | _ONE_VOLUME
@@ -132,14 +137,5 @@ class ObjectStore:
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"identities": [identity]}))
+        write_private(path, json.dumps({"identities": [identity]}))
         return path
-
-
-def _weed() -> str:
-    scripts = str(Path(sys.executable).parent)
-    program = shutil.which("weed", path=os.pathsep.join([scripts, os.environ.get("PATH", "")]))
-    if program is None:
-        raise ProcessError("SeaweedFS is missing: run `uv sync --all-extras`, which installs it")
-    return program

@@ -32,6 +32,10 @@ class ApiModel(BaseModel):
         """JSON-ready dictionary with wire names; fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The same as text."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=indent)
+
 
 def cel(rule: str, message: str) -> JsonDict:
     """One ``x-kubernetes-validations`` entry."""

@@ -133,16 +133,11 @@ class StageResult(ApiModel):
 
     def encode(self) -> str:
         """JSON of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes; long tensor lists and texts are cut."""
-        result = self
-        for keep in (64, 8, 2, 0):
-            text = result.model_dump_json(by_alias=True, exclude_none=True)
+        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0))):
+            text = result.to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
-            result = _shortened(self, keep)
-        text = result.model_dump_json(by_alias=True, exclude_none=True)
-        if len(text.encode()) > TERMINATION_MESSAGE_LIMIT:
-            raise ValueError("a stage result cannot be cut to the termination message's limit")
-        return text
+        raise ValueError("a stage result cannot be cut to the termination message's limit")
 
     @classmethod
     def decode(cls, text: str | None) -> StageResult | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
@@ -13,6 +13,8 @@ from .scheduling import JobSpec, Name
 
 NAME_MAX_LENGTH = 52
 """Longest name of a ModelConversion: 63 less the suffix of the Job's name."""
+DEFAULT_CALIBRATION_SAMPLES: Final = 200
+"""How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
 
 
 class SourceFormat(StrEnum):
@@ -114,7 +116,7 @@ class Calibration(ApiModel):
     """A .npy file (samples first), or an .npz file with one array for each model input."""
     labels_uri: S3Uri | None = None
     """A .npy file of integer class labels; samples are then drawn evenly over the classes."""
-    samples: Annotated[int, Field(ge=1, le=100000)] = 200
+    samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
     """How many samples to draw; all of them where there are fewer."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """Seed of the draw."""

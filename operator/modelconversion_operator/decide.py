@@ -137,10 +137,6 @@ class _Run:
     pods: tuple[PodView, ...]
     now: datetime
 
-    @property
-    def generation(self) -> int:
-        return self.conversion.generation
-
 
 def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bool:
     status = conversion.status

@@ -137,7 +137,7 @@ def _pod_spec(spec: ModelConversionSpec, defaults: JobDefaults) -> dict[str, Any
             [_mount(_INPUT, read_only=True), _mount(_OUTPUT, read_only=True)],
         ),
     ]
-    request = request_from_spec(spec).model_dump_json(by_alias=True, exclude_none=True)
+    request = request_from_spec(spec).to_json()
     for container in containers:
         container["env"].insert(0, {"name": REQUEST_ENV, "value": request})
     pod: dict[str, Any] = {

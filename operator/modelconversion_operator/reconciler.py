@@ -100,9 +100,7 @@ class Reconciler:
             return None
         job, pods = await self._known(conversion)
         decision = decide(conversion, job, pods, self._now())
-        rejection = await self._act_before_status(conversion, decision)
-        if rejection is not None:
-            decision = decide(conversion, None, (), self._now(), rejection)
+        decision = await self._act_before_status(conversion, decision)
         await self._write_status(conversion, decision, pods)
         if isinstance(decision.job_action, DeleteJob):
             await self._cluster.delete_job(conversion.key.namespace, decision.job_action.name)
@@ -129,20 +127,21 @@ class Reconciler:
             pods = self._store.pods(key.uid, job.name)
         return job, pods
 
-    async def _act_before_status(self, conversion: ConversionView, decision: Decision) -> Rejection | None:
+    async def _act_before_status(self, conversion: ConversionView, decision: Decision) -> Decision:
+        """Create or patch the Job; gives the decision that holds after that."""
         key, action = conversion.key, decision.job_action
         if isinstance(action, CreateJob):
             manifest = job_manifest(key, action.run_generation, action.spec, self._defaults)
             try:
-                body = await self._cluster.create_job(manifest)
+                job = JobView.from_body(await self._cluster.create_job(manifest))
             except RejectedError as error:
-                return Rejection(error.message, error.is_permanent)
+                rejection = Rejection(error.message, error.is_permanent)
+                return decide(conversion, None, (), self._now(), rejection)
             except NotFoundError as error:  # the namespace is on its way out
-                return Rejection(error.message, permanent=False)
-            job = JobView.from_body(body)
+                rejection = Rejection(error.message, permanent=False)
+                return decide(conversion, None, (), self._now(), rejection)
             if job.owner_uid != key.uid:
-                words = f"a Job named {job.name} exists and belongs to something else"
-                return Rejection(words, permanent=True)
+                return decide(conversion, job, (), self._now())
             self._store.put_job(job)
             self._queue.add(key.uid)
         elif isinstance(action, PatchJob):
@@ -153,7 +152,7 @@ class Reconciler:
                 changes["ttlSecondsAfterFinished"] = action.ttl_seconds
             body = await self._cluster.patch_job(key.namespace, action.name, {"spec": changes})
             self._store.put_job(JobView.from_body(body))
-        return None
+        return decision
 
     async def _write_status(
         self, conversion: ConversionView, decision: Decision, pods: list[PodView]

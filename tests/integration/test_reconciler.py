@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from conversions import Conversions, Operator, until
@@ -18,6 +19,18 @@ from modelconversion_operator.views import ConversionView
 from modelconversion_operator.workqueue import WorkQueue
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("process_node")]
+
+
+@asynccontextmanager
+async def blind_reconciler(kubeconfig: str, conversion: ConversionView) -> AsyncIterator[Store]:
+    """Works on a conversion while the block runs; gives what it knows."""
+    async with Cluster(kubeconfig) as cluster:
+        blind = Blind(cluster, conversion)
+        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
+        try:
+            yield blind.store
+        finally:
+            workers.cancel()
 
 
 class Blind:
@@ -53,13 +66,8 @@ async def until_async(done: Callable[[], bool]) -> None:
 async def test_a_conversion_ends_although_no_watch_ever_speaks(conversions: Conversions, kubeconfig: str):
     conversions.apply("blind", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
     seen = ConversionView.from_body(conversions.get("blind"))
-    async with Cluster(kubeconfig) as cluster:
-        blind = Blind(cluster, seen)
-        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
-        try:
-            await until_async(lambda: conversions.status("blind").get("phase") == "Failed")
-        finally:
-            workers.cancel()
+    async with blind_reconciler(kubeconfig, seen):
+        await until_async(lambda: conversions.status("blind").get("phase") == "Failed")
     assert conversions.status("blind")["failure"]["reason"] == "SourceNotFound"
 
 
@@ -68,13 +76,8 @@ async def test_a_stale_view_conflicts_and_is_read_again(conversions: Conversions
     conversions.apply("stale", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
     seen = ConversionView.from_body(conversions.get("stale"))
     conversions.patch("stale", {"methods": ["DynamicRange"]})
-    async with Cluster(kubeconfig) as cluster:
-        blind = Blind(cluster, seen)
-        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
-        try:
-            await until_async(lambda: "methods" in conversions.status("stale"))
-        finally:
-            workers.cancel()
+    async with blind_reconciler(kubeconfig, seen):
+        await until_async(lambda: "methods" in conversions.status("stale"))
     assert conversions.status("stale")["methods"] == "DynamicRange"
     assert conversions.status("stale")["observedGeneration"] == 2
 
@@ -86,13 +89,8 @@ async def test_a_conversion_deleted_and_made_again_is_not_taken_for_the_old_one(
     old = ConversionView.from_body(conversions.get("twin"))
     conversions.kubectl("delete", "mconv", "twin")
     conversions.apply("twin", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
-    async with Cluster(kubeconfig) as cluster:
-        blind = Blind(cluster, old)
-        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
-        try:
-            await until_async(lambda: blind.store.conversion(old.key.uid) is None)
-        finally:
-            workers.cancel()
+    async with blind_reconciler(kubeconfig, old) as store:
+        await until_async(lambda: store.conversion(old.key.uid) is None)
     assert conversions.status("twin") == {}
     assert conversions.jobs() == [], json.dumps(conversions.jobs())
 
@@ -104,13 +102,8 @@ async def test_a_job_that_somebody_made_under_our_name_is_not_adopted(
     seen = ConversionView.from_body(conversions.get("squatted"))
     name = job_name(seen.key, seen.generation)
     conversions.kubectl("create", "job", name, "--image=busybox", "--", "sleep", "60")
-    async with Cluster(kubeconfig) as cluster:
-        blind = Blind(cluster, seen)
-        workers = asyncio.create_task(run_workers(blind.reconciler, 1))
-        try:
-            await until_async(lambda: conversions.status("squatted").get("phase") == "Failed")
-        finally:
-            workers.cancel()
+    async with blind_reconciler(kubeconfig, seen):
+        await until_async(lambda: conversions.status("squatted").get("phase") == "Failed")
     assert conversions.status("squatted")["failure"]["reason"] == "JobRejected"
     (job,) = conversions.jobs()
     assert "ownerReferences" not in job["metadata"]
