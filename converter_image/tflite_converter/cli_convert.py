@@ -16,7 +16,7 @@ import typer
 
 from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
 from modelconversion_api.reasons import INTERNAL_EXIT_CODE, FailureReason, Stage
-from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES
+from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES
 
 from .errors import ConverterError, UsageError, from_os_error
 from .progress import Event, Listener

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelconversion_api.methods import TARGET_PLANS, Target
 from modelconversion_api.report import ArtifactReport, RecommendedMethod
-from modelconversion_api.spec import Validation
+from modelconversion_api.data import Validation
 
 CLOSE_ENOUGH = 0.98
 """Agreement from which on the smallest artifact is recommended when no target says what matters."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
-from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES
+from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES
 from modelconversion_api.text import human_size
 
 from .gates import Gates

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.spec import AddressingStyle, ChecksumPolicy, StorageAccess
+from modelconversion_api.storage import AddressingStyle, ChecksumPolicy, StorageAccess
 
 from .errors import ConverterError, from_os_error
 from .storage_errors import storage_errors

@@ -100,6 +100,26 @@ Fraction = Annotated[
 ]
 """A share from "0" to "1" in decimal notation; a string because Kubernetes APIs carry no floats."""
 
+_MILLIS_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,4})?$"
+
+Millis = Annotated[
+    str,
+    Field(max_length=11, pattern=_MILLIS_PATTERN),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 11,
+            "x-kubernetes-validations": [
+                cel(
+                    f"self.matches('{_MILLIS_PATTERN.replace(chr(92), chr(92) * 2)}')",
+                    'must be milliseconds in quotes, e.g. "12.5"',
+                )
+            ],
+        }
+    ),
+]
+"""Milliseconds in decimal notation; a string because Kubernetes APIs carry no floats."""
+
 
 def fraction(value: float) -> str:
     """``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""

@@ -42,6 +42,7 @@ class FailureReason(StrEnum):
     UNSUPPORTED_SHAPE = "UnsupportedShape"
     CONVERSION_FAILED = "ConversionFailed"
     CONVERTER_CRASHED = "ConverterCrashed"
+    CONVERTER_TIMED_OUT = "ConverterTimedOut"
     QUANTIZATION_FAILED = "QuantizationFailed"
     CALIBRATION_MISSING = "CalibrationMissing"
     DATA_UNREADABLE = "DataUnreadable"
@@ -52,6 +53,7 @@ class FailureReason(StrEnum):
     EVALUATION_FAILED = "EvaluationFailed"
     GATES_NOT_MET = "GatesNotMet"
     ARTIFACT_INVALID = "ArtifactInvalid"
+    SIGNING_FAILED = "SigningFailed"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     UPLOAD_CORRUPTED = "UploadCorrupted"
@@ -98,6 +100,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.CONVERTER_CRASHED: Failure(
         28, "TensorFlow died on this model: try a SavedModel export of it"
     ),
+    FailureReason.CONVERTER_TIMED_OUT: Failure(
+        36, "a step made no progress in time: raise --step-timeout, or try a simpler model"
+    ),
     FailureReason.QUANTIZATION_FAILED: Failure(29, "try another method; the log names the tensor"),
     FailureReason.CALIBRATION_MISSING: Failure(
         30, "full integer needs calibration data: give --data or spec.calibration"
@@ -111,6 +116,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.ARTIFACT_INVALID: Failure(
         50, "nothing was published: the conversion's output failed its check"
+    ),
+    FailureReason.SIGNING_FAILED: Failure(
+        52, "give the Secret an elliptic-curve private key in PEM format, without a password"
     ),
     FailureReason.OUTPUT_NOT_WRITABLE: Failure(51, "choose an output folder that can be written"),
     FailureReason.STORAGE_UNAVAILABLE: Failure(

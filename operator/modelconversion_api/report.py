@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
 
 from .base import ApiModel, Sha256
+from .calibration_report import CalibrationReport, DataInfo
+from .data import Task
+from .measurements import (
+    AgreementMetric,
+    Attempt,
+    ClassResult,
+    Confusion,
+    Fidelity,
+    Inventory,
+    Latency,
+    LayerError,
+    Performance,
+    Scores,
+    TargetCheck,
+)
 from .methods import Method
 from .reasons import FailureReason, Stage
 from .request import ConversionRequest
 from .status import SourceInfo
 
 REPORT_FILE_NAME: Final = "report.json"
+HTML_REPORT_FILE_NAME: Final = "report.html"
+SIGNATURE_FILE_NAME: Final = "model.sig"
 TERMINATION_MESSAGE_LIMIT: Final = 4096
 """Kubernetes keeps this many bytes of a container's termination message."""
 
 
-class DataRole(StrEnum):
-    """Which data the figures of a report come from."""
-
-    VALIDATION = "Validation"
-    CALIBRATION = "Calibration"
-    RANDOM = "Random"
-
-
-class AgreementMetric(StrEnum):
-    """How an artifact's outputs are compared with the original's."""
-
-    TOP1 = "Top1"
-    """Share of samples for which both put the same class first."""
-    COSINE = "Cosine"
-    """Mean cosine similarity of the flattened outputs, clipped to [0, 1]."""
-
-
-class Latency(ApiModel):
-    """Milliseconds of one inference at batch size 1."""
-
-    median_millis: float
-    p90_millis: float
-    runs: int
-    threads: int
-
-
-class ArtifactReport(ApiModel):
-    """One artifact: the file and what was measured on it."""
+class ArtifactSummary(ApiModel):
+    """One artifact, in the figures that fit into a resource's status."""
 
     method: Method
     file_name: Annotated[str, Field(max_length=160, pattern=r"^[A-Za-z0-9._-]+\.tflite$")]
@@ -62,24 +52,53 @@ class ArtifactReport(ApiModel):
     message: Annotated[str, Field(max_length=512)] | None = None
 
 
-class DataInfo(ApiModel):
-    """A data set that was used, and how."""
+class ArtifactReport(ArtifactSummary):
+    """One artifact: the file and all that was measured on it."""
 
-    role: DataRole
-    sha256: Sha256 | None = None
-    """Digest of the file; None for random inputs."""
-    samples: int
-    seed: int
-    stratified: bool = False
-    """Whether samples were drawn evenly over the classes."""
+    fidelity: Fidelity | None = None
+    scores: Scores | None = None
+    worst_class: ClassResult | None = None
+    """The class that lost most accuracy (agreement, where there are no labels)."""
+    confusion: Confusion | None = None
+    performance: Performance | None = None
+    inventory: Inventory | None = None
+    targets: tuple[TargetCheck, ...] = ()
+    layers: tuple[LayerError, ...] = ()
+    """Full integer only: the error of each activation, in the graph's order."""
+    recipe: Annotated[str, Field(max_length=256)] | None = None
+    """How it was quantized."""
+    attempts: tuple[Attempt, ...] = ()
+    """Full integer only: the recipes that were tried because the plain one missed its gates."""
+
+
+class MethodFailure(ApiModel):
+    """A method that gave no file, while others did."""
+
+    method: Method
+    reason: FailureReason
+    message: Annotated[str, Field(max_length=2048)]
 
 
 class Evaluation(ApiModel):
     """What the artifacts were compared on, and how the original did."""
 
     data: DataInfo
+    task: Task
+    task_is_given: bool = False
+    """Whether the user said so; it is otherwise read from the outputs and labels."""
     agreement_metric: AgreementMetric
     original_accuracy: float | None = None
+    original: Scores | None = None
+    overlap: int = 0
+    """Samples left out because they calibrate the model as well."""
+
+
+class Alternative(ApiModel):
+    """A neighbour of the recommendation on the Pareto front: better in one thing, worse in another."""
+
+    method: Method
+    trade: Annotated[str, Field(max_length=256)]
+    """What it gains and what it costs."""
 
 
 class RecommendedMethod(ApiModel):
@@ -87,6 +106,19 @@ class RecommendedMethod(ApiModel):
 
     method: Method
     reason: Annotated[str, Field(max_length=512)]
+    alternatives: tuple[Alternative, ...] = ()
+
+
+class Provenance(ApiModel):
+    """What else it takes to do it again."""
+
+    base_name: str
+    options: dict[str, str] = Field(default_factory=dict)
+    """Every option that was not the default's or that has no place elsewhere, as text."""
+    isolation: tuple[str, ...] = ()
+    """What kept the model's code from the machine it ran on, e.g. ``no-network``."""
+    platform: str = ""
+    """Architecture and processor, which latency depends on."""
 
 
 class ConversionReport(ApiModel):
@@ -99,8 +131,11 @@ class ConversionReport(ApiModel):
     artifacts: Annotated[tuple[ArtifactReport, ...], Field(min_length=1, max_length=8)]
     recommended: RecommendedMethod | None = None
     """None when no artifact passed its gates."""
-    calibration: DataInfo | None = None
+    failed_methods: tuple[MethodFailure, ...] = ()
+    """Methods that gave no file."""
+    calibration: CalibrationReport | None = None
     evaluation: Evaluation
+    provenance: Provenance | None = None
     warnings: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage; the only part that differs between runs of one request."""
@@ -119,8 +154,9 @@ class ConversionSummary(ApiModel):
     """The part of the report that goes into the resource's status."""
 
     source: SourceInfo
-    artifacts: tuple[ArtifactReport, ...]
+    artifacts: tuple[ArtifactSummary, ...]
     recommended: RecommendedMethod | None = None
+    failed_methods: tuple[MethodFailure, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
 
 
@@ -164,8 +200,21 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
         )
         recommended = summary.recommended
         if recommended is not None:
-            recommended = recommended.model_copy(update={"reason": recommended.reason[:texts]})
+            recommended = recommended.model_copy(
+                update={
+                    "reason": recommended.reason[:texts],
+                    "alternatives": recommended.alternatives[: keep // 4],
+                }
+            )
+        failed = tuple(
+            f.model_copy(update={"message": f.message[: 2 * texts]}) for f in summary.failed_methods
+        )
         summary = summary.model_copy(
-            update={"source": source, "artifacts": artifacts, "recommended": recommended}
+            update={
+                "source": source,
+                "artifacts": artifacts,
+                "recommended": recommended,
+                "failed_methods": failed,
+            }
         )
     return StageResult(failure=failure, summary=summary)

@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from .base import ApiModel
+from .data import Calibration, Validation
 from .methods import Method, Target, artifact_base_name
-from .spec import Calibration, ModelConversionSpec, Output, Source, StorageAccess, Validation
+from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
+from .storage import StorageAccess
 
 REQUEST_ENV: Final = "CONVERSION_REQUEST"
 """Environment variable that carries the request to each of the Job's containers."""
@@ -16,6 +18,8 @@ INPUT_DIR_ENV: Final = "CONVERSION_INPUT_DIR"
 """Where ``fetch`` puts the downloads; read-only for the other containers."""
 OUTPUT_DIR_ENV: Final = "CONVERSION_OUTPUT_DIR"
 """Where ``convert`` puts the artifacts; read-only for ``publish``."""
+SIGNING_KEY_ENV: Final = "CONVERSION_SIGNING_KEY"
+"""The private key that ``publish`` signs with, in PEM format; no other container has it."""
 TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
 """File for the stage's result, which Kubernetes copies to the pod's status."""
 
@@ -34,6 +38,8 @@ class ConversionRequest(ApiModel):
     target: Target | None = None
     calibration: Calibration | None = None
     validation: Validation | None = None
+    benchmark: Benchmark = Benchmark()
+    tuning: Tuning = Tuning()
 
 
 def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
@@ -48,4 +54,6 @@ def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
         target=spec.target,
         calibration=spec.calibration,
         validation=spec.validation,
+        benchmark=spec.benchmark,
+        tuning=spec.tuning,
     )

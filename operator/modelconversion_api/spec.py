@@ -7,14 +7,16 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from .base import ApiModel, Fraction, S3Uri, Sha256, cel
+from .base import ApiModel, S3Uri, Sha256, cel
+from .data import Calibration, Validation
 from .methods import Method, Target, methods_for_target
 from .scheduling import JobSpec, Name
+from .storage import Storage
 
 NAME_MAX_LENGTH = 52
 """Longest name of a ModelConversion: 63 less the suffix of the Job's name."""
-DEFAULT_CALIBRATION_SAMPLES: Final = 200
-"""How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
+DEFAULT_TUNING_SECONDS: Final = 300
+"""How long other ways to full integer are tried when the plain one misses its gates."""
 
 
 class SourceFormat(StrEnum):
@@ -24,126 +26,84 @@ class SourceFormat(StrEnum):
     KERAS_H5 = "KerasH5"
     KERAS = "Keras"
     SAVED_MODEL = "SavedModel"
+    TFLITE = "TFLite"
+
+
+TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
+
+
+class InputShape(ApiModel):
+    """The size that an input is to have where the model leaves it open."""
+
+    name: TensorName
+    """Name of the input, as the model or status.source.inputs has it."""
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=8)]
+    """Every dimension, the batch first, e.g. [1, 96, 96, 3]."""
 
 
 class Source(ApiModel):
     """The trained model."""
 
     uri: S3Uri
-    """Object key of a .h5 or .keras file, or the prefix under which a SavedModel folder lies."""
+    """Object key of a .h5, .keras or float .tflite file, or of a .zip or .tar.gz file of a SavedModel, or the
+    prefix under which a SavedModel folder lies."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 reports it. A mismatch fails the conversion."""
     format: SourceFormat = SourceFormat.AUTO
     """Format of the source; Auto reads it from the bytes."""
+    inputs: Annotated[
+        list[InputShape],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """Sizes of inputs that the model leaves open. The batch is 1 unless it is given here."""
+    select_tensorflow_ops: bool = False
+    """Lets operations that TFLite lacks stay TensorFlow's own (Flex): such a file needs the Flex delegate, several
+    megabytes larger, on the device. The report names them."""
+
+
+class SigningKeyRef(ApiModel):
+    """A Secret in the ModelConversion's namespace that holds a private key."""
+
+    name: Name
+    key: Annotated[str, Field(max_length=253)] = "private.pem"
+    """Key in the Secret: an elliptic-curve private key in PEM format, without a password."""
+
+
+class Signing(ApiModel):
+    """How artifacts are signed."""
+
+    secret_ref: SigningKeyRef
+    """The private key; only the container that publishes ever sees it."""
+
+
+class Benchmark(ApiModel):
+    """How latency is measured, in the Job's pod."""
+
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads of the interpreter."""
+    runs: Annotated[int, Field(ge=1, le=10000)] = 50
+    """Inferences that are timed, after the warm-up."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Samples in one run of the batch measurement."""
+
+
+class Tuning(ApiModel):
+    """What is tried when full integer misses its gates."""
+
+    budget_seconds: Annotated[int, Field(ge=0, le=86400)] = DEFAULT_TUNING_SECONDS
+    """How long other recipes are tried; 0 tries none."""
 
 
 class Output(ApiModel):
     """Where the artifacts go."""
 
     uri: S3Uri
-    """Prefix for the artifacts and report.json, e.g. s3://models/converted/gesture/."""
-
-
-class SecretRef(ApiModel):
-    """A Secret in the ModelConversion's namespace, and the names of its keys."""
-
-    name: Name
-    access_key_id_key: Annotated[str, Field(max_length=253)] = "AWS_ACCESS_KEY_ID"
-    """Key in the Secret that holds the access key ID."""
-    secret_access_key_key: Annotated[str, Field(max_length=253)] = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key in a Secret, not a secret
-    """Key in the Secret that holds the secret access key."""
-    session_token_key: Annotated[str, Field(max_length=253)] = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a key in a Secret, not a secret
-    """Key in the Secret that holds a session token; it may be absent."""
-
-
-class ChecksumPolicy(StrEnum):
-    """When S3 requests carry the newer checksum headers."""
-
-    WHEN_REQUIRED = "WhenRequired"
-    WHEN_SUPPORTED = "WhenSupported"
-
-
-class AddressingStyle(StrEnum):
-    """Where an S3 request names its bucket."""
-
-    AUTO = "Auto"
-    PATH = "Path"
-    VIRTUAL = "Virtual"
-
-
-class StorageAccess(ApiModel):
-    """How to reach the S3 store: everything that is not secret."""
-
-    endpoint: (
-        Annotated[
-            str,
-            Field(
-                max_length=512,
-                json_schema_extra={
-                    "x-kubernetes-validations": [
-                        cel(
-                            "self.matches('^https?://[^/ ?#@]+/?$')",
-                            "must be a URL without path or user, e.g. https://minio.storage.svc:9000",
-                        )
-                    ]
-                },
-            ),
-        ]
-        | None
-    ) = None
-    """URL of an S3-compatible store (MinIO, SeaweedFS, Ceph); AWS S3 when not given."""
-    region: Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]+$")] | None = None
-    """Region of the buckets."""
-    ca_bundle: Annotated[str, Field(max_length=65536)] | None = None
-    """PEM certificates that the endpoint's certificate is checked against."""
-    checksums: ChecksumPolicy = ChecksumPolicy.WHEN_REQUIRED
-    """Newer checksum headers; WhenRequired works with every S3-compatible store."""
-    addressing_style: AddressingStyle = AddressingStyle.AUTO
-    """Bucket in the path or in the host name; Auto takes the path for an endpoint of your own."""
-
-
-class Storage(StorageAccess):
-    """How to reach the S3 store, and where the credentials are."""
-
-    secret_ref: SecretRef | None = None
-    """Secret with static credentials; without one, the Job's service account provides them (IRSA)."""
-
-
-class Calibration(ApiModel):
-    """The representative dataset that sets the ranges of the activations for full integer."""
-
-    uri: S3Uri
-    """A .npy file (samples first), or an .npz file with one array for each model input."""
-    labels_uri: S3Uri | None = None
-    """A .npy file of integer class labels; samples are then drawn evenly over the classes."""
-    samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
-    """How many samples to draw; all of them where there are fewer."""
-    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
-    """Seed of the draw."""
-
-
-class Validation(ApiModel):
-    """The data and the gates that decide whether an artifact is good enough."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                cel(
-                    "!has(self.maxAccuracyDrop) || has(self.labelsUri)",
-                    "maxAccuracyDrop needs labels: set validation.labelsUri, or use minAgreement instead",
-                )
-            ]
-        }
-    )
-
-    uri: S3Uri
-    """A .npy or .npz file of samples, other than the calibration samples."""
-    labels_uri: S3Uri | None = None
-    """A .npy file of integer class labels for the samples."""
-    max_accuracy_drop: Fraction | None = None
-    """Largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
-    min_agreement: Fraction | None = None
-    """Smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
+    """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/."""
+    signing: Signing | None = None
+    """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
 
 
 _METHODS_XOR_TARGET = cel(
@@ -152,7 +112,7 @@ _METHODS_XOR_TARGET = cel(
 )
 _CALIBRATION_FOR_METHODS = cel(
     "!has(self.methods) || !('FullInteger' in self.methods) || has(self.calibration)",
-    "FullInteger needs calibration data: set calibration.uri to a .npy file of representative samples",
+    "FullInteger needs calibration data: set calibration.uri to representative samples, e.g. a .npy file",
 )
 _CALIBRATION_FOR_TARGET = cel(
     "!has(self.target) || !(self.target in ['EdgeTPU', 'Microcontroller']) || has(self.calibration)",
@@ -192,8 +152,12 @@ class ModelConversionSpec(ApiModel):
     calibration: Calibration | None = None
     """Representative dataset; FullInteger needs it."""
     validation: Validation | None = None
-    """Data and gates for the artifacts. Without it, artifacts are compared with the original on the
-    calibration data, or on random inputs, and every artifact passes."""
+    """Data and gates for the artifacts. Without it, artifacts are compared with the original on the part of the
+    calibration data that does not calibrate, or on random inputs, and every artifact passes."""
+    benchmark: Benchmark = Benchmark()
+    """How latency is measured."""
+    tuning: Tuning = Tuning()
+    """What is tried when full integer misses its gates."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     suspend: bool = False

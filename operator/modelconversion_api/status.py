@@ -113,6 +113,14 @@ class Recommended(ApiModel):
     """Size for people, e.g. 23.4KiB."""
 
 
+class FailedMethod(ApiModel):
+    """A method that gave no file, while others did."""
+
+    method: Method
+    reason: FailureReason
+    message: Annotated[str, Field(max_length=2048)]
+
+
 class FailureInfo(ApiModel):
     """What went wrong."""
 
@@ -161,6 +169,8 @@ class ModelConversionStatus(ApiModel):
     """The source model as it was read."""
     artifacts: Annotated[list[Artifact], Field(max_length=8)] = Field(default_factory=list)
     """The converted files."""
+    failed_methods: Annotated[list[FailedMethod], Field(max_length=8)] = Field(default_factory=list)
+    """The methods that gave no file, and why."""
     recommended: Recommended | None = None
     """The artifact to use, and why."""
     failure: FailureInfo | None = None

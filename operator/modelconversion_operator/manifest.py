@@ -16,7 +16,8 @@ from modelconversion_api.request import (
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec
-from modelconversion_api.spec import ModelConversionSpec, SecretRef
+from modelconversion_api.spec import ModelConversionSpec, SigningKeyRef
+from modelconversion_api.storage import SecretRef
 
 from .views import NAME_LABEL, RUN_LABEL, UID_LABEL, Key
 

@@ -25,7 +25,9 @@ from modelconversion_api.report import (
     StageResult,
 )
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import Calibration, Output, Source, SourceFormat, StorageAccess
+from modelconversion_api.data import Calibration
+from modelconversion_api.spec import Output, Source, SourceFormat
+from modelconversion_api.storage import StorageAccess
 from modelconversion_api.status import SourceInfo
 from tflite_converter.digests import source_digest
 from tflite_converter.job_environment import FETCH_RECORD, FetchRecord, run_stage

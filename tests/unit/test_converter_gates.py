@@ -6,7 +6,7 @@ import pytest
 
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.report import ArtifactReport
-from modelconversion_api.spec import Validation
+from modelconversion_api.data import Validation
 from tflite_converter.gates import Gates, recommend
 
 F32, DR, F16, INT8 = Method.FLOAT32, Method.DYNAMIC_RANGE, Method.FLOAT16, Method.FULL_INTEGER

@@ -12,7 +12,8 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import Output, Source, StorageAccess
+from modelconversion_api.spec import Output, Source
+from modelconversion_api.storage import StorageAccess
 from tflite_converter.digests import folder_sha256, source_digest
 from tflite_converter.errors import ConverterError
 from tflite_converter.job_environment import JobEnvironment, read_environment, run_stage

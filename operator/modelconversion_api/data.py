@@ -1,0 +1,139 @@
+"""The data of a conversion: what calibrates it, what it is measured on, and the gates. A part of the spec."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+from .base import ApiModel, Fraction, Millis, S3Uri, cel
+
+DEFAULT_CALIBRATION_SAMPLES: Final = 200
+"""How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
+DEFAULT_EVALUATION_SAMPLES: Final = 1000
+"""Most samples that artifacts are compared on, unless the user says otherwise."""
+
+
+class ImageScaling(StrEnum):
+    """What becomes of an image's 8-bit values, as the model was trained."""
+
+    NONE = "None"
+    """0 to 255, as they are."""
+    ZERO_TO_ONE = "ZeroToOne"
+    """Divided by 255."""
+    MINUS_ONE_TO_ONE = "MinusOneToOne"
+    """Divided by 127.5, less 1: Keras's mode ``tf`` (MobileNet, Inception)."""
+    IMAGENET_TORCH = "ImageNetTorch"
+    """Divided by 255, then normalised by ImageNet's mean and deviation: Keras's mode ``torch``."""
+    IMAGENET_CAFFE = "ImageNetCaffe"
+    """BGR, less ImageNet's mean: Keras's mode ``caffe`` (VGG, ResNet50)."""
+
+
+class ImageResize(StrEnum):
+    """How an image comes to the size of the model's input."""
+
+    STRETCH = "Stretch"
+    """Bilinear, without regard to its proportions."""
+    CROP = "Crop"
+    """The largest centred part with the input's proportions, then bilinear."""
+    PAD = "Pad"
+    """Bilinear with its own proportions, centred on black."""
+
+
+class Images(ApiModel):
+    """How images become samples."""
+
+    scaling: ImageScaling
+    """What becomes of the 8-bit values; it must be what the model was trained with."""
+    resize: ImageResize = ImageResize.STRETCH
+    """How an image comes to the size of the model's input."""
+
+
+class Task(StrEnum):
+    """What a model is for, which decides how its outputs are compared."""
+
+    CLASSIFICATION = "Classification"
+    """One class of several: top-1 and top-5, KL divergence, drift of the confidence."""
+    MULTI_LABEL = "MultiLabel"
+    """Each output is a yes or no of its own: F1."""
+    REGRESSION = "Regression"
+    """Numbers: squared and absolute error."""
+    RECONSTRUCTION = "Reconstruction"
+    """The input again (an autoencoder): squared error, signal-to-noise ratio."""
+    EMBEDDING = "Embedding"
+    """A vector whose direction counts: cosine similarity."""
+
+
+_COLUMN_OR_FILE = cel(
+    "!has(self.labelColumn) || !has(self.labelsUri)",
+    "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), and not both",
+)
+_LABELS_FOR_ACCURACY = cel(
+    "!has(self.maxAccuracyDrop) || !has(self.uri) || has(self.labelsUri) || has(self.labelColumn)"
+    " || has(self.images)",
+    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv file, or images for a folder"
+    " of images by class), or use minAgreement instead",
+)
+
+LabelColumn = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Calibration(ApiModel):
+    """The representative dataset that sets the ranges of the activations for full integer."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [_COLUMN_OR_FILE]})
+
+    uri: S3Uri
+    """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
+    prefix ending in /, or a .zip or .tar.gz file, with one folder for each class where there are labels."""
+    labels_uri: S3Uri | None = None
+    """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
+    label_column: LabelColumn | None = None
+    """Column of the .csv file that holds the labels."""
+    images: Images | None = None
+    """How images become samples; needed where the data are images."""
+    samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
+    """How many samples to draw; all of them where there are fewer."""
+    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """Seed of the draw."""
+
+
+class Validation(ApiModel):
+    """The data and the gates that decide whether an artifact is good enough."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                _COLUMN_OR_FILE,
+                _LABELS_FOR_ACCURACY,
+                cel(
+                    "has(self.uri) || !(has(self.labelsUri) || has(self.labelColumn) || has(self.images))",
+                    "labelsUri, labelColumn and images say how validation.uri is read: set it as well",
+                ),
+            ]
+        }
+    )
+
+    uri: S3Uri | None = None
+    """Samples other than the calibration samples, in the same formats. Without it, artifacts are measured on
+    the part of the calibration data that does not calibrate."""
+    labels_uri: S3Uri | None = None
+    """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
+    the true values."""
+    label_column: LabelColumn | None = None
+    """Column of the .csv file that holds the labels."""
+    images: Images | None = None
+    """How images become samples; needed where the data are images."""
+    task: Task | None = None
+    """What the model is for; read from its outputs and the labels where it is not given."""
+    samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES
+    """Most samples to compare on."""
+    max_accuracy_drop: Fraction | None = None
+    """Gate: largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
+    min_agreement: Fraction | None = None
+    """Gate: smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
+    max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None
+    """Gate: largest artifact that passes, in bytes."""
+    max_latency_millis: Millis | None = None
+    """Gate: longest median inference in the Job's pod that passes, in milliseconds, e.g. "12.5"."""

@@ -1,0 +1,186 @@
+"""What is measured on a TFLite file: figures, inventory, tries. Parts of the report."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import ApiModel
+from .methods import Target
+from .status import TensorInfo
+
+
+class AgreementMetric(StrEnum):
+    """How an artifact's outputs are compared with the original's, 0 to 1."""
+
+    TOP1 = "Top1"
+    """Share of samples for which both put the same class first."""
+    LABEL_MATCH = "LabelMatch"
+    """Share of yes-or-no outputs that are the same (threshold 0.5)."""
+    R2 = "R2"
+    """Share of the original outputs' variance that the artifact keeps, clipped to [0, 1]."""
+    COSINE = "Cosine"
+    """Mean cosine similarity of the flattened outputs, clipped to [0, 1]."""
+
+
+class AccuracyMetric(StrEnum):
+    """How outputs are compared with the labels, 0 to 1."""
+
+    TOP1 = "Top1"
+    """Share of samples for which the label's class comes first."""
+    MACRO_F1 = "MacroF1"
+    """Mean F1 of the classes, each as a yes or no (threshold 0.5)."""
+    R2 = "R2"
+    """Share of the true values' variance that the outputs explain, clipped to [0, 1]."""
+    ROC_AUC = "RocAuc"
+    """Area under the curve of the reconstruction error as a detector of label 1."""
+    NEAREST_NEIGHBOUR = "NearestNeighbour"
+    """Share of samples whose nearest other sample by cosine has the same label."""
+
+
+class Latency(ApiModel):
+    """Milliseconds of one ``invoke`` on the exported file."""
+
+    median_millis: float
+    p90_millis: float
+    p99_millis: float | None = None
+    runs: int
+    warm_up_runs: int = 0
+    threads: int
+    batch_size: int = 1
+    throughput_per_second: float | None = None
+    """Samples in a second, at the median."""
+
+
+class Performance(ApiModel):
+    """How the exported file runs on the machine that converted it."""
+
+    single: Latency
+    batch: Latency | None = None
+    """None where the graph has the batch of 1 baked in."""
+    load_millis: float
+    """From bytes to allocated tensors."""
+    peak_memory_bytes: int | None = None
+    """Most resident memory that loading and running added to the process."""
+
+
+class Fidelity(ApiModel):
+    """The artifact's outputs against the original's; only what fits the task."""
+
+    top1: float | None = None
+    top5: float | None = None
+    """Mean share of the original's five best classes that are among the artifact's."""
+    kl_divergence: float | None = None
+    """Mean Kullback-Leibler divergence from the original's distribution, in nats."""
+    confidence_drift: float | None = None
+    """Mean absolute change of the first class's score."""
+    label_match: float | None = None
+    r2: float | None = None
+    cosine: float | None = None
+    mse: float | None = None
+    """Mean squared difference."""
+    mae: float | None = None
+    """Mean absolute difference."""
+
+
+class Scores(ApiModel):
+    """Outputs against the labels; only what fits the task."""
+
+    metric: AccuracyMetric
+    accuracy: float
+    """By ``metric``."""
+    top5: float | None = None
+    macro_f1: float | None = None
+    mse: float | None = None
+    mae: float | None = None
+
+
+class ClassResult(ApiModel):
+    """One class of a classifier."""
+
+    label: int
+    name: str | None = None
+    samples: int
+    accuracy: float
+    original_accuracy: float
+    agreement: float
+
+
+class Confusion(ApiModel):
+    """How often class ``row`` was taken for class ``column``."""
+
+    against: Literal["Labels", "Original"]
+    """What a row stands for: the true class, or the original's where there are no labels."""
+    labels: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    counts: tuple[tuple[int, ...], ...]
+
+
+class LayerError(ApiModel):
+    """How far quantization moved one tensor from the float file's."""
+
+    tensor: str
+    operator: str
+    snr_db: float
+    """Signal-to-noise ratio against the float file's tensor on calibration samples."""
+
+
+class OperatorCount(ApiModel):
+    """How often an operator occurs."""
+
+    operator: str
+    dtype: str
+    """Of its first output."""
+    count: int
+
+
+class TensorDetail(TensorInfo):
+    """An input or output with what a program must know to use it."""
+
+    scale: float | None = None
+    zero_point: int | None = None
+    """value = (stored - zero_point) * scale"""
+
+
+class TargetCheck(ApiModel):
+    """Whether the file can run on a target, operator by operator."""
+
+    target: Target
+    suitable: bool
+    problems: tuple[str, ...] = ()
+    """What keeps it from running there, or from running well."""
+
+
+class Inventory(ApiModel):
+    """What is in a TFLite file."""
+
+    inputs: tuple[TensorDetail, ...]
+    outputs: tuple[TensorDetail, ...]
+    operators: tuple[OperatorCount, ...]
+    tensor_dtypes: dict[str, int]
+    """Number of tensors by dtype, constants included."""
+    constant_bytes: dict[str, int] = Field(default_factory=dict)
+    """Bytes of constants by dtype."""
+    per_channel_tensors: int = 0
+    """Tensors with a scale for each channel."""
+    flex_operators: tuple[str, ...] = ()
+    """TensorFlow's own operations: the device needs the Flex delegate for them."""
+    custom_operators: tuple[str, ...] = ()
+
+
+class Attempt(ApiModel):
+    """One way to full integer that was tried, and what it gave."""
+
+    recipe: Annotated[str, Field(max_length=256)]
+    size_bytes: int | None = None
+    agreement: float | None = None
+    accuracy: float | None = None
+    snr_db: float | None = None
+    float_operators: int | None = None
+    """Operators that stayed in float."""
+    passed: bool
+    chosen: bool = False
+    seconds: float
+    message: Annotated[str, Field(max_length=512)] | None = None
