@@ -60,7 +60,7 @@ class Source(ApiModel):
     ] = Field(default_factory=list)
     """Sizes of inputs that the model leaves open. The batch is 1 unless it is given here."""
     select_tensorflow_ops: bool = False
-    """Lets operations that TFLite lacks stay TensorFlow's own (Flex). The device then needs the Flex delegate,
+    """Lets operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
     which is megabytes larger; the report names the operations."""
 
 
@@ -152,7 +152,7 @@ class ModelConversionSpec(ApiModel):
     calibration: Calibration | None = None
     """Representative dataset; FullInteger needs it."""
     validation: Validation | None = None
-    """Data and gates for the artifacts. Without it, they are compared with the original on the calibration data
+    """Data and gates. Without it, artifacts are compared with the original on the part of the calibration data
     that does not calibrate, or on random inputs, and every artifact passes."""
     benchmark: Benchmark = Benchmark()
     """How latency is measured."""
