@@ -1,34 +1,52 @@
-"""``tflite-converter convert``: one model in, TFLite files and a table out."""
+"""``tflite-converter convert``: one model in, TFLite files, a table and two reports out."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelconversion_api.data import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    DEFAULT_EVALUATION_SAMPLES,
+    ImageResize,
+    ImageScaling,
+    Task,
+)
 from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
-from modelconversion_api.reasons import INTERNAL_EXIT_CODE, FailureReason, Stage
-from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import DEFAULT_TUNING_SECONDS
 
-from .errors import ConverterError, UsageError, from_os_error
+from .cli_errors import ends_with_a_message
+from .errors import ConverterError, UsageError
 from .progress import Event, Listener
+
+if TYPE_CHECKING:
+    from .datasets import DataFiles
 
 MethodName = StrEnum("MethodName", {m.name: m.cli_name for m in Method} | {"ALL": "all"})  # type: ignore[misc]  # made from the contract's methods, which mypy cannot see
 
 _BY_NAME = {m.cli_name: m for m in Method}
+_DATA, _GATES, _MODEL, _MEASURING, _LIMITS, _SHOWN = (
+    "Data",
+    "Gates: an artifact that misses one is marked; exit code 41 when none passes",
+    "Model",
+    "Measuring and tuning",
+    "Limits",
+    "What is shown",
+)
 
 
 def convert(
     model: Annotated[
-        Path, typer.Option(help="Keras .h5 or .keras file, or SavedModel folder.", show_default=False)
+        Path,
+        typer.Option(
+            help="Keras .h5 or .keras file, SavedModel folder or its .zip or .tar.gz, or float .tflite.",
+            show_default=False,
+        ),
     ],
     method: Annotated[
         MethodName | None,
@@ -38,85 +56,246 @@ def convert(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Calibration samples, .npy or .npz; full_integer needs them."),
+        typer.Option(
+            help="Representative dataset, which full_integer needs: .npy, .npz, .csv, or a folder (or .zip,"
+            " .tar.gz) of images.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the artifacts.")] = Path("converted_models"),
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Integer class labels of --data (.npy): draws evenly over the classes."),
-    ] = None,
-    validation_data: Annotated[
-        Path | None, typer.Option(help="Samples that the artifacts are compared on, other than --data.")
-    ] = None,
-    validation_labels: Annotated[
-        Path | None, typer.Option(help="Labels of --validation-data (.npy): measures accuracy.")
-    ] = None,
     target: Annotated[
         Target | None,
         typer.Option(
             case_sensitive=False, help="Where the model will run; chooses the methods instead of --method."
         ),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Class labels of --data (.npy or .csv): draws evenly over the classes.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    validation_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Samples that the artifacts are compared on; without them, the part of --data that does not"
+            " calibrate.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    validation_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels of --validation-data (.npy or .csv): measures accuracy.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(help="Column of the .csv files that holds the labels.", rich_help_panel=_DATA),
+    ] = None,
+    image_scaling: Annotated[
+        ImageScaling | None,
+        typer.Option(
+            case_sensitive=False,
+            help="What becomes of the pixels' 0 to 255, as in training; needed for images.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    image_resize: Annotated[
+        ImageResize,
+        typer.Option(
+            case_sensitive=False, help="How images come to the input's size.", rich_help_panel=_DATA
+        ),
+    ] = ImageResize.STRETCH,
     samples: Annotated[
-        int, typer.Option(min=1, help="Calibration samples to draw.")
+        int, typer.Option(min=1, help="Calibration samples to draw.", rich_help_panel=_DATA)
     ] = DEFAULT_CALIBRATION_SAMPLES,
-    evaluation_samples: Annotated[int, typer.Option(min=1, help="Most samples to compare on.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of every draw.")] = 0,
+    evaluation_samples: Annotated[
+        int, typer.Option(min=1, help="Most samples to compare on.", rich_help_panel=_DATA)
+    ] = DEFAULT_EVALUATION_SAMPLES,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of every draw.", rich_help_panel=_DATA)
+    ] = 0,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SIZES",
+            help="Size of an input that the model leaves open, e.g. audio=1,16000; may be repeated.",
+            rich_help_panel=_MODEL,
+            show_default="batch 1, the rest as in the model",
+        ),
+    ] = None,
+    select_tf_ops: Annotated[
+        bool,
+        typer.Option(
+            "--select-tf-ops",
+            help="Let operations that TFLite lacks stay TensorFlow's (Flex): devices then need its delegate.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
+    sha256: Annotated[
+        str | None, typer.Option(help="Digest that the model must have.", rich_help_panel=_MODEL)
+    ] = None,
     max_accuracy_drop: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Gate: largest loss of accuracy that passes.")
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, help="Largest loss of accuracy, e.g. 0.02.", rich_help_panel=_GATES
+        ),
     ] = None,
     min_agreement: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Gate: smallest agreement that passes.")
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Smallest agreement with the original, e.g. 0.98.",
+            rich_help_panel=_GATES,
+        ),
     ] = None,
-    sha256: Annotated[str | None, typer.Option(help="Digest that the model must have.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads for measuring and calibrating.")] = 1,
-    runs: Annotated[int, typer.Option(min=1, max=100_000, help="Runs that latency is measured over.")] = 50,
+    max_size: Annotated[
+        int | None, typer.Option(min=1, help="Largest file, in bytes.", rich_help_panel=_GATES)
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Longest median run on this machine, in ms.", rich_help_panel=_GATES
+        ),
+    ] = None,
+    task: Annotated[
+        Task | None,
+        typer.Option(
+            case_sensitive=False,
+            help="What the model is for, which decides the metrics.",
+            show_default="read from its outputs and the labels",
+            rich_help_panel=_MEASURING,
+        ),
+    ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            min=1, max=64, help="Threads for measuring and calibrating.", rich_help_panel=_MEASURING
+        ),
+    ] = 1,
+    runs: Annotated[
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Runs that latency is measured over.", rich_help_panel=_MEASURING
+        ),
+    ] = 50,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1, max=1024, help="Samples in one run of the batch measurement.", rich_help_panel=_MEASURING
+        ),
+    ] = 8,
+    tuning_seconds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="How long other recipes are tried when full_integer misses its gates; 0 tries none.",
+            rich_help_panel=_MEASURING,
+        ),
+    ] = DEFAULT_TUNING_SECONDS,
     memory_limit: Annotated[
-        int | None, typer.Option(min=512, help="Limit of the TensorFlow process in MiB.", show_default="none")
+        int | None,
+        typer.Option(
+            min=512,
+            help="Memory of each process that touches the model, in MiB.",
+            show_default="nearly all there is",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = None,
+    step_timeout: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Seconds without progress after which a step counts as hung.",
+            rich_help_panel=_LIMITS,
+        ),
+    ] = 1800,
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Elliptic-curve private key (PEM) to sign the artifacts and reports with: writes model.sig"
+            " (OpenSSF model signing).",
+            rich_help_panel=_SHOWN,
+        ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as one JSON document; progress goes to stderr.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print the report as one JSON document; progress goes to stderr.",
+            rich_help_panel=_SHOWN,
+        ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress, only warnings and results.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="No progress, only warnings and results.", rich_help_panel=_SHOWN
+        ),
     ] = False,
 ) -> None:
     """Convert a trained model to TFLite, and measure each artifact against the original.
 
-    Writes NAME_float32.tflite, NAME_dynamic_range.tflite, NAME_float16.tflite and NAME_int8.tflite.
+    Writes NAME_float32.tflite, NAME_dynamic_range.tflite, NAME_float16.tflite and NAME_int8.tflite, with
+    NAME_report.json for programs and NAME_report.html to look at.
+
+    Examples:
+
+      convert --model gesture.h5 --method all --data val_features.npy
+
+      convert --model vision.keras --target Microcontroller --data photos/ --image-scaling MinusOneToOne
+
+      convert --model gesture.h5 --method full_integer --data val.csv --label-column gesture
+      --max-accuracy-drop 0.01
     """
     # Not at the top: --help must not wait for numpy and rich.
+    from modelconversion_api.spec import Benchmark
+
     from .console import ProgressView, open_console, show_report, stream_fd
-    from .evaluation import Benchmark
     from .gates import Gates
-    from .pipeline import Options
+    render = lambda r: "x"
+    from .options import Options
     from .pipeline import convert as run
     from .workspace import workspace
 
-    with _ends_with_a_message():
+    with ends_with_a_message():
         console = open_console(stream_fd(json=as_json))
-        _check_labels(data, labels, validation_data, validation_labels, max_accuracy_drop)
+        _check_labels(data, labels, validation_data, validation_labels, label_column, image_scaling)
+        key = None if sign_key is None else _read_key(sign_key)
         with ProgressView(console, quiet=quiet) as view:
             options = Options(
                 source=model,
                 base_name=artifact_base_name(str(model.absolute())),
                 methods=_methods(method, target, data, view),
                 expected_sha256=sha256,
+                input_shapes=_input_shapes(input_shape or []),
+                select_tensorflow_ops=select_tf_ops,
                 target=target,
-                calibration=data,
-                calibration_labels=labels,
-                validation=validation_data,
-                validation_labels=validation_labels,
+                calibration=_data(data, labels, label_column, image_scaling, image_resize),
+                validation=_data(
+                    validation_data, validation_labels, label_column, image_scaling, image_resize
+                ),
                 samples=samples,
                 evaluation_samples=evaluation_samples,
                 seed=seed,
-                gates=Gates(max_accuracy_drop, min_agreement),
-                benchmark=Benchmark(threads, runs),
+                task=task,
+                gates=Gates(max_accuracy_drop, min_agreement, max_size, max_latency),
+                benchmark=Benchmark(threads=threads, runs=runs, batch_size=batch_size),
+                tuning_seconds=tuning_seconds,
                 memory_limit_bytes=None if memory_limit is None else memory_limit << 20,
+                step_timeout_seconds=step_timeout,
             )
             with workspace(output) as work:
                 report = run(options, work, view)
                 work.write(f"{options.base_name}_report.json", f"{report.to_json(indent=2)}\n".encode())
+                work.write(f"{options.base_name}_report.html", render(report).encode())
+                if key is not None:
+                    from .signing import sign
+
+                    folder = work.folder / "to-sign"
+                    folder.mkdir()
+                    work.write(f"{options.base_name}_model.sig", sign(work.finished, key, folder))
                 files = work.publish()
         if as_json:
             sys.stdout.write(f"{report.to_json(indent=2)}\n")
@@ -150,45 +329,56 @@ def _methods(
     return possible
 
 
+def _data(
+    path: Path | None,
+    labels: Path | None,
+    label_column: str | None,
+    scaling: ImageScaling | None,
+    resize: ImageResize,
+) -> DataFiles | None:
+    from modelconversion_api.data import Images
+
+    from .datasets import DataFiles
+
+    if path is None:
+        return None
+    images = None if scaling is None else Images(scaling=scaling, resize=resize)
+    return DataFiles(path, labels, None if labels is not None else label_column, images)
+
+
+def _input_shapes(given: list[str]) -> dict[str, tuple[int, ...]]:
+    """``["audio=1,16000"]`` as ``{"audio": (1, 16000)}``."""
+    shapes = {}
+    for text in given:
+        name, _, sizes = text.partition("=")
+        parts = sizes.replace("x", ",").split(",")
+        if not name or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+            raise UsageError(
+                f"--input-shape {text!r} is not NAME=SIZES", hint="for instance --input-shape audio=1,16000"
+            )
+        shapes[name] = tuple(int(part) for part in parts)
+    return shapes
+
+
+def _read_key(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--sign-key {path} cannot be read", hint="give a private key in PEM format") from error
+
+
 def _check_labels(
     data: Path | None,
     labels: Path | None,
     validation_data: Path | None,
     validation_labels: Path | None,
-    max_accuracy_drop: float | None,
+    label_column: str | None,
+    scaling: ImageScaling | None,
 ) -> None:
     if labels is not None and data is None:
         raise UsageError("--labels without --data", hint="give the samples that the labels belong to")
     if validation_labels is not None and validation_data is None:
         raise UsageError("--validation-labels without --validation-data", hint="give the samples as well")
-    measured = validation_labels if validation_data is not None else labels
-    if max_accuracy_drop is not None and measured is None:
-        raise UsageError(
-            "--max-accuracy-drop needs labels of the data that artifacts are compared on",
-            hint="give --validation-labels (or --labels), or use --min-agreement",
-        )
-
-
-@contextmanager
-def _ends_with_a_message() -> Iterator[None]:
-    """Ends a failure with a line on standard error and the contract's exit code; a traceback is for a bug."""
-    signal.signal(signal.SIGTERM, _interrupted)
-    try:
-        yield
-    except ConverterError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except (typer.Exit, KeyboardInterrupt):
-        raise
-    except OSError as error:
-        found = from_os_error(error, Stage.CONVERT, "reading or writing files")
-        typer.echo(f"error: {found.message}", err=True)
-        raise typer.Exit(found.exit_code) from None
-    except Exception as error:
-        traceback.print_exc()
-        typer.echo(f"error: this is a bug, please report it with the lines above: {error}", err=True)
-        raise typer.Exit(INTERNAL_EXIT_CODE) from None
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
-    raise ConverterError(FailureReason.INTERRUPTED, Stage.CONVERT, "stopped by SIGTERM")
+    for name, value in (("--label-column", label_column), ("--image-scaling", scaling)):
+        if value is not None and data is None and validation_data is None:
+            raise UsageError(f"{name} without --data", hint="give the data that it belongs to")

@@ -20,7 +20,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.report import AgreementMetric, ArtifactReport, ConversionReport, DataRole
+from modelconversion_api.calibration_report import DataRole
+from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.report import ArtifactReport, ConversionReport
 from modelconversion_api.text import human_latency, human_size
 
 from .progress import Event
@@ -86,12 +88,19 @@ class ProgressView:
 def show_report(console: Console, report: ConversionReport, files: list[Path]) -> None:
     """The table of artifacts, what they were compared on, which one to use, and where they are."""
     console.print(_table(report))
+    for artifact in report.artifacts:
+        if artifact.attempts:
+            console.print(_attempts(artifact))
+    for failure in report.failed_methods:
+        console.print(Text(f"{failure.method.cli_name} was not made: {failure.message}", style="red"))
     console.print(Text(_compared_on(report)))
     if report.recommended is None:
         console.print(Text("Recommended: none, because no artifact passed its gates", style="bold red"))
     else:
         line = f"Recommended: {report.recommended.method.cli_name} ({report.recommended.reason})"
         console.print(Text(line, style="bold green"))
+        for other in report.recommended.alternatives:
+            console.print(Text(f"  or {other.method.cli_name}: {other.trade}"))
     console.print(Text("Files:"))
     for file in files:
         console.print(Text(f"  {file}"))
@@ -107,6 +116,28 @@ def _table(report: ConversionReport) -> Table:
     table.add_column("Result")
     for artifact in report.artifacts:
         table.add_row(*_row(artifact, recommended=_is_recommended(report, artifact)))
+    return table
+
+
+def _attempts(artifact: ArtifactReport) -> Table:
+    """What each recipe gave that was tried because the plain one missed its gates."""
+    table = Table(title=f"Recipes tried for {artifact.method.cli_name}", title_justify="left")
+    table.add_column("Recipe", overflow="fold")
+    for name in ("Size", "Agreement", "Accuracy", "SNR"):
+        table.add_column(name, justify="right")
+    table.add_column("Result")
+    for attempt in artifact.attempts:
+        result = Text("passed", style="green") if attempt.passed else Text("failed", style="red")
+        if attempt.message:
+            result.append(f": {attempt.message}")
+        table.add_row(
+            Text(attempt.recipe, style="bold" if attempt.chosen else ""),
+            "-" if attempt.size_bytes is None else human_size(attempt.size_bytes),
+            _percent(attempt.agreement),
+            _percent(attempt.accuracy),
+            "-" if attempt.snr_db is None else f"{attempt.snr_db:.1f} dB",
+            result,
+        )
     return table
 
 
@@ -140,16 +171,24 @@ def _compared_on(report: ConversionReport) -> str:
     evaluation = report.evaluation
     data = {
         DataRole.VALIDATION: "validation samples",
+        DataRole.HELD_OUT: "samples held out of the data",
         DataRole.CALIBRATION: "samples of the calibration data",
         DataRole.RANDOM: "random inputs",
     }[evaluation.data.role]
     how = {
         AgreementMetric.TOP1: "the share of samples where the same class comes first",
+        AgreementMetric.LABEL_MATCH: "the share of outputs on the same side of 0.5",
+        AgreementMetric.R2: "the share of the outputs' variance that is kept",
         AgreementMetric.COSINE: "the mean cosine similarity of the outputs",
     }[evaluation.agreement_metric]
-    text = f"Compared with the original on {evaluation.data.samples} {data}; agreement is {how}."
-    if evaluation.original_accuracy is not None:
-        text += f" The original's accuracy is {evaluation.original_accuracy:.1%}."
+    source = "as given" if evaluation.task_is_given else "read from its outputs"
+    text = (
+        f"Task: {evaluation.task.value}, {source}. Compared with the original on {evaluation.data.samples}"
+        f" {data}; agreement is {how}."
+    )
+    if evaluation.original is not None:
+        metric, value = evaluation.original.metric.value, evaluation.original.accuracy
+        text += f" The original's accuracy ({metric}) is {value:.1%}."
     latencies = [a.latency for a in report.artifacts if a.latency is not None]
     if latencies:
         threads = latencies[0].threads

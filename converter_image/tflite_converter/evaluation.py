@@ -1,22 +1,32 @@
-"""What one artifact is worth: its outputs against the original's, its accuracy, its latency."""
+"""What one artifact is worth: its outputs against the original's and the labels, and how it runs."""
 
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from modelconversion_api.methods import Method
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric, Performance, Scores
+from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import AgreementMetric, ArtifactReport, Latency
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.spec import Benchmark
 
-from .arrays import Array, IntArray, NamedArrays
+from .arrays import Array, NamedArrays
+from .breakdown import confusion, worst_class
 from .errors import ConverterError
 from .gates import Gates
-from .metrics import accuracy, agreement, agreement_metric, snr_db
+from .metrics import agreement, fidelity, scores, snr_db
+from .quantizer_errors import first_line
 from .runtime import TFLiteModel
+from .targets import check_target
+from .tflite_file import inventory, read_file
+from .tflite_types import TFLiteFile
+from .tuning import INTEGER_ONLY, Quality
 
 
 @dataclass(frozen=True)
@@ -27,74 +37,122 @@ class Reference:
     """``{input: (n, ...)}``"""
     outputs: NamedArrays
     """The original's: ``{output: (n, ...)}``."""
-    labels: IntArray | None
+    labels: Array | None
+    task: Task
+    metric: AgreementMetric
+    original: Scores | None
+    """The original's own figures; None without labels that fit the task."""
     source_bytes: int
-
-    @property
-    def metric(self) -> AgreementMetric:
-        """How outputs are compared."""
-        return agreement_metric(self.samples, self.outputs)
-
-    @property
-    def accuracy(self) -> float | None:
-        """The original's own accuracy; None without labels."""
-        return None if self.labels is None else accuracy(self.outputs, self.labels)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """How latency is measured."""
+class Request:
+    """How one artifact is measured."""
 
-    threads: int = 1
-    runs: int = 50
+    method: Method
+    file_name: str
+    gates: Gates
+    benchmark: Benchmark
+    target: Target | None
+    flex: bool = False
+    """Whether it takes TensorFlow's own operations to run it."""
+
+
+def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
+    """How a file does on the samples, and which gates on quality it misses."""
+    outputs = _outputs(TFLiteModel(content, threads=threads), reference, file_name, lambda _done: None)
+    return _quality(outputs, reference, gates)
 
 
 def evaluate(
-    method: Method,
-    file_name: str,
-    content: bytes,
-    reference: Reference,
-    gates: Gates,
-    benchmark: Benchmark,
-    after_each: Callable[[int], None],
+    content: bytes, reference: Reference, request: Request, after_each: Callable[[int], None]
 ) -> ArtifactReport:
-    """Runs the artifact on every sample and measures it.
+    """Runs the artifact on every sample and measures it; in a fresh process, for the memory to mean something.
 
     Raises:
         ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
 
     """
+    file = read_file(content, request.file_name)
+    before = _peak_bytes()
     try:
-        model = TFLiteModel(content, threads=benchmark.threads)
-        found = model.run_each(reference.samples, after_each)
-        first = {name: array[:1] for name, array in reference.samples.items()}
-        latency: Latency | None = model.benchmark(first, benchmark.runs) if benchmark.runs else None
+        model = TFLiteModel(content, threads=request.benchmark.threads, flex=request.flex)
+        outputs = _outputs(model, reference, request.file_name, after_each)
+        performance = _performance(model, content, reference.samples, request)
     except (RuntimeError, ValueError, KeyError) as error:
-        cause = f"{file_name} does not run: {str(error).strip().splitlines()[0] if str(error) else error!r}"
+        cause = f"{request.file_name} does not run: {first_line(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
-    outputs = _like(found, reference.outputs, file_name)
-    agrees = agreement(reference.metric, reference.outputs, outputs)
-    right = None if reference.labels is None else accuracy(outputs, reference.labels)
-    missed = gates.missed(agreement=agrees, accuracy=right, original_accuracy=reference.accuracy)
-    notes = missed or _notes(method, model)
+    performance = performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
+    return _report(content, file, outputs, reference, request, performance)
+
+
+def _report(
+    content: bytes,
+    file: TFLiteFile,
+    outputs: NamedArrays,
+    reference: Reference,
+    request: Request,
+    performance: Performance,
+) -> ArtifactReport:
+    found = _quality(outputs, reference, request.gates)
+    latency = performance.single
+    targets = tuple(check_target(file, target) for target in Target)
+    missed = request.gates.missed(
+        agreement=found.agreement,
+        accuracy=found.accuracy,
+        original_accuracy=reference.original.accuracy if reference.original else None,
+        size_bytes=len(content),
+        latency_millis=latency.median_millis,
+    )
+    if request.target in INTEGER_ONLY:
+        check = next(c for c in targets if c.target is request.target)
+        if not check.suitable:
+            missed.append(f"it cannot run on {check.target.value}: {'; '.join(check.problems)}")
+    labels = reference.labels
+    is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
+    original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
+    is_classes = is_classes and given.ndim == 2
+    notes = missed or _notes(request.method, file)
     return ArtifactReport(
-        method=method,
-        file_name=file_name,
+        method=request.method,
+        file_name=request.file_name,
         size_bytes=len(content),
         size_fraction=round(len(content) / reference.source_bytes, 4),
         sha256=hashlib.sha256(content).hexdigest(),
-        agreement=round(agrees, 6),
-        accuracy=None if right is None else round(right, 6),
-        snr_db=None if (ratio := snr_db(reference.outputs, outputs)) is None else round(ratio, 2),
+        agreement=round(found.agreement, 6),
+        accuracy=None if found.accuracy is None else round(found.accuracy, 6),
+        snr_db=None if found.snr_db is None else round(found.snr_db, 2),
         latency=latency,
         passed=not missed,
         message="; ".join(notes)[:512] or None,
+        fidelity=fidelity(reference.task, reference.outputs, outputs),
+        scores=None if labels is None else scores(reference.task, reference.samples, outputs, labels),
+        worst_class=worst_class(original, given, labels, reference.class_names) if is_classes else None,
+        confusion=confusion(original, given, labels, reference.class_names) if is_classes else None,
+        performance=performance,
+        inventory=inventory(file),
+        targets=targets,
     )
 
 
-def _like(found: NamedArrays, reference: NamedArrays, file_name: str) -> dict[str, Array]:
+def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
+    agrees = agreement(reference.metric, reference.outputs, outputs)
+    found = None
+    if reference.labels is not None:
+        found = scores(reference.task, reference.samples, outputs, reference.labels)
+    right = None if found is None else found.accuracy
+    original = None if reference.original is None else reference.original.accuracy
+    missed = gates.missed_quality(agrees, right, original)
+    return Quality(agrees, right, snr_db(reference.outputs, outputs), tuple(missed))
+
+
+def _outputs(
+    model: TFLiteModel, reference: Reference, file_name: str, after_each: Callable[[int], None]
+) -> dict[str, Array]:
     """The artifact's outputs, checked to be the original's by name, shape and finiteness."""
-    for name, expected in reference.items():
+    found = model.run_each(reference.samples, after_each)
+    for name, expected in reference.outputs.items():
         got = found.get(name)
         shape = None if got is None else got.shape
         if got is None or shape != expected.shape:
@@ -103,20 +161,47 @@ def _like(found: NamedArrays, reference: NamedArrays, file_name: str) -> dict[st
         if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
             cause = f"{file_name} gives NaN or infinite values in {name!r} where the original does not"
             raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
-    return {name: found[name] for name in reference}
+    return {name: found[name] for name in reference.outputs}
 
 
-def _notes(method: Method, model: TFLiteModel) -> list[str]:
+def _performance(model: TFLiteModel, content: bytes, samples: NamedArrays, request: Request) -> Performance:
+    first = {name: array[:1] for name, array in samples.items()}
+    single = model.benchmark(first, request.benchmark.runs)
+    batch = None
+    if request.benchmark.batch_size > 1:
+        many = {
+            name: np.resize(array, (request.benchmark.batch_size, *array.shape[1:]))
+            for name, array in samples.items()
+        }
+        try:
+            # A model of its own: a graph that cannot be resized is of no use afterwards.
+            resized = TFLiteModel(content, threads=request.benchmark.threads, flex=request.flex)
+            sizes = {len(value) for value in resized.run(many).values()}
+            if sizes == {request.benchmark.batch_size}:
+                batch = resized.benchmark(
+                    many, max(1, request.benchmark.runs // request.benchmark.batch_size)
+                )
+        except (RuntimeError, ValueError):
+            batch = None  # the batch of 1 is baked in
+    return Performance(single=single, batch=batch, load_millis=round(model.load_millis, 3))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _notes(method: Method, file: TFLiteFile) -> list[str]:
     """What the method's name does not say: tensors that stayed in float, weights that were not touched."""
-    dtypes = model.tensor_dtypes()
-    if method is Method.DYNAMIC_RANGE and np.dtype(np.int8) not in dtypes:
+    tensors = list(file.subgraphs[0].tensors)
+    dtypes = [tensor.dtype for tensor in tensors]
+    if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
         return ["nothing was quantized: no weight of this model has an int8 kernel"]
-    if method is Method.FLOAT16 and np.dtype(np.float16) not in dtypes:
+    if method is Method.FLOAT16 and "float16" not in dtypes:
         return ["nothing was halved: no weight of this model can be stored as float16"]
     if method is Method.FULL_INTEGER:
-        edges = [t for t in (*model.inputs, *model.outputs) if t.dtype.kind == "f"]
+        edges = [t.name for t in (*file.inputs, *file.outputs) if t.tensor.is_float]
         if edges:
-            return [f"float stays at {', '.join(t.name for t in edges)}"]
-        if floats := sum(dtype.kind == "f" for dtype in dtypes):
+            return [f"float stays at {', '.join(edges)}"]
+        if floats := sum(tensor.is_float for tensor in tensors):
             return [f"{floats} tensor{'s' if floats > 1 else ''} stayed in float"]
     return []

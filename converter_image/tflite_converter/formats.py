@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
+from modelconversion_api.text import human_size
 
 from .errors import ConverterError
 
@@ -14,10 +16,25 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _TFLITE_MAGIC = b"TFL3"
 _TFLITE_MAGIC_OFFSET = 4
 
+MAX_TFLITE_BYTES = 2 << 30
+"""FlatBuffers address their content with signed 32 bits."""
+
 
 def is_tflite(head: bytes) -> bool:
     """Whether a file that begins with ``head`` is a TFLite FlatBuffer (identifier ``TFL3`` at byte 4)."""
     return head[_TFLITE_MAGIC_OFFSET : _TFLITE_MAGIC_OFFSET + 4] == _TFLITE_MAGIC
+
+
+def is_keras_archive(path: Path) -> bool:
+    """Whether a zip file is a .keras file, by what it lists; a damaged one counts, for its reader says more."""
+    with path.open("rb") as stream:
+        if not stream.read(4).startswith(_ZIP_MAGIC):
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"metadata.json", "config.json"} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return True
 
 
 def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> SourceFormat:
@@ -57,8 +74,19 @@ def _file_format(path: Path) -> SourceFormat:
     if head.startswith(_ZIP_MAGIC):
         return SourceFormat.KERAS
     if is_tflite(head):
-        raise _unsupported(f"{path.name} is a TFLite file already")
-    raise _unsupported(f"{path.name} is neither HDF5 nor a .keras archive (it begins with {head.hex(' ')})")
+        if (size := path.stat().st_size) > MAX_TFLITE_BYTES:
+            raise too_large(path.name, size)
+        return SourceFormat.TFLITE
+    raise _unsupported(
+        f"{path.name} is no HDF5 file, .keras archive, SavedModel archive or TFLite file"
+        f" (it begins with {head.hex(' ')})"
+    )
+
+
+def too_large(name: str, size_bytes: int) -> ConverterError:
+    """The error for a model whose weights no TFLite file can hold."""
+    cause = f"{name} has {human_size(size_bytes)} of weights, a TFLite file ends at 2 GiB"
+    return ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.LOAD, cause)
 
 
 def _unsupported(cause: str) -> ConverterError:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modelconversion_api.data import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    DEFAULT_EVALUATION_SAMPLES,
+    Calibration,
+    Validation,
+)
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
-from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES
+from modelconversion_api.request import ConversionRequest
 from modelconversion_api.text import human_size
 
+from .datasets import DataFiles
 from .gates import Gates
 from .job_environment import (
     CALIBRATION,
     CALIBRATION_LABELS,
-    SOURCE,
     VALIDATION,
     VALIDATION_LABELS,
     FetchRecord,
     JobEnvironment,
     log,
 )
-from .pipeline import Options, convert
+from .options import Options
+from .pipeline import convert
 from .progress import Event
 from .workspace import remove_leftovers, workspace
 
@@ -28,8 +35,9 @@ from .workspace import remove_leftovers, workspace
 def convert_job(job: JobEnvironment) -> StageResult:
     """Writes the artifacts into the output folder, and ``report.json`` after them.
 
-    Artifacts that miss their gates are written too: the report says so, and the figures are what the user
-    needs to choose other gates or another method.
+    ``report.html`` is left to ``publish``, which would not believe one from here. Artifacts that miss their
+    gates are written too: the report says so, and the figures are what the user needs to choose other gates
+    or another method.
 
     Raises:
         ConverterError: the pipeline's failures. The output folder is then as it was.
@@ -39,36 +47,51 @@ def convert_job(job: JobEnvironment) -> StageResult:
     job.output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(job.output)
     with workspace(job.output) as work:
-        report = convert(_options(job, record), work, _Log())
+        report = convert(options_of(job.request, record, job.input), work, _Log())
         _log_report(report)
         work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
     return StageResult()
 
 
-def _options(job: JobEnvironment, record: FetchRecord) -> Options:
-    request = job.request
-    calibration = request.calibration
-
-    def data(name: str) -> Path | None:
-        return job.input / name if name in record.data else None
-
+def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) -> Options:
+    """What the pipeline is told for a request whose downloads lie in ``folder``."""
+    calibration, validation = request.calibration, request.validation
     return Options(
-        source=job.input / SOURCE,
+        source=folder / record.source.path,
         base_name=request.base_name,
         methods=tuple(dict.fromkeys(request.methods)),
         source_format=request.source.format,
         # What was fetched is what is converted, or the volume lies.
         expected_sha256=record.source.sha256,
+        input_shapes={i.name: tuple(i.shape) for i in request.source.inputs},
+        select_tensorflow_ops=request.source.select_tensorflow_ops,
         target=request.target,
-        calibration=data(CALIBRATION),
-        calibration_labels=data(CALIBRATION_LABELS),
-        validation=data(VALIDATION),
-        validation_labels=data(VALIDATION_LABELS),
+        calibration=_data_files(calibration, record, folder, CALIBRATION, CALIBRATION_LABELS),
+        validation=_data_files(validation, record, folder, VALIDATION, VALIDATION_LABELS),
         samples=calibration.samples if calibration else DEFAULT_CALIBRATION_SAMPLES,
+        evaluation_samples=validation.samples if validation else DEFAULT_EVALUATION_SAMPLES,
         seed=calibration.seed if calibration else 0,
-        gates=Gates.from_validation(request.validation),
+        task=validation.task if validation else None,
+        gates=Gates.from_validation(validation),
+        benchmark=request.benchmark,
+        tuning_seconds=request.tuning.budget_seconds,
         request=request,
+    )
+
+
+def _data_files(
+    asked: Calibration | Validation | None, record: FetchRecord, folder: Path, name: str, labels_name: str
+) -> DataFiles | None:
+    """The data of one kind; None where none was asked for, or gates only."""
+    found, labels = record.data.get(name), record.data.get(labels_name)
+    if asked is None or found is None:
+        return None
+    return DataFiles(
+        path=folder / found.path,
+        labels=folder / labels.path if labels else None,
+        label_column=asked.label_column,
+        images=asked.images,
     )
 
 
@@ -92,3 +115,5 @@ def _log_report(report: ConversionReport) -> None:
             figures.append(f"accuracy {a.accuracy:.4f}")
         figures.append("passed" if a.passed else "failed")
         log(f"{a.file_name}: {', '.join(figures)}{f' ({a.message})' if a.message else ''}")
+    for f in report.failed_methods:
+        log(f"{f.method.cli_name}: no file: {f.reason.value}: {f.message}")

@@ -32,14 +32,20 @@ CALIBRATION: Final = "calibration"
 CALIBRATION_LABELS: Final = "calibration-labels"
 VALIDATION: Final = "validation"
 VALIDATION_LABELS: Final = "validation-labels"
+"""What is fetched; also its name in the input folder, before a suffix."""
 FETCH_RECORD: Final = "fetch.json"
-"""The names in the input folder."""
+"""The file of the input folder that says what lies in it."""
 
 
 class FetchedFile(ApiModel):
-    """One download."""
+    """One download: an object, or all objects under a prefix."""
 
+    path: str
+    """Where it lies in the input folder: a fixed name, with the object's suffix where that is known."""
+    name: str
+    """What it was called in the store, for reports and messages."""
     sha256: Sha256
+    """Digest of the file, or over a folder's files."""
     size_bytes: int
 
 
@@ -48,7 +54,7 @@ class FetchRecord(ApiModel):
 
     source: FetchedFile
     data: dict[str, FetchedFile] = Field(default_factory=dict)
-    """The data files by their names in the input folder."""
+    """The data by what it is for, e.g. ``calibration``."""
     seconds: float = 0.0
     """How long the downloads took."""
 

@@ -1,17 +1,22 @@
-"""``job-fetch``: downloads the source and its data, and checks what arrived. Has the credentials."""
+"""``job-fetch``: downloads the source and its data, and checks what arrived. Has the credentials.
+
+Archives are downloaded as they are: what is inside is for the container without credentials to look at.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
 from pathlib import Path
+from typing import Final
 
+from modelconversion_api.data import Calibration, Validation
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import SourceFormat
+from modelconversion_api.spec import Source, SourceFormat
 
-from .digests import folder_sha256
+from .downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from .errors import ConverterError
 from .job_environment import (
     CALIBRATION,
@@ -25,119 +30,131 @@ from .job_environment import (
     JobEnvironment,
     log,
 )
-from .storage import ObjectInfo, ObjectStore, split_uri
+from .storage import Limit, ObjectStore, Stored
 
-MAX_SOURCE_BYTES = 6 << 30
-"""TFLite files end at 2 GiB; a source may carry an optimizer's two slots for each weight as well."""
-MAX_SOURCE_FILES = 1000
-MAX_DATA_BYTES = 8 << 30
+ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
+DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
+"""Kept on downloads: a CSV file has nothing else to be known by."""
+
+TFLITE_LIMIT: Final = Limit(2 << 30)
+SOURCE_RULES: Final = FolderRules(
+    # TFLite files end at 2 GiB; a source may carry an optimizer's two slots for each weight as well.
+    Limit(6 << 30, "use a smaller model, or save it without its optimizer"),
+    max_files=1000,
+    bad_path=FailureReason.UNSUPPORTED_FORMAT,
+)
+DATA_RULES: Final = FolderRules(
+    Limit(8 << 30, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
+    max_files=100_000,
+    bad_path=FailureReason.DATA_UNREADABLE,
+)
+_DATA_HINT: Final = (
+    "correct the object key (keys are case-sensitive); the prefix of a folder of images must end in /"
+)
 
 
 def fetch(job: JobEnvironment) -> StageResult:
     """Fills the input folder under fixed names, ``fetch.json`` last.
 
     Raises:
-        ConverterError: the store's failures, SourceTooLarge, UnsupportedFormat, DigestMismatch.
+        ConverterError: the store's failures, SourceTooLarge, UnsupportedFormat, DataUnreadable,
+            DigestMismatch.
 
     """
     request, started = job.request, time.monotonic()
     store = ObjectStore(request.storage, Stage.FETCH)
     _clear(job.input)
-    source = _fetch_source(store, request, job.input / SOURCE)
+    source = _fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(
             FailureReason.DIGEST_MISMATCH,
             Stage.FETCH,
             f"{request.source.uri} has the digest {source.sha256}, expected {request.source.sha256}",
         )
-    data = {name: _fetch_file(store, uri, job.input / name, MAX_DATA_BYTES) for name, uri in _data(request)}
+    data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
     record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
 
 
-def _data(request: ConversionRequest) -> list[tuple[str, str]]:
-    calibration, validation = request.calibration, request.validation
-    wanted = [
-        (CALIBRATION, calibration and calibration.uri),
-        (CALIBRATION_LABELS, calibration and calibration.labels_uri),
-        (VALIDATION, validation and validation.uri),
-        (VALIDATION_LABELS, validation and validation.labels_uri),
-    ]
-    return [(name, uri) for name, uri in wanted if uri]
+def _data(request: ConversionRequest) -> dict[str, str]:
+    """The URIs of a request's data by what they are for."""
+    parts: dict[tuple[str, str], Calibration | Validation | None] = {
+        (CALIBRATION, CALIBRATION_LABELS): request.calibration,
+        (VALIDATION, VALIDATION_LABELS): request.validation,
+    }
+    wanted: dict[str, str | None] = {}
+    for (name, labels_name), part in parts.items():
+        if part is not None:
+            wanted |= {name: part.uri, labels_name: part.labels_uri}
+    return {name: uri for name, uri in wanted.items() if uri is not None}
 
 
-def _fetch_file(store: ObjectStore, uri: str, path: Path, limit_bytes: int) -> FetchedFile:
-    stored = store.download(uri, path, limit_bytes)
-    log(f"fetched {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
-    return FetchedFile(sha256=stored.sha256, size_bytes=stored.size_bytes)
+def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> FetchedFile:
+    try:
+        if not uri.endswith("/"):
+            path = folder / f"{name}{_suffix(uri, DATA_SUFFIXES)}"
+            return _fetch_file(store, uri, path, DATA_RULES.limit)
+        fetched = _fetch_folder(store, uri, folder / name, DATA_RULES)
+    except ConverterError as error:
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+            raise
+        raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
+    if fetched is None:
+        cause = f"nothing lies under {uri}"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
+    return fetched
 
 
-def _fetch_source(store: ObjectStore, request: ConversionRequest, path: Path) -> FetchedFile:
+def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
     """A single object, or every object under the prefix of a SavedModel."""
-    uri, declared = request.source.uri, request.source.format
-    is_prefix = declared is SourceFormat.SAVED_MODEL or uri.endswith("/")
-    if not is_prefix:
+    uri, declared, path = source.uri, source.format, folder / SOURCE
+    is_archive = bool(_suffix(uri, ARCHIVE_SUFFIXES))
+    if not uri.endswith("/") and (is_archive or declared is not SourceFormat.SAVED_MODEL):
+        is_tflite = declared is SourceFormat.TFLITE or uri.lower().endswith(".tflite")
         try:
-            return _fetch_file(store, uri, path, MAX_SOURCE_BYTES)
+            return _fetch_file(store, uri, path, TFLITE_LIMIT if is_tflite else SOURCE_RULES.limit)
         except ConverterError as error:
             if declared is not SourceFormat.AUTO or error.reason is not FailureReason.SOURCE_NOT_FOUND:
                 raise
     prefix = f"{uri.rstrip('/')}/"
-    objects = _members(store, prefix)
-    if not objects:
+    fetched = _fetch_folder(store, prefix, path, SOURCE_RULES)
+    if fetched is None:
         raise ConverterError(
             FailureReason.SOURCE_NOT_FOUND,
             Stage.FETCH,
             f"{uri}: there is no such object, and nothing lies under {prefix}",
         )
-    if not {"saved_model.pb", "saved_model.pbtxt"} & set(objects):
+    return fetched
+
+
+def _fetch_folder(store: ObjectStore, prefix: str, path: Path, rules: FolderRules) -> FetchedFile | None:
+    """Everything under ``prefix``; None where nothing is."""
+    objects = list_folder(store, prefix, rules)
+    if not objects:
+        return None
+    if rules is SOURCE_RULES and not {"saved_model.pb", "saved_model.pbtxt"} & objects.keys():
         cause = f"{prefix} holds {len(objects)} objects but no saved_model.pb, so it is not a SavedModel"
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.FETCH, cause)
-    bucket, _ = split_uri(uri)
-    digests, left = {}, MAX_SOURCE_BYTES
-    for name, found in sorted(objects.items()):
-        stored = store.download(f"s3://{bucket}/{found.key}", path / name, left)
-        digests[name] = stored.sha256
-        left -= stored.size_bytes
-    source = FetchedFile(sha256=folder_sha256(digests), size_bytes=MAX_SOURCE_BYTES - left)
-    log(f"fetched {prefix}: {len(digests)} files, {source.size_bytes} bytes, sha256 {source.sha256}")
-    return source
+    stored = download_folder(store, prefix, objects, path, rules.limit)
+    log(f"fetched {prefix}: {len(objects)} files, {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    return _fetched(prefix, path, stored)
 
 
-def _members(store: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:
-    """The objects of a SavedModel by their paths under ``prefix``, checked before anything is downloaded."""
-    _, key_prefix = split_uri(prefix)
-    found: dict[str, ObjectInfo] = {}
-    total = 0
-    for item in store.list(prefix):
-        relative = item.key.removeprefix(key_prefix)
-        if relative == "" or relative.endswith("/"):
-            continue  # a marker that some tools leave for a folder
-        found[safe_relative_path(relative)] = item
-        total += item.size_bytes
-        if len(found) > MAX_SOURCE_FILES or total > MAX_SOURCE_BYTES:
-            cause = (
-                f"{prefix} holds more than {MAX_SOURCE_FILES} objects or {MAX_SOURCE_BYTES >> 30} GiB:"
-                " is it the SavedModel's own folder?"
-            )
-            raise ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.FETCH, cause)
-    return found
+def _fetch_file(store: ObjectStore, uri: str, path: Path, limit: Limit) -> FetchedFile:
+    stored = store.download(uri, path, limit, DownloadMeter(uri))
+    log(f"fetched {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    return _fetched(uri, path, stored)
 
 
-def safe_relative_path(key: str) -> str:
-    """``key`` where it can be a path inside a folder and nowhere else.
+def _fetched(uri: str, path: Path, stored: Stored) -> FetchedFile:
+    name = uri.rstrip("/").rsplit("/", 1)[-1]
+    return FetchedFile(path=path.name, name=name, sha256=stored.sha256, size_bytes=stored.size_bytes)
 
-    Raises:
-        ConverterError: UnsupportedFormat.
 
-    """
-    parts = key.split("/")
-    bad = any(part in ("", ".", "..") or len(part.encode()) > 255 or not part.isprintable() for part in parts)
-    if bad or "\\" in key:
-        cause = f"the object key {key!r} cannot be a file of a SavedModel"
-        raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.FETCH, cause)
-    return key
+def _suffix(uri: str, known: tuple[str, ...]) -> str:
+    """The one of ``known`` that ``uri`` ends in, or an empty string."""
+    return next((suffix for suffix in known if uri.lower().endswith(suffix)), "")
 
 
 def _clear(folder: Path) -> None:

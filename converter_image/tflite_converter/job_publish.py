@@ -11,102 +11,174 @@ import hashlib
 import io
 import os
 import stat
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
+    HTML_REPORT_FILE_NAME,
     REPORT_FILE_NAME,
+    SIGNATURE_FILE_NAME,
     ArtifactReport,
+    ArtifactSummary,
     ConversionReport,
     ConversionSummary,
     StageResult,
 )
-from modelconversion_api.request import ConversionRequest
+from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 
 from .errors import ConverterError
 from .formats import is_tflite
-from .gates import recommend
 from .job_environment import FetchRecord, JobEnvironment, log
+from .recommendation import recommend
 from .storage import ObjectStore, Stored
 
 MAX_ARTIFACT_BYTES = 2 << 30
-MAX_REPORT_BYTES = 1 << 20
+MAX_REPORT_BYTES = 16 << 20
+"""A confusion matrix of a thousand classes takes 2 MiB for each artifact."""
+_CONTENT_TYPES: Final = {
+    HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
+    SIGNATURE_FILE_NAME: "application/json",
+    REPORT_FILE_NAME: "application/json",
+}
 
 
 def publish(job: JobEnvironment) -> StageResult:
-    """Uploads the artifacts, then ``report.json``: where the report is, everything is.
+    """Uploads the artifacts, report.html, model.sig where asked for, then report.json.
+
+    Where report.json is, everything is. Everything that can fail without the store fails before anything is
+    uploaded.
 
     Raises:
-        ConverterError: ArtifactInvalid before anything is uploaded; the store's failures; UploadCorrupted.
+        ConverterError: ArtifactInvalid, SigningFailed; the store's failures; UploadCorrupted.
 
     """
+    from .html_report import render  # what it takes to draw is for this stage only
+
     started, record = time.monotonic(), job.record(Stage.PUBLISH)
     report = checked_report(job.output, job.request, record)
+    reports = {
+        # Drawn again from the checked report: a page that model code has written is not for a browser.
+        HTML_REPORT_FILE_NAME: render(report).encode(),
+        REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode(),
+    }
+    texts = dict(reports)
+    if job.request.output.signing is not None:
+        files = {a.file_name: job.output / a.file_name for a in report.artifacts}
+        texts[SIGNATURE_FILE_NAME] = _signature(job.request, files | reports)
+    texts[REPORT_FILE_NAME] = texts.pop(REPORT_FILE_NAME)  # last: it is the commit mark
     store = ObjectStore(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
-    _withdraw_report(store, f"{prefix}{REPORT_FILE_NAME}")
+    _withdraw(store, prefix)
     for artifact in report.artifacts:
-        uri = f"{prefix}{artifact.file_name}"
         with _open_regular(job.output / artifact.file_name, MAX_ARTIFACT_BYTES) as stream:
             stored = Stored(artifact.sha256, artifact.size_bytes)
-            store.upload(uri, stream, stored, "application/octet-stream")
-        log(f"published {uri}: {artifact.size_bytes} bytes, sha256 {artifact.sha256}")
-    content = f"{report.to_json(indent=2)}\n".encode()
-    stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
-    store.upload(f"{prefix}{REPORT_FILE_NAME}", io.BytesIO(content), stored, "application/json")
-    log(f"published {prefix}{REPORT_FILE_NAME}")
+            _upload(store, f"{prefix}{artifact.file_name}", stream, stored, "application/octet-stream")
+    for name, content in texts.items():
+        stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
+        _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
     summary = ConversionSummary(
         source=report.source,
-        artifacts=report.artifacts,
+        artifacts=tuple(_summary(a) for a in report.artifacts),
         recommended=report.recommended,
+        failed_methods=report.failed_methods,
         stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
     )
     return StageResult(summary=summary)
 
 
+def _signature(request: ConversionRequest, files: Mapping[str, Path | bytes]) -> bytes:
+    """The signature over everything else that is published."""
+    signing = request.output.signing
+    assert signing is not None  # noqa: S101 - the caller asks only then; told to the type checker
+    # Taken out of the environment: nothing that this process may start later inherits it.
+    private_key = os.environ.pop(SIGNING_KEY_ENV, "")
+    if not private_key:
+        secret = signing.secret_ref
+        cause = f"Secret {secret.name} has no key {secret.key}, or there is no such Secret"
+        raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
+    from .signing import sign
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / request.base_name
+        work.mkdir()
+        return sign(files, private_key, work)
+
+
+def _summary(artifact: ArtifactReport) -> ArtifactSummary:
+    """The part of an artifact's report that goes into the resource's status."""
+    return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
+
+
+def _upload(
+    store: ObjectStore, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
+) -> None:
+    store.upload(uri, content, stored, content_type)
+    log(f"published {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+
+
 def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:
     """The report of a folder that holds what ``request`` asked for and nothing else.
+
+    A method may be missing where the report says that it failed.
 
     Raises:
         ConverterError: ArtifactInvalid.
 
     """
-    expected = {method.file_name(request.base_name): method for method in request.methods}
-    try:
-        present = {entry.name for entry in os.scandir(output)}
-    except OSError as error:
-        raise _invalid(f"the output folder cannot be read: {error.strerror}") from error
-    if present != {*expected, REPORT_FILE_NAME}:
-        extra, missing = (
-            sorted(present - {*expected, REPORT_FILE_NAME}),
-            sorted({*expected, REPORT_FILE_NAME} - present),
-        )
-        raise _invalid(f"the output folder holds unexpected files {extra[:5]} and lacks {missing}")
     with _open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES) as stream:
         try:
             report = ConversionReport.model_validate_json(stream.read())
         except ValidationError as error:
             raise _invalid(f"{REPORT_FILE_NAME} does not follow the contract") from error
-    if {a.file_name: a.method for a in report.artifacts} != expected or len(report.artifacts) != len(
-        expected
-    ):
-        raise _invalid(f"{REPORT_FILE_NAME} does not list the artifacts that were asked for")
+    expected = _expected(report, request)
+    _check_names(output, {*expected, REPORT_FILE_NAME})
     artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
     source = report.source.model_copy(
         update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
     )
+    provenance = report.provenance
+    if provenance is not None:
+        provenance = provenance.model_copy(update={"base_name": request.base_name})
     return report.model_copy(
         update={
             "request": request,
             "source": source,
             "artifacts": artifacts,
             "recommended": recommend(artifacts, request.target),
+            "provenance": provenance,
             "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
         }
     )
+
+
+def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, Method]:
+    """The artifacts that must be there, by file name: each method that was asked for and has not failed."""
+    failed = [f.method for f in report.failed_methods]
+    wanted = dict.fromkeys(request.methods)
+    if len(failed) != len(set(failed)) or not wanted.keys() >= set(failed):
+        raise _invalid(f"{REPORT_FILE_NAME} lists failed methods that were not asked for, or twice")
+    expected = {m.file_name(request.base_name): m for m in wanted if m not in failed}
+    listed = [(a.file_name, a.method) for a in report.artifacts]
+    if sorted(listed) != sorted(expected.items()):
+        raise _invalid(f"{REPORT_FILE_NAME} does not list the artifacts that were asked for")
+    return expected
+
+
+def _check_names(output: Path, expected: set[str]) -> None:
+    try:
+        present = {entry.name for entry in os.scandir(output)}
+    except OSError as error:
+        raise _invalid(f"the output folder cannot be read: {error.strerror}") from error
+    if present != expected:
+        extra, missing = sorted(present - expected), sorted(expected - present)
+        raise _invalid(f"the output folder holds unexpected files {extra[:5]} and lacks {missing}")
 
 
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
@@ -137,17 +209,18 @@ def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
     return os.fdopen(fd, "rb")
 
 
-def _withdraw_report(store: ObjectStore, uri: str) -> None:
-    """Removes an earlier report while artifacts are replaced: it must not vouch for a mixture.
+def _withdraw(store: ObjectStore, prefix: str) -> None:
+    """Removes an earlier report and signature: while artifacts are replaced they vouch for a mixture.
 
-    Not every credential may delete. The digests in the old report then still tell it from the new files.
+    Not every credential may delete. The digests in the old ones then still tell them from the new files.
     """
-    try:
-        store.delete(uri)
-    except ConverterError as error:
-        if error.reason is not FailureReason.STORAGE_ACCESS_DENIED:
-            raise
-        log(f"warning: an earlier {REPORT_FILE_NAME} could not be removed first: no permission to delete")
+    for name in (REPORT_FILE_NAME, SIGNATURE_FILE_NAME):
+        try:
+            store.delete(f"{prefix}{name}")
+        except ConverterError as error:
+            if error.reason is not FailureReason.STORAGE_ACCESS_DENIED:
+                raise
+            log(f"warning: an earlier {name} could not be removed first: no permission to delete")
 
 
 def _invalid(cause: str) -> ConverterError:

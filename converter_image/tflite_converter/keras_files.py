@@ -15,6 +15,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 
 from .errors import ConverterError
+from .formats import MAX_TFLITE_BYTES, too_large
 
 MAX_CONFIG_BYTES = 64 << 20
 """A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""
@@ -31,6 +32,16 @@ class KerasFile:
     def is_keras_3(self) -> bool:
         """Keras 3 reads what it wrote; everything older goes to tf_keras, which is Keras 2."""
         return self.keras_version.startswith("3.")
+
+    def layers_of(self, class_name: str) -> list[str]:
+        """Names of the layers of a class, at most eight."""
+        found = (
+            str(node["config"].get("name", "?"))
+            for node in _nodes(self.config)
+            if str(node.get("class_name", "")).split(">")[-1] == class_name
+            and isinstance(node.get("config"), dict)
+        )
+        return list(dict.fromkeys(found))[:8]
 
 
 def describe(path: Path, source_format: SourceFormat) -> KerasFile:
@@ -60,6 +71,8 @@ def _describe_h5(path: Path) -> KerasFile:
                 "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
             )
             keys = list(file)[:8]
+            if config is not None and "model_weights" in file:
+                _refuse_too_large(path, file["model_weights"])
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise _unreadable(path, str(error)) from error
     if config is None:
@@ -87,6 +100,11 @@ def _describe_archive(path: Path) -> KerasFile:
                 )
             metadata = _json(path, _member(archive, "metadata.json"))
             config = _json(path, _member(archive, "config.json"))
+            if "model.weights.h5" in names:
+                with archive.open("model.weights.h5") as stream, h5py.File(stream, "r") as file:
+                    for name in set(file) - {"optimizer"}:
+                        if isinstance(file[name], h5py.Group):
+                            _refuse_too_large(path, file[name])
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise _unreadable(path, str(error)) from error
     return KerasFile(str(metadata.get("keras_version", "3.")), config)
@@ -118,16 +136,36 @@ def _text(value: object) -> str:
 
 def _lambda_layers(root: object) -> Iterator[str]:
     """Names of Lambda layers and of marshalled functions anywhere in a configuration."""
+    for node in _nodes(root):
+        if node.get("class_name") in ("Lambda", "__lambda__"):
+            config = node.get("config")
+            yield str(config.get("name", "?")) if isinstance(config, dict) else "?"
+
+
+def _nodes(root: object) -> Iterator[dict[str, Any]]:
+    """Every object inside a JSON value."""
     pending = [root]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            if node.get("class_name") in ("Lambda", "__lambda__"):
-                config = node.get("config")
-                yield str(config.get("name", "?")) if isinstance(config, dict) else "?"
-            pending.extend(node.values())
+            yield node
+            pending.extend(reversed(list(node.values())))
         elif isinstance(node, list):
-            pending.extend(node)
+            pending.extend(reversed(node))
+
+
+def _refuse_too_large(path: Path, weights: h5py.Group) -> None:
+    """Adds up the weights as the file declares them; none is read."""
+    total = 0
+
+    def add(_name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal total
+        if isinstance(item, h5py.Dataset):
+            total += item.size * item.dtype.itemsize
+
+    weights.visititems(add)
+    if total > MAX_TFLITE_BYTES:
+        raise too_large(path.name, total)
 
 
 def _unreadable(path: Path, why: str) -> ConverterError:

@@ -1,4 +1,4 @@
-"""How close an artifact's outputs are to the original's.
+"""How close an artifact's outputs are to the original's and to the labels.
 
 All functions take outputs by tensor name, each of shape ``(n, *output shape)``, for the same ``n`` samples.
 """
@@ -6,53 +6,107 @@ All functions take outputs by tensor name, each of shape ``(n, *output shape)``,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
-from modelconversion_api.report import AgreementMetric
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AccuracyMetric, AgreementMetric, Fidelity, Scores
 
 from .arrays import Array, FloatArray, IntArray, NamedArrays
+from .tasks import is_scores
 
 SNR_LIMIT_DB = 200.0
 """SNR is clipped here: beyond it, float32 rounding is all that is left."""
 
-
-def is_classifier(outputs: NamedArrays) -> bool:
-    """Whether there is one output with a score for each of at least two classes."""
-    return len(outputs) == 1 and all(o.ndim == 2 and o.shape[1] >= 2 for o in outputs.values())
-
-
-def agreement_metric(samples: NamedArrays, outputs: NamedArrays) -> AgreementMetric:
-    """Top-1 for classifiers, cosine for everything else.
-
-    A vector of the input's own shape is a reconstruction (an autoencoder's), not the scores of classes.
-    """
-    reconstructs = any(s.shape[1:] == o.shape[1:] for s in samples.values() for o in outputs.values())
-    return AgreementMetric.TOP1 if is_classifier(outputs) and not reconstructs else AgreementMetric.COSINE
+_THRESHOLD = 0.5
+_SMALLEST_PROBABILITY = 1e-6
+"""Int8 scores can be 0, whose logarithm no divergence survives."""
+_POWER_FLOOR = 1e-6
+"""Share of an output's power that counts as variance: outputs that hardly vary must not divide by nothing."""
+_NEIGHBOUR_SAMPLES = 2000
+"""Nearest neighbours are looked for among this many samples: the work grows with the square."""
 
 
 def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArrays) -> float:
     """Agreement of ``outputs`` with ``reference``, 0 to 1."""
-    if metric is AgreementMetric.TOP1:
+    match metric:
+        case AgreementMetric.TOP1:
+            (name,) = reference
+            return float(np.mean(top1(reference[name]) == top1(outputs[name])))
+        case AgreementMetric.LABEL_MATCH:
+            return _mean(np.mean(_yes(r) == _yes(outputs[n])) for n, r in reference.items())
+        case AgreementMetric.R2:
+            return r2(reference, outputs)
+        case AgreementMetric.COSINE:
+            return cosine(reference, outputs)
+
+
+def fidelity(task: Task, reference: NamedArrays, outputs: NamedArrays) -> Fidelity:
+    """The figures that fit ``task``, rounded for a report."""
+    errors = [_as_float(outputs[n]) - _as_float(r) for n, r in reference.items()]
+    common = {
+        "mse": _mean(float(np.mean(np.square(e))) for e in errors),
+        "mae": _mean(float(np.mean(np.abs(e))) for e in errors),
+    }
+    if task is Task.CLASSIFICATION and is_scores(reference):
         (name,) = reference
-        return float(np.mean(_top1(reference[name]) == _top1(outputs[name])))
-    return float(np.mean([_mean_cosine(reference[name], outputs[name]) for name in reference]))
+        return _rounded(Fidelity(**common, **_of_classes(reference[name], outputs[name])))
+    if task in (Task.CLASSIFICATION, Task.MULTI_LABEL):
+        match = agreement(AgreementMetric.LABEL_MATCH, reference, outputs)
+        drift = _mean(float(np.mean(np.abs(e))) for e in errors)
+        return _rounded(Fidelity(**common, label_match=match, confidence_drift=drift))
+    if task is Task.EMBEDDING:
+        return _rounded(Fidelity(**common, cosine=cosine(reference, outputs)))
+    return _rounded(Fidelity(**common, cosine=cosine(reference, outputs), r2=r2(reference, outputs)))
 
 
-def accuracy(outputs: NamedArrays, labels: IntArray) -> float | None:
-    """Share of samples put into their class; None when the model gives no classes.
+def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array) -> Scores | None:
+    """Outputs against labels, by the metrics of ``task``; None where they cannot be compared.
 
-    A single output of shape ``(n, C)`` is taken as scores (the greatest wins), ``(n, 1)`` as the
+    A single output of shape ``(n, C)`` is taken as scores of classes (the greatest wins), ``(n, 1)`` as the
     probability of class 1 (from 0.5 on).
     """
-    if is_classifier(outputs):
-        (scores,) = outputs.values()
-        return float(np.mean(_top1(scores) == labels))
-    if len(outputs) == 1:
-        (scores,) = outputs.values()
-        if scores.shape[1:] == (1,) and labels.size and labels.max() <= 1:
-            return float(np.mean((scores[:, 0] >= 0.5) == labels))
-    return None
+    if len(outputs) != 1:
+        return None
+    (given,) = outputs.values()
+    match task:
+        case Task.CLASSIFICATION if labels.ndim == 1 and labels.dtype.kind in "iu":
+            return _classes(given, labels)
+        case Task.MULTI_LABEL:
+            truth = labels.reshape(len(labels), -1)
+            if truth.shape != given.shape:
+                return None
+            return Scores(metric=AccuracyMetric.MACRO_F1, accuracy=_round(macro_f1(_yes(given), truth > 0)))
+        case Task.REGRESSION if labels.size == given.size:
+            truth = labels.reshape(given.shape)
+            error = _as_float(given) - _as_float(truth)
+            return Scores(
+                metric=AccuracyMetric.R2,
+                accuracy=_round(r2({"": truth}, {"": given})),
+                mse=_round(float(np.mean(np.square(error)))),
+                mae=_round(float(np.mean(np.abs(error)))),
+            )
+        case Task.RECONSTRUCTION if labels.ndim == 1 and set(np.unique(labels)) == {0, 1}:
+            inputs = next(s for s in samples.values() if s.shape == given.shape)
+            error = np.mean(np.square(_as_float(given) - _as_float(inputs)).reshape(len(given), -1), axis=1)
+            return Scores(metric=AccuracyMetric.ROC_AUC, accuracy=_round(roc_auc(error, labels == 1)))
+        case Task.EMBEDDING if labels.ndim == 1 and len(labels) > 1:
+            share = nearest_neighbour(given, labels)
+            return Scores(metric=AccuracyMetric.NEAREST_NEIGHBOUR, accuracy=_round(share))
+        case _:
+            return None
+
+
+def predicted(given: Array) -> IntArray:
+    """The class that each row of scores ``(n, C)`` or probabilities ``(n, 1)`` stands for."""
+    return _yes(given[:, 0]).astype(np.int64) if given.shape[1] == 1 else top1(given)
+
+
+def top1(given: Array) -> IntArray:
+    """The class with the greatest score of each row."""
+    best: IntArray = np.argmax(given, axis=1).astype(np.int64)
+    return best
 
 
 def snr_db(reference: NamedArrays, outputs: NamedArrays) -> float | None:
@@ -69,13 +123,107 @@ def snr_db(reference: NamedArrays, outputs: NamedArrays) -> float | None:
     return float(np.clip(10.0 * math.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))
 
 
-def _top1(scores: Array) -> IntArray:
-    best: IntArray = np.argmax(scores, axis=1).astype(np.int64)
-    return best
+def cosine(reference: NamedArrays, outputs: NamedArrays) -> float:
+    """Mean cosine similarity of the flattened samples, averaged over the outputs, clipped to [0, 1]."""
+    return _mean(_mean_cosine(r, outputs[n]) for n, r in reference.items())
 
 
-def _as_float(values: Array) -> FloatArray:
-    return values.astype(np.float64)
+def r2(reference: NamedArrays, outputs: NamedArrays) -> float:
+    """Share of the reference's variance over the samples that is kept, averaged over the outputs, [0, 1].
+
+    ``1 - sum (r - o)^2 / sum (r - mean r)^2`` with the mean of each position over the samples.
+    """
+    return _mean(_r2(_as_float(r), _as_float(outputs[n])) for n, r in reference.items())
+
+
+def macro_f1(found: Array, truth: Array) -> float:
+    """Mean over the columns of F1 = 2 TP / (2 TP + FP + FN); a column without any yes on both sides is 1."""
+    hits = np.sum(found & truth, axis=0)
+    misses = np.sum(found ^ truth, axis=0)
+    total = 2 * hits + misses
+    return float(np.mean(np.divide(2 * hits, total, out=np.ones(len(total)), where=total > 0)))
+
+
+def roc_auc(score: FloatArray, positive: Array) -> float:
+    """Chance that a positive sample scores higher than a negative one, ties half (Mann-Whitney U)."""
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    return float((rank[positive].sum() - positives * (positives + 1) / 2.0) / (positives * negatives))
+
+
+def nearest_neighbour(vectors: Array, labels: IntArray) -> float:
+    """Share of samples whose nearest other sample by cosine has the same label."""
+    some = _as_float(vectors[:_NEIGHBOUR_SAMPLES]).reshape(min(len(vectors), _NEIGHBOUR_SAMPLES), -1)
+    norms = np.linalg.norm(some, axis=1, keepdims=True)
+    unit = np.divide(some, norms, out=np.zeros_like(some), where=norms > 0)
+    similar = unit @ unit.T
+    np.fill_diagonal(similar, -np.inf)
+    nearest = np.argmax(similar, axis=1)
+    truth = labels[: len(some)]
+    return float(np.mean(truth[nearest] == truth))
+
+
+def _of_classes(reference: Array, output: Array) -> dict[str, float]:
+    p, q = _distribution(reference), _distribution(output)
+    five = min(5, p.shape[1])
+    best, given = (np.argsort(-x, axis=1, kind="stable")[:, :five] for x in (p, q))
+    shared = [len(np.intersect1d(a, b)) / five for a, b in zip(best, given, strict=True)]
+    first = top1(p)
+    rows = np.arange(len(p))
+    clipped = np.maximum(q, _SMALLEST_PROBABILITY)
+    divergence = np.sum(p * np.log(np.maximum(p, _SMALLEST_PROBABILITY) / clipped), axis=1)
+    return {
+        "top1": float(np.mean(first == top1(q))),
+        "top5": float(np.mean(shared)),
+        "kl_divergence": max(0.0, float(np.mean(divergence))),
+        "confidence_drift": float(np.mean(np.abs(p[rows, first] - q[rows, first]))),
+    }
+
+
+def _distribution(given: Array) -> FloatArray:
+    """Rows that add up to 1: as they are, or the softmax of logits."""
+    values = _as_float(given)
+    if np.all(values >= 0.0) and np.allclose(values.sum(axis=1), 1.0, atol=0.05):
+        return values
+    shifted = np.exp(values - values.max(axis=1, keepdims=True))
+    softmax: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    return softmax
+
+
+def _classes(given: Array, labels: IntArray) -> Scores | None:
+    if given.ndim != 2:
+        return None
+    found = predicted(given)
+    classes = np.arange(max(2, given.shape[1]))
+    present = classes[np.isin(classes, labels) | np.isin(classes, found)]
+    f1 = macro_f1(found[:, None] == present, labels[:, None] == present)
+    top5 = None
+    if given.shape[1] > 5:
+        best = np.argsort(-given.astype(np.float64), axis=1, kind="stable")[:, :5]
+        top5 = _round(float(np.mean(np.any(best == labels[:, None], axis=1))))
+    return Scores(
+        metric=AccuracyMetric.TOP1,
+        accuracy=_round(float(np.mean(found == labels))),
+        top5=top5,
+        macro_f1=_round(f1),
+    )
+
+
+def _yes(values: Array) -> Array:
+    decided: Array = values >= _THRESHOLD
+    return decided
+
+
+def _r2(reference: FloatArray, output: FloatArray) -> float:
+    noise = float(np.sum(np.square(reference - output)))
+    if noise == 0.0:
+        return 1.0
+    variance = float(np.sum(np.square(reference - reference.mean(axis=0))))
+    floor = _POWER_FLOOR * float(np.sum(np.square(reference)))
+    total = max(variance, floor)
+    return float(np.clip(1.0 - noise / total, 0.0, 1.0)) if total > 0 and math.isfinite(noise) else 0.0
 
 
 def _mean_cosine(reference: Array, output: Array) -> float:
@@ -83,6 +231,24 @@ def _mean_cosine(reference: Array, output: Array) -> float:
     a, b = (_as_float(x).reshape(len(x), -1) for x in (reference, output))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
-    cosine = np.divide(np.sum(a * b, axis=1), norms, out=np.zeros(len(a)), where=norms > 0)
-    cosine = np.where(both_zero, 1.0, np.nan_to_num(cosine))
-    return float(np.mean(np.clip(cosine, 0.0, 1.0)))
+    similar = np.divide(np.sum(a * b, axis=1), norms, out=np.zeros(len(a)), where=norms > 0)
+    similar = np.where(both_zero, 1.0, np.nan_to_num(similar))
+    return float(np.mean(np.clip(similar, 0.0, 1.0)))
+
+
+def _as_float(values: Array) -> FloatArray:
+    return values.astype(np.float64)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
+
+
+def _round(value: float) -> float:
+    return round(value, 6)
+
+
+def _rounded(found: Fidelity) -> Fidelity:
+    """Six significant digits: errors of small outputs must not all be 0."""
+    digits = {name: float(f"{value:.6g}") for name, value in found if value is not None}
+    return Fidelity(**digits)

@@ -4,74 +4,50 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.methods import Method, Target
+from modelconversion_api.calibration_report import CalibrationReport
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport, ConversionReport, DataInfo, DataRole, Evaluation
-from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import DEFAULT_CALIBRATION_SAMPLES, SourceFormat
+from modelconversion_api.report import (
+    ArtifactReport,
+    ConversionReport,
+    Evaluation,
+    MethodFailure,
+    Provenance,
+)
+from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import SourceInfo
 
-from . import quantization
-from .arrays import Array, NamedArrays
-from .datasets import Dataset, bind, check_labels_range, load_dataset, random_inputs
-from .digests import source_digest
+from . import machine
+from .conversion_data import RANDOM_SAMPLES, ConversionData, choose
 from .errors import ConverterError
-from .evaluation import Benchmark, Reference, evaluate
-from .formats import detect_format
-from .gates import Gates, recommend
-from .metrics import is_classifier
+from .formats import MAX_TFLITE_BYTES
+from .options import Options
 from .progress import Event, Listener, ignore
-from .sampling import draw
-from .worker import run_worker
-from .worker_protocol import FLOAT_FILE, INT8_FILE, REFERENCE_FILE, RESULT_FILE, WorkerJob, WorkerResult
+from .recommendation import recommend
+from .sources import SourceModel, open_source
+from .untrusted import open_regular
+from .worker import LITERT, TENSORFLOW, Watch, run_worker
+from .worker_protocol import (
+    INT8_FILE,
+    LABELS_FILE,
+    ChildLimits,
+    LiteRTJob,
+    LiteRTResult,
+    MethodResult,
+    TensorFlowJob,
+    TensorFlowResult,
+    WorkerFailure,
+)
 from .workspace import Workspace
 
-RANDOM_SAMPLES = 32
 TOOLS = ("ai-edge-litert", "litert-quantizer", "numpy")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to convert, and how."""
-
-    source: Path
-    base_name: str
-    methods: Sequence[Method]
-    source_format: SourceFormat = SourceFormat.AUTO
-    expected_sha256: str | None = None
-    target: Target | None = None
-    calibration: Path | None = None
-    calibration_labels: Path | None = None
-    validation: Path | None = None
-    validation_labels: Path | None = None
-    samples: int = DEFAULT_CALIBRATION_SAMPLES
-    """Calibration samples to draw."""
-    evaluation_samples: int = 1000
-    """Most samples that artifacts are compared on."""
-    seed: int = 0
-    gates: Gates = field(default_factory=Gates)
-    benchmark: Benchmark = field(default_factory=Benchmark)
-    memory_limit_bytes: int | None = None
-    """Limit of the TensorFlow child's data."""
-    request: ConversionRequest | None = None
-    """What the report says was asked for, where a Job asks."""
-
-
-@dataclass
-class _Data:
-    """The samples of one conversion."""
-
-    calibration: Dataset | None
-    calibration_info: DataInfo | None
-    evaluation: Dataset | None
-    evaluation_info: DataInfo
-    warnings: list[str] = field(default_factory=list)
+_TOLERATED = 0.1
+"""Share of activations whose ranges may differ between halves before the data is called too little."""
+_SECOND_WAY = (FailureReason.QUANTIZATION_FAILED, FailureReason.CONVERTER_CRASHED)
+"""Reasons for which TensorFlow's own quantizer is tried."""
 
 
 def convert(options: Options, workspace: Workspace, listener: Listener = ignore) -> ConversionReport:
@@ -79,7 +55,8 @@ def convert(options: Options, workspace: Workspace, listener: Listener = ignore)
 
     Raises:
         ConverterError: for each of the contract's reasons from loading to evaluation. An artifact that
-            misses a gate is no error here: the report says ``passed: false``.
+            misses a gate is no error here: the report says ``passed: false``. A method that gives no file is
+            one only where no other does.
 
     """
     return _Conversion(options, workspace, listener).run()
@@ -91,217 +68,268 @@ class _Conversion:
         self._workspace = workspace
         self._tell = listener
         self._seconds: dict[Stage, float] = {}
+        self._warnings: list[str] = []
+        self._work = workspace.folder.resolve() / "work"
+        """What the children may write; nothing that is finished lies here."""
+        self._work.mkdir()
 
     def run(self) -> ConversionReport:
         options = self._options
         started = time.monotonic()
-        source_format = detect_format(options.source, options.source_format)
-        sha256, size = source_digest(options.source)
-        _check_digest(options, sha256)
-        data = self._data()
-        started = self._timed(Stage.LOAD, started)
+        source = open_source(
+            options.source.absolute(), options.source_format, options.expected_sha256, self._work / "source"
+        )
+        self._refuse_contradictions(source)
+        data = choose(options, self._work, self._tell)
+        self._warn(*data.warnings)
+        self._took({Stage.LOAD: time.monotonic() - started})
 
-        worker = self._run_tensorflow(source_format, data)
-        for stage, seconds in worker.seconds.items():
-            self._took(stage, seconds)
-        started = time.monotonic()
+        loaded = None
+        if source.format is not SourceFormat.TFLITE:
+            loaded = self._run_tensorflow(source, data)
+            self._took(loaded.seconds)
+        found = self._run_litert(source, data)
+        self._took(found.seconds)
+        results = self._second_way(source, data, found) if loaded is not None else found.methods
+        self._warn(*found.evaluation.warnings, *(found.calibration.warnings if found.calibration else ()))
+        return self._report(source, data, loaded, found, results)
 
-        float_file = (self._workspace.folder / FLOAT_FILE).read_bytes()
-        files = {method: self._make(method, float_file, data, worker) for method in options.methods}
-        started = self._timed(Stage.QUANTIZE, started)
+    def _refuse_contradictions(self, source: SourceModel) -> None:
+        options = self._options
+        if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST,
+                Stage.LOAD,
+                "input shapes and TensorFlow's own operations cannot be chosen for a TFLite file",
+                hint="convert the model that the file was made from",
+            )
 
-        reference = self._reference(data, worker, size)
-        artifacts = [self._measure(method, content, reference) for method, content in files.items()]
-        self._timed(Stage.EVALUATE, started)
+    def _run_tensorflow(self, source: SourceModel, data: ConversionData) -> TensorFlowResult:
+        options = self._options
+        self._tell(Event(Stage.LOAD, "starting TensorFlow"))
+        calibration = data.calibration.save(self._work, "calibration-samples") if data.calibration else None
+        evaluation = data.evaluation.save(self._work, "evaluation-samples") if data.evaluation else None
+        job = TensorFlowJob(
+            task="float",
+            limits=self._limits(source),
+            source=source.path,
+            format=source.format,
+            input_shapes=dict(options.input_shapes),
+            select_tensorflow_ops=options.select_tensorflow_ops,
+            unroll=Method.FULL_INTEGER in options.methods,
+            calibration=calibration,
+            evaluation=evaluation,
+            random_samples=RANDOM_SAMPLES,
+            seed=options.seed,
+        )
+        return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
+
+    def _run_litert(
+        self, source: SourceModel, data: ConversionData, ready: dict[Method, str] | None = None
+    ) -> LiteRTResult:
+        options, gates = self._options, self._options.gates
+        from_tflite = source.format is SourceFormat.TFLITE
+        labels = data.evaluation.labels if data.evaluation else None
+        if labels is not None:
+            np.save(self._work / LABELS_FILE, labels, allow_pickle=False)
+        job = LiteRTJob(
+            limits=self._limits(source),
+            base_name=options.base_name,
+            methods=tuple(ready or dict.fromkeys(options.methods)),
+            ready=ready or {},
+            target=options.target,
+            source=source.path if from_tflite else None,
+            source_bytes=source.size_bytes,
+            calibration=data.calibration.save(self._work, "calibration-samples")
+            if from_tflite and data.calibration
+            else None,
+            evaluation=data.evaluation.save(self._work, "evaluation-samples")
+            if from_tflite and data.evaluation
+            else None,
+            has_evaluation_data=data.evaluation is not None,
+            evaluation_name=data.evaluation.name if data.evaluation else "the evaluation data",
+            random_samples=RANDOM_SAMPLES,
+            seed=options.seed,
+            record=self._record(source, data),
+            task=options.task,
+            max_accuracy_drop=gates.max_accuracy_drop,
+            min_agreement=gates.min_agreement,
+            max_size_bytes=gates.max_size_bytes,
+            max_latency_millis=gates.max_latency_millis,
+            benchmark=options.benchmark,
+            tuning_seconds=options.tuning_seconds,
+            class_names=data.evaluation.class_names if data.evaluation else (),
+        )
+        return run_worker(LITERT, job, LiteRTResult, self._work, self._watch(), self._tell)
+
+    def _second_way(
+        self, source: SourceModel, data: ConversionData, found: LiteRTResult
+    ) -> dict[Method, MethodResult]:
+        """Full integer by TensorFlow's own quantizer where litert-quantizer failed; both causes are told."""
+        first = found.methods.get(Method.FULL_INTEGER)
+        if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
+            return found.methods
+        job = TensorFlowJob(
+            task="int8", limits=self._limits(source), source=source.path, format=source.format
+        )
+        try:
+            run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
+            again = self._run_litert(source, data, {Method.FULL_INTEGER: INT8_FILE})
+        except ConverterError as second:
+            cause = (
+                f"full integer failed in litert-quantizer ({first.failure.cause})"
+                f" and in TensorFlow ({second.cause})"
+            )
+            failure = WorkerFailure(
+                reason=FailureReason.QUANTIZATION_FAILED, stage=Stage.QUANTIZE, cause=cause
+            )
+            return found.methods | {Method.FULL_INTEGER: MethodResult(failure=failure)}
+        self._took(again.seconds)
+        self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}"[:1024])
+        return found.methods | again.methods
+
+    def _report(
+        self,
+        source: SourceModel,
+        data: ConversionData,
+        loaded: TensorFlowResult | None,
+        found: LiteRTResult,
+        results: dict[Method, MethodResult],
+    ) -> ConversionReport:
+        options = self._options
+        artifacts = [r.artifact for r in results.values() if r.artifact is not None]
+        failed = self._failed_methods(results, any_left=bool(artifacts))
+        for artifact in artifacts:
+            self._adopt(artifact)
+        basis = found.evaluation
+        writer = {} if loaded is None else loaded.tool_versions | {"source-writer": loaded.writer}
         return ConversionReport(
             request=options.request,
             source=SourceInfo(
-                sha256=sha256,
-                size_bytes=size,
-                format=source_format,
-                inputs=worker.inputs,
-                outputs=worker.outputs,
+                sha256=source.sha256,
+                size_bytes=source.size_bytes,
+                format=source.format,
+                inputs=list(found.inputs) if loaded is None else loaded.inputs,
+                outputs=list(found.outputs) if loaded is None else loaded.outputs,
             ),
             artifacts=tuple(artifacts),
             recommended=recommend(artifacts, options.target),
-            calibration=data.calibration_info,
+            failed_methods=failed,
+            calibration=self._calibration(data, found),
             evaluation=Evaluation(
                 data=data.evaluation_info,
-                agreement_metric=reference.metric,
-                original_accuracy=reference.accuracy,
+                task=basis.task,
+                task_is_given=basis.task_is_given,
+                agreement_metric=basis.agreement_metric,
+                original_accuracy=basis.original.accuracy if basis.original else None,
+                original=basis.original,
+                overlap=data.overlap,
             ),
-            warnings=tuple(data.warnings),
+            provenance=Provenance(
+                base_name=options.base_name,
+                options=_options_as_text(options),
+                isolation=found.isolation,
+                platform=machine.processor(),
+            ),
+            warnings=tuple(w[:1024] for w in self._warnings),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self._seconds.items()},
-            tool_versions=worker.tool_versions
-            | {"source-writer": worker.writer}
-            | {name: importlib.metadata.version(name) for name in TOOLS},
+            tool_versions=writer | {name: importlib.metadata.version(name) for name in TOOLS},
         )
 
-    def _data(self) -> _Data:
-        """Reads and draws the data before TensorFlow starts: bad data is known within a second."""
-        options = self._options
-        if Method.FULL_INTEGER in options.methods and options.calibration is None:
-            raise ConverterError(
-                FailureReason.CALIBRATION_MISSING, Stage.CALIBRATE, "there is no calibration data"
-            )
-        whole = drawn = info = None
-        if options.calibration is not None:
-            self._tell(Event(Stage.CALIBRATE, "reading the calibration data"))
-            whole = load_dataset(options.calibration, options.calibration_labels, Stage.CALIBRATE)
-            drawn, info = self._drawn(whole, DataRole.CALIBRATION, options.samples)
-        if options.validation is not None:
-            self._tell(Event(Stage.EVALUATE, "reading the validation data"))
-            held_out = load_dataset(options.validation, options.validation_labels, Stage.EVALUATE)
-            compared, compared_info = self._drawn(held_out, DataRole.VALIDATION, options.evaluation_samples)
-        elif whole is not None:
-            compared, compared_info = self._drawn(whole, DataRole.CALIBRATION, options.evaluation_samples)
-        else:
-            compared = None
-            compared_info = DataInfo(role=DataRole.RANDOM, samples=RANDOM_SAMPLES, seed=options.seed)
-        data = _Data(drawn, info if Method.FULL_INTEGER in options.methods else None, compared, compared_info)
-        self._warn_of_data(data)
-        return data
+    def _failed_methods(
+        self, results: dict[Method, MethodResult], *, any_left: bool
+    ) -> tuple[MethodFailure, ...]:
+        """What to say of methods without a file; where no file is left, the first one's reason is the end."""
+        errors = {
+            method: ConverterError(f.reason, f.stage, f.cause, hint=f.hint)
+            for method, result in results.items()
+            if (f := result.failure) is not None
+        }
+        if errors and not any_left:
+            raise next(iter(errors.values()))
+        for method, error in errors.items():
+            self._warn(f"{method.cli_name} was not made: {error.cause}")
+        return tuple(
+            MethodFailure(method=method, reason=error.reason, message=error.message)
+            for method, error in errors.items()
+        )
 
-    def _warn_of_data(self, data: _Data) -> None:
-        if data.evaluation is None:
-            self._warn(data, "no data was given: artifacts are compared with the original on random inputs")
-        elif data.evaluation_info.role is DataRole.CALIBRATION and data.calibration_info is not None:
-            self._warn(data, "there is no validation data: artifacts are measured on the calibration data")
-        if data.calibration_info is not None and data.calibration_info.samples < 100:
-            count = data.calibration_info.samples
+    def _adopt(self, artifact: ArtifactReport) -> None:
+        """Takes a finished file out of the children's reach."""
+        path = self._work / artifact.file_name
+        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+            self._workspace.write(artifact.file_name, stream.read())
+
+    def _calibration(self, data: ConversionData, found: LiteRTResult) -> CalibrationReport | None:
+        if data.calibration_info is None:
+            return None
+        basis = found.calibration
+        stability = basis.stability if basis else None
+        if stability is not None and stability.unstable > _TOLERATED * stability.tensors:
             self._warn(
-                data, f"only {count} calibration sample{'s' if count > 1 else ''}: 100 or more is usual"
+                f"{stability.unstable} of {stability.tensors} activations have other ranges on another half of"
+                " the calibration samples: give more, or more varied ones"
             )
-
-    def _warn(self, data: _Data, text: str) -> None:
-        data.warnings.append(text)
-        self._tell(Event(Stage.EVALUATE, text, warning=True))
-
-    def _drawn(self, dataset: Dataset, role: DataRole, most: int) -> tuple[Dataset, DataInfo]:
-        seed = self._options.seed
-        chosen = dataset.take(draw(dataset.count, most, seed, dataset.labels))
-        stratified = dataset.labels is not None and chosen.count < dataset.count
-        return chosen, DataInfo(
-            role=role, sha256=dataset.sha256, samples=chosen.count, seed=seed, stratified=stratified
+        return CalibrationReport(
+            data=data.calibration_info,
+            classes=data.classes,
+            inputs=basis.inputs if basis else (),
+            stability=stability,
         )
 
-    def _run_tensorflow(self, source_format: SourceFormat, data: _Data) -> WorkerResult:
-        options, folder = self._options, self._workspace.folder
-        self._tell(Event(Stage.LOAD, "starting TensorFlow"))
-        job = WorkerJob(
-            task="float",
-            source=options.source.resolve(),
-            format=source_format,
-            folder=folder.resolve(),
-            evaluation=self._saved("evaluation.npz", data.evaluation),
-            calibration=self._saved("calibration.npz", data.calibration),
-            evaluation_name=data.evaluation.name if data.evaluation else "",
-            calibration_name=data.calibration.name if data.calibration else "",
-            random_samples=RANDOM_SAMPLES,
-            seed=options.seed,
-            memory_limit_bytes=options.memory_limit_bytes,
-        )
-        run_worker(job, self._tell)
-        return WorkerResult.model_validate_json((folder / RESULT_FILE).read_text())
-
-    def _saved(self, name: str, dataset: Dataset | None) -> Path | None:
-        return None if dataset is None else self._saved_arrays(name, dataset.arrays)
-
-    def _saved_arrays(self, name: str, arrays: NamedArrays) -> Path:
-        path = self._workspace.folder.resolve() / name
-        with path.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-        return path
-
-    def _make(self, method: Method, float_file: bytes, data: _Data, worker: WorkerResult) -> bytes:
-        self._tell(Event(Stage.QUANTIZE, f"making {method.cli_name}"))
-        match method:
-            case Method.FLOAT32:
-                return float_file
-            case Method.DYNAMIC_RANGE:
-                return quantization.dynamic_range(float_file)
-            case Method.FLOAT16:
-                return quantization.float16(float_file)
-            case Method.FULL_INTEGER:
-                return self._make_int8(float_file, data, worker)
-
-    def _make_int8(self, float_file: bytes, data: _Data, worker: WorkerResult) -> bytes:
-        assert data.calibration is not None  # noqa: S101 - _data refuses full integer without
-        samples = bind(data.calibration, worker.inputs, Stage.CALIBRATE)
-        step = self._counter(Stage.CALIBRATE, "calibrating", data.calibration.count)
-        try:
-            return quantization.full_integer(
-                float_file, samples, threads=self._options.benchmark.threads, after_each=step
-            )
-        except ConverterError as first:
-            return self._make_int8_with_tensorflow(samples, first, data)
-
-    def _make_int8_with_tensorflow(
-        self, samples: dict[str, Array], first: ConverterError, data: _Data
-    ) -> bytes:
-        """The second way; what made it necessary is told either way."""
-        folder = self._workspace.folder.resolve()
-        job = WorkerJob(
-            task="int8",
-            source=self._options.source.resolve(),
-            format=SourceFormat.AUTO,
-            folder=folder,
-            calibration=self._saved_arrays("bound.npz", samples),
-            memory_limit_bytes=self._options.memory_limit_bytes,
-        )
-        try:
-            run_worker(job, self._tell)
-        except ConverterError as second:
-            raise ConverterError(
-                FailureReason.QUANTIZATION_FAILED,
-                Stage.QUANTIZE,
-                f"full integer failed in litert-quantizer ({first.cause}) and in TensorFlow ({second.cause})",
-            ) from second
-        self._warn(data, f"full integer was made by TensorFlow's quantizer: {first.cause}"[:1024])
-        return (folder / INT8_FILE).read_bytes()
-
-    def _reference(self, data: _Data, worker: WorkerResult, source_bytes: int) -> Reference:
-        with np.load(self._workspace.folder / REFERENCE_FILE, allow_pickle=False) as archive:
-            outputs = {name: archive[name] for name in archive.files}
-        if data.evaluation is None:
-            samples = random_inputs(worker.inputs, RANDOM_SAMPLES, self._options.seed)
-            return Reference(samples, outputs, None, source_bytes)
-        samples = bind(data.evaluation, worker.inputs, Stage.EVALUATE)
-        labels = data.evaluation.labels
-        if labels is not None and is_classifier(outputs):
-            (scores,) = outputs.values()
-            check_labels_range(data.evaluation, scores.shape[1], Stage.EVALUATE)
-        return Reference(samples, outputs, labels, source_bytes)
-
-    def _measure(self, method: Method, content: bytes, reference: Reference) -> ArtifactReport:
+    def _record(self, source: SourceModel, data: ConversionData) -> dict[str, object]:
+        """What is written into each artifact: enough to know where it came from."""
         options = self._options
-        file_name = method.file_name(options.base_name)
-        count = len(next(iter(reference.samples.values())))
-        step = self._counter(Stage.EVALUATE, f"measuring {method.cli_name}", count)
-        artifact = evaluate(method, file_name, content, reference, options.gates, options.benchmark, step)
-        self._workspace.write(file_name, content)
-        return artifact
+        record: dict[str, object] = {
+            "source": {"sha256": source.sha256, "format": source.format.value},
+            "versions": {
+                name: importlib.metadata.version(name)
+                for name in ("model-conversion-operator", "litert-quantizer")
+            },
+        }
+        if options.target is not None:
+            record["target"] = options.target.value
+        if data.calibration_info is not None:
+            record["calibration"] = data.calibration_info.to_wire()
+        return record
 
-    def _counter(self, stage: Stage, text: str, count: int) -> Callable[[int], None]:
-        """Tells of every twentieth part that is done."""
-        every = max(1, count // 20)
+    def _limits(self, source: SourceModel) -> ChildLimits:
+        options = self._options
+        named = (options.calibration, options.validation)
+        images = [files.path.absolute() for files in named if files is not None and files.images is not None]
+        return ChildLimits(readable=(source.path, *images), memory_limit_bytes=options.memory_limit_bytes)
 
-        def step(done: int) -> None:
-            if done % every == 0 or done == count:
-                self._tell(Event(stage, text, done / count))
+    def _watch(self) -> Watch:
+        return Watch(self._options.step_timeout_seconds, self._options.memory_limit_bytes)
 
-        return step
+    def _warn(self, *texts: str) -> None:
+        for text in texts:
+            self._warnings.append(text)
+            self._tell(Event(Stage.EVALUATE, text, warning=True))
 
-    def _timed(self, stage: Stage, started: float) -> float:
-        now = time.monotonic()
-        self._took(stage, now - started)
-        return now
-
-    def _took(self, stage: Stage, seconds: float) -> None:
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+    def _took(self, seconds: dict[Stage, float]) -> None:
+        for stage, spent in seconds.items():
+            self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
 
 
-def _check_digest(options: Options, sha256: str) -> None:
-    if options.expected_sha256 not in (None, sha256):
-        cause = f"{options.source.name} has the digest {sha256}, expected {options.expected_sha256}"
-        raise ConverterError(FailureReason.DIGEST_MISMATCH, Stage.LOAD, cause)
+def _options_as_text(options: Options) -> dict[str, str]:
+    """The options that stand nowhere else in a report, for doing the same again."""
+    shapes = {name: "x".join(map(str, shape)) for name, shape in options.input_shapes.items()}
+    gates = options.gates
+    return {
+        "methods": ",".join(m.value for m in options.methods),
+        "target": options.target.value if options.target else "",
+        "inputShapes": ",".join(f"{name}={shape}" for name, shape in sorted(shapes.items())),
+        "selectTensorFlowOps": str(options.select_tensorflow_ops).lower(),
+        "samples": str(options.samples),
+        "evaluationSamples": str(options.evaluation_samples),
+        "seed": str(options.seed),
+        "threads": str(options.benchmark.threads),
+        "runs": str(options.benchmark.runs),
+        "batchSize": str(options.benchmark.batch_size),
+        "tuningSeconds": str(options.tuning_seconds),
+        "maxAccuracyDrop": "" if gates.max_accuracy_drop is None else str(gates.max_accuracy_drop),
+        "minAgreement": "" if gates.min_agreement is None else str(gates.min_agreement),
+        "maxSizeBytes": "" if gates.max_size_bytes is None else str(gates.max_size_bytes),
+        "maxLatencyMillis": "" if gates.max_latency_millis is None else str(gates.max_latency_millis),
+    }

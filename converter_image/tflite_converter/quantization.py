@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
-from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 
-from .arrays import NamedArrays
+from .calibration import RangeMethod, Ranges
 from .errors import ConverterError
-from .metrics import SNR_LIMIT_DB, snr_db
 from .native_output import silenced
-from .runtime import TFLiteModel
+from .quantizer_errors import first_line
 
-RANGE_CHOICE_SAMPLES = 64
-"""How many calibration samples decide between the two ways of taking an activation's range."""
+
+class Weights(StrEnum):
+    """How the scale of a weight is found."""
+
+    MIN_MAX = "min-max"
+    MSE = "least squared error"
+    OCTAV = "optimal clipping"
+    """OCTAV: optimally clipped tensors and vectors, Sakr et al., ICML 2022."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to full integer."""
+
+    ranges: RangeMethod = RangeMethod.AVERAGE
+    weights: Weights = Weights.MIN_MAX
+    per_channel: bool = True
+    activation_bits: int = 8
+    float_scopes: tuple[str, ...] = ()
+    """Operators that stay in float, by the names of their output tensors."""
+
+    def __str__(self) -> str:
+        parts = [
+            f"{'per-channel' if self.per_channel else 'per-tensor'} int8 weights ({self.weights})",
+            f"int{self.activation_bits} activations ({self.ranges})",
+        ]
+        if self.float_scopes:
+            count = len(self.float_scopes)
+            parts.append(f"{count} operator{'s' if count > 1 else ''} in float")
+        return ", ".join(parts)
 
 
 def dynamic_range(float_file: bytes) -> bytes:
@@ -65,96 +91,60 @@ def float16(float_file: bytes) -> bytes:
     return _quantize(float_file, manager.get_quantization_recipe(), None)
 
 
-def full_integer(
-    float_file: bytes, samples: NamedArrays, *, threads: int, after_each: Callable[[int], None]
-) -> bytes:
-    """int8 weights and activations, int8 in and out; ranges from ``samples`` (``{input: (n, ...)}``).
-
-    Each activation's range is taken in two ways from one pass, as the running average of the samples'
-    extremes and as the extremes of them all. The first ignores outliers, the second never clips; which is
-    better depends on the model, so both files are made and the one nearer to the float file on calibration
-    samples is kept.
+def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
+    """int8 weights, integer activations, integers in and out; ranges from calibration.
 
     Raises:
         ConverterError: QuantizationFailed.
 
     """
-    from litert_quantizer import recipe
+    from litert_quantizer import algorithm_manager, qtyping, recipe_manager
 
-    averaged, extreme = _calibrate(float_file, samples, threads, after_each)
-    rules = recipe.static_wi8_ai8()
-    candidates = [_quantize(float_file, rules, ranges) for ranges in (averaged, extreme)]
-    some = {name: array[:RANGE_CHOICE_SAMPLES] for name, array in samples.items()}
-    reference = TFLiteModel(float_file, threads=threads).run_each(some)
+    algorithms = algorithm_manager.AlgorithmName
+    everything = qtyping.TFLOperationName.ALL_SUPPORTED
+    granularity = (
+        qtyping.QuantGranularity.CHANNELWISE if chosen.per_channel else qtyping.QuantGranularity.TENSORWISE
+    )
+    manager = recipe_manager.RecipeManager()
 
-    def closeness(file: bytes) -> float:
-        ratio = snr_db(reference, TFLiteModel(file, threads=threads).run_each(some))
-        return SNR_LIMIT_DB if ratio is None else ratio
+    def static(operation: Any, algorithm: Any) -> None:
+        manager.add_static_config(
+            ".*",
+            operation,
+            activation_num_bits=chosen.activation_bits,
+            weight_num_bits=8,
+            weight_granularity=granularity,
+            algorithm_key=algorithm,
+        )
 
-    try:
-        return max(candidates, key=closeness)
-    except (RuntimeError, ValueError) as error:
-        raise _failed(Method.FULL_INTEGER, error) from error
-
-
-def _calibrate(
-    float_file: bytes, samples: NamedArrays, threads: int, after_each: Callable[[int], None]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Ranges by tensor name: averaged, and extreme."""
-    from litert_quantizer import calibrator, recipe, recipe_manager
-    from litert_quantizer.utils import qsv_utils
-
-    def both(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-        average: dict[str, Any] = qsv_utils.moving_average_update(old, new)
-        return average | {
-            "lowest": np.minimum(old.get("lowest", old["min"]), new["min"]),
-            "highest": np.maximum(old.get("highest", old["max"]), new["max"]),
-        }
-
-    rules = recipe_manager.RecipeManager()
-    rules.load_quantization_recipe(recipe.static_wi8_ai8())
-    count = len(next(iter(samples.values())))
-    try:
-        with silenced():
-            calibration = calibrator.Calibrator(
-                float_file,
-                num_threads=threads,
-                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-                qsv_update_func=both,
-            )
-            (signature, *_) = calibration.get_signature_list()
-        for i in range(count):
-            sample = {name: array[i : i + 1] for name, array in samples.items()}
-            calibration.calibrate({signature: [sample]}, rules)
-            after_each(i + 1)
-        ranges = calibration.get_model_qsvs()
-    except Exception as error:
-        # The quantizer raises whatever comes up, KeyError and AssertionError among it.
-        raise _failed(Method.FULL_INTEGER, error) from error
-    averaged = {name: {"min": r["min"], "max": r["max"]} for name, r in ranges.items()}
-    extreme = {
-        name: {"min": r.get("lowest", r["min"]), "max": r.get("highest", r["max"])}
-        for name, r in ranges.items()
-    }
-    return averaged, extreme
+    static(everything, algorithms.MIN_MAX_UNIFORM_QUANT)
+    if chosen.weights is not Weights.MIN_MAX:
+        # Only operators with weights have another algorithm; the others keep the plain one.
+        algorithm = algorithms.MSE if chosen.weights is Weights.MSE else algorithms.OCTAV
+        names = qtyping.TFLOperationName
+        for operation in (
+            names.CONV_2D,
+            names.DEPTHWISE_CONV_2D,
+            names.FULLY_CONNECTED,
+            names.CONV_2D_TRANSPOSE,
+        ):
+            static(operation, algorithm)
+    for scope in chosen.float_scopes:
+        manager.add_quantization_config(
+            f"(^|;){re.escape(scope)};", everything, algorithm_key=algorithms.NO_QUANTIZE
+        )
+    return _quantize(float_file, manager.get_quantization_recipe(), ranges)
 
 
-def _quantize(float_file: bytes, rules: Any, ranges: dict[str, Any] | None) -> bytes:
+def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) -> bytes:
     from litert_quantizer import quantizer
 
     try:
         with silenced():
-            result = quantizer.Quantizer(float_file, rules).quantize(
+            result = quantizer.Quantizer(float_file, list(rules)).quantize(
                 ranges, enable_progress_bar=False, enable_progress_report=False
             )
     except Exception as error:
-        raise _failed(None, error) from error
+        # The quantizer raises whatever comes up, KeyError and AssertionError among it.
+        raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, first_line(error)) from error
     return bytes(result.quantized_model)
-
-
-def _failed(method: Method | None, error: Exception) -> ConverterError:
-    what = "" if method is None else f"{method.value}: "
-    line = next(iter(re.split(r"[\r\n]", str(error).strip())), "") or type(error).__name__
-    return ConverterError(
-        FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, f"{what}{line[:400].rstrip('.')}"
-    )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelconversion_api.report import Latency
+from modelconversion_api.measurements import Latency
 
 from .arrays import Array, FloatArray, NamedArrays
 from .native_output import silenced
@@ -53,23 +53,32 @@ class TFLiteModel:
     Raises ``ValueError`` or ``RuntimeError`` (LiteRT's own) for a file that is none, or that cannot run.
     """
 
-    def __init__(self, model: bytes | Path, *, threads: int = 1) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # half a second: not for every import
+    def __init__(
+        self, model: bytes | Path, *, threads: int = 1, flex: bool = False, keep_all: bool = False
+    ) -> None:
+        """Loads the file and allocates its tensors.
 
+        ``flex``: run TensorFlow's own operations, which takes TensorFlow. ``keep_all``: keep every tensor
+        readable after a run (:meth:`activations`), which takes memory and the fused kernels.
+        """
+        interpreter = _interpreter(flex=flex)
         self.threads = threads
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+        started = time.perf_counter()
         with silenced():
-            self._interpreter = Interpreter(**source, num_threads=threads)
+            self._interpreter = interpreter(
+                **source, num_threads=threads, experimental_preserve_all_tensors=keep_all
+            )
             self._interpreter.allocate_tensors()
+        self.load_millis = (time.perf_counter() - started) * 1e3
         names = self._signature_names()
         self.inputs = [_tensor(d, names) for d in self._interpreter.get_input_details()]
         self.outputs = [_tensor(d, names) for d in self._interpreter.get_output_details()]
-        self._shapes = {t.index: tuple(s for s in t.shape) for t in self.inputs}
+        self._shapes = {t.index: tuple(d["shape"]) for t, d in self._with_details()}
 
     def run(self, sample: NamedArrays) -> dict[str, Array]:
         """Outputs for one batch ``{input: (batch, ...)}`` as values, quantized tensors dequantized."""
-        for tensor in self.inputs:
-            self._set(tensor, sample[tensor.name])
+        self._fill(sample)
         self._interpreter.invoke()
         return {t.name: t.value(self._interpreter.get_tensor(t.index)) for t in self.outputs}
 
@@ -87,9 +96,8 @@ class TFLiteModel:
         return {name: np.concatenate(values) for name, values in found.items()}
 
     def benchmark(self, sample: NamedArrays, runs: int) -> Latency:
-        """Latency of ``invoke`` alone on one sample, after :data:`WARM_UP_RUNS` runs that do not count."""
-        for tensor in self.inputs:
-            self._set(tensor, sample[tensor.name])
+        """Latency of ``invoke`` alone on one batch, after :data:`WARM_UP_RUNS` runs that do not count."""
+        self._fill(sample)
         invoke = self._interpreter.invoke
         for _ in range(WARM_UP_RUNS):
             invoke()
@@ -98,22 +106,44 @@ class TFLiteModel:
             started = time.perf_counter_ns()
             invoke()
             millis[i] = (time.perf_counter_ns() - started) / 1e6
-        median, p90 = np.percentile(millis, (50, 90))
+        median, p90, p99 = (round(float(q), 4) for q in np.percentile(millis, (50, 90, 99)))
+        size = len(next(iter(sample.values())))
         return Latency(
-            median_millis=round(float(median), 4),
-            p90_millis=round(float(p90), 4),
+            median_millis=median,
+            p90_millis=p90,
+            p99_millis=p99,
             runs=runs,
+            warm_up_runs=WARM_UP_RUNS,
             threads=self.threads,
+            batch_size=size,
+            throughput_per_second=round(size * 1e3 / max(median, 1e-4), 1),
         )
 
-    def tensor_dtypes(self) -> list[np.dtype[Any]]:
-        """The dtype of each tensor in the file, constants included."""
-        return [np.dtype(d["dtype"]) for d in self._interpreter.get_tensor_details()]
+    def activations(self, sample: NamedArrays) -> dict[str, Array]:
+        """Every tensor of the main graph after a run on ``sample``, as values, by name (``keep_all`` only)."""
+        self.run(sample)
+        found = {}
+        for detail in self._interpreter.get_tensor_details():
+            tensor = _tensor(detail, {})
+            if tensor.dtype.kind not in "fi" or len(detail["quantization_parameters"]["scales"]) > 1:
+                continue
+            try:
+                found[tensor.name] = tensor.value(self._interpreter.get_tensor(tensor.index))
+            except ValueError:
+                continue  # a tensor that this run did not fill
+        return found
 
-    def _set(self, tensor: Tensor, values: Array) -> None:
-        if values.shape != self._shapes[tensor.index]:
-            self._resize({tensor.index: values.shape})
-        self._interpreter.set_tensor(tensor.index, np.ascontiguousarray(tensor.store(values)))
+    def _fill(self, sample: NamedArrays) -> None:
+        changed = {
+            t.index: sample[t.name].shape
+            for t in self.inputs
+            if sample[t.name].shape != self._shapes[t.index]
+        }
+        if changed:
+            self._resize(changed)
+        for tensor in self.inputs:
+            values = np.ascontiguousarray(tensor.store(sample[tensor.name]))
+            self._interpreter.set_tensor(tensor.index, values)
 
     def _resize(self, shapes: dict[int, tuple[int, ...]]) -> None:
         with silenced():
@@ -122,13 +152,27 @@ class TFLiteModel:
             self._interpreter.allocate_tensors()
         self._shapes |= shapes
 
+    def _with_details(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        return zip(self.inputs, self._interpreter.get_input_details(), strict=True)
+
     def _signature_names(self) -> dict[int, str]:
         """Names by tensor index from the first signature; files without one go by their tensors' names."""
-        if not self._interpreter.get_signature_list():
+        signatures = self._interpreter.get_signature_list()
+        if not signatures:
             return {}
-        runner = self._interpreter.get_signature_runner(next(iter(self._interpreter.get_signature_list())))
+        runner = self._interpreter.get_signature_runner(next(iter(signatures)))
         details = runner.get_input_details() | runner.get_output_details()
         return {detail["index"]: name for name, detail in details.items()}
+
+
+def _interpreter(*, flex: bool) -> Any:
+    if flex:
+        from tensorflow.lite.python.interpreter import Interpreter as WithFlex
+
+        return WithFlex
+    from ai_edge_litert.interpreter import Interpreter  # half a second: not for every import
+
+    return Interpreter
 
 
 def _tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import ssl
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import boto3
 from botocore.config import Config
@@ -17,6 +19,7 @@ from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseS
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.storage import AddressingStyle, ChecksumPolicy, StorageAccess
+from modelconversion_api.text import human_size
 
 from .errors import ConverterError, from_os_error
 from .storage_errors import storage_errors
@@ -55,6 +58,30 @@ class Stored:
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class Limit:
+    """How large a download may be, and what to do about one that is larger."""
+
+    size_bytes: int
+    hint: str | None = None
+    """The contract's hint for SourceTooLarge where None."""
+
+    def exceeded(self, stage: Stage, what: str) -> ConverterError:
+        """The failure of ``what``, e.g. ``s3://b/k has 3.0GiB``."""
+        cause = f"{what}, and {human_size(self.size_bytes)} is the limit"
+        return ConverterError(FailureReason.SOURCE_TOO_LARGE, stage, cause, hint=self.hint)
+
+
+class Meter(Protocol):
+    """Who wants to know how a download goes."""
+
+    def expect(self, size_bytes: int) -> None:
+        """The object has so many bytes; also after a download broke off and begins again."""
+
+    def add(self, size_bytes: int) -> None:
+        """So many bytes have arrived since the last call. May raise to end the download."""
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of an S3 URI that the contract has checked."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -81,22 +108,25 @@ class ObjectStore:
                 for found in page.get("Contents", []):
                     yield ObjectInfo(found["Key"], found["Size"])
 
-    def download(self, uri: str, path: Path, limit_bytes: int) -> Stored:
+    def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
         """Writes an object to ``path``, whole or not at all, and digests it on the way.
 
-        A connection that breaks in the middle is tried again, :data:`_DOWNLOAD_TRIES` times in all.
+        An object that is too large is refused by the length that the store names, before any of it is read.
+        A connection that breaks in the middle is tried again, :data:`_DOWNLOAD_TRIES` times in all. Threads
+        may download at the same time.
 
         Raises:
-            ConverterError: SourceTooLarge beyond ``limit_bytes``, NoSpace, and the store's failures.
+            ConverterError: SourceTooLarge beyond ``limit``, NoSpace, and the store's failures.
 
         """
-        part = path.with_name(f"{path.name}.part")
-        part.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: beside ``a`` there may be an object called ``a.part``.
+        part = path.with_name(f".{uuid.uuid4().hex}.part")
         try:
+            part.parent.mkdir(parents=True, exist_ok=True)
             for tries_left in reversed(range(_DOWNLOAD_TRIES)):
                 try:
                     with storage_errors(self._stage, uri):
-                        stored = self._download_once(uri, part, limit_bytes)
+                        stored = self._download_once(uri, part, limit, meter)
                     break
                 except ConverterError as error:
                     broken = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
@@ -109,18 +139,23 @@ class ObjectStore:
             part.unlink(missing_ok=True)
         return stored
 
-    def _download_once(self, uri: str, part: Path, limit_bytes: int) -> Stored:
+    def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
         bucket, key = split_uri(uri)
-        body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
-        digest, size = hashlib.sha256(), 0
-        with part.open("wb") as stream:
-            while chunk := body.read(_CHUNK):
-                size += len(chunk)
-                if size > limit_bytes:
-                    cause = f"{uri} is larger than {limit_bytes >> 20} MiB"
-                    raise ConverterError(FailureReason.SOURCE_TOO_LARGE, self._stage, cause)
-                digest.update(chunk)
-                stream.write(chunk)
+        answer = self._client.get_object(Bucket=bucket, Key=key)
+        with contextlib.closing(answer["Body"]) as body:
+            promised = answer["ContentLength"]
+            if promised > limit.size_bytes:
+                raise limit.exceeded(self._stage, f"{uri} has {human_size(promised)}")
+            if meter is not None:
+                meter.expect(promised)
+            digest, size = hashlib.sha256(), 0
+            with part.open("wb") as stream:
+                while chunk := body.read(_CHUNK):  # botocore holds what arrives against the length
+                    size += len(chunk)
+                    digest.update(chunk)
+                    stream.write(chunk)
+                    if meter is not None:
+                        meter.add(len(chunk))
         return Stored(digest.hexdigest(), size)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:

@@ -13,6 +13,8 @@ _OPERATIONS = (
     re.compile(r"(?:TF Select ops|Flex ops|Custom ops): ([A-Za-z0-9_, ]+)"),
     re.compile(r"^\s*(tf\.[A-Za-z0-9_]+)\(", re.MULTILINE),
 )
+_PLACE = re.compile(r'fused\["(\w+):", "([^"@]+)')
+"""MLIR's location of an operation: its type, and its path through the model's layers."""
 _CUSTOM_OBJECTS = (
     re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
     re.compile(r"Could not locate (?:class|function) '([^']+)'"),
@@ -41,10 +43,9 @@ def _loading(text: str, error: BaseException) -> ConverterError:
     if any(mark in text for mark in _UNSAFE):
         cause = f"the model wants to run code when it is loaded: {_first_line(text)}"
         return ConverterError(FailureReason.UNSAFE_MODEL, Stage.LOAD, cause)
-    for pattern in _CUSTOM_OBJECTS:
-        if match := pattern.search(text):
-            cause = f"the model uses {match[1]!r}, which is not part of Keras"
-            return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    if (class_name := custom_class(text)) is not None:
+        cause = f"the model uses {class_name!r}, which is not part of Keras"
+        return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
     cause = f"the model cannot be loaded: {_first_line(text) or type(error).__name__}"
     return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
 
@@ -53,14 +54,31 @@ def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError
     if any(mark in text for mark in _SHAPE):
         cause = f"a dimension that is open keeps the model from being converted: {_first_line(text)}"
         return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
-    names = {
-        n.strip() for pattern in _OPERATIONS for found in pattern.findall(text) for n in found.split(",")
-    }
-    if names := {name.removeprefix("tf.") for name in names if name}:
-        cause = f"TFLite has no operation for {', '.join(sorted(names))}"
+    if operations := _unsupported(text):
+        cause = f"TFLite has no operation for {', '.join(operations)}"
         return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause)
     cause = f"TensorFlow could not convert the model: {_first_line(text) or type(error).__name__}"
     return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause)
+
+
+def custom_class(text: str) -> str | None:
+    """The class that a loading error misses."""
+    for pattern in _CUSTOM_OBJECTS:
+        if match := pattern.search(text):
+            return match[1].split(">")[-1]
+    return None
+
+
+def _unsupported(text: str) -> list[str]:
+    """Operations that an error complains of, each with the place where the model uses it."""
+    names = {
+        name.strip().removeprefix("tf.")
+        for pattern in _OPERATIONS
+        for found in pattern.findall(text)
+        for name in found.split(",")
+    }
+    places = {operation: place for operation, place in reversed(_PLACE.findall(text)) if "/" in place}
+    return [f"{n} (at {places[n]})" if n in places else n for n in sorted(names) if n]
 
 
 def _first_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,13 @@ from .arrays import Array, NamedArrays
 from .tensorflow_models import OriginalModel
 
 
-def pinned(inputs: Sequence[TensorInfo]) -> list[TensorInfo]:
-    """The inputs with an open batch set to 1; other open dimensions stay open."""
-    return [
-        info.model_copy(
-            update={"shape": [1 if size < 0 and axis == 0 else size for axis, size in enumerate(info.shape)]}
-        )
-        for info in inputs
-    ]
-
-
 def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
     """Writes the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
 
-    Returns the outputs as the frozen graph has them (batch 1). The signature's names are the model's own, so
+    Returns the outputs as the frozen graph has them. The signature's names are the model's own, so
     they are the names in every artifact too.
     """
-    specs = [_spec(info) for info in pinned(model.inputs)]
+    specs = [_spec(info) for info in model.inputs]
     names = [info.name for info in model.inputs]
 
     def traced(*tensors: Any) -> dict[str, Any]:
@@ -70,9 +60,12 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
     return outputs
 
 
-def convert_float(frozen: Path) -> bytes:
+def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     """The float32 TFLite file of a frozen SavedModel."""
-    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(frozen)).convert())
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
+    if select_tensorflow_ops:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    return bytes(converter.convert())
 
 
 def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
@@ -92,16 +85,21 @@ def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
     return bytes(converter.convert())
 
 
-def run_original(model: OriginalModel, samples: NamedArrays, batch: int = 32) -> dict[str, Array]:
+def run_original(
+    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None], batch: int = 32
+) -> dict[str, Array]:
     """The original's outputs on ``{input: (n, ...)}``, as ``{output: (n, ...)}``."""
-    if any(info.shape[0] > 0 for info in model.inputs):
+    if not model.open_batch:
         batch = 1
     count = len(next(iter(samples.values())))
+    # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
+    call = tf.function(model.call, autograph=False, reduce_retracing=True)
     parts: dict[str, list[Array]] = {}
     for start in range(0, count, batch):
         part = {name: tf.constant(array[start : start + batch]) for name, array in samples.items()}
-        for name, tensor in model.call(part).items():
+        for name, tensor in call(part).items():
             parts.setdefault(name, []).append(tensor.numpy())
+        after_each(min(start + batch, count))
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 

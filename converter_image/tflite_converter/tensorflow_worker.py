@@ -1,153 +1,145 @@
-"""The child process: the only place where TensorFlow and the model's own code run.
+"""The child process with TensorFlow: the only place where it, and the model's own code, run.
 
-``python -m tflite_converter.tensorflow_worker FOLDER`` reads ``FOLDER/job.json``, writes its files beside it
-and ends with ``result.json`` or ``error.json``. Whatever else ends it, the parent sees.
+``python -m tflite_converter.tensorflow_worker FOLDER``: see :mod:`tflite_converter.child`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
-import os
-import re
-import resource
-import signal
-import sys
 import time
-import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
-from modelconversion_api.status import TensorInfo
+from modelconversion_api.spec import SourceFormat
 
-from .arrays import Array
-from .datasets import Dataset, bind, random_inputs
+from . import child
+from .arrays import Array, NamedArrays
+from .child import Child
+from .datasets import SavedSamples, random_inputs
 from .errors import ConverterError
 from .tensorflow_errors import classify
 from .worker_protocol import (
-    ERROR_FILE,
+    CALIBRATION_FILE,
+    EVALUATION_FILE,
     FLOAT_FILE,
     FROZEN_FOLDER,
     INT8_FILE,
-    JOB_FILE,
-    PROGRESS_FD_ENV,
     REFERENCE_FILE,
-    RESULT_FILE,
-    WorkerFailure,
-    WorkerJob,
-    WorkerProgress,
-    WorkerResult,
+    UNROLLED_FILE,
+    TensorFlowJob,
+    TensorFlowResult,
 )
 
-_PR_SET_PDEATHSIG = 1
-_NEARLY = 0.8
-"""Part of the memory limit from which on a failure is taken for want of memory."""
+if TYPE_CHECKING:
+    from .tensorflow_models import OriginalModel
 
 
-def main() -> None:
-    """Does the job in the folder given as the only argument."""
-    _die_with_parent()
-    folder = Path(sys.argv[1])
-    job = WorkerJob.model_validate_json((folder / JOB_FILE).read_text())
-    if job.memory_limit_bytes is not None:
-        # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
-        resource.setrlimit(resource.RLIMIT_DATA, (job.memory_limit_bytes, job.memory_limit_bytes))
-    run = _Run(job)
+def work(job: TensorFlowJob, process: Child) -> ApiModel:
+    """Does what ``job`` says."""
+    return _make_float(job, process) if job.task == "float" else _make_int8(job, process)
+
+
+def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
+    folder = process.folder
+    clock = _Clock()
+    process.say(Stage.LOAD, "starting TensorFlow")
+    # Describes the file before TensorFlow is imported: a bad one is refused within a second.
+    if job.format in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
+        from .keras_files import describe
+
+        describe(job.source, job.format)
+    from .tensorflow_freezing import convert_float, freeze, run_original
+    from .tensorflow_models import load_model
+
+    process.say(Stage.LOAD, "loading the model")
+    model = load_model(job.source, job.format, folder, job.input_shapes)
+    # Before the conversion: data that does not fit must not cost one first.
+    _bind(job.calibration, model, folder / CALIBRATION_FILE, Stage.CALIBRATE)
+    evaluation = _bind(job.evaluation, model, folder / EVALUATION_FILE, Stage.EVALUATE)
+    if evaluation is None:
+        evaluation = random_inputs(model.inputs, job.random_samples, job.seed)
+        _save(evaluation, folder / EVALUATION_FILE)
+    clock.lap(Stage.LOAD)
+
+    process.say(Stage.CONVERT, "freezing the graph")
+    outputs = freeze(model, folder / FROZEN_FOLDER)
+    process.say(Stage.CONVERT, "writing the float file")
+    select = job.select_tensorflow_ops
+    (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
+    if job.unroll and model.unroll():
+        process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
+        _write_unrolled(model, process)
+    clock.lap(Stage.CONVERT)
+
+    process.say(Stage.EVALUATE, "running the original model")
+    step = process.counter(Stage.EVALUATE, "running the original model", len(next(iter(evaluation.values()))))
+    _save(run_original(model, evaluation, step), folder / REFERENCE_FILE)
+    clock.lap(Stage.EVALUATE)
+    return TensorFlowResult(
+        inputs=model.inputs,
+        outputs=outputs,
+        writer=model.writer,
+        seconds=clock.seconds,
+        tool_versions=_versions(),
+        isolation=process.isolation,
+    )
+
+
+def _write_unrolled(model: OriginalModel, process: Child) -> None:
+    """A second float file for full integer; where it cannot be made, the first has to do."""
+    from .tensorflow_freezing import convert_float, freeze
+
+    folder = process.folder / f"{FROZEN_FOLDER}-unrolled"
     try:
-        if job.task == "float":
-            (folder / RESULT_FILE).write_text(run.make_float().model_dump_json())
-        else:
-            run.make_int8()
+        freeze(model, folder)
+        (process.folder / UNROLLED_FILE).write_bytes(convert_float(folder, select_tensorflow_ops=False))
     except Exception as error:
-        traceback.print_exc()
-        failure = classify(error, run.stage, at_memory_limit=_at_memory_limit(job.memory_limit_bytes))
-        written = WorkerFailure(
-            reason=failure.reason, stage=failure.stage, cause=failure.cause, hint=failure.hint
-        )
-        (folder / ERROR_FILE).write_text(written.model_dump_json())
-        sys.stderr.flush()
-        os._exit(1)
-    # TensorFlow's threads and destructors have nothing left to do that is worth waiting for.
-    sys.stderr.flush()
-    os._exit(0)
+        why = classify(error, Stage.CONVERT, at_memory_limit=False).cause
+        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {why}"[:1000], warning=True)
 
 
-class _Run:
-    """The steps of one job, and which of them is under way."""
+def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
+    from .tensorflow_freezing import convert_int8
 
-    def __init__(self, job: WorkerJob) -> None:
-        self._job = job
-        self._seconds: dict[Stage, float] = {}
-        self.stage = Stage.LOAD
+    process.say(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
+    with np.load(process.folder / CALIBRATION_FILE, allow_pickle=False) as archive:
+        samples = {name: archive[name] for name in archive.files}
+    (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / FROZEN_FOLDER, samples))
+    return TensorFlowResult(inputs=[], outputs=[], writer="", isolation=process.isolation)
 
-    def make_float(self) -> WorkerResult:
-        job = self._job
-        self._begin(Stage.LOAD, "starting TensorFlow")
-        started = time.monotonic()
-        # Describes the file before TensorFlow is imported: a bad one is refused within a second.
-        if job.format.value != "SavedModel":
-            from .keras_files import describe
 
-            describe(job.source, job.format)
-        from .tensorflow_freezing import convert_float, freeze, pinned, run_original
-        from .tensorflow_models import load_model
+def _bind(
+    samples: SavedSamples | None, model: OriginalModel, path: Path, stage: Stage
+) -> dict[str, Array] | None:
+    """The samples as the model takes them, also written to ``path`` for whoever comes next."""
+    if samples is None:
+        return None
+    bound = samples.bind(model.inputs, stage)
+    _save(bound, path)
+    return bound
 
-        self._begin(Stage.LOAD, "loading the model")
-        model = load_model(job.source, job.format, job.folder)
-        if job.calibration is not None:
-            # Only a check: data that does not fit must not cost a conversion first.
-            _samples(job.calibration, job.calibration_name, list(model.inputs), Stage.CALIBRATE)
-        evaluation = self._evaluation(list(model.inputs))
-        started = self._timed(Stage.LOAD, started)
 
-        self._begin(Stage.CONVERT, "freezing the graph")
-        outputs = freeze(model, job.folder / FROZEN_FOLDER)
-        self._begin(Stage.CONVERT, "writing the float file")
-        (job.folder / FLOAT_FILE).write_bytes(convert_float(job.folder / FROZEN_FOLDER))
-        started = self._timed(Stage.CONVERT, started)
+def _save(arrays: NamedArrays, path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
 
-        self._begin(Stage.EVALUATE, "running the original model")
-        np.savez(job.folder / REFERENCE_FILE, allow_pickle=False, **run_original(model, evaluation))
-        self._timed(Stage.EVALUATE, started)
-        return WorkerResult(
-            inputs=pinned(model.inputs),
-            outputs=outputs,
-            writer=model.writer,
-            seconds=self._seconds,
-            tool_versions=_versions(),
-        )
 
-    def make_int8(self) -> None:
-        from .tensorflow_freezing import convert_int8
+class _Clock:
+    """Seconds by stage."""
 
-        self._begin(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
-        assert self._job.calibration is not None  # noqa: S101 - the parent never asks for int8 without
-        with np.load(self._job.calibration, allow_pickle=False) as archive:
-            samples = {name: archive[name] for name in archive.files}
-        (self._job.folder / INT8_FILE).write_bytes(convert_int8(self._job.folder / FROZEN_FOLDER, samples))
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = {}
+        self._started = time.monotonic()
 
-    def _evaluation(self, inputs: list[TensorInfo]) -> dict[str, Array]:
-        if self._job.evaluation is None:
-            return random_inputs(inputs, self._job.random_samples, self._job.seed)
-        return _samples(self._job.evaluation, self._job.evaluation_name, inputs, Stage.EVALUATE)
-
-    def _begin(self, stage: Stage, text: str) -> None:
-        self.stage = stage
-        if fd := os.environ.get(PROGRESS_FD_ENV):
-            os.write(int(fd), (WorkerProgress(stage=stage, text=text).model_dump_json() + "\n").encode())
-
-    def _timed(self, stage: Stage, started: float) -> float:
+    def lap(self, stage: Stage) -> None:
+        """Adds the time since the last lap to ``stage``."""
         now = time.monotonic()
-        self._seconds[stage] = now - started
-        return now
-
-
-def _samples(path: Path, name: str, inputs: list[TensorInfo], stage: Stage) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
-    return bind(Dataset(name, "", arrays), inputs, stage)
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._started
+        self._started = now
 
 
 def _versions() -> dict[str, str]:
@@ -160,26 +152,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _at_memory_limit(limit_bytes: int | None) -> bool:
-    """Whether this process has taken nearly all the data that it may.
-
-    An allocation that fails inside a library can come up as anything: a SystemError, a file that "cannot be
-    read", an import that finds nothing.
-    """
-    if limit_bytes is None:
-        return False
-    status = Path("/proc/self/status").read_text()
-    (data,) = re.findall(r"^VmData:\s*(\d+) kB$", status, re.MULTILINE)
-    return int(data) * 1024 > _NEARLY * limit_bytes
-
-
-def _die_with_parent() -> None:
-    """Asks the kernel to end this process with its parent, also when the parent is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
+    return classify(error, stage, at_memory_limit=at_memory_limit)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ConverterError as error:
-        raise SystemExit(error.message) from error
+    child.run("tensorflow_worker", TensorFlowJob, lambda job: job.limits, work, _classify)

@@ -1,32 +1,70 @@
-"""Runs the TensorFlow child, and makes a readable reason of however it ends."""
+"""Runs a child process that touches models, and makes a readable reason of however it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import modelconversion_api
+from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.text import human_size
 
+from . import machine
 from .errors import ConverterError
 from .progress import Event, Listener
 from .worker_protocol import (
-    ERROR_FILE,
-    JOB_FILE,
     LOG_FILE,
     PROGRESS_FD_ENV,
     WorkerFailure,
-    WorkerJob,
     WorkerProgress,
+    error_file,
+    job_file,
+    result_file,
 )
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
-_CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
+_LOOK_SECONDS = 0.2
+"""How often memory and silence are looked at while a child runs."""
+
+Result = TypeVar("Result", bound=ApiModel)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A module of this package that runs as a child."""
+
+    name: str
+    words: str
+    """What messages call it, e.g. ``the TensorFlow process``."""
+
+    @property
+    def module(self) -> str:
+        """What ``python -m`` runs."""
+        return f"tflite_converter.{self.name}"
+
+
+TENSORFLOW = Program("tensorflow_worker", "the TensorFlow process")
+LITERT = Program("litert_worker", "the LiteRT process")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """When a child is taken for hung, or for a glutton."""
+
+    timeout_seconds: float
+    """How long it may say nothing."""
+    memory_limit_bytes: int | None
+    """How much resident memory it may have; None for what the container or machine has."""
 
 
 def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
@@ -42,47 +80,97 @@ def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]
         "PYTHONDONTWRITEBYTECODE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
+        # Its threads would not survive the forks of the LiteRT process, and nothing here multiplies matrices.
+        "OPENBLAS_NUM_THREADS": "1",
     }
 
 
-def run_worker(job: WorkerJob, listener: Listener) -> None:
-    """Runs ``job`` to its end; its results are then in the job's folder.
+def run_worker(
+    program: Program, job: ApiModel, result: type[Result], folder: Path, watch: Watch, listener: Listener
+) -> Result:
+    """Runs ``program`` on ``job`` to its end; its files are then in ``folder``.
 
     Raises:
-        ConverterError: what the child found; OutOfMemory or ConverterCrashed, naming the signal, when the
-            child died.
+        ConverterError: what the child found; OutOfMemory, ConverterTimedOut, or ConverterCrashed naming the
+            signal, when the child did not end by itself.
 
     """
-    (job.folder / JOB_FILE).write_text(job.model_dump_json(by_alias=True))
-    (job.folder / ERROR_FILE).unlink(missing_ok=True)
-    killed_before = _out_of_memory_kills()
-    reader, writer = os.pipe()
-    with (job.folder / LOG_FILE).open("ab") as log:
-        process = subprocess.Popen(
-            # -P: the folder with the model's files must not be searched for modules.
-            [sys.executable, "-P", "-m", "tflite_converter.tensorflow_worker", str(job.folder)],
-            env=child_environment(job.folder, os.environ) | {PROGRESS_FD_ENV: str(writer)},
-            cwd=job.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(writer,),
-            start_new_session=True,
-        )
-    os.close(writer)
+    (folder / job_file(program.name)).write_text(job.model_dump_json(by_alias=True))
+    for leftover in (error_file(program.name), result_file(program.name)):
+        (folder / leftover).unlink(missing_ok=True)
+    kills_before = machine.out_of_memory_kills()
     stage = Stage.LOAD
-    try:
-        with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                with contextlib.suppress(ValueError):
-                    progress = WorkerProgress.model_validate_json(line)
-                    stage = progress.stage
-                    listener(Event(stage, progress.text))
+    with _started(program, folder) as (process, progress):
+        for message in _messages(program, process, progress, watch):
+            stage = message.stage
+            listener(Event(stage, message.text, message.fraction, warning=message.warning))
         code = process.wait()
-    finally:
-        _end(process)
     if code != 0:
-        raise _why(job.folder, code, stage, out_of_memory=_out_of_memory_kills() > killed_before)
+        killed = machine.out_of_memory_kills() > kills_before
+        raise _why(program, folder, code, stage, out_of_memory=killed)
+    return result.model_validate_json((folder / result_file(program.name)).read_bytes())
+
+
+@contextlib.contextmanager
+def _started(program: Program, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The child and the reading end of its progress pipe; afterwards neither is left."""
+    reader, writer = os.pipe()
+    try:
+        with (folder / LOG_FILE).open("ab") as log:
+            process = subprocess.Popen(
+                # -P: the folder with the model's files must not be searched for modules.
+                [sys.executable, "-P", "-m", program.module, str(folder)],
+                env=child_environment(folder, os.environ) | {PROGRESS_FD_ENV: str(writer)},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writer,),
+                start_new_session=True,
+            )
+        os.close(writer)
+        try:
+            yield process, reader
+        finally:
+            _end(process)
+    finally:
+        os.close(reader)
+
+
+def _messages(
+    program: Program, process: subprocess.Popen[bytes], pipe: int, watch: Watch
+) -> Iterator[WorkerProgress]:
+    """What the child says until it closes the pipe, while its memory and its silences are watched.
+
+    Raises:
+        ConverterError: OutOfMemory, ConverterTimedOut.
+
+    """
+    limit = watch.memory_limit_bytes or machine.memory_limit_bytes()
+    heard, doing, stage, rest = time.monotonic(), "starting", Stage.LOAD, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if selector.select(_LOOK_SECONDS):
+                received = os.read(pipe, 1 << 16)
+                if not received:
+                    return
+                heard = time.monotonic()
+                *lines, rest = (rest + received).split(b"\n")
+                for line in lines:
+                    with contextlib.suppress(ValueError):
+                        message = WorkerProgress.model_validate_json(line)
+                        doing, stage = message.text, message.stage
+                        yield message
+            if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
+                cause = (
+                    f"{program.words} took {human_size(used)} of memory while {doing}, "
+                    f"more than the {human_size(limit)} that it may"
+                )
+                raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
+            if (silent := time.monotonic() - heard) > watch.timeout_seconds:
+                cause = f"{program.words} has said nothing for {silent:.0f} s while {doing}"
+                raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -93,42 +181,37 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _why(folder: Path, code: int, stage: Stage, *, out_of_memory: bool) -> ConverterError:
-    error = folder / ERROR_FILE
+def _why(program: Program, folder: Path, code: int, stage: Stage, *, out_of_memory: bool) -> ConverterError:
+    error = folder / error_file(program.name)
     if code > 0 and error.is_file():
         try:
-            found = WorkerFailure.model_validate_json(error.read_text())
+            found = WorkerFailure.model_validate_json(error.read_bytes())
         except ValueError:
             pass
         else:
             return ConverterError(found.reason, found.stage, found.cause, hint=found.hint)
     log = _tail(folder / LOG_FILE)
     if code >= 0:
-        cause = f"the TensorFlow process ended with exit code {code}: {log or 'without a word'}"
+        cause = f"{program.words} ended with exit code {code}: {log or 'without a word'}"
         return ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
-    name = _signal_name(-code)
-    if out_of_memory or "bad_alloc" in log or "Cannot allocate memory" in log:
-        cause = f"the TensorFlow process ran out of memory (it ended by {name})"
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
-    if -code == signal.SIGKILL:
-        cause = "the TensorFlow process was killed (SIGKILL), as the kernel does when memory runs out"
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
-    return ConverterError(FailureReason.CONVERTER_CRASHED, stage, f"the TensorFlow process died of {name}")
+    reason, cause = death(program.words, -code, out_of_memory=out_of_memory, log=log)
+    return ConverterError(reason, stage, cause)
 
 
-def _signal_name(number: int) -> str:
+def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tuple[FailureReason, str]:
+    """The reason and words for a process that signal ``number`` ended."""
     try:
-        return signal.Signals(number).name
+        name = signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"
-
-
-def _out_of_memory_kills() -> int:
-    """How often the kernel has killed in this container for want of memory; 0 where it does not say."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        fields = dict(line.split() for line in _CGROUP_EVENTS.read_text().splitlines())
-        return int(fields["oom_kill"])
-    return 0
+        name = f"signal {number}"
+    if out_of_memory or "bad_alloc" in log or "Cannot allocate memory" in log:
+        return FailureReason.OUT_OF_MEMORY, f"{words} ran out of memory (it ended by {name})"
+    if number == signal.SIGKILL:
+        return (
+            FailureReason.OUT_OF_MEMORY,
+            f"{words} was killed (SIGKILL), as the kernel does when memory runs out",
+        )
+    return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}"
 
 
 def _tail(log: Path) -> str:

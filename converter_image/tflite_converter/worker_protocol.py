@@ -1,60 +1,129 @@
-"""What the parent hands to the TensorFlow child, and what it gets back: files in one folder."""
+"""What the parent hands to its children, and what it gets back: files in one folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final, Literal
 
+from pydantic import Field
+
 from modelconversion_api.base import ApiModel
+from modelconversion_api.calibration_report import InputCoverage, Stability
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric, Scores
+from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.spec import SourceFormat
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
 
-JOB_FILE: Final = "job.json"
-RESULT_FILE: Final = "result.json"
-ERROR_FILE: Final = "error.json"
-LOG_FILE: Final = "tensorflow.log"
+from .datasets import SavedSamples
+
+LOG_FILE: Final = "child.log"
 FLOAT_FILE: Final = "float.tflite"
+UNROLLED_FILE: Final = "unrolled.tflite"
 INT8_FILE: Final = "int8.tflite"
 REFERENCE_FILE: Final = "reference.npz"
+CALIBRATION_FILE: Final = "calibration.npz"
+EVALUATION_FILE: Final = "evaluation.npz"
+LABELS_FILE: Final = "labels.npy"
 FROZEN_FOLDER: Final = "frozen"
 PROGRESS_FD_ENV: Final = "CONVERTER_PROGRESS_FD"
 
 
-class WorkerJob(ApiModel):
-    """What the child is to do."""
+class ChildLimits(ApiModel):
+    """What a child may use."""
+
+    readable: tuple[Path, ...] = ()
+    """Files and folders it may read besides Python's own and its work folder."""
+    memory_limit_bytes: int | None = None
+    """Limit of its data (RLIMIT_DATA)."""
+
+
+class TensorFlowJob(ApiModel):
+    """What the child with TensorFlow is to do."""
 
     task: Literal["float", "int8"]
     """``float``: load, freeze, write the float file and the reference outputs. ``int8``: TensorFlow's own
     full-integer conversion of what ``float`` froze."""
+    limits: ChildLimits
     source: Path
     format: SourceFormat
-    folder: Path
-    """Where the files of this module are."""
-    evaluation: Path | None = None
-    """.npz of the samples to run the original on; random ones when there is none."""
-    calibration: Path | None = None
-    """.npz of the calibration samples."""
-    evaluation_name: str = "the evaluation data"
-    calibration_name: str = "the calibration data"
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    select_tensorflow_ops: bool = False
+    unroll: bool = False
+    """Whether a model with recurrent layers is also written with its time steps unrolled, for full integer."""
+    calibration: SavedSamples | None = None
+    evaluation: SavedSamples | None = None
     random_samples: int = 32
     seed: int = 0
-    memory_limit_bytes: int | None = None
 
 
-class WorkerResult(ApiModel):
-    """What the child found."""
+class TensorFlowResult(ApiModel):
+    """What it found."""
 
     inputs: list[TensorInfo]
+    """As the files have them, the batch 1 unless the user said otherwise."""
     outputs: list[TensorInfo]
     writer: str
     """Who wrote the model, e.g. ``keras 2.4.0``."""
-    seconds: dict[Stage, float]
-    tool_versions: dict[str, str]
+    seconds: dict[Stage, float] = Field(default_factory=dict)
+    tool_versions: dict[str, str] = Field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
+
+
+class LiteRTJob(ApiModel):
+    """What the child without TensorFlow is to do with the float file."""
+
+    limits: ChildLimits
+    base_name: str
+    methods: tuple[Method, ...]
+    ready: dict[Method, str] = Field(default_factory=dict)
+    """Files in the folder that are made already and only need measuring."""
+    target: Target | None = None
+    source: Path | None = None
+    """A TFLite file to start from; None where TensorFlow's child has left the float file in the folder."""
+    source_bytes: int
+    calibration: SavedSamples | None = None
+    evaluation: SavedSamples | None = None
+    """Both for a TFLite source only: otherwise TensorFlow's child has bound them."""
+    has_evaluation_data: bool = True
+    """False where artifacts are compared on random inputs."""
+    evaluation_name: str = "the evaluation data"
+    random_samples: int = 32
+    seed: int = 0
+    record: dict[str, object] = Field(default_factory=dict)
+    """The conversion record that goes into each file."""
+    task: Task | None = None
+    max_accuracy_drop: float | None = None
+    min_agreement: float | None = None
+    max_size_bytes: int | None = None
+    max_latency_millis: float | None = None
+    benchmark: Benchmark = Benchmark()
+    tuning_seconds: int = 0
+    class_names: tuple[str, ...] = ()
+
+
+class EvaluationBasis(ApiModel):
+    """How the artifacts were compared; the same for all of them."""
+
+    task: Task
+    task_is_given: bool
+    agreement_metric: AgreementMetric
+    original: Scores | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class CalibrationBasis(ApiModel):
+    """What calibration showed of its data."""
+
+    inputs: tuple[InputCoverage, ...] = ()
+    stability: Stability | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class WorkerFailure(ApiModel):
-    """Why the child gave up."""
+    """Why a child, or one of its tasks, gave up."""
 
     reason: FailureReason
     stage: Stage
@@ -62,8 +131,45 @@ class WorkerFailure(ApiModel):
     hint: str | None = None
 
 
+class MethodResult(ApiModel):
+    """What became of one method: a measured artifact, or why there is none."""
+
+    artifact: ArtifactReport | None = None
+    failure: WorkerFailure | None = None
+
+
+class LiteRTResult(ApiModel):
+    """What the child without TensorFlow found."""
+
+    inputs: tuple[TensorInfo, ...] = ()
+    """Of a TFLite source."""
+    outputs: tuple[TensorInfo, ...] = ()
+    evaluation: EvaluationBasis
+    calibration: CalibrationBasis | None = None
+    methods: dict[Method, MethodResult]
+    seconds: dict[Stage, float] = Field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
+
+
 class WorkerProgress(ApiModel):
     """One line on the progress pipe."""
 
     stage: Stage
     text: str
+    fraction: float | None = None
+    warning: bool = False
+
+
+def job_file(program: str) -> str:
+    """Name of the file that tells ``program`` what to do."""
+    return f"{program}.job.json"
+
+
+def result_file(program: str) -> str:
+    """Name of the file that ``program`` leaves when it is done."""
+    return f"{program}.result.json"
+
+
+def error_file(program: str) -> str:
+    """Name of the file that ``program`` leaves when it gives up."""
+    return f"{program}.error.json"

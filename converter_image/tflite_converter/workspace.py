@@ -37,6 +37,11 @@ class Workspace:
         self._finished.append(path)
         return path
 
+    @property
+    def finished(self) -> dict[str, Path]:
+        """The files that :meth:`publish` will move, by name."""
+        return {path.name: path for path in self._finished}
+
     def publish(self) -> list[Path]:
         """Moves the written files to the output folder, each by a rename, in the order they were written."""
         moved = []

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from .base import ApiModel, Fraction, Millis, S3Uri, cel
 
@@ -64,17 +65,50 @@ class Task(StrEnum):
     EMBEDDING = "Embedding"
     """A vector whose direction counts: cosine similarity."""
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether each output stands for a class."""
+        return self in (Task.CLASSIFICATION, Task.MULTI_LABEL)
 
-_COLUMN_OR_FILE = cel(
-    "!has(self.labelColumn) || !has(self.labelsUri)",
-    "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), and not both",
-)
+
+_HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images))"
+"""Images bring labels where they lie in one folder for each class."""
+
 _LABELS_FOR_ACCURACY = cel(
-    "!has(self.maxAccuracyDrop) || !has(self.uri) || has(self.labelsUri) || has(self.labelColumn)"
-    " || has(self.images)",
+    f"!has(self.maxAccuracyDrop) || !has(self.uri) || {_HAS_LABELS}",
     "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv file, or images for a folder"
     " of images by class), or use minAgreement instead",
 )
+_URI_FOR_THE_REST = cel(
+    f"has(self.uri) || !{_HAS_LABELS}",
+    "labelsUri, labelColumn and images say how validation.uri is read: set it as well",
+)
+
+
+def _reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
+    """The rules over how ``uri`` is read, which calibration and validation data have in common."""
+    given = "!has(self.uri) || " if uri_is_optional else ""
+    return [
+        cel(
+            "!has(self.labelColumn) || !has(self.labelsUri)",
+            "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), not both",
+        ),
+        cel(
+            f"{given}!has(self.labelColumn) || self.uri.lowerAscii().endsWith('.csv')",
+            "labelColumn is a column of a .csv file: give a uri that ends in .csv, or set labelsUri instead",
+        ),
+        cel(
+            f"{given}has(self.images) || !self.uri.lowerAscii().matches('(/|[.](zip|tar|tgz|tar[.]gz))$')",
+            "a prefix or an archive holds images: set images.scaling to what the model was trained with,"
+            " or give the object key of a .npy, .npz or .csv file",
+        ),
+        cel(
+            f"{given}!has(self.images) || !self.uri.lowerAscii().matches('[.](npy|npz|csv)$')",
+            "images is for image files: remove it, for the numbers of a .npy, .npz or .csv file are taken"
+            " as they are",
+        ),
+    ]
+
 
 LabelColumn = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -82,7 +116,7 @@ LabelColumn = Annotated[str, Field(min_length=1, max_length=128)]
 class Calibration(ApiModel):
     """The representative dataset that sets the ranges of the activations for full integer."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [_COLUMN_OR_FILE]})
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_reading_rules()]})
 
     uri: S3Uri
     """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
@@ -105,12 +139,9 @@ class Validation(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                _COLUMN_OR_FILE,
+                *_reading_rules(uri_is_optional=True),
                 _LABELS_FOR_ACCURACY,
-                cel(
-                    "has(self.uri) || !(has(self.labelsUri) || has(self.labelColumn) || has(self.images))",
-                    "labelsUri, labelColumn and images say how validation.uri is read: set it as well",
-                ),
+                _URI_FOR_THE_REST,
             ]
         }
     )

@@ -103,8 +103,9 @@ class ClassResult(ApiModel):
     label: int
     name: str | None = None
     samples: int
-    accuracy: float
-    original_accuracy: float
+    accuracy: float | None = None
+    """None without labels; the class is then the one that the original gives."""
+    original_accuracy: float | None = None
     agreement: float
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationError
@@ -185,29 +186,30 @@ class StageResult(ApiModel):
 
 
 def _shortened(result: StageResult, keep: int) -> StageResult:
-    """``result`` with at most ``keep`` inputs and outputs, and with shorter texts."""
-    texts = 120 + 8 * keep
+    """``result`` with at most ``keep`` inputs and outputs, and with shorter texts.
+
+    With ``keep`` 0, four artifacts and four failures fit, whatever is in them.
+    """
+    texts = 120 + 8 * keep if keep else 56
     failure, summary = result.failure, result.summary
     if failure is not None:
-        failure = failure.model_copy(update={"message": failure.message[: 4 * texts]})
+        failure = failure.model_copy(update={"message": _cut(failure.message, 4 * texts)})
     if summary is not None:
         source = summary.source.model_copy(
             update={"inputs": summary.source.inputs[:keep], "outputs": summary.source.outputs[:keep]}
         )
-        artifacts = tuple(
-            a.model_copy(update={"message": a.message[:texts] if a.message else None})
-            for a in summary.artifacts
-        )
+        artifacts = tuple(_shortened_artifact(a, texts) for a in summary.artifacts)
         recommended = summary.recommended
         if recommended is not None:
+            alternatives = tuple(
+                a.model_copy(update={"trade": _cut(a.trade, texts)})
+                for a in recommended.alternatives[: keep // 4]
+            )
             recommended = recommended.model_copy(
-                update={
-                    "reason": recommended.reason[:texts],
-                    "alternatives": recommended.alternatives[: keep // 4],
-                }
+                update={"reason": _cut(recommended.reason, texts), "alternatives": alternatives}
             )
         failed = tuple(
-            f.model_copy(update={"message": f.message[: 2 * texts]}) for f in summary.failed_methods
+            f.model_copy(update={"message": _cut(f.message, 2 * texts)}) for f in summary.failed_methods
         )
         summary = summary.model_copy(
             update={
@@ -218,3 +220,22 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
             }
         )
     return StageResult(failure=failure, summary=summary)
+
+
+def _shortened_artifact(artifact: ArtifactSummary, texts: int) -> ArtifactSummary:
+    """``artifact`` with a shorter message, and of its latency only what the status and the metrics take."""
+    latency = artifact.latency
+    if latency is not None:
+        latency = latency.model_copy(update={"p99_millis": None, "throughput_per_second": None})
+    message = _cut(artifact.message, texts) if artifact.message else None
+    return artifact.model_copy(update={"latency": latency, "message": message})
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    """The beginning of ``text`` that takes at most ``limit_bytes`` as a JSON string, without its quotes."""
+    length = 0
+    for index, character in enumerate(text):
+        length += len(json.dumps(character, ensure_ascii=False).encode()) - 2
+        if length > limit_bytes:
+            return text[:index]
+    return text

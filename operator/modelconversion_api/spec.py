@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from .base import ApiModel, S3Uri, Sha256, cel
 from .data import Calibration, Validation
@@ -44,6 +45,24 @@ class InputShape(ApiModel):
 class Source(ApiModel):
     """The trained model."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    "!self.selectTensorFlowOps"
+                    " || !(self.format == 'TFLite' || self.uri.lowerAscii().endsWith('.tflite'))",
+                    "a TFLite file has its operations already: remove selectTensorFlowOps, or give the Keras"
+                    " file or SavedModel that it was made from",
+                ),
+                cel(
+                    "!self.uri.endsWith('/') || self.format in ['Auto', 'SavedModel']",
+                    "a uri that ends in / is the prefix of a SavedModel: remove format, or give the object"
+                    " key of the file",
+                ),
+            ]
+        }
+    )
+
     uri: S3Uri
     """Object key of a .h5, .keras or float .tflite file, or of a .zip or .tar.gz file of a SavedModel, or the
     prefix under which a SavedModel folder lies."""
@@ -59,7 +78,7 @@ class Source(ApiModel):
         ),
     ] = Field(default_factory=list)
     """Sizes of inputs that the model leaves open. The batch is 1 unless it is given here."""
-    select_tensorflow_ops: bool = False
+    select_tensorflow_ops: Annotated[bool, Field(alias="selectTensorFlowOps")] = False
     """Lets operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
     which is megabytes larger; the report names the operations."""
 
@@ -68,6 +87,7 @@ class SigningKeyRef(ApiModel):
     """A Secret in the ModelConversion's namespace that holds a private key."""
 
     name: Name
+    """Name of the Secret."""
     key: Annotated[str, Field(max_length=253)] = "private.pem"
     """Key in the Secret: an elliptic-curve private key in PEM format, without a password."""
 
@@ -118,6 +138,23 @@ _CALIBRATION_FOR_TARGET = cel(
     "!has(self.target) || !(self.target in ['EdgeTPU', 'Microcontroller']) || has(self.calibration)",
     "this target runs full-integer models only, which need calibration data: set calibration.uri",
 )
+_LABELS_FOR_ACCURACY = cel(
+    "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
+    " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
+    " || has(self.calibration.images)))",
+    "validation.maxAccuracyDrop needs labelled data: set validation.uri and validation.labelsUri, or"
+    " calibration.labelsUri, for without validation.uri the rest of the calibration data is measured on",
+)
+
+
+def _output_outside(field: str, *, optional: bool) -> JsonDict:
+    """What is published must not become a part of what the next run reads."""
+    given = f"!has(self.{field.split('.')[0]}) || !has(self.{field}) || " if optional else ""
+    return cel(
+        f"{given}!self.{field}.endsWith('/') || !(self.output.uri + '/').startsWith(self.{field})",
+        f"output.uri lies inside {field}: the next run would read what this one publishes;"
+        " choose a prefix beside it",
+    )
 
 
 class ModelConversionSpec(ApiModel):
@@ -129,6 +166,10 @@ class ModelConversionSpec(ApiModel):
                 _METHODS_XOR_TARGET,
                 _CALIBRATION_FOR_METHODS,
                 _CALIBRATION_FOR_TARGET,
+                _LABELS_FOR_ACCURACY,
+                _output_outside("source.uri", optional=False),
+                _output_outside("calibration.uri", optional=True),
+                _output_outside("validation.uri", optional=True),
             ]
         }
     )
@@ -152,8 +193,8 @@ class ModelConversionSpec(ApiModel):
     calibration: Calibration | None = None
     """Representative dataset; FullInteger needs it."""
     validation: Validation | None = None
-    """Data and gates. Without it, artifacts are compared with the original on the part of the calibration data
-    that does not calibrate, or on random inputs, and every artifact passes."""
+    """Data and gates. Without validation.uri, artifacts are compared with the original on the part of the
+    calibration data that does not calibrate, or on random inputs; without gates, every artifact passes."""
     benchmark: Benchmark = Benchmark()
     """How latency is measured."""
     tuning: Tuning = Tuning()

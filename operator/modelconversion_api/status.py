@@ -46,11 +46,17 @@ class Condition(ApiModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)]
+    """What it speaks of; Succeeded is the only one."""
     status: Literal["True", "False", "Unknown"]
+    """Unknown while the conversion is under way."""
     reason: Annotated[str, Field(max_length=1024)]
+    """One word for programs."""
     message: Annotated[str, Field(max_length=32768)] = ""
+    """The same for people."""
     observed_generation: int | None = None
+    """The spec generation that this condition speaks of."""
     last_transition_time: datetime
+    """When the status last changed."""
 
 
 class Progress(ApiModel):
@@ -66,9 +72,11 @@ class TensorInfo(ApiModel):
     """An input or output of the model."""
 
     name: Annotated[str, Field(max_length=256)]
+    """Name of the tensor, as spec.source.inputs takes it."""
     shape: Annotated[list[int], Field(max_length=16)]
     """Dimensions; -1 where the size is open."""
     dtype: Annotated[str, Field(max_length=32)]
+    """Type of the elements, e.g. float32."""
 
 
 class SourceInfo(ApiModel):
@@ -77,20 +85,28 @@ class SourceInfo(ApiModel):
     sha256: Sha256
     """Digest of the file; of a SavedModel, the digest over its sorted relative paths and their digests."""
     size_bytes: int
+    """Bytes of the file, or of a SavedModel's files together."""
     format: SourceFormat
+    """How the model is stored."""
     inputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
+    """The model's inputs."""
     outputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
+    """The model's outputs."""
 
 
 class Artifact(ApiModel):
     """One converted file and what it is worth."""
 
     method: Method
+    """How it was made."""
     uri: Annotated[str, Field(max_length=1280)]
+    """Where it lies."""
     size_bytes: int
+    """Size of the file."""
     size_fraction: Annotated[str, Field(max_length=16)]
     """Size as a share of the source model's size, e.g. 0.2612."""
     sha256: Sha256
+    """Digest of the file."""
     agreement: Fraction | None = None
     """Agreement with the original model's outputs; the report says by which metric and on which data."""
     accuracy: Fraction | None = None
@@ -107,8 +123,11 @@ class Recommended(ApiModel):
     """The artifact to use."""
 
     method: Method
+    """How it was made."""
     uri: Annotated[str, Field(max_length=1280)]
+    """Where it lies."""
     reason: Annotated[str, Field(max_length=512)]
+    """Why this one."""
     size: Annotated[str, Field(max_length=32)]
     """Size for people, e.g. 23.4KiB."""
 
@@ -117,19 +136,28 @@ class FailedMethod(ApiModel):
     """A method that gave no file, while others did."""
 
     method: Method
+    """The method that was asked for."""
     reason: FailureReason
+    """One word for programs."""
     message: Annotated[str, Field(max_length=2048)]
+    """The same for people, and what to do about it."""
 
 
 class FailureInfo(ApiModel):
     """What went wrong."""
 
     stage: Stage | None = None
+    """Where it happened; not given where the operator found it."""
     reason: FailureReason
+    """One word for programs."""
     message: Annotated[str, Field(max_length=2048)]
+    """The same for people, and what to do about it."""
     exit_code: int | None = None
+    """Exit code of the container that failed."""
     pod: Annotated[str, Field(max_length=253)] | None = None
+    """The pod whose log says more."""
     time: datetime
+    """When it was found."""
 
 
 class ModelConversionStatus(ApiModel):

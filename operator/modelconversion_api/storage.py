@@ -15,6 +15,7 @@ class SecretRef(ApiModel):
     """A Secret in the ModelConversion's namespace, and the names of its keys."""
 
     name: Name
+    """Name of the Secret."""
     access_key_id_key: Annotated[str, Field(max_length=253)] = "AWS_ACCESS_KEY_ID"
     """Key in the Secret that holds the access key ID."""
     secret_access_key_key: Annotated[str, Field(max_length=253)] = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key in a Secret, not a secret

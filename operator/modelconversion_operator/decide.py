@@ -307,17 +307,20 @@ def _completed(run: _Run) -> Decision:
         update={
             "source": summary.source,
             "artifacts": outcome.artifacts_of(summary, output_uri),
+            "failed_methods": outcome.failed_methods_of(summary),
             "recommended": recommended,
             "report_uri": outcome.report_uri(output_uri),
         }
     )
+    without = outcome.words_of_failed_methods(summary)
     if recommended is None:
-        missed = "; ".join(f"{a.method}: {a.message or 'missed'}" for a in summary.artifacts)
-        failed = outcome.failure(FailureReason.GATES_NOT_MET, missed, run.now, Stage.EVALUATE)
+        missed = [f"{a.method}: {a.message or 'missed'}" for a in summary.artifacts]
+        words = "; ".join([*missed, without] if without else missed)
+        failed = outcome.failure(FailureReason.GATES_NOT_MET, words, run.now, Stage.EVALUATE)
         return _failed(run.conversion, status, failed, run.now)
     status = _ended(status, Phase.SUCCEEDED, run.now)
     sizes = ", ".join(f"{a.method} {human_size(a.size_bytes)}" for a in summary.artifacts)
-    words = f"{sizes}; recommended: {recommended.method}"
+    words = f"{sizes}; recommended: {recommended.method}{f'; {without}' if without else ''}"
     status = _with_condition(status, run.conversion, "True", Reason.CONVERTED, words, run.now)
     return Decision(status, events=(Event("Normal", Reason.CONVERTED, words),))
 

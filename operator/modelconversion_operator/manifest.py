@@ -1,4 +1,7 @@
-"""The Job of a conversion: three containers over one emptyDir, with credentials in two of them."""
+"""The Job of a conversion: three containers over one emptyDir, with credentials in two of them.
+
+The key that signs artifacts is in one: the last.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ from modelconversion_api.request import (
     INPUT_DIR_ENV,
     OUTPUT_DIR_ENV,
     REQUEST_ENV,
+    SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec
-from modelconversion_api.spec import ModelConversionSpec, SigningKeyRef
+from modelconversion_api.spec import ModelConversionSpec, Signing
 from modelconversion_api.storage import SecretRef
 
 from .views import NAME_LABEL, RUN_LABEL, UID_LABEL, Key
@@ -126,15 +130,15 @@ def _pod_failure_policy() -> dict[str, Any]:
 
 def _pod_spec(spec: ModelConversionSpec, defaults: JobDefaults) -> dict[str, Any]:
     job = spec.job
-    secrets = _credentials(spec.storage.secret_ref)
+    credentials = _credentials(spec.storage.secret_ref)
     containers = [
-        _container("fetch", defaults, job, secrets, [_mount(_INPUT)]),
+        _container("fetch", defaults, job, credentials, [_mount(_INPUT)]),
         _container("convert", defaults, job, [], [_mount(_INPUT, read_only=True), _mount(_OUTPUT)]),
         _container(
             "publish",
             defaults,
             job,
-            secrets,
+            [*credentials, *_signing_key(spec.output.signing)],
             [_mount(_INPUT, read_only=True), _mount(_OUTPUT, read_only=True)],
         ),
     ]
@@ -173,7 +177,7 @@ def _container(
     name: str,
     defaults: JobDefaults,
     job: JobSpec,
-    credentials: list[dict[str, Any]],
+    secrets: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
@@ -187,7 +191,7 @@ def _container(
             {"name": TERMINATION_MESSAGE_ENV, "value": _TERMINATION_LOG},
             {"name": "TMPDIR", "value": _TMP},
             {"name": "HOME", "value": _TMP},
-            *credentials,
+            *secrets,
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.
         "volumeMounts": [*mounts, _mount(_TMP, sub_path=f"tmp-{name}")],
@@ -211,9 +215,22 @@ def _credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
         "AWS_SESSION_TOKEN": (secret.session_token_key, True),
     }
     return [
-        {
-            "name": variable,
-            "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key, "optional": optional}},
-        }
+        _from_secret(variable, secret.name, key, optional=optional)
         for variable, (key, optional) in keys.items()
     ]
+
+
+def _signing_key(signing: Signing | None) -> list[dict[str, Any]]:
+    if signing is None:
+        return []
+    secret = signing.secret_ref
+    # Optional, because ``publish`` fails with a clear reason where the key is missing; a container that
+    # cannot be configured would hang behind a finished conversion until the Job's deadline.
+    return [_from_secret(SIGNING_KEY_ENV, secret.name, secret.key, optional=True)]
+
+
+def _from_secret(variable: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:
+    return {
+        "name": variable,
+        "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}},
+    }

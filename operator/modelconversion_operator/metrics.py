@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
@@ -21,6 +22,16 @@ _SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _AGREEMENTS: Final = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
 _MILLIS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+_USUAL_METHOD_FAILURES: Final = (
+    FailureReason.CONVERSION_FAILED,
+    FailureReason.CONVERTER_CRASHED,
+    FailureReason.CONVERTER_TIMED_OUT,
+    FailureReason.EVALUATION_FAILED,
+    FailureReason.OUT_OF_MEMORY,
+    FailureReason.QUANTIZATION_FAILED,
+)
+"""Those whose series start at zero; the others appear with their first event."""
 
 
 class Metrics:
@@ -75,6 +86,12 @@ class Metrics:
             buckets=_MILLIS,
             registry=self.registry,
         )
+        self._method_failures = Counter(
+            f"{_PREFIX}_method_failures",
+            "Methods that gave no file while others of the same conversion did.",
+            ["method", "reason"],
+            registry=self.registry,
+        )
         self.reconcile_seconds = Histogram(
             f"{_PREFIX}_reconcile_duration_seconds",
             "Time of one look at a conversion, writes included.",
@@ -93,6 +110,9 @@ class Metrics:
         for reason in (Reason.CONVERTED, *FailureReason):
             # A series that starts at zero makes increase() see the first event.
             self._conversions.labels(_outcome(reason is Reason.CONVERTED), reason)
+        for method in Method:
+            for usual in _USUAL_METHOD_FAILURES:
+                self._method_failures.labels(method, usual)
         for outcome in (True, False):
             self._duration.labels(_outcome(outcome))
 
@@ -121,6 +141,8 @@ class Metrics:
                 self._agreement.labels(method).observe(artifact.agreement)
             if artifact.latency is not None:
                 self._latency.labels(method).observe(artifact.latency.median_millis)
+        for failed in summary.failed_methods:
+            self._method_failures.labels(failed.method, failed.reason).inc()
 
     def reconcile_failed(self, error: BaseException) -> None:
         """Count a look that ended in an error."""

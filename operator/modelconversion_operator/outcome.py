@@ -10,11 +10,11 @@ from modelconversion_api.base import fraction
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage, reason_of_exit_code
 from modelconversion_api.report import (
     REPORT_FILE_NAME,
-    ArtifactReport,
+    ArtifactSummary,
     ConversionSummary,
     StageResult,
 )
-from modelconversion_api.status import Artifact, FailureInfo, Progress, Recommended
+from modelconversion_api.status import Artifact, FailedMethod, FailureInfo, Progress, Recommended
 from modelconversion_api.text import human_size
 
 from .manifest import CONTAINER_STAGES
@@ -45,7 +45,7 @@ def artifacts_of(summary: ConversionSummary, output_uri: str) -> list[Artifact]:
     return [_artifact(a, output_uri) for a in summary.artifacts]
 
 
-def _artifact(report: ArtifactReport, output_uri: str) -> Artifact:
+def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
     return Artifact(
         method=report.method,
         uri=object_uri(output_uri, report.file_name),
@@ -58,6 +58,17 @@ def _artifact(report: ArtifactReport, output_uri: str) -> Artifact:
         passed=report.passed,
         message=report.message,
     )
+
+
+def failed_methods_of(summary: ConversionSummary) -> list[FailedMethod]:
+    """The status's failed methods for a summary."""
+    return [FailedMethod(method=f.method, reason=f.reason, message=f.message) for f in summary.failed_methods]
+
+
+def words_of_failed_methods(summary: ConversionSummary) -> str | None:
+    """One sentence on the methods that gave no file; None where each gave one."""
+    failed = ", ".join(f"{f.method} ({f.reason})" for f in summary.failed_methods)
+    return f"no file by {failed}: see status.failedMethods" if failed else None
 
 
 def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended | None:

@@ -11,7 +11,9 @@ from typing import Any
 
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
-from tflite_converter.pipeline import Options, convert
+from tflite_converter.datasets import DataFiles
+from tflite_converter.options import Options
+from tflite_converter.pipeline import convert
 from tflite_converter.progress import Listener, ignore
 from tflite_converter.workspace import workspace
 
@@ -34,7 +36,10 @@ class Converted:
 def convert_into(
     output: Path, source: Path, *methods: Method, listener: Listener = ignore, **options: Any
 ) -> Converted:
-    """Converts ``source`` by the pipeline, without a command line."""
+    """Converts ``source`` by the pipeline, without a command line; data are paths or ``DataFiles``."""
+    for name in ("calibration", "validation"):
+        if isinstance(path := options.get(name), Path):
+            options[name] = DataFiles(path, options.pop(f"{name}_labels", None))
     chosen = Options(source=source, base_name="model", methods=methods, **options)
     with workspace(output) as work:
         report = convert(chosen, work, listener)

@@ -12,7 +12,7 @@ from converting import Converted, convert_into
 from numpy.typing import NDArray
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import AgreementMetric
+from modelconversion_api.measurements import AgreementMetric
 from tflite_converter.runtime import TFLiteModel
 
 pytestmark = pytest.mark.shared_models

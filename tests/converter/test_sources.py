@@ -10,7 +10,8 @@ from converting import Converted, convert_into
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import AgreementMetric, DataRole
+from modelconversion_api.calibration_report import DataRole
+from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
 from tflite_converter.runtime import TFLiteModel

@@ -1,4 +1,4 @@
-"""``job-fetch`` and ``job-publish`` on a real S3 server: a reason for each failure, nothing half-done."""
+"""``job-fetch`` on a real S3 server: a reason for each failure, nothing half-done."""
 
 from __future__ import annotations
 
@@ -6,146 +6,40 @@ import hashlib
 import json
 import socket
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stages import MODEL, MODEL_DIGEST, Job, new_job
 
 from devcluster.s3 import ObjectStore as Server
-from modelconversion_api.methods import Method
-from modelconversion_api.reasons import FailureReason, Stage, exit_code
-from modelconversion_api.report import (
-    AgreementMetric,
-    ArtifactReport,
-    ConversionReport,
-    DataInfo,
-    DataRole,
-    Evaluation,
-    StageResult,
-)
-from modelconversion_api.request import ConversionRequest
-from modelconversion_api.data import Calibration
-from modelconversion_api.spec import Output, Source, SourceFormat
+from modelconversion_api.data import Calibration, Images, ImageScaling, Validation
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import StageResult
+from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.storage import StorageAccess
-from modelconversion_api.status import SourceInfo
+from tflite_converter import job_fetch
 from tflite_converter.digests import source_digest
-from tflite_converter.job_environment import FETCH_RECORD, FetchRecord, run_stage
-from tflite_converter.job_fetch import fetch
-from tflite_converter.job_publish import publish
-from tflite_converter.storage import ObjectStore
-
-MODEL = b"\x89HDF\r\n\x1a\n" + bytes(1000)
-MODEL_DIGEST = hashlib.sha256(MODEL).hexdigest()
-TFLITE = b"\x1c\x00\x00\x00TFL3" + bytes(500)
-METHODS = (Method.DYNAMIC_RANGE, Method.FLOAT16)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A Job's pod without the pod: its request, folders and credentials."""
-
-    server: Server
-    bucket: str
-    folder: Path
-    patch: pytest.MonkeyPatch
-    request: ConversionRequest
-
-    @property
-    def input(self) -> Path:
-        return self.folder / "in"
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "out"
-
-    def ask(self, **changes: Any) -> Job:
-        """The same Job with another request."""
-        return replace(self, request=self.request.model_copy(update=changes))
-
-    def run(self, stage: Stage) -> StageResult:
-        """Runs a stage as its container does; the exit code must be the one of the result."""
-        message = self.folder / "termination"
-        self.patch.setenv("CONVERSION_REQUEST", self.request.model_dump_json(by_alias=True))
-        self.patch.setenv("CONVERSION_INPUT_DIR", str(self.input))
-        self.patch.setenv("CONVERSION_OUTPUT_DIR", str(self.output))
-        self.patch.setenv("CONVERSION_TERMINATION_MESSAGE_PATH", str(message))
-        code = run_stage(stage, fetch if stage is Stage.FETCH else publish)
-        result = StageResult.decode(message.read_text())
-        assert result is not None
-        assert code == (exit_code(result.failure.reason) if result.failure else 0)
-        return result
-
-    def fails(self, stage: Stage) -> FailureReason:
-        """The reason that a stage ends with; no secret may be in its message."""
-        failure = self.run(stage).failure
-        assert failure is not None
-        assert failure.stage is stage
-        assert self.server.secret_key not in failure.message
-        return failure.reason
-
-    def put(self, key: str, content: bytes) -> None:
-        self.server.client().put_object(Bucket=self.bucket, Key=key, Body=content)
-
-    def objects(self, prefix: str = "out/") -> dict[str, str]:
-        """Keys and ETags under a prefix."""
-        found = self.server.client().list_objects_v2(Bucket=self.bucket, Prefix=prefix)
-        return {item["Key"]: item["ETag"] for item in found.get("Contents", [])}
-
-    def converted(self) -> None:
-        """Leaves what an honest ``job-convert`` leaves."""
-        self.output.mkdir(exist_ok=True)
-        artifacts = tuple(
-            ArtifactReport(
-                method=method,
-                file_name=method.file_name("gesture"),
-                size_bytes=len(TFLITE),
-                size_fraction=0.5,
-                sha256=hashlib.sha256(TFLITE).hexdigest(),
-                agreement=1.0,
-                passed=True,
-            )
-            for method in METHODS
-        )
-        for artifact in artifacts:
-            (self.output / artifact.file_name).write_bytes(TFLITE)
-        report = ConversionReport(
-            request=self.request,
-            source=SourceInfo(sha256="0" * 64, size_bytes=1, format=SourceFormat.KERAS_H5),
-            artifacts=artifacts,
-            evaluation=Evaluation(
-                data=DataInfo(role=DataRole.RANDOM, samples=1, seed=0), agreement_metric=AgreementMetric.TOP1
-            ),
-        )
-        (self.output / "report.json").write_text(report.model_dump_json(by_alias=True))
+from tflite_converter.job_environment import FETCH_RECORD
+from tflite_converter.job_fetch import DATA_RULES
+from tflite_converter.storage import Limit, ObjectInfo, ObjectStore
 
 
 @pytest.fixture
 def job(object_store: Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    """A Job whose source and calibration data are in the store."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", object_store.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", object_store.secret_key)
-    request = ConversionRequest(
-        base_name="gesture",
-        source=Source(uri=f"s3://{bucket}/gesture.h5"),
-        output=Output(uri=f"s3://{bucket}/out/"),
-        storage=StorageAccess(endpoint=object_store.endpoint),
-        methods=METHODS,
-        calibration=Calibration(uri=f"s3://{bucket}/val.npy"),
-    )
-    made = Job(object_store, bucket, tmp_path, monkeypatch, request)
-    made.put("gesture.h5", MODEL)
-    made.put("val.npy", b"data")
-    return made
+    return new_job(object_store, bucket, tmp_path, monkeypatch)
 
 
 def test_fetch_downloads_and_records_digests(job: Job) -> None:
     assert job.run(Stage.FETCH) == StageResult()
     assert (job.input / "source").read_bytes() == MODEL
-    record = FetchRecord.model_validate_json((job.input / FETCH_RECORD).read_text())
+    record = job.record()
     assert (record.source.sha256, record.source.size_bytes) == (MODEL_DIGEST, len(MODEL))
+    assert (record.source.path, record.source.name) == ("source", "gesture.h5")
     assert record.data["calibration"].sha256 == hashlib.sha256(b"data").hexdigest()
-    assert not list(job.input.glob("*.part"))
+    assert not list(job.input.rglob("*.part"))
 
 
 def test_fetch_again_replaces_what_an_earlier_try_left(job: Job) -> None:
@@ -163,13 +57,8 @@ def test_saved_model_under_a_prefix(job: Job, ending: str) -> None:
     job.put("sm-other/saved_model.pb", b"another model whose prefix begins alike")
     job = job.ask(source=Source(uri=f"s3://{job.bucket}/sm{ending}"))
     assert job.run(Stage.FETCH).failure is None
-    files = {
-        p.relative_to(job.input / "source").as_posix()
-        for p in (job.input / "source").rglob("*")
-        if p.is_file()
-    }
-    assert files == {"saved_model.pb", "variables/variables.index"}
-    record = FetchRecord.model_validate_json((job.input / FETCH_RECORD).read_text())
+    assert job.downloaded("source").keys() == {"saved_model.pb", "variables/variables.index"}
+    record = job.record()
     assert (record.source.sha256, record.source.size_bytes) == source_digest(job.input / "source")
 
 
@@ -196,14 +85,129 @@ def test_sources_that_cannot_be_had(job: Job, source: dict[str, str], reason: Fa
     assert not (job.input / FETCH_RECORD).exists()
 
 
+@pytest.mark.parametrize("declared", [SourceFormat.AUTO, SourceFormat.SAVED_MODEL])
+@pytest.mark.parametrize("name", ["net.zip", "net.tar.gz"])
+def test_an_archive_is_fetched_as_it_is(job: Job, name: str, declared: SourceFormat) -> None:
+    job.put(name, b"not even an archive: that is for the container without credentials to find out")
+    job = job.ask(source=Source(uri=f"s3://{job.bucket}/{name}", format=declared))
+    assert job.run(Stage.FETCH).failure is None
+    assert (job.input / "source").read_bytes().startswith(b"not even")
+    assert job.record().source.name == name
+
+
+IMAGES = {
+    f"{label}/{index:03}.png": f"{label}{index}".encode() for label in ("cat", "dog") for index in range(60)
+}
+
+
+def images_of(job: Job) -> Job:
+    """A Job whose calibration data are a folder of images."""
+    for key, content in IMAGES.items():
+        job.put(f"images/{key}", content)
+    job.put("images/", b"")
+    job.put("images-of-others/cat/x.png", b"a prefix that begins alike")
+    images = Images(scaling=ImageScaling.ZERO_TO_ONE)
+    return job.ask(calibration=Calibration(uri=f"s3://{job.bucket}/images/", images=images))
+
+
+def test_images_under_a_prefix_are_all_fetched_and_digested_as_a_folder(job: Job) -> None:
+    job = images_of(job)
+    assert job.run(Stage.FETCH).failure is None
+    assert job.downloaded("calibration") == IMAGES
+    found = job.record().data["calibration"]
+    assert (found.sha256, found.size_bytes) == source_digest(job.input / "calibration")
+    assert (found.path, found.name) == ("calibration", "images")
+    assert not list(job.input.rglob("*.part"))
+
+
+def test_one_object_of_many_that_cannot_be_had_fails_the_fetch(job: Job) -> None:
+    """It is listed, and somebody deletes it before its turn comes."""
+    job = images_of(job)
+    listed = ObjectStore.list
+
+    def listed_and_deleted(store: ObjectStore, uri: str) -> Iterator[ObjectInfo]:
+        yield from listed(store, uri)
+        job.server.client().delete_object(Bucket=job.bucket, Key="images/dog/030.png")
+
+    job.patch.setattr(ObjectStore, "list", listed_and_deleted)
+    failure = job.run(Stage.FETCH).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.SOURCE_NOT_FOUND
+    assert "images/dog/030.png: there is no such object" in failure.message
+    assert "train the model" not in failure.message
+    assert not (job.input / FETCH_RECORD).exists()
+    assert not list(job.input.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("val.npy", "calibration.npy"),
+        ("Sensor Log.CSV", "calibration.csv"),
+        ("images.tar.gz", "calibration.tar.gz"),
+        ("images.zip", "calibration.zip"),
+        ("arrays.npz", "calibration.npz"),
+        ("no-suffix", "calibration"),
+    ],
+)
+def test_data_keep_the_suffix_that_a_reader_knows_them_by(job: Job, key: str, path: str) -> None:
+    job.put(key, b"data")
+    job = job.ask(calibration=Calibration(uri=f"s3://{job.bucket}/{key}"))
+    assert job.run(Stage.FETCH).failure is None
+    found = job.record().data["calibration"]
+    assert (found.path, found.name) == (path, key)
+    assert (job.input / path).read_bytes() == b"data"
+
+
+def test_gates_without_data_of_their_own_fetch_nothing(job: Job) -> None:
+    job = job.ask(validation=Validation(min_agreement="0.9"))
+    assert job.run(Stage.FETCH).failure is None
+    assert job.record().data.keys() == {"calibration"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"source": {"uri": "s3://BUCKET/net.tflite"}}, "TFLITE_LIMIT"),
+        ({"source": {"uri": "s3://BUCKET/unnamed", "format": "TFLite"}}, "TFLITE_LIMIT"),
+        ({"calibration": {"uri": "s3://BUCKET/big.npy"}}, "DATA_RULES"),
+        ({"calibration": {"uri": "s3://BUCKET/big/", "images": {"scaling": "None"}}}, "DATA_RULES"),
+    ],
+)
+def test_what_is_too_large_is_refused_before_any_of_it_is_downloaded(
+    job: Job, changes: dict[str, Any], limit: str
+) -> None:
+    for key in ("net.tflite", "unnamed", "big.npy", "big/a.png"):
+        job.put(key, bytes(5000))
+    small = Limit(2000, "give less")
+    job.patch.setattr(
+        job_fetch, limit, small if limit == "TFLITE_LIMIT" else replace(DATA_RULES, limit=small)
+    )
+    asked = json.loads(json.dumps(changes).replace("BUCKET", job.bucket))
+    types: dict[str, Any] = {"source": Source, "calibration": Calibration}
+    job = job.ask(**{name: types[name].model_validate(value) for name, value in asked.items()})
+    failure = job.run(Stage.FETCH).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.SOURCE_TOO_LARGE
+    assert "2.0KiB is the limit" in failure.message
+    left = {p.name for p in job.input.rglob("*") if p.is_file()}
+    assert left <= {"source"}
+
+
 def test_pinned_digest_that_fits(job: Job) -> None:
     source = Source(uri=f"s3://{job.bucket}/gesture.h5", sha256=MODEL_DIGEST)
     assert job.ask(source=source).run(Stage.FETCH).failure is None
 
 
-def test_missing_calibration_data(job: Job) -> None:
-    job = job.ask(calibration=Calibration(uri=f"s3://{job.bucket}/nope.npy"))
-    assert job.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_FOUND
+@pytest.mark.parametrize("key", ["nope.npy", "nope/", "images"])
+def test_missing_calibration_data(job: Job, key: str) -> None:
+    """The last one lacks the stroke at its end."""
+    job.put("images/a.png", b"x")
+    job = job.ask(calibration=Calibration(uri=f"s3://{job.bucket}/{key}"))
+    failure = job.run(Stage.FETCH).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.SOURCE_NOT_FOUND
+    assert "must end in /" in failure.message
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
@@ -256,72 +260,3 @@ def test_download_that_breaks_off_is_tried_again_and_never_looks_whole(job: Job)
     assert len(asked) >= 3
     assert not (job.input / "source").exists()
     assert not list(job.input.glob("*.part"))
-
-
-def test_publish_uploads_all_and_tells_the_summary(job: Job) -> None:
-    job.run(Stage.FETCH)
-    job.converted()
-    summary = job.run(Stage.PUBLISH).summary
-    assert summary is not None
-    assert summary.source.sha256 == MODEL_DIGEST
-    names = {f"out/{method.file_name('gesture')}" for method in METHODS}
-    assert job.objects().keys() == names | {"out/report.json"}
-    client = job.server.client()
-    for name in names:
-        found = client.get_object(Bucket=job.bucket, Key=name)
-        assert found["Body"].read() == TFLITE
-        assert found["Metadata"]["sha256"] == hashlib.sha256(TFLITE).hexdigest()
-        assert found["ContentType"] == "application/octet-stream"
-    report = json.loads(client.get_object(Bucket=job.bucket, Key="out/report.json")["Body"].read())
-    assert report["source"]["sha256"] == MODEL_DIGEST
-
-
-def test_publish_again_ends_in_the_same_objects(job: Job) -> None:
-    job.put("out/gesture_int8.tflite", b"of another request")
-    job.run(Stage.FETCH)
-    job.converted()
-    job.run(Stage.PUBLISH)
-    first = job.objects()
-    job.run(Stage.PUBLISH)
-    assert job.objects() == first
-    assert "out/gesture_int8.tflite" in first
-
-
-@pytest.mark.parametrize("tamper", ["link", "bytes", "extra"])
-def test_tampered_output_is_not_published(job: Job, tamper: str) -> None:
-    job.run(Stage.FETCH)
-    job.converted()
-    artifact = job.output / METHODS[0].file_name("gesture")
-    if tamper == "link":
-        artifact.unlink()
-        artifact.symlink_to("/etc/hostname")
-    elif tamper == "bytes":
-        artifact.write_bytes(TFLITE + b"x")
-    else:
-        (job.output / "extra.tflite").write_bytes(TFLITE)
-    assert job.fails(Stage.PUBLISH) is FailureReason.ARTIFACT_INVALID
-    assert job.objects() == {}
-
-
-def test_missing_output_bucket(job: Job) -> None:
-    job.run(Stage.FETCH)
-    job.converted()
-    job = job.ask(output=Output(uri="s3://no-such-bucket-here/out/"))
-    assert job.fails(Stage.PUBLISH) is FailureReason.BUCKET_NOT_FOUND
-
-
-def test_old_report_is_gone_when_publishing_fails_in_the_middle(job: Job) -> None:
-    """Where a report is, everything it lists is: the old one must not stand beside half of the new files."""
-    job.run(Stage.FETCH)
-    job.converted()
-    job.run(Stage.PUBLISH)
-    uploaded: list[str] = []
-
-    def upload(_self: ObjectStore, uri: str, *_: object) -> None:
-        uploaded.append(uri)
-        raise ConnectionError("the network is gone")
-
-    job.patch.setattr(ObjectStore, "upload", upload)
-    assert job.run(Stage.PUBLISH).failure is not None
-    assert len(uploaded) == 1
-    assert "out/report.json" not in job.objects()

@@ -8,8 +8,9 @@ from typing import Any
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
-    ArtifactReport,
+    ArtifactSummary,
     ConversionSummary,
+    MethodFailure,
     RecommendedMethod,
     StageFailure,
     StageResult,
@@ -147,8 +148,8 @@ def pod(
     )
 
 
-def summary(*, passed: bool = True) -> ConversionSummary:
-    artifact = ArtifactReport(
+def summary(*, passed: bool = True, without: tuple[Method, ...] = ()) -> ConversionSummary:
+    artifact = ArtifactSummary(
         method=Method.FULL_INTEGER,
         file_name="gesture_int8.tflite",
         size_bytes=24576,
@@ -164,12 +165,18 @@ def summary(*, passed: bool = True) -> ConversionSummary:
         source=SourceInfo(sha256="a" * 64, size_bytes=204800, format=SourceFormat.KERAS_H5),
         artifacts=(artifact,),
         recommended=recommended if passed else None,
+        failed_methods=tuple(
+            MethodFailure(
+                method=m, reason=FailureReason.QUANTIZATION_FAILED, message="tensor 7 has no range"
+            )
+            for m in without
+        ),
         stage_seconds={Stage.FETCH: 0.2, Stage.CONVERT: 3.1},
     )
 
 
-def published(*, passed: bool = True) -> str:
-    return StageResult(summary=summary(passed=passed)).encode()
+def published(*, passed: bool = True, without: tuple[Method, ...] = ()) -> str:
+    return StageResult(summary=summary(passed=passed, without=without)).encode()
 
 
 def failure_message(reason: FailureReason, stage: Stage = Stage.LOAD) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from objects import spec, summary
 from pydantic import ValidationError
 
 from modelconversion_api.base import fraction
 from modelconversion_api.crd import custom_resource_definition
+from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import (
     TARGET_PLANS,
     Method,
@@ -30,10 +31,19 @@ from modelconversion_api.reasons import (
     reason_of_exit_code,
     retry_can_help,
 )
-from modelconversion_api.report import TERMINATION_MESSAGE_LIMIT, StageFailure, StageResult
+from modelconversion_api.report import (
+    TERMINATION_MESSAGE_LIMIT,
+    Alternative,
+    ArtifactSummary,
+    ConversionSummary,
+    MethodFailure,
+    RecommendedMethod,
+    StageFailure,
+    StageResult,
+)
 from modelconversion_api.request import ConversionRequest, request_from_spec
-from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus, TensorInfo
+from modelconversion_api.spec import ModelConversionSpec, SourceFormat
+from modelconversion_api.status import ModelConversionStatus, SourceInfo, TensorInfo
 from modelconversion_api.text import human_duration, human_size
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,15 +59,22 @@ def described(schema: dict[str, Any], where: str) -> list[str]:
     missing = []
     for name, child in schema.get("properties", {}).items():
         path = f"{where}.{name}"
-        if path.count(".") <= 2 and not child.get("description"):
+        if not child.get("description"):
             missing.append(path)
         missing += described(child, path) + described(child.get("items", {}), path)
     return missing
 
 
+POD_API = ("affinity", "tolerations", "imagePullSecrets")
+"""Fields of spec.job that are the pod API's own; kubectl explain pod.spec has words for what is in them."""
+
+
 def test_kubectl_explain_has_words_for_every_field_a_user_sets_or_reads():
     schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    assert described(schema["spec"], "spec") == []
+    job = schema["spec"]["properties"]["job"]["properties"]
+    for name in POD_API:
+        job[name] = {"description": job[name]["description"]}
+    assert described(schema, "") == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,7 @@ def test_every_target_has_a_plan():
         ("s3://models/a/b/saved_model/", "saved_model"),
         ("models/net.v2.keras", "net.v2"),
         ("s3://m/net.tar.gz", "net"),
+        ("s3://m/net.tflite", "net"),
         ("s3://m/Ünï côdé.h5", "_n__c_d_"),
         ("s3://m/.h5", "model"),
     ],
@@ -143,6 +161,38 @@ def test_unknown_fields_are_refused():
         ModelConversionSpec.model_validate(spec(methds=["Float32"]))
 
 
+FULL_SPEC = spec(
+    source={
+        "uri": "s3://models/net.zip",
+        "format": "SavedModel",
+        "inputs": [{"name": "image", "shape": [1, 96, 96, 3]}],
+        "selectTensorFlowOps": True,
+    },
+    output={"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}},
+    calibration={"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne", "resize": "Crop"}},
+    validation={
+        "uri": "s3://models/test.csv",
+        "labelColumn": "label",
+        "task": "Classification",
+        "samples": 50,
+        "maxAccuracyDrop": "0.02",
+        "minAgreement": "0.98",
+        "maxSizeBytes": 1000,
+        "maxLatencyMillis": "12.5",
+    },
+    benchmark={"threads": 2, "runs": 10, "batchSize": 4},
+    tuning={"budgetSeconds": 0},
+)
+"""Every field outside spec.job that a conversion can have, where they go together."""
+
+
+def test_every_field_of_the_spec_reaches_the_job():
+    wire = request_from_spec(ModelConversionSpec.model_validate(FULL_SPEC)).to_wire()
+    for name in ("source", "calibration", "validation", "benchmark", "tuning"):
+        assert FULL_SPEC[name].items() <= wire[name].items()
+    assert wire["output"]["signing"] == {"secretRef": {"name": "signing-key", "key": "private.pem"}}
+
+
 def test_the_request_carries_everything_but_the_secret():
     request = request_from_spec(ModelConversionSpec.model_validate(spec()))
     assert request.base_name == "gesture"
@@ -151,22 +201,148 @@ def test_the_request_carries_everything_but_the_secret():
     assert ConversionRequest.model_validate_json(request.model_dump_json(by_alias=True)) == request
 
 
-texts = st.text(max_size=2000)
+def texts(limit: int) -> st.SearchStrategy[str]:
+    """Texts up to the contract's limit, and such as take most bytes on the wire."""
+    return st.text(max_size=limit) | st.sampled_from(["\0" * limit, "ü" * limit, "\U0001f600" * limit])
 
 
-@given(texts, st.integers(0, 64), texts)
-def test_a_result_always_fits_a_termination_message(failure, tensors, name):
-    tensor = TensorInfo(name=name[:256], shape=[1, 2, 3], dtype="float32")
-    source = summary().source.model_copy(update={"inputs": [tensor] * tensors, "outputs": [tensor] * tensors})
-    for result in (
-        StageResult(summary=summary().model_copy(update={"source": source})),
-        StageResult(
-            failure=StageFailure(stage=Stage.LOAD, reason=FailureReason.UNREADABLE_MODEL, message=failure)
-        ),
-    ):
-        text = result.encode()
-        assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
-        assert StageResult.decode(text) is not None
+figures = st.floats(allow_nan=False, allow_infinity=False)
+shares = st.floats(0, 1)
+millis = st.none() | figures
+latencies = st.builds(
+    lambda **fields: Latency(**fields),
+    median_millis=figures,
+    p90_millis=figures,
+    p99_millis=millis,
+    runs=st.integers(1, 10**4),
+    warm_up_runs=st.integers(0, 100),
+    threads=st.integers(1, 64),
+    batch_size=st.integers(1, 1024),
+    throughput_per_second=millis,
+)
+
+
+@st.composite
+def summaries(draw: st.DrawFn) -> ConversionSummary:
+    """Summaries with everything that may be in one; more artifacts and failures than there are methods."""
+    base = draw(st.sampled_from(["gesture", "n" * 128]))
+    artifacts = tuple(
+        ArtifactSummary(
+            method=method,
+            file_name=method.file_name(base),
+            size_bytes=draw(st.integers(1, 2**31)),
+            size_fraction=draw(figures),
+            sha256="b" * 64,
+            agreement=draw(shares),
+            accuracy=draw(st.none() | shares),
+            snr_db=draw(st.none() | figures),
+            latency=draw(st.none() | latencies),
+            passed=draw(st.booleans()),
+            message=draw(st.none() | texts(512)),
+        )
+        for method in Method
+    )
+    recommended = RecommendedMethod(
+        method=Method.FULL_INTEGER,
+        reason=draw(texts(512)),
+        alternatives=[Alternative(method=m, trade=draw(texts(256))) for m in Method],
+    )
+    failed = [
+        MethodFailure(method=m, reason=draw(st.sampled_from(FailureReason)), message=draw(texts(2048)))
+        for m in Method
+    ]
+    tensor = TensorInfo(name=draw(texts(256)), shape=[2**31] * 16, dtype="float32")
+    tensors = [tensor] * draw(st.integers(0, 64))
+    source = SourceInfo(
+        sha256="a" * 64, size_bytes=6 << 30, format=SourceFormat.SAVED_MODEL, inputs=tensors, outputs=tensors
+    )
+    return ConversionSummary(
+        source=source,
+        artifacts=artifacts,
+        recommended=draw(st.none() | st.just(recommended)),
+        failed_methods=draw(st.sampled_from([(), failed[:1], failed])),
+        stage_seconds={stage: draw(figures) for stage in Stage},
+    )
+
+
+def largest() -> ConversionSummary:
+    """More than a conversion can have to say, in the figures and characters that take most bytes."""
+    figure, text = -1.2345678901234567e-300, "\0" * 500
+    latency = Latency(
+        median_millis=figure,
+        p90_millis=figure,
+        p99_millis=figure,
+        runs=10**4,
+        warm_up_runs=100,
+        threads=64,
+        batch_size=1024,
+        throughput_per_second=figure,
+    )
+    artifacts = tuple(
+        ArtifactSummary(
+            method=method,
+            file_name=method.file_name("n" * 128),
+            size_bytes=2**31,
+            size_fraction=figure,
+            sha256="b" * 64,
+            agreement=-figure,
+            accuracy=-figure,
+            snr_db=figure,
+            latency=latency,
+            passed=False,
+            message=text,
+        )
+        for method in Method
+    )
+    reason = max(FailureReason, key=len)
+    return ConversionSummary(
+        source=SourceInfo(sha256="a" * 64, size_bytes=6 << 30, format=SourceFormat.SAVED_MODEL),
+        artifacts=artifacts,
+        recommended=RecommendedMethod(method=Method.DYNAMIC_RANGE, reason=text),
+        failed_methods=tuple(MethodFailure(method=m, reason=reason, message=text) for m in Method),
+        stage_seconds=dict.fromkeys(Stage, figure),
+    )
+
+
+@example(largest())
+@given(summaries())
+def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read(summary):
+    text = StageResult(summary=summary).encode()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    result = StageResult.decode(text)
+    assert result is not None
+    found = result.summary
+    assert found is not None
+    for before, after in zip(summary.artifacts, found.artifacts, strict=True):
+        assert (before.message or "").startswith(after.message or "")
+        assert (after.latency and after.latency.median_millis) == (
+            before.latency and before.latency.median_millis
+        )
+        assert after.model_copy(update={"message": before.message, "latency": before.latency}) == before
+    assert [(f.method, f.reason) for f in found.failed_methods] == [
+        (f.method, f.reason) for f in summary.failed_methods
+    ]
+    assert (found.recommended and found.recommended.method) == (
+        summary.recommended and summary.recommended.method
+    )
+    assert found.stage_seconds == summary.stage_seconds
+
+
+def test_a_usual_summary_is_not_shortened():
+    usual = StageResult(summary=summary(without=(Method.FLOAT16,)))
+    assert StageResult.decode(usual.encode()) == usual
+
+
+@given(texts(2048))
+def test_a_failure_always_fits_a_termination_message(message):
+    failure = StageFailure(stage=Stage.LOAD, reason=FailureReason.UNREADABLE_MODEL, message=message)
+    text = StageResult(failure=failure).encode()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    result = StageResult.decode(text)
+    assert result is not None
+    assert result.failure is not None
+    assert message.startswith(result.failure.message)
+    assert len(result.failure.message) >= min(len(message), 90)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelconversion_api.report import AgreementMetric
+from modelconversion_api.measurements import AgreementMetric
 from tflite_converter.metrics import accuracy, agreement, agreement_metric, snr_db
 
 X = {"x": np.zeros((2, 9), dtype=np.float32)}

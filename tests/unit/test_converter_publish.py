@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from modelconversion_api.calibration_report import DataInfo, DataRole
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import (
-    AgreementMetric,
     ArtifactReport,
     ConversionReport,
-    DataInfo,
-    DataRole,
     Evaluation,
+    MethodFailure,
+    Provenance,
     RecommendedMethod,
 )
 from modelconversion_api.request import ConversionRequest
@@ -25,7 +28,7 @@ from modelconversion_api.spec import Output, Source, SourceFormat
 from modelconversion_api.status import SourceInfo
 from tflite_converter.errors import ConverterError
 from tflite_converter.job_environment import FetchedFile, FetchRecord
-from tflite_converter.job_publish import checked_report
+from tflite_converter.job_publish import MAX_REPORT_BYTES, checked_report
 
 METHODS = (Method.DYNAMIC_RANGE, Method.FLOAT16)
 REQUEST = ConversionRequest(
@@ -34,7 +37,7 @@ REQUEST = ConversionRequest(
     output=Output(uri="s3://models/out/"),
     methods=METHODS,
 )
-RECORD = FetchRecord(source=FetchedFile(sha256="a" * 64, size_bytes=1000))
+RECORD = FetchRecord(source=FetchedFile(path="source", name="gesture.h5", sha256="a" * 64, size_bytes=1000))
 CONTENT = b"\x1c\x00\x00\x00TFL3" + bytes(92)
 
 
@@ -51,20 +54,27 @@ def artifact(method: Method, /, **changes: object) -> ArtifactReport:
     return honest.model_copy(update=changes)
 
 
-def report(*artifacts: ArtifactReport) -> ConversionReport:
+def report(*artifacts: ArtifactReport, failed: Sequence[Method] = ()) -> ConversionReport:
     return ConversionReport(
         request=REQUEST.model_copy(update={"base_name": "forged"}),
         source=SourceInfo(sha256="f" * 64, size_bytes=1, format=SourceFormat.KERAS_H5),
         artifacts=artifacts or tuple(artifact(m) for m in METHODS),
         recommended=RecommendedMethod(method=Method.FLOAT16, reason="forged"),
         evaluation=Evaluation(
-            data=DataInfo(role=DataRole.RANDOM, samples=1, seed=0), agreement_metric=AgreementMetric.TOP1
+            data=DataInfo(role=DataRole.RANDOM, samples=1, seed=0),
+            task=Task.CLASSIFICATION,
+            agreement_metric=AgreementMetric.TOP1,
         ),
+        failed_methods=tuple(
+            MethodFailure(method=m, reason=FailureReason.QUANTIZATION_FAILED, message="no range")
+            for m in failed
+        ),
+        provenance=Provenance(base_name="forged"),
     )
 
 
-def write_report(output: Path, *artifacts: ArtifactReport) -> None:
-    (output / "report.json").write_text(report(*artifacts).model_dump_json(by_alias=True))
+def write_report(output: Path, *artifacts: ArtifactReport, failed: Sequence[Method] = ()) -> None:
+    (output / "report.json").write_text(report(*artifacts, failed=failed).model_dump_json(by_alias=True))
 
 
 @pytest.fixture
@@ -83,6 +93,32 @@ def test_what_is_known_better_is_replaced(output: Path) -> None:
     assert (found.source.sha256, found.source.size_bytes) == ("a" * 64, 1000)
     assert found.recommended is not None
     assert found.recommended.reason != "forged"
+    assert found.provenance is not None
+    assert found.provenance.base_name == "gesture"
+
+
+def test_a_method_that_failed_leaves_no_file_and_is_told(output: Path) -> None:
+    (output / "gesture_float16.tflite").unlink()
+    write_report(output, artifact(Method.DYNAMIC_RANGE), failed=[Method.FLOAT16])
+    found = checked_report(output, REQUEST, RECORD)
+    assert [a.method for a in found.artifacts] == [Method.DYNAMIC_RANGE]
+    assert [f.method for f in found.failed_methods] == [Method.FLOAT16]
+
+
+def _failed_and_there(output: Path) -> None:
+    write_report(output, artifact(Method.DYNAMIC_RANGE), failed=[Method.FLOAT16])
+
+
+def _failed_twice(output: Path) -> None:
+    (output / "gesture_float16.tflite").unlink()
+    write_report(output, artifact(Method.DYNAMIC_RANGE), failed=[Method.FLOAT16, Method.FLOAT16])
+
+
+def _nothing_left(output: Path) -> None:
+    for method in METHODS:
+        (output / method.file_name("gesture")).unlink()
+    document = json.loads(report(failed=METHODS).model_dump_json(by_alias=True)) | {"artifacts": []}
+    (output / "report.json").write_text(json.dumps(document))
 
 
 def test_without_an_artifact_that_passed_nothing_is_recommended(output: Path) -> None:
@@ -122,7 +158,7 @@ def _no_tflite(output: Path) -> None:
 
 def _giant_report(output: Path) -> None:
     with (output / "report.json").open("ab") as stream:
-        stream.truncate(2 << 20)
+        stream.truncate(MAX_REPORT_BYTES + 1)
 
 
 TAMPERINGS: dict[str, Callable[[Path], object]] = {
@@ -146,6 +182,13 @@ TAMPERINGS: dict[str, Callable[[Path], object]] = {
     "method swapped": lambda o: write_report(
         o, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, method=Method.FULL_INTEGER)
     ),
+    "failed method with a file": _failed_and_there,
+    "failed method that is listed as made": lambda o: write_report(o, failed=[Method.FLOAT16]),
+    "failed method that was not asked for": lambda o: write_report(o, failed=[Method.FULL_INTEGER]),
+    "failed twice": _failed_twice,
+    "every method failed": _nothing_left,
+    "a page of its own": lambda o: (o / "report.html").write_text("<script>alert(1)</script>"),
+    "a signature of its own": lambda o: (o / "model.sig").write_text("{}"),
     "wrong size": lambda o: write_report(
         o, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, size_bytes=99)
     ),

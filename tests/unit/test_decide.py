@@ -22,6 +22,7 @@ from objects import (
     waiting,
 )
 
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, FailureReason, Stage
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.decide import (
@@ -118,6 +119,34 @@ def test_missed_gates_fail_but_keep_the_artifacts_in_the_status():
     assert decision.status.artifacts
     assert decision.status.failure is not None
     assert "0.9950" in decision.status.failure.message
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_methods_that_failed_beside_others_are_in_the_status_and_in_one_sentence(passed):
+    message = published(passed=passed, without=(Method.FLOAT16, Method.DYNAMIC_RANGE))
+    pods = [pod(ended(), ended(), ended(message=message), phase="Succeeded")]
+    decision = decide(conversion(started()), job(complete=True), pods, NOW)
+    assert condition(decision) == (("True", "Converted") if passed else ("False", "GatesNotMet"))
+    assert [(f.method, f.reason, f.message) for f in decision.status.failed_methods] == [
+        ("Float16", "QuantizationFailed", "tensor 7 has no range"),
+        ("DynamicRange", "QuantizationFailed", "tensor 7 has no range"),
+    ]
+    words = "no file by Float16 (QuantizationFailed), DynamicRange (QuantizationFailed)"
+    assert words in decision.status.conditions[0].message
+    assert words in decision.events[0].message
+
+
+def test_a_conversion_with_every_file_says_nothing_of_failed_methods():
+    assert finished().failed_methods == []
+    assert "no file" not in finished().conditions[0].message
+
+
+def test_a_new_run_forgets_the_methods_that_failed_before():
+    message = published(without=(Method.FLOAT16,))
+    pods = [pod(ended(), ended(), ended(message=message), phase="Succeeded")]
+    before = decide(conversion(started()), job(complete=True), pods, NOW).status
+    after = decide(conversion(before, generation=2, methods=["Float16"]), job(complete=True), [], NOW).status
+    assert (after.run_generation, after.failed_methods) == (2, [])
 
 
 PUBLISHED_BY_CONVERT = [pod(ended(), ended(message=published()), ended(), phase="Succeeded")]

@@ -39,6 +39,35 @@ def test_credentials_reach_fetch_and_publish_only():
     assert "s3-credentials" not in json.dumps(containers(manifest())["convert"])
 
 
+SIGNING = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key", "key": "ec.pem"}}}
+
+
+def test_the_signing_key_reaches_publish_only():
+    job = manifest(output=SIGNING)
+    holders = {
+        name: [e["valueFrom"]["secretKeyRef"] for e in c["env"] if e["name"] == "CONVERSION_SIGNING_KEY"]
+        for name, c in containers(job).items()
+    }
+    reference = {"name": "signing-key", "key": "ec.pem", "optional": True}
+    assert holders == {"fetch": [], "convert": [], "publish": [reference]}
+    # The request names the Secret, as the resource does; what is in it reaches one container.
+    references = {
+        name: {e["valueFrom"]["secretKeyRef"]["name"] for e in c["env"] if "valueFrom" in e}
+        for name, c in containers(job).items()
+    }
+    assert references == {
+        "fetch": {"s3-credentials"},
+        "convert": set(),
+        "publish": {"s3-credentials", "signing-key"},
+    }
+    assert "valueFrom" not in json.dumps(containers(job)["convert"])
+    assert not [v for v in pod_spec(job)["volumes"] if "secret" in v]
+
+
+def test_without_signing_no_container_asks_for_a_key():
+    assert "CONVERSION_SIGNING_KEY" not in json.dumps(manifest())
+
+
 def test_no_container_gets_an_api_token_and_cloud_identities_skip_the_model_code():
     job = manifest()
     assert pod_spec(job)["automountServiceAccountToken"] is False

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from objects import KEY, NOW, conversion, ended, job, pod, published, summary
 
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_operator.decide import decide
@@ -86,6 +87,7 @@ def test_a_status_patch_holds_changes_and_removes_what_is_gone():
         "phase": "Pending",
         "failure": None,
         "artifacts": [],
+        "failedMethods": [],
         "conditions": [],
     }
     assert status_changes(after.to_wire(), after) == {}
@@ -165,6 +167,18 @@ def test_metrics_of_a_success():
     assert seen["modelconversion_stage_duration_seconds_sum|Convert"] == 3.1
     assert seen["modelconversion_artifact_bytes_total|FullInteger"] == 24576
     assert seen["modelconversion_artifact_agreement_count|FullInteger"] == 1
+
+
+def test_metrics_of_a_method_that_failed_beside_others():
+    metrics = Metrics()
+    status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
+    name = "modelconversion_method_failures_total"
+    assert samples(metrics)[f"{name}|Float16|QuantizationFailed"] == 0
+    metrics.conversion_ended(status, summary(without=(Method.FLOAT16,)))
+    seen = samples(metrics)
+    assert seen[f"{name}|Float16|QuantizationFailed"] == 1
+    assert seen["modelconversion_conversions_total|succeeded|Converted"] == 1
+    assert sum(value for sample, value in seen.items() if sample.startswith(name)) == 1
 
 
 def test_metrics_of_a_failure():

@@ -1,0 +1,123 @@
+"""The child's side of :mod:`tflite_converter.worker`: limits first, then the job, then result or reason."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import resource
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.reasons import Stage
+
+from . import sandbox
+from .errors import ConverterError
+from .worker_protocol import (
+    PROGRESS_FD_ENV,
+    ChildLimits,
+    WorkerFailure,
+    WorkerProgress,
+    error_file,
+    job_file,
+    result_file,
+)
+
+_PR_SET_PDEATHSIG = 1
+_NEARLY = 0.8
+"""Part of the memory limit from which on a failure is taken for want of memory."""
+
+Job = TypeVar("Job", bound=ApiModel)
+Classify = Callable[[Exception, Stage, bool], ConverterError]
+"""From an exception, the stage under way, and whether memory was nearly used up, to the contract's reason."""
+
+
+class Child:
+    """What a child knows of itself, and how it speaks to its parent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stage = Stage.LOAD
+        self.isolation: tuple[str, ...] = ()
+        self.memory_limit_bytes: int | None = None
+        self._pipe = int(os.environ[PROGRESS_FD_ENV]) if PROGRESS_FD_ENV in os.environ else None
+
+    def say(self, stage: Stage, text: str, fraction: float | None = None, *, warning: bool = False) -> None:
+        """Tells the parent what is being done now; that it is told at all shows that nothing hangs."""
+        self.stage = stage
+        if self._pipe is not None:
+            message = WorkerProgress(stage=stage, text=text, fraction=fraction, warning=warning)
+            # One write of less than PIPE_BUF bytes arrives whole, also from several processes.
+            os.write(self._pipe, message.model_dump_json().encode()[:4000] + b"\n")
+
+    def counter(self, stage: Stage, text: str, count: int) -> Callable[[int], None]:
+        """A function that tells of every twentieth part of ``count`` that is done."""
+        every = max(1, count // 20)
+
+        def step(done: int) -> None:
+            if done % every == 0 or done == count:
+                self.say(stage, text, done / count)
+
+        return step
+
+    def at_memory_limit(self) -> bool:
+        """Whether this process has taken nearly all the data that it may.
+
+        An allocation that fails inside a library can come up as anything: a SystemError, a file that
+        "cannot be read", an import that finds nothing.
+        """
+        if self.memory_limit_bytes is None:
+            return False
+        status = Path("/proc/self/status").read_text()
+        (data,) = re.findall(r"^VmData:\s*(\d+) kB$", status, re.MULTILINE)
+        return int(data) * 1024 > _NEARLY * self.memory_limit_bytes
+
+    def restrict(self, limits: ChildLimits) -> None:
+        """Gives up what the job does not need; nothing of the model has been touched yet."""
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with its parent, also when that is killed
+        if limits.memory_limit_bytes is not None:
+            # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
+            resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_limit_bytes, limits.memory_limit_bytes))
+            self.memory_limit_bytes = limits.memory_limit_bytes
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        self.isolation = sandbox.enter(limits.readable, [self.folder])
+
+
+def run(
+    program: str,
+    job_type: type[Job],
+    limits: Callable[[Job], ChildLimits],
+    work: Callable[[Job, Child], ApiModel],
+    classify: Classify,
+) -> NoReturn:
+    """Does the job in the folder given as the only argument, and ends the process.
+
+    Leaves ``PROGRAM.result.json``, or ``PROGRAM.error.json`` and exit code 1.
+    """
+    child = Child(Path(sys.argv[1]))
+    job = job_type.model_validate_json((child.folder / job_file(program)).read_bytes())
+    child.restrict(limits(job))
+    try:
+        written = work(job, child).model_dump_json(by_alias=True)
+        (child.folder / result_file(program)).write_text(written)
+        code = 0
+    except Exception as error:
+        traceback.print_exc()
+        failure = failure_of(classify(error, child.stage, child.at_memory_limit()))
+        (child.folder / error_file(program)).write_text(failure.model_dump_json(by_alias=True))
+        code = 1
+    # Native threads and destructors have nothing left to do that is worth waiting for.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def failure_of(error: ConverterError) -> WorkerFailure:
+    """An error as it is written down."""
+    return WorkerFailure(reason=error.reason, stage=error.stage, cause=error.cause, hint=error.hint)

@@ -1,0 +1,334 @@
+"""The child process without TensorFlow: makes every file from the float file, and measures each.
+
+``python -m tflite_converter.litert_worker FOLDER``: see :mod:`tflite_converter.child`. Every piece of work that
+runs a model is a fork of its own: one that dies takes its method along, and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.calibration_report import Stability
+from modelconversion_api.measurements import Attempt, LayerError
+from modelconversion_api.methods import Method
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.status import TensorInfo
+
+from . import child, quantization
+from .arrays import Array
+from .calibration import calibrate
+from .child import Child
+from .dataset_checks import coverage, range_warnings
+from .dataset_labels import check_classes
+from .datasets import random_inputs
+from .errors import ConverterError
+from .evaluation import Reference, Request, evaluate, quality
+from .forked import forked
+from .gates import Gates
+from .layers import layer_errors
+from .metadata import with_metadata
+from .metrics import scores
+from .quantizer_errors import first_line
+from .runtime import TFLiteModel
+from .tasks import agreement_metric, detect_task
+from .tflite_file import read_file
+from .tflite_source import prepared
+from .tuning import Tuner
+from .worker_protocol import (
+    CALIBRATION_FILE,
+    EVALUATION_FILE,
+    FLOAT_FILE,
+    LABELS_FILE,
+    REFERENCE_FILE,
+    UNROLLED_FILE,
+    CalibrationBasis,
+    EvaluationBasis,
+    LiteRTJob,
+    LiteRTResult,
+    MethodResult,
+    WorkerFailure,
+)
+
+_FEWEST_FOR_STABILITY = 2
+
+
+class _Done(ApiModel):
+    """A piece of work that leaves files only."""
+
+
+class _Made(ApiModel):
+    """A file that was made."""
+
+    file: str
+    recipe: str
+    attempts: tuple[Attempt, ...] = ()
+    layers: tuple[LayerError, ...] = ()
+    stability: Stability | None = None
+    message: str | None = None
+    calibrating_seconds: float = 0.0
+
+
+class _Measured(ApiModel):
+    """A file that was measured."""
+
+    artifact: ArtifactReport
+
+
+class _Work:
+    """One job."""
+
+    def __init__(self, job: LiteRTJob, process: Child) -> None:
+        self._job = job
+        self._process = process
+        self._folder = process.folder
+        self._gates = Gates(
+            job.max_accuracy_drop, job.min_agreement, job.max_size_bytes, job.max_latency_millis
+        )
+        self._seconds: dict[Stage, float] = {}
+        self._stability: Stability | None = None
+
+    def run(self) -> LiteRTResult:
+        job = self._job
+        if job.source is not None:
+            self._prepare(job.source)
+        file = read_file((self._folder / FLOAT_FILE).read_bytes(), "the float file")
+        self._flex = any(operator.is_flex for operator, _ in file.operators())
+        basis = self._basis()
+        methods = {method: self._method(method) for method in job.methods}
+        return LiteRTResult(
+            inputs=_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
+            outputs=_output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
+            evaluation=basis,
+            calibration=self._calibration_basis(),
+            methods=methods,
+            seconds=self._seconds,
+            isolation=self._process.isolation,
+        )
+
+    def _prepare(self, source: Path) -> None:
+        """What TensorFlow's child does for other sources: float file, bound samples, reference outputs."""
+        job, folder = self._job, self._folder
+        self._process.say(Stage.LOAD, "reading the TFLite file")
+        (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
+        inputs = _infos(folder / FLOAT_FILE)
+        if job.calibration is not None:
+            _save(job.calibration.bind(inputs, Stage.CALIBRATE), folder / CALIBRATION_FILE)
+        if job.evaluation is not None:
+            samples = job.evaluation.bind(inputs, Stage.EVALUATE)
+        else:
+            samples = random_inputs(inputs, job.random_samples, job.seed)
+        _save(samples, folder / EVALUATION_FILE)
+        count = len(next(iter(samples.values())))
+        step = self._process.counter(Stage.EVALUATE, "running the original model", count)
+
+        def reference() -> _Done:
+            try:
+                model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
+                _save(model.run_each(samples, step), folder / REFERENCE_FILE)
+            except (RuntimeError, ValueError) as error:
+                cause = f"the float file does not run: {first_line(error)}"
+                raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
+            return _Done()
+
+        found = forked(self._process, "running the original model", _Done, reference)
+        if isinstance(found, WorkerFailure):
+            raise ConverterError(found.reason, found.stage, found.cause, hint=found.hint)
+
+    def _basis(self) -> EvaluationBasis:
+        """How the artifacts will be compared, from what the original gave."""
+        job = self._job
+        samples, outputs = _load(self._folder / EVALUATION_FILE), _load(self._folder / REFERENCE_FILE)
+        labels = self._folder / LABELS_FILE
+        truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
+        task = job.task or detect_task(samples, outputs, truth)
+        metric = agreement_metric(task, outputs)
+        warnings = []
+        if truth is not None and task.has_classes and len(outputs) == 1:
+            (given,) = outputs.values()
+            if given.ndim == 2:
+                classes = max(2, given.shape[1])
+                check_classes(truth, job.class_names, classes, job.evaluation_name, Stage.EVALUATE)
+        original = None if truth is None else scores(task, samples, outputs, truth)
+        if truth is not None and original is None:
+            warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
+        self._reference = Reference(
+            samples, outputs, truth, task, metric, original, job.source_bytes, job.class_names
+        )
+        return EvaluationBasis(
+            task=task,
+            task_is_given=job.task is not None,
+            agreement_metric=metric,
+            original=original,
+            warnings=tuple(warnings),
+        )
+
+    def _calibration_basis(self) -> CalibrationBasis | None:
+        path = self._folder / CALIBRATION_FILE
+        if not path.is_file():
+            return None
+        samples = _load(path)
+        others = self._reference.samples if self._job.has_evaluation_data else None
+        return CalibrationBasis(
+            inputs=coverage(samples, others),
+            stability=self._stability,
+            warnings=tuple(range_warnings(samples, others)),
+        )
+
+    def _method(self, method: Method) -> MethodResult:
+        """Makes and measures one artifact."""
+        started = time.monotonic()
+        made = forked(self._process, f"making {method.cli_name}", _Made, lambda: self._make(method))
+        now = time.monotonic()
+        if isinstance(made, WorkerFailure):
+            self._took(Stage.QUANTIZE, now - started)
+            return MethodResult(failure=made)
+        self._took(Stage.QUANTIZE, now - started - made.calibrating_seconds)
+        if made.calibrating_seconds:
+            self._took(Stage.CALIBRATE, made.calibrating_seconds)
+        if made.stability is not None:
+            self._stability = made.stability
+        name = method.file_name(self._job.base_name)
+        request = Request(method, name, self._gates, self._job.benchmark, self._job.target, flex=self._flex)
+        words = f"measuring {method.cli_name}"
+        count = len(next(iter(self._reference.samples.values())))
+
+        def measure() -> _Measured:
+            content = (self._folder / made.file).read_bytes()
+            step = self._process.counter(Stage.EVALUATE, words, count)
+            self._process.say(Stage.EVALUATE, words)
+            return _Measured(artifact=evaluate(content, self._reference, request, step))
+
+        measured = forked(self._process, words, _Measured, measure)
+        self._took(Stage.EVALUATE, time.monotonic() - now)
+        if isinstance(measured, WorkerFailure):
+            return MethodResult(failure=measured)
+        artifact = measured.artifact.model_copy(
+            update={
+                "recipe": made.recipe,
+                "attempts": made.attempts,
+                "layers": made.layers,
+                "message": "; ".join(m for m in (measured.artifact.message, made.message) if m)[:512] or None,
+            }
+        )
+        return MethodResult(artifact=artifact)
+
+    def _make(self, method: Method) -> _Made:
+        ready = self._job.ready.get(method)
+        if ready is not None:
+            recipe = "TensorFlow's own quantizer, per-channel int8 weights, int8 activations"
+            return self._finished(method, (self._folder / ready).read_bytes(), recipe)
+        self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
+        float_file = (self._folder / FLOAT_FILE).read_bytes()
+        match method:
+            case Method.FLOAT32:
+                return self._finished(method, float_file, "float32 as it is")
+            case Method.DYNAMIC_RANGE:
+                content = quantization.dynamic_range(float_file)
+                return self._finished(method, content, "per-channel int8 weights, float activations")
+            case Method.FLOAT16:
+                return self._finished(method, quantization.float16(float_file), "float16 weights")
+            case Method.FULL_INTEGER:
+                return self._full_integer(float_file)
+
+    def _full_integer(self, float_file: bytes) -> _Made:
+        unrolled = self._folder / UNROLLED_FILE
+        if unrolled.is_file():
+            float_file = unrolled.read_bytes()
+        samples, threads = _load(self._folder / CALIBRATION_FILE), self._job.benchmark.threads
+        count = len(next(iter(samples.values())))
+        started = time.monotonic()
+        step = self._process.counter(Stage.CALIBRATE, "calibrating", count)
+        calibration = calibrate(float_file, samples, threads, step)
+        calibrating = time.monotonic() - started
+        name = Method.FULL_INTEGER.file_name(self._job.base_name)
+        tuner = Tuner(
+            float_file,
+            calibration,
+            samples,
+            lambda content: quality(content, self._reference, self._gates, threads=threads, file_name=name),
+            self._job.target,
+            lambda text: self._process.say(Stage.QUANTIZE, text),
+            threads,
+        )
+        tuned = tuner.run(self._job.tuning_seconds)
+        content = tuned.best.content
+        recipe = str(tuned.best.recipe) + (", time steps unrolled" if unrolled.is_file() else "")
+        made = self._finished(Method.FULL_INTEGER, content, recipe)
+        try:
+            layers = layer_errors(float_file, content, samples)
+        except (RuntimeError, ValueError):
+            layers = ()  # the report goes without them
+        return made.model_copy(
+            update={
+                "attempts": tuned.attempts,
+                "layers": layers,
+                "stability": calibration.stability if count >= _FEWEST_FOR_STABILITY else None,
+                "message": tuned.message,
+                "calibrating_seconds": calibrating,
+            }
+        )
+
+    def _finished(self, method: Method, content: bytes, recipe: str) -> _Made:
+        """Writes the file with its metadata; from here on its bytes do not change."""
+        job = self._job
+        record = {**job.record, "method": method.value, "recipe": recipe}
+        description = f"{method.value} of {job.base_name}: {recipe}"
+        name = method.file_name(job.base_name)
+        (self._folder / name).write_bytes(
+            with_metadata(content, record, name=job.base_name, description=description)
+        )
+        return _Made(file=name, recipe=recipe)
+
+    def _took(self, stage: Stage, seconds: float) -> None:
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+
+def work(job: LiteRTJob, process: Child) -> ApiModel:
+    """Does what ``job`` says."""
+    return _Work(job, process).run()
+
+
+def _infos(path: Path) -> list[TensorInfo]:
+    found = read_file(path.read_bytes(), path.name).inputs
+    return [
+        TensorInfo(
+            name=n.name,
+            shape=[1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
+            dtype=n.tensor.dtype,
+        )
+        for n in found
+    ]
+
+
+def _output_infos(path: Path) -> list[TensorInfo]:
+    found = read_file(path.read_bytes(), path.name).outputs
+    return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in found]
+
+
+def _load(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _save(arrays: Mapping[str, Array], path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
+    if isinstance(error, ConverterError):
+        return error
+    if at_memory_limit or isinstance(error, MemoryError):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the LiteRT process ran out of memory")
+    cause = f"{type(error).__name__}: {first_line(error)}"
+    return ConverterError(FailureReason.INTERNAL_ERROR, stage, cause)
+
+
+if __name__ == "__main__":
+    child.run("litert_worker", LiteRTJob, lambda job: job.limits, work, _classify)

@@ -1,0 +1,76 @@
+"""What the machine, or the container's control group, has and has done: memory, kills, the processor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from pathlib import Path
+
+_HEADROOM = 0.92
+"""Share of the memory that a child may take: the parent and the kernel need the rest, and a child that is
+ended a moment early has a reason, while a container that the kernel ends has none."""
+
+_CGROUP = Path("/sys/fs/cgroup")
+_LIMITS = (_CGROUP / "memory.max", _CGROUP / "memory" / "memory.limit_in_bytes")
+_KILLS = (_CGROUP / "memory.events", _CGROUP / "memory" / "memory.oom_control")
+
+
+def memory_limit_bytes() -> int | None:
+    """How much resident memory a child may take: most of the container's limit, else of the machine's memory."""
+    found = [_machine_memory()]
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(path.read_text()))  # "max" is no number
+    known = [value for value in found if value]
+    return int(min(known) * _HEADROOM) if known else None
+
+
+def out_of_memory_kills() -> int:
+    """How often the kernel has killed in this container for want of memory; 0 where it does not say."""
+    for path in _KILLS:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            fields = dict(line.split() for line in path.read_text().splitlines())
+            return int(fields["oom_kill"])
+    return 0
+
+
+def resident_bytes(pid: int) -> int:
+    """Anonymous memory of a process and of its own children; 0 when it is gone.
+
+    Pages that a child shares with its parent since the fork count twice: a little early is the safe side.
+    """
+    return sum(_anonymous(member) for member in _family(pid))
+
+
+def processor() -> str:
+    """Architecture and processor, e.g. ``x86_64, Intel(R) Xeon(R) ...``."""
+    with contextlib.suppress(OSError):
+        if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return f"{platform.machine()}, {found[1]}"
+    return platform.machine()
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return [pid]
+    return [pid, *map(int, text.split())]
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^RssAnon:\s*(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def _machine_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

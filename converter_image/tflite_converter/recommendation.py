@@ -1,0 +1,87 @@
+"""Which artifact to use, and what its neighbours on the Pareto front would trade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelconversion_api.methods import TARGET_PLANS, Target
+from modelconversion_api.report import Alternative, ArtifactSummary, RecommendedMethod
+from modelconversion_api.text import human_latency, human_size
+
+CLOSE_ENOUGH = 0.98
+"""Agreement from which on the smallest artifact is recommended when no target says what matters."""
+NEIGHBOURS = 2
+"""How many alternatives are named."""
+
+
+def recommend(artifacts: Sequence[ArtifactSummary], target: Target | None) -> RecommendedMethod | None:
+    """The artifact to use; None when none passed.
+
+    For a target it is the first of its methods that passed. Otherwise the smallest artifact that passed and
+    agrees in at least :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
+    """
+    passed = [a for a in artifacts if a.passed]
+    if not passed:
+        return None
+    best, reason = _best(passed, target)
+    return RecommendedMethod(method=best.method, reason=reason, alternatives=_neighbours(best, passed))
+
+
+def pareto_front(artifacts: Sequence[ArtifactSummary]) -> list[ArtifactSummary]:
+    """Those than which no other is at least as small, as fast and as faithful, and better in one of these."""
+    return [a for a in artifacts if not any(_dominates(b, a) for b in artifacts)]
+
+
+def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[ArtifactSummary, str]:
+    if target is not None:
+        plan = TARGET_PLANS[target]
+        for rank, method in enumerate(plan.methods):
+            for artifact in passed:
+                if artifact.method is method:
+                    first = plan.methods[0].value
+                    why = plan.why if rank == 0 else f"{first} is not there or missed its gate"
+                    return artifact, f"best for {target.value}: {why}"
+    close = [a for a in passed if (a.agreement or 0.0) >= CLOSE_ENOUGH]
+    if close:
+        best = min(close, key=lambda a: a.size_bytes)
+        return best, (
+            f"smallest that agrees with the original: {best.agreement:.1%} agreement"
+            f" at {best.size_fraction:.0%} of its size"
+        )
+    best = max(passed, key=lambda a: a.agreement or 0.0)
+    agreement = best.agreement or 0.0
+    return best, f"agrees best with the original: {agreement:.1%}, none reaches {CLOSE_ENOUGH:.0%}"
+
+
+def _neighbours(best: ArtifactSummary, passed: Sequence[ArtifactSummary]) -> tuple[Alternative, ...]:
+    """The artifacts of the front nearest in size, with what they would gain and cost against ``best``."""
+    front = [a for a in pareto_front(passed) if a.method is not best.method]
+    front.sort(key=lambda a: (abs(a.size_bytes - best.size_bytes), a.method))
+    return tuple(Alternative(method=a.method, trade=_trade(best, a)) for a in front[:NEIGHBOURS])
+
+
+def _trade(best: ArtifactSummary, other: ArtifactSummary) -> str:
+    size = other.size_bytes - best.size_bytes
+    parts = [f"{human_size(abs(size))} {'larger' if size > 0 else 'smaller'}"] if size else []
+    for name, mine, its in (
+        ("agreement", best.agreement, other.agreement),
+        ("accuracy", best.accuracy, other.accuracy),
+    ):
+        if mine is not None and its is not None and abs(its - mine) >= 0.0005:
+            parts.append(f"{name} {mine:.1%} to {its:.1%}")
+    if best.latency is not None and other.latency is not None:
+        mine_millis, its_millis = best.latency.median_millis, other.latency.median_millis
+        parts.append(f"{human_latency(mine_millis)} to {human_latency(its_millis)} a run")
+    return ", ".join(parts) or "no difference that was measured"
+
+
+def _dominates(a: ArtifactSummary, b: ArtifactSummary) -> bool:
+    mine, its = _costs(a), _costs(b)
+    return all(x <= y for x, y in zip(mine, its, strict=True)) and mine != its
+
+
+def _costs(artifact: ArtifactSummary) -> tuple[float, float, float]:
+    """Size, time, and lost fidelity: less is better."""
+    millis = artifact.latency.median_millis if artifact.latency is not None else 0.0
+    kept = artifact.agreement if artifact.accuracy is None else artifact.accuracy
+    return float(artifact.size_bytes), millis, -(kept or 0.0)

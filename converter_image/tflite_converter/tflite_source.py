@@ -1,0 +1,58 @@
+"""A float TFLite file as the source of a conversion: what it needs before it can be quantized."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelconversion_api.reasons import FailureReason, Stage
+
+from .datasets import safe_name
+from .errors import ConverterError
+from .tflite_file import is_float, read_file
+
+SIGNATURE = "serving_default"
+
+
+def prepared(content: bytes, name: str) -> bytes:
+    """The float file with a signature, by whose names quantizer and runtime go; unchanged where it has one.
+
+    Raises:
+        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already.
+
+    """
+    file = read_file(content, name)
+    if not is_float(file):
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_FORMAT,
+            Stage.LOAD,
+            f"{name} is quantized already",
+            hint="give the float TFLite file, or the Keras model or SavedModel that it was made from",
+        )
+    return content if file.signatures else _with_signature(content)
+
+
+def _with_signature(content: bytes) -> bytes:
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    graph = model.subgraphs[0]
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = _names(schema, graph, graph.inputs)
+    signature.outputs = _names(schema, graph, graph.outputs)
+    model.signatureDefs = [signature]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _names(schema: Any, graph: Any, indices: Any) -> list[Any]:
+    found, taken = [], set()
+    for place, index in enumerate(indices):
+        name = safe_name(graph.tensors[index].name.decode(errors="replace")) or f"tensor_{place}"
+        name = name if name not in taken else f"{name}_{place}"
+        taken.add(name)
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = name, int(index)
+        found.append(entry)
+    return found
