@@ -138,9 +138,7 @@ def convert(
     ] = None,
     max_accuracy_drop: Annotated[
         float | None,
-        typer.Option(
-            min=0.0, max=1.0, help="Largest loss of accuracy, e.g. 0.02.", rich_help_panel=_GATES
-        ),
+        typer.Option(min=0.0, max=1.0, help="Largest loss of accuracy, e.g. 0.02.", rich_help_panel=_GATES),
     ] = None,
     min_agreement: Annotated[
         float | None,
@@ -156,9 +154,7 @@ def convert(
     ] = None,
     max_latency: Annotated[
         float | None,
-        typer.Option(
-            min=0.0, help="Longest median run on this machine, in ms.", rich_help_panel=_GATES
-        ),
+        typer.Option(min=0.0, help="Longest median run on this machine, in ms.", rich_help_panel=_GATES),
     ] = None,
     task: Annotated[
         Task | None,
@@ -230,9 +226,7 @@ def convert(
     ] = False,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "--quiet", "-q", help="No progress, only warnings and results.", rich_help_panel=_SHOWN
-        ),
+        typer.Option("--quiet", "-q", help="No progress, only warnings and results.", rich_help_panel=_SHOWN),
     ] = False,
 ) -> None:
     """Convert a trained model to TFLite, and measure each artifact against the original.
@@ -241,20 +235,20 @@ def convert(
     NAME_report.json for programs and NAME_report.html to look at.
 
     Examples:
-
       convert --model gesture.h5 --method all --data val_features.npy
 
       convert --model vision.keras --target Microcontroller --data photos/ --image-scaling MinusOneToOne
 
       convert --model gesture.h5 --method full_integer --data val.csv --label-column gesture
       --max-accuracy-drop 0.01
+
     """
     # Not at the top: --help must not wait for numpy and rich.
     from modelconversion_api.spec import Benchmark
 
     from .console import ProgressView, open_console, show_report, stream_fd
     from .gates import Gates
-    render = lambda r: "x"
+    from .html_report import render
     from .options import Options
     from .pipeline import convert as run
     from .workspace import workspace
@@ -262,6 +256,12 @@ def convert(
     with ends_with_a_message():
         console = open_console(stream_fd(json=as_json))
         _check_labels(data, labels, validation_data, validation_labels, label_column, image_scaling)
+        measured = validation_labels if validation_data is not None else labels
+        if max_accuracy_drop is not None and not (measured or label_column or image_scaling):
+            raise UsageError(
+                "--max-accuracy-drop needs labels of the data that artifacts are compared on",
+                hint="give --validation-labels (or --labels), or use --min-agreement",
+            )
         key = None if sign_key is None else _read_key(sign_key)
         with ProgressView(console, quiet=quiet) as view:
             options = Options(
@@ -364,7 +364,8 @@ def _read_key(path: Path) -> str:
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--sign-key {path} cannot be read", hint="give a private key in PEM format") from error
+        cause = f"--sign-key {path} cannot be read"
+        raise UsageError(cause, hint="give a private key in PEM format") from error
 
 
 def _check_labels(

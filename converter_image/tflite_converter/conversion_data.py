@@ -84,9 +84,7 @@ def _evaluate_on(data: ConversionData, held_out: Dataset, options: Options) -> N
         fresh = disjoint(drawn, data.calibration)
         data.overlap = drawn.count - len(fresh)
         if len(fresh) == 0:
-            data.warnings.append(
-                "all validation samples calibrate the model as well: its figures are better than they should be"
-            )
+            data.warnings.append("all validation samples calibrate the model as well: its figures flatter it")
         elif data.overlap:
             drawn = drawn.take(fresh)
             data.warnings.append(

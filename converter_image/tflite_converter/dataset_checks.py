@@ -19,6 +19,8 @@ RANGE_FACTOR = 4.0
 """Ranges of calibration and evaluation data may differ by this factor; two bits of eight are lost at it."""
 CONSTANT_SHARE = 0.5
 """Share of positions with one value from which on it is warned of. The borders of images are constant too."""
+TOLERATED_UNSTABLE = 0.1
+"""Share of activations whose ranges may differ between two halves before the data is called too little."""
 
 _EIGHT_BIT = 255
 _NAMES_SHOWN = 5
@@ -88,14 +90,12 @@ def sample_warnings(info: DataInfo, classes: Sequence[ClassCount]) -> list[str]:
 
 def stability_warnings(stability: Stability | None) -> list[str]:
     """What the comparison of two halves of the calibration samples says about their number."""
-    if stability is None or stability.unstable == 0:
+    if stability is None or stability.unstable <= TOLERATED_UNSTABLE * stability.tensors:
         return []
-    worst = f", most of all {stability.worst[0].tensor!r}" if stability.worst else ""
     return [
         (
-            f"the ranges of {stability.unstable} of {stability.tensors} activations differ by more than"
-            f" {stability.threshold:.0%} between two halves of the calibration samples{worst}: more samples"
-            " would make them sure"
+            f"{stability.unstable} of {stability.tensors} activations have other ranges on another half of"
+            " the calibration samples: give more, or more varied ones"
         )
     ]
 

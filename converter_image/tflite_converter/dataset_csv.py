@@ -33,7 +33,7 @@ def read_table(path: Path, label_column: str | None, stage: Stage) -> tuple[Arra
 
     The text is UTF-8, with or without a byte order mark; cells are divided by commas, semicolons or tabs,
     whichever fits. The first row is a header unless its features are all numbers. ``label_column`` is a name
-    in the header, or a number counted from 1.
+    in the header, or a number counted from 1; a row that has numbers everywhere else is no header for it.
 
     Raises:
         ConverterError: DataUnreadable, DataNotFinite, DataTooFew or LabelsMismatch, with line and column.
@@ -158,21 +158,29 @@ def _header(
     names = None if _all_numbers(first) else [cell.strip() for cell in first]
     if label_column is None:
         return names, None
-    if names is not None and names.count(label_column) == 1:
-        return names, names.index(label_column)
+    numbered = _place(label_column, len(first))
+    if names is None and numbered is not None:
+        return None, numbered
+    if numbered is not None and _all_numbers(first[:numbered] + first[numbered + 1 :]):
+        # Only the label is text. It names its column where the labels themselves are numbers.
+        second = rows[1][1] if len(rows) > 1 else []
+        return names if _all_numbers(second[numbered : numbered + 1] or [""]) else None, numbered
     if names is not None and label_column in names:
-        raise labels_mismatch(f"{name} has more than one column {label_column!r}", stage, hint=_BY_NUMBER)
-    if not (label_column.isdecimal() and 1 <= int(label_column) <= len(first)):
-        known = f"{len(first)} columns without names" if names is None else f"the columns {_listed(names)}"
-        cause = f"{name} has no column {label_column!r}: it has {known}"
-        raise labels_mismatch(cause, stage, hint=_BY_NUMBER)
-    label = int(label_column) - 1
-    if names is not None and _all_numbers(first[:label] + first[label + 1 :]):
-        # Only the label is text. It names its column if the labels themselves are numbers.
-        others = [row for _, row in rows[1:] if len(row) > label]
-        if not (others and _all_numbers([others[0][label]])):
-            names = None
-    return names, label
+        if names.count(label_column) > 1:
+            raise labels_mismatch(f"{name} has more than one column {label_column!r}", stage, hint=_BY_NUMBER)
+        return names, names.index(label_column)
+    if numbered is not None:
+        return names, numbered
+    known = f"{len(first)} columns without names" if names is None else f"the columns {_listed(names)}"
+    cause = f"{name} has no column {label_column!r}: it has {known}"
+    raise labels_mismatch(cause, stage, hint=_BY_NUMBER)
+
+
+def _place(label_column: str, columns: int) -> int | None:
+    """The place that a number counted from 1 stands for, where there are so many ``columns``."""
+    if not (label_column.isascii() and label_column.isdecimal() and len(label_column) <= 9):
+        return None
+    return int(label_column) - 1 if 1 <= int(label_column) <= columns else None
 
 
 _BY_NUMBER = "name the label column as the file's first row does, or give its number, counted from 1"
@@ -201,8 +209,7 @@ def _delimiter(lines: list[str]) -> str:
     """The delimiter that leaves most of the cells numbers; of several such, the one with most cells."""
 
     def fits(delimiter: str) -> tuple[float, int]:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-        cells = [cell for row in rows[1:] or rows for cell in row]
+        cells = [cell for row in csv.reader(lines, delimiter=delimiter) for cell in row]
         numbers = sum(_all_numbers([cell]) for cell in cells)
         return numbers / max(1, len(cells)), len(cells)
 

@@ -23,7 +23,7 @@ from .dataset_arrays import NPY_MAGIC, check_finite, is_npz, read_arrays
 from .dataset_binding import SavedSamples, random_inputs, safe_name
 from .dataset_csv import read_labels, read_table
 from .dataset_images import scan
-from .dataset_labels import Labels, check_classes, checked_labels
+from .dataset_labels import Labels, checked_labels
 from .dataset_overlap import disjoint
 from .digests import file_sha256
 from .errors import ConverterError
@@ -32,7 +32,6 @@ __all__ = [
     "DataFiles",
     "Dataset",
     "SavedSamples",
-    "check_labels_range",
     "disjoint",
     "load_dataset",
     "random_inputs",
@@ -75,16 +74,6 @@ def load_dataset(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
     for array in dataset.arrays.values():
         check_finite(array, files.path.name, stage)
     return dataset if files.labels is None else _with_labels(dataset, files.labels, stage)
-
-
-def check_labels_range(dataset: Dataset, classes: int, stage: Stage) -> None:
-    """Refuses labels that do not belong to a classifier of ``classes`` classes.
-
-    Raises:
-        ConverterError: LabelsMismatch.
-
-    """
-    check_classes(dataset.labels, dataset.class_names, classes, dataset.name, stage)
 
 
 def _load_samples(files: DataFiles, stage: Stage, folder: Path) -> Dataset:

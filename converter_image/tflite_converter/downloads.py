@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
@@ -59,7 +58,7 @@ def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str
             hint = "is it the right prefix? Give one that holds nothing else"
             raise ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.FETCH, cause, hint=hint)
         if total > rules.limit.size_bytes:
-            raise rules.limit.exceeded(Stage.FETCH, f"{prefix} holds more than {human_size(total)}")
+            raise rules.limit.exceeded(Stage.FETCH, f"{prefix} holds at least {human_size(total)}")
     folders = {str(parent) for path in found for parent in PurePosixPath(path).parents}
     if both := sorted(folders & found.keys()):
         cause = f"{prefix}{both[0]} is an object, and the prefix of others: no folder can hold both"
@@ -81,13 +80,14 @@ def download_folder(
     left = deque(objects)
 
     def work() -> dict[str, Stored]:
-        stored = {}
-        while left:
-            with contextlib.suppress(IndexError):  # another thread took the last one
+        stored: dict[str, Stored] = {}
+        while True:
+            try:
                 path = left.popleft()
-                uri = f"s3://{bucket}/{objects[path].key}"
-                stored[path] = store.download(uri, folder / path, limit, meter)
-        return stored
+            except IndexError:
+                return stored
+            uri = f"s3://{bucket}/{objects[path].key}"
+            stored[path] = store.download(uri, folder / path, limit, meter)
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="download") as pool:
         try:

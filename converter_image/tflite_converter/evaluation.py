@@ -55,8 +55,6 @@ class Request:
     gates: Gates
     benchmark: Benchmark
     target: Target | None
-    flex: bool = False
-    """Whether it takes TensorFlow's own operations to run it."""
 
 
 def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
@@ -68,18 +66,20 @@ def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int,
 def evaluate(
     content: bytes, reference: Reference, request: Request, after_each: Callable[[int], None]
 ) -> ArtifactReport:
-    """Runs the artifact on every sample and measures it; in a fresh process, for the memory to mean something.
+    """Runs the artifact on every sample and measures it; in a fresh process, so that memory means something.
 
     Raises:
         ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
 
     """
     file = read_file(content, request.file_name)
+    if operations := inventory(file).flex_operators:
+        return _not_measured(content, file, operations, reference, request)
     before = _peak_bytes()
     try:
-        model = TFLiteModel(content, threads=request.benchmark.threads, flex=request.flex)
+        model = TFLiteModel(content, threads=request.benchmark.threads)
         outputs = _outputs(model, reference, request.file_name, after_each)
-        performance = _performance(model, content, reference.samples, request)
+        performance = _performance(model, content, reference.samples, request.benchmark)
     except (RuntimeError, ValueError, KeyError) as error:
         cause = f"{request.file_name} does not run: {first_line(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
@@ -136,6 +136,29 @@ def _report(
     )
 
 
+def _not_measured(
+    content: bytes, file: TFLiteFile, operations: tuple[str, ...], reference: Reference, request: Request
+) -> ArtifactReport:
+    """A file with TensorFlow's own operations: no interpreter that can be installed by package has them."""
+    latency = request.gates.max_latency_millis
+    missed = request.gates.missed(
+        agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
+    ) + (["latency could not be measured"] if latency is not None else [])
+    names = ", ".join(operations)
+    note = f"needs the Flex delegate for {names}; not run here, where LiteRT has none"
+    return ArtifactReport(
+        method=request.method,
+        file_name=request.file_name,
+        size_bytes=len(content),
+        size_fraction=round(len(content) / reference.source_bytes, 4),
+        sha256=hashlib.sha256(content).hexdigest(),
+        passed=not missed,
+        message="; ".join([*missed, note])[:512],
+        inventory=inventory(file),
+        targets=tuple(check_target(file, target) for target in Target),
+    )
+
+
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
     agrees = agreement(reference.metric, reference.outputs, outputs)
     found = None
@@ -164,23 +187,30 @@ def _outputs(
     return {name: found[name] for name in reference.outputs}
 
 
-def _performance(model: TFLiteModel, content: bytes, samples: NamedArrays, request: Request) -> Performance:
+def measure_performance(content: bytes, samples: NamedArrays, benchmark: Benchmark) -> Performance:
+    """How a file runs, in a fresh process.
+
+    Raises ``ValueError`` or ``RuntimeError`` where it does not.
+    """
+    before = _peak_bytes()
+    model = TFLiteModel(content, threads=benchmark.threads)
+    found = _performance(model, content, samples, benchmark)
+    return found.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
+
+
+def _performance(
+    model: TFLiteModel, content: bytes, samples: NamedArrays, benchmark: Benchmark
+) -> Performance:
     first = {name: array[:1] for name, array in samples.items()}
-    single = model.benchmark(first, request.benchmark.runs)
-    batch = None
-    if request.benchmark.batch_size > 1:
-        many = {
-            name: np.resize(array, (request.benchmark.batch_size, *array.shape[1:]))
-            for name, array in samples.items()
-        }
+    single = model.benchmark(first, benchmark.runs)
+    size, batch = benchmark.batch_size, None
+    if size > 1:
+        many = {name: np.resize(array, (size, *array.shape[1:])) for name, array in samples.items()}
         try:
             # A model of its own: a graph that cannot be resized is of no use afterwards.
-            resized = TFLiteModel(content, threads=request.benchmark.threads, flex=request.flex)
-            sizes = {len(value) for value in resized.run(many).values()}
-            if sizes == {request.benchmark.batch_size}:
-                batch = resized.benchmark(
-                    many, max(1, request.benchmark.runs // request.benchmark.batch_size)
-                )
+            resized = TFLiteModel(content, threads=benchmark.threads)
+            if {len(value) for value in resized.run(many).values()} == {size}:
+                batch = resized.benchmark(many, max(1, benchmark.runs // size))
         except (RuntimeError, ValueError):
             batch = None  # the batch of 1 is baked in
     return Performance(single=single, batch=batch, load_millis=round(model.load_millis, 3))

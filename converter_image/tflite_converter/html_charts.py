@@ -1,23 +1,26 @@
-"""The report's plots as SVG: no script, colours from the page's style sheet, each mark with its title."""
+"""The report's plots: size against quality, and the error of each layer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from modelconversion_api.methods import Method
-from modelconversion_api.text import human_size
 
-from .html_figures import METHOD_NAMES
+from .html_figures import METHOD_NAMES, percent
 from .html_markup import Markup, tag
+from .html_svg import WIDTH, Axis, axis, figure, grid, text
 
-WIDTH = 760
-_CHARACTER = 6.4
-"""Width of a character of a label in px, for keeping labels apart."""
-_LINE = 15.0
+_CHARACTER: Final = 6.6
+"""Width of a label's character in px, for keeping labels apart."""
+_MOST_DECIBELS: Final = 200.0
+"""Where the scale of the layers ends; double precision ends there as well."""
+_UNITS: Final = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+_RIGHTWARDS, _UPWARDS = "\N{RIGHTWARDS ARROW}", "\N{UPWARDS ARROW}"
 
-Box = tuple[float, float, float, float]
+_Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 
@@ -27,51 +30,19 @@ class Point:
 
     size_bytes: int
     quality: float
-    """Share, 0 to 1."""
-    label: str
+    """A share, 0 to 1."""
     note: str
-    """Second line of the label, e.g. its latency; may be empty."""
+    """What stands under its name, e.g. its latency; may be empty."""
     method: Method
     passed: bool
-    is_attempt: bool = False
-    """A try that was not kept: drawn small, told in its title only."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A linear scale with round ticks."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    step: float
-
-    def at(self, value: float) -> float:
-        """Where ``value`` lies, in px."""
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + share * (self.end - self.start)
-
-    @property
-    def ticks(self) -> list[float]:
-        """The round values within the scale."""
-        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
-        return [i * self.step for i in range(first, last + 1)]
-
-
-def axis(low: float, high: float, start: float, end: float, *, ticks: int = 5) -> Axis:
-    """A scale from the round value below ``low`` to the one above ``high``."""
-    span = max(high - low, abs(high) * 1e-6, 1e-9)
-    magnitude = 10 ** math.floor(math.log10(span / ticks))
-    step = magnitude * next(m for m in (1, 2, 5, 10) if m * magnitude * ticks >= span)
-    bottom, top = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    return Axis(bottom, top if top > bottom else bottom + step, start, end, step)
+    attempt: str = ""
+    """The recipe of a try that was not kept; such a point is small, and its title tells of it."""
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The passed files of which no other is both as small and as good, the smallest first."""
+    """The files that passed and that no other one beats in both size and quality, the smallest first."""
     front: list[Point] = []
-    candidates = [p for p in points if p.passed and not p.is_attempt]
+    candidates = [p for p in points if p.passed and not p.attempt]
     for point in sorted(candidates, key=lambda p: (p.size_bytes, -p.quality)):
         if not front or point.quality > front[-1].quality:
             front.append(point)
@@ -79,93 +50,126 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto_plot(points: Sequence[Point], quality: str, original: float | None) -> Markup:
-    """Size against quality; the front as a line, what failed hollow, ``original`` as a line across."""
-    height, left, right, top, bottom = 380, 64, 24, 24, 52
+    """Size against quality: the front as a line, what missed its gates hollow, the original across."""
+    height, left, right, top, bottom = 360, 66, 28, 32, 54
     values = [p.quality for p in points] + ([] if original is None else [original])
     spread = max(max(values) - min(values), 0.01)
-    scale = max(_unit(max(p.size_bytes for p in points)), 1)
-    x = axis(0, max(p.size_bytes for p in points) / scale * 1.04, left, WIDTH - right)
+    largest = max(p.size_bytes for p in points)
+    unit, unit_name = next((size, name) for size, name in _UNITS if largest >= size)
+    x = axis(0, largest / unit, left, WIDTH - right)
     y = axis(
-        max(0.0, min(values) - spread * 0.15),
-        min(1.0, max(values) + spread * 0.15),
-        height - bottom,
-        top,
+        max(0.0, min(values) - spread * 0.15), min(1.0, max(values) + spread * 0.15), height - bottom, top
     )
-    drawn = [*_grid(x, y, human=lambda v: human_size(round(v * scale)), share=True)]
-    drawn.append(_text(f"Size of the file {chr(0x2192)}", WIDTH - right, height - 10, anchor="end"))
-    drawn.append(_text(f"{chr(0x2191)} {quality}", left, 14, anchor="start"))
+    digits = max(0, -math.floor(math.log10(y.step) + 1e-9) - 2)
+    drawn = grid(x, y, lambda v: f"{v:g} {unit_name}", lambda v: percent(v, digits))
+    drawn.append(text(f"size of the file {_RIGHTWARDS}", WIDTH - right, height - 12, anchor="end"))
+    drawn.append(text(f"{_UPWARDS} {quality}", 4, 14, anchor="start"))
     if original is not None:
         at = y.at(original)
         drawn.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="original"))
-        drawn.append(_text(f"original {original:.1%}", x.end - 4, at - 6, anchor="end", kind="soft"))
     front = pareto_front(points)
     if len(front) > 1:
-        line = " ".join(f"{x.at(p.size_bytes / scale):.1f},{y.at(p.quality):.1f}" for p in front)
-        drawn.append(tag("polyline", points=line, class_="front"))
-    taken: list[Box] = [
-        _around(x.at(p.size_bytes / scale), y.at(p.quality), 9) for p in points if not p.is_attempt
-    ]
-    for point in sorted(points, key=lambda p: not p.is_attempt):
-        at_x, at_y = x.at(point.size_bytes / scale), y.at(point.quality)
-        drawn.append(_mark(point, at_x, at_y))
-        if not point.is_attempt:
-            drawn += _label(point, at_x, at_y, taken, (left, top, WIDTH - right, height - bottom))
-    title = f"{quality} against size of {len(points)} files"
-    return _figure(drawn, height, title)
+        corners = " ".join(f"{x.at(p.size_bytes / unit):.1f},{y.at(p.quality):.1f}" for p in front)
+        drawn.append(tag("polyline", points=corners, class_="front"))
+    frame = (float(left), float(top) - 12, float(WIDTH - right), float(height - bottom))
+    placed = [(p, x.at(p.size_bytes / unit), y.at(p.quality)) for p in points]
+    taken = [(px - 9, py - 9, px + 9, py + 9) for _, px, py in placed]
+    for point, px, py in sorted(placed, key=lambda item: not item[0].attempt):
+        drawn.append(_mark(point, px, py))
+        if not point.attempt:
+            drawn += _label(point, px, py, taken, frame)
+    if original is not None:
+        drawn += _original_label(original, x, y.at(original), taken)
+    return figure(drawn, height, f"{quality} against size of {len(points)} files")
 
 
-def layers_plot(values: Sequence[tuple[str, float]], worst: Sequence[int]) -> Markup:
-    """Signal-to-noise ratio by layer in the graph's order; ``worst`` are the positions that stand out."""
-    height, left, right, top, bottom = 260, 64, 16, 24, 44
-    finite = [v for _, v in values if math.isfinite(v)] or [0.0]
+def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
+    """Signal-to-noise ratio in dB by layer, in the graph's order; ``worst`` are positions that stand out."""
+    height, left, right, top, bottom = 250, 66, 12, 32, 50
+    finite = [min(max(v, -_MOST_DECIBELS), _MOST_DECIBELS) for _, v in values if math.isfinite(v)]
     y = axis(min(0.0, *finite), max(1.0, *finite), height - bottom, top)
-    gap = (WIDTH - left - right) / len(values)
-    x = Axis(-0.5, len(values) - 0.5, left, WIDTH - right, max(1, round(len(values) / 8)))
-    drawn = [*_grid(x, y, human=lambda v: str(int(v) + 1), share=False)]
-    drawn.append(_text(f"Layer, in the graph's order {chr(0x2192)}", WIDTH - right, height - 8, anchor="end"))
-    drawn.append(_text(f"{chr(0x2191)} Signal-to-noise ratio, dB", left, 14, anchor="start"))
-    width = min(18.0, max(1.0, gap * 0.62))
-    for i, (name, value) in enumerate(values):
-        end = y.at(min(max(value, y.low), y.high)) if not math.isnan(value) else y.at(0)
-        kind = "bar worst" if i in worst else "bar"
-        mark = tag(
+    step = max(1, math.ceil(len(values) / 10))
+    x = Axis(-0.5, len(values) - 0.5, left, WIDTH - right, step)
+    drawn = grid(x, y, lambda v: str(round(v) + 1), lambda v: f"{v:g} dB")
+    drawn.append(text(f"layer, in the graph's order {_RIGHTWARDS}", WIDTH - right, height - 10, anchor="end"))
+    drawn.append(text(f"{_UPWARDS} signal-to-noise ratio", 4, 14, anchor="start"))
+    width = min(20.0, max(1.0, 0.66 * (WIDTH - left - right) / len(values)))
+    for position, (name, value) in enumerate(values):
+        # An infinite ratio is a layer without error; what is no number is drawn as none.
+        end = y.at(0.0 if math.isnan(value) else value)
+        bar = tag(
             "rect",
-            tag("title", f"{i + 1}. {name}: {value:.1f} dB"),
-            x=x.at(i) - width / 2,
-            y=min(end, y.at(0)),
+            tag("title", f"{position + 1}. {name}: {value:.1f} dB"),
+            x=x.at(position) - width / 2,
+            y=min(end, y.at(0.0)),
             width=width,
-            height=max(1.0, abs(end - y.at(0))),
+            height=max(1.0, abs(end - y.at(0.0))),
             rx=min(2.0, width / 3),
-            class_=kind,
+            class_="bar worst" if position in worst else "bar",
         )
-        drawn.append(mark)
-    return _figure(drawn, height, f"Signal-to-noise ratio of {len(values)} layers")
+        drawn.append(bar)
+    return figure(drawn, height, f"Signal-to-noise ratio of {len(values)} layers")
 
 
-def share_bar(share: float, label: str) -> Markup:
-    """A small bar that fills ``share`` of its track."""
-    filled = min(max(share, 0.0), 1.0) * 100
-    return tag(
-        "svg",
-        tag("title", label),
-        tag("rect", x=0, y=0, width=100, height=8, rx=4, class_="track"),
-        tag("rect", x=0, y=0, width=max(filled, 1.0), height=8, rx=min(4.0, max(filled, 1.0) / 2), class_="fill"),
-        viewBox="0 0 100 8",
-        preserveAspectRatio="none",
-        class_="share",
-        role="img",
-        aria_label=label,
-    )
+def _mark(point: Point, x: float, y: float) -> Markup:
+    about = f"{METHOD_NAMES[point.method]}, {point.size_bytes:,} bytes, {percent(point.quality, 2)}"
+    if point.attempt:
+        title = tag("title", f"Try that was not kept: {point.attempt}; {about}")
+        corners = f"{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"
+        return tag("polygon", title, points=corners, class_="try")
+    title = tag("title", about if point.passed else f"{about}; missed its gates")
+    kind = f"point {point.method.cli_name}" + ("" if point.passed else " missed")
+    return tag("circle", title, cx=x, cy=y, r=7, class_=kind)
 
 
-def _figure(drawn: Sequence[Markup], height: int, title: str) -> Markup:
-    picture = tag(
-        "svg",
-        tag("title", title),
-        *drawn,
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="img",
-        aria_label=title,
-        class_="plot",
-    )
-    return tag("div", picture, class_="scroll", tabindex=0, role="region", aria_label=title)
+def _label(point: Point, x: float, y: float, taken: list[_Box], frame: _Box) -> list[Markup]:
+    """Name and note where they cover nothing, or to the right of the mark where no place is free."""
+    lines = [METHOD_NAMES[point.method] + ("" if point.passed else " (missed its gates)")]
+    lines += [point.note] if point.note else []
+    width, height = max(map(len, lines)) * _CHARACTER, 15.0 * len(lines)
+    around: list[tuple[str, float, float]] = [
+        ("start", x + 13, y - height / 2),
+        ("end", x - 13, y - height / 2),
+        ("middle", x, y - 13 - height),
+        ("middle", x, y + 13),
+        ("start", x + 9, y + 11),
+        ("start", x + 9, y - 11 - height),
+        ("end", x - 9, y + 11),
+        ("end", x - 9, y - 11 - height),
+        ("start", x + 13, y + 30),
+        ("end", x - 13, y + 30),
+        ("start", x + 13, y - 34 - height),
+        ("end", x - 13, y - 34 - height),
+    ]
+    boxes = [(place, _box(*place, width, height)) for place in around]
+    free = [(p, box) for p, box in boxes if _inside(box, frame) and not any(_meet(box, t) for t in taken)]
+    (anchor, at_x, at_y), box = (free or boxes)[0]
+    taken.append(box)
+    names = ("name", "soft")
+    return [
+        text(line, at_x, at_y + 12 + 15 * i, anchor=anchor, kind=names[i]) for i, line in enumerate(lines)
+    ]
+
+
+def _original_label(original: float, x: Axis, at: float, taken: list[_Box]) -> list[Markup]:
+    label = f"original {percent(original)}"
+    width = len(label) * _CHARACTER
+    for anchor, at_x in (("end", x.end), ("start", x.start + 4), ("middle", (x.start + x.end) / 2)):
+        for at_y in (at - 20, at + 4):
+            box = _box(anchor, at_x, at_y, width, 15)
+            if not any(_meet(box, t) for t in taken):
+                return [text(label, at_x, at_y + 12, anchor=anchor)]
+    return []
+
+
+def _box(anchor: str, x: float, y: float, width: float, height: float) -> _Box:
+    left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
+    return left, y, left + width, y + height
+
+
+def _inside(box: _Box, frame: _Box) -> bool:
+    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+
+
+def _meet(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

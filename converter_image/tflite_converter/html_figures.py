@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from modelconversion_api.methods import Method
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.text import human_size
 
 from .html_markup import Child, Markup, joined, tag
 
@@ -22,7 +24,7 @@ METHOD_NAMES = {
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share, e.g. ``94.5%``."""
-    return NOTHING if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}%"
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}%}"
 
 
 def number(value: float | None) -> str:
@@ -30,6 +32,12 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.3g}" if math.isfinite(value) else str(value)
+
+
+def size(size_bytes: int) -> str:
+    """A size for people, e.g. ``23.4 KiB``."""
+    text = human_size(min(max(size_bytes, 0), 1 << 62))
+    return f"{text.rstrip('KMGiB')} {text.lstrip('-0123456789.')}"
 
 
 def decibels(value: float | None, *, missing: str = NOTHING) -> str:
@@ -64,9 +72,7 @@ def table(
         tag("th", name, scope="col", class_="num" if i in numbers else None) for i, name in enumerate(columns)
     ]
     body = [tag("tr", *(cell(i, child) for i, child in enumerate(row))) for row in rows]
-    filled = tag(
-        "table", tag("caption", caption), tag("thead", tag("tr", *head)), tag("tbody", *body)
-    )
+    filled = tag("table", tag("caption", caption), tag("thead", tag("tr", *head)), tag("tbody", *body))
     # A wide table scrolls by itself, also by keyboard, instead of widening the page.
     return tag("div", filled, class_="scroll", tabindex=0, role="region", aria_label=caption)
 
@@ -94,3 +100,14 @@ def method(which: Method) -> Markup:
 def more(title: str, *children: Child) -> Markup:
     """What is folded until somebody opens it."""
     return tag("details", tag("summary", title), *children)
+
+
+def ratio(artifact: ArtifactReport) -> str:
+    """The signal-to-noise ratio of the outputs; a file without any noise has none."""
+    return decibels(artifact.snr_db, missing="identical" if artifact.agreement is not None else NOTHING)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """The first ``most`` names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

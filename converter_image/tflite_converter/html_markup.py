@@ -1,7 +1,7 @@
 """Builds HTML in which every value is escaped, because nothing else can be built.
 
-:func:`tag` escapes whatever is not :class:`Markup`, and only it makes ``Markup``: names that came out of a model
-file cannot become elements or attributes.
+:func:`tag` escapes whatever is not :class:`Markup`, and only it makes ``Markup``: names that came out of a
+model file cannot become elements or attributes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Markup(str):
     __slots__ = ()
 
 
-Child: TypeAlias = "str | int | None | Iterable[Child]"
+Child: TypeAlias = "str | int | Iterable[Child] | None"
 """What an element may hold; None is nothing."""
 Attribute: TypeAlias = "str | int | float | bool | None"
 
 
-def tag(name: str, *children: Child, **attributes: Attribute) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     """An element: ``tag("td", "a < b", class_="num")`` is ``<td class="num">a &lt; b</td>``.
 
     A trailing ``_`` of an attribute's name falls away, another one becomes ``-``. None and False leave the
@@ -50,7 +50,7 @@ def styles(css: str) -> Markup:
 
 def document(*children: Child) -> str:
     """A whole page of ``children``: head and body."""
-    return f'<!DOCTYPE html>\n{tag("html", *children, lang="en")}\n'
+    return f"<!DOCTYPE html>\n{tag('html', *children, lang='en')}\n"
 
 
 def _content(child: Child) -> str:

@@ -70,7 +70,8 @@ def image_size(info: TensorInfo, stage: Stage) -> tuple[int, int, int]:
 def _scale(scaling: ImageScaling, channels: int, info: TensorInfo, stage: Stage) -> Callable[[Array], Array]:
     """The function from 8-bit pixels ``(height, width, channels)`` to the values of a sample."""
     dtype = np.dtype(info.dtype)
-    if dtype.kind != "f" and (scaling is not ImageScaling.NONE or np.iinfo(dtype).max < 255):
+    holds_bytes = dtype.kind in "iu" and np.iinfo(dtype).max >= 255
+    if dtype.kind != "f" and not (holds_bytes and scaling is ImageScaling.NONE):
         raise shape_mismatch(
             f"the model's input {info.name!r} takes {dtype}, which the values of images scaled as"
             f" {scaling.value} do not fit",

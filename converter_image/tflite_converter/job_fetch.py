@@ -30,7 +30,7 @@ from .job_environment import (
     JobEnvironment,
     log,
 )
-from .storage import Limit, ObjectStore, Stored
+from .storage import Limit, ObjectInfo, ObjectStore, Stored
 
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
 DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
@@ -95,15 +95,14 @@ def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> Fetche
         if not uri.endswith("/"):
             path = folder / f"{name}{_suffix(uri, DATA_SUFFIXES)}"
             return _fetch_file(store, uri, path, DATA_RULES.limit)
-        fetched = _fetch_folder(store, uri, folder / name, DATA_RULES)
+        if objects := list_folder(store, uri, DATA_RULES):
+            return _fetch_folder(store, uri, objects, folder / name, DATA_RULES.limit)
     except ConverterError as error:
         if error.reason is not FailureReason.SOURCE_NOT_FOUND:
             raise
         raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
-    if fetched is None:
-        cause = f"nothing lies under {uri}"
-        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
-    return fetched
+    cause = f"nothing lies under {uri}"
+    raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
 
 
 def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
@@ -118,25 +117,20 @@ def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFi
             if declared is not SourceFormat.AUTO or error.reason is not FailureReason.SOURCE_NOT_FOUND:
                 raise
     prefix = f"{uri.rstrip('/')}/"
-    fetched = _fetch_folder(store, prefix, path, SOURCE_RULES)
-    if fetched is None:
-        raise ConverterError(
-            FailureReason.SOURCE_NOT_FOUND,
-            Stage.FETCH,
-            f"{uri}: there is no such object, and nothing lies under {prefix}",
-        )
-    return fetched
-
-
-def _fetch_folder(store: ObjectStore, prefix: str, path: Path, rules: FolderRules) -> FetchedFile | None:
-    """Everything under ``prefix``; None where nothing is."""
-    objects = list_folder(store, prefix, rules)
+    objects = list_folder(store, prefix, SOURCE_RULES)
     if not objects:
-        return None
-    if rules is SOURCE_RULES and not {"saved_model.pb", "saved_model.pbtxt"} & objects.keys():
+        cause = f"{uri}: there is no such object, and nothing lies under {prefix}"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause)
+    if not {"saved_model.pb", "saved_model.pbtxt"} & objects.keys():
         cause = f"{prefix} holds {len(objects)} objects but no saved_model.pb, so it is not a SavedModel"
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.FETCH, cause)
-    stored = download_folder(store, prefix, objects, path, rules.limit)
+    return _fetch_folder(store, prefix, objects, path, SOURCE_RULES.limit)
+
+
+def _fetch_folder(
+    store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
+) -> FetchedFile:
+    stored = download_folder(store, prefix, objects, path, limit)
     log(f"fetched {prefix}: {len(objects)} files, {stored.size_bytes} bytes, sha256 {stored.sha256}")
     return _fetched(prefix, path, stored)
 

@@ -32,6 +32,7 @@ from modelconversion_api.report import (
     StageResult,
 )
 from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
+from modelconversion_api.spec import SigningKeyRef
 
 from .errors import ConverterError
 from .formats import is_tflite
@@ -63,16 +64,14 @@ def publish(job: JobEnvironment) -> StageResult:
 
     started, record = time.monotonic(), job.record(Stage.PUBLISH)
     report = checked_report(job.output, job.request, record)
-    reports = {
-        # Drawn again from the checked report: a page that model code has written is not for a browser.
-        HTML_REPORT_FILE_NAME: render(report).encode(),
-        REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode(),
-    }
-    texts = dict(reports)
-    if job.request.output.signing is not None:
-        files = {a.file_name: job.output / a.file_name for a in report.artifacts}
-        texts[SIGNATURE_FILE_NAME] = _signature(job.request, files | reports)
-    texts[REPORT_FILE_NAME] = texts.pop(REPORT_FILE_NAME)  # last: it is the commit mark
+    # Drawn here, from the checked report: a page that model code has written is not for a browser.
+    page = {HTML_REPORT_FILE_NAME: render(report).encode()}
+    document = {REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode()}
+    signature = {}
+    if (signing := job.request.output.signing) is not None:
+        artifacts = {a.file_name: job.output / a.file_name for a in report.artifacts}
+        signed = _signature(signing.secret_ref, job.request.base_name, artifacts | page | document)
+        signature = {SIGNATURE_FILE_NAME: signed}
     store = ObjectStore(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
@@ -80,7 +79,7 @@ def publish(job: JobEnvironment) -> StageResult:
         with _open_regular(job.output / artifact.file_name, MAX_ARTIFACT_BYTES) as stream:
             stored = Stored(artifact.sha256, artifact.size_bytes)
             _upload(store, f"{prefix}{artifact.file_name}", stream, stored, "application/octet-stream")
-    for name, content in texts.items():
+    for name, content in (page | signature | document).items():
         stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
         _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
     summary = ConversionSummary(
@@ -93,20 +92,17 @@ def publish(job: JobEnvironment) -> StageResult:
     return StageResult(summary=summary)
 
 
-def _signature(request: ConversionRequest, files: Mapping[str, Path | bytes]) -> bytes:
+def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
     """The signature over everything else that is published."""
-    signing = request.output.signing
-    assert signing is not None  # noqa: S101 - the caller asks only then; told to the type checker
     # Taken out of the environment: nothing that this process may start later inherits it.
     private_key = os.environ.pop(SIGNING_KEY_ENV, "")
     if not private_key:
-        secret = signing.secret_ref
         cause = f"Secret {secret.name} has no key {secret.key}, or there is no such Secret"
         raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
     from .signing import sign
 
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder) / request.base_name
+        work = Path(folder) / base_name
         work.mkdir()
         return sign(files, private_key, work)
 

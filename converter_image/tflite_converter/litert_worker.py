@@ -1,13 +1,12 @@
 """The child process without TensorFlow: makes every file from the float file, and measures each.
 
-``python -m tflite_converter.litert_worker FOLDER``: see :mod:`tflite_converter.child`. Every piece of work that
-runs a model is a fork of its own: one that dies takes its method along, and nothing else.
+``python -m tflite_converter.litert_worker FOLDER``: see :mod:`tflite_converter.child`. Every piece of work
+that runs a model is a fork of its own: one that dies takes its method along, and nothing else.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from . import child, quantization
 from .arrays import Array
 from .calibration import calibrate
 from .child import Child
+from .dataset_arrays import write_npz
 from .dataset_checks import coverage, range_warnings
 from .dataset_labels import check_classes
 from .datasets import random_inputs
@@ -97,8 +97,6 @@ class _Work:
         job = self._job
         if job.source is not None:
             self._prepare(job.source)
-        file = read_file((self._folder / FLOAT_FILE).read_bytes(), "the float file")
-        self._flex = any(operator.is_flex for operator, _ in file.operators())
         basis = self._basis()
         methods = {method: self._method(method) for method in job.methods}
         return LiteRTResult(
@@ -118,19 +116,19 @@ class _Work:
         (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
         inputs = _infos(folder / FLOAT_FILE)
         if job.calibration is not None:
-            _save(job.calibration.bind(inputs, Stage.CALIBRATE), folder / CALIBRATION_FILE)
+            write_npz(folder / CALIBRATION_FILE, job.calibration.bind(inputs, Stage.CALIBRATE))
         if job.evaluation is not None:
             samples = job.evaluation.bind(inputs, Stage.EVALUATE)
         else:
             samples = random_inputs(inputs, job.random_samples, job.seed)
-        _save(samples, folder / EVALUATION_FILE)
+        write_npz(folder / EVALUATION_FILE, samples)
         count = len(next(iter(samples.values())))
         step = self._process.counter(Stage.EVALUATE, "running the original model", count)
 
         def reference() -> _Done:
             try:
                 model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
-                _save(model.run_each(samples, step), folder / REFERENCE_FILE)
+                write_npz(folder / REFERENCE_FILE, model.run_each(samples, step))
             except (RuntimeError, ValueError) as error:
                 cause = f"the float file does not run: {first_line(error)}"
                 raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
@@ -194,7 +192,7 @@ class _Work:
         if made.stability is not None:
             self._stability = made.stability
         name = method.file_name(self._job.base_name)
-        request = Request(method, name, self._gates, self._job.benchmark, self._job.target, flex=self._flex)
+        request = Request(method, name, self._gates, self._job.benchmark, self._job.target)
         words = f"measuring {method.cli_name}"
         count = len(next(iter(self._reference.samples.values())))
 
@@ -314,11 +312,6 @@ def _output_infos(path: Path) -> list[TensorInfo]:
 def _load(path: Path) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
-
-
-def _save(arrays: Mapping[str, Array], path: Path) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:

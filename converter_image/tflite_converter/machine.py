@@ -18,7 +18,7 @@ _KILLS = (_CGROUP / "memory.events", _CGROUP / "memory" / "memory.oom_control")
 
 
 def memory_limit_bytes() -> int | None:
-    """How much resident memory a child may take: most of the container's limit, else of the machine's memory."""
+    """How much memory a child may take: most of the container's limit, else of the machine's."""
     found = [_machine_memory()]
     for path in _LIMITS:
         with contextlib.suppress(OSError, ValueError):

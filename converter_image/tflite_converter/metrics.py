@@ -74,10 +74,12 @@ def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array
         case Task.CLASSIFICATION if labels.ndim == 1 and labels.dtype.kind in "iu":
             return _classes(given, labels)
         case Task.MULTI_LABEL:
-            truth = labels.reshape(len(labels), -1)
-            if truth.shape != given.shape:
+            decisions = labels.reshape(len(labels), -1)
+            if decisions.shape != given.shape:
                 return None
-            return Scores(metric=AccuracyMetric.MACRO_F1, accuracy=_round(macro_f1(_yes(given), truth > 0)))
+            return Scores(
+                metric=AccuracyMetric.MACRO_F1, accuracy=_round(macro_f1(_yes(given), decisions > 0))
+            )
         case Task.REGRESSION if labels.size == given.size:
             truth = labels.reshape(given.shape)
             error = _as_float(given) - _as_float(truth)

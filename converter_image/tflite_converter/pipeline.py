@@ -22,6 +22,7 @@ from modelconversion_api.status import SourceInfo
 
 from . import machine
 from .conversion_data import RANDOM_SAMPLES, ConversionData, choose
+from .dataset_checks import stability_warnings
 from .errors import ConverterError
 from .formats import MAX_TFLITE_BYTES
 from .options import Options
@@ -44,8 +45,6 @@ from .worker_protocol import (
 from .workspace import Workspace
 
 TOOLS = ("ai-edge-litert", "litert-quantizer", "numpy")
-_TOLERATED = 0.1
-"""Share of activations whose ranges may differ between halves before the data is called too little."""
 _SECOND_WAY = (FailureReason.QUANTIZATION_FAILED, FailureReason.CONVERTER_CRASHED)
 """Reasons for which TensorFlow's own quantizer is tried."""
 
@@ -77,7 +76,7 @@ class _Conversion:
         options = self._options
         started = time.monotonic()
         source = open_source(
-            options.source.absolute(), options.source_format, options.expected_sha256, self._work / "source"
+            options.source, options.source_format, options.expected_sha256, self._work / "source"
         )
         self._refuse_contradictions(source)
         data = choose(options, self._work, self._tell)
@@ -112,7 +111,7 @@ class _Conversion:
         job = TensorFlowJob(
             task="float",
             limits=self._limits(source),
-            source=source.path,
+            source=source.path.absolute(),
             format=source.format,
             input_shapes=dict(options.input_shapes),
             select_tensorflow_ops=options.select_tensorflow_ops,
@@ -138,7 +137,7 @@ class _Conversion:
             methods=tuple(ready or dict.fromkeys(options.methods)),
             ready=ready or {},
             target=options.target,
-            source=source.path if from_tflite else None,
+            source=source.path.absolute() if from_tflite else None,
             source_bytes=source.size_bytes,
             calibration=data.calibration.save(self._work, "calibration-samples")
             if from_tflite and data.calibration
@@ -170,7 +169,7 @@ class _Conversion:
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return found.methods
         job = TensorFlowJob(
-            task="int8", limits=self._limits(source), source=source.path, format=source.format
+            task="int8", limits=self._limits(source), source=source.path.absolute(), format=source.format
         )
         try:
             run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
@@ -265,11 +264,7 @@ class _Conversion:
             return None
         basis = found.calibration
         stability = basis.stability if basis else None
-        if stability is not None and stability.unstable > _TOLERATED * stability.tensors:
-            self._warn(
-                f"{stability.unstable} of {stability.tensors} activations have other ranges on another half of"
-                " the calibration samples: give more, or more varied ones"
-            )
+        self._warn(*stability_warnings(stability))
         return CalibrationReport(
             data=data.calibration_info,
             classes=data.classes,
@@ -297,7 +292,9 @@ class _Conversion:
         options = self._options
         named = (options.calibration, options.validation)
         images = [files.path.absolute() for files in named if files is not None and files.images is not None]
-        return ChildLimits(readable=(source.path, *images), memory_limit_bytes=options.memory_limit_bytes)
+        return ChildLimits(
+            readable=(source.path.absolute(), *images), memory_limit_bytes=options.memory_limit_bytes
+        )
 
     def _watch(self) -> Watch:
         return Watch(self._options.step_timeout_seconds, self._options.memory_limit_bytes)

@@ -14,6 +14,7 @@ from .calibration import RangeMethod, Ranges
 from .errors import ConverterError
 from .native_output import silenced
 from .quantizer_errors import first_line
+from .quantizer_repairs import with_dead_outputs_quantized
 
 
 class Weights(StrEnum):
@@ -147,4 +148,4 @@ def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) ->
     except Exception as error:
         # The quantizer raises whatever comes up, KeyError and AssertionError among it.
         raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, first_line(error)) from error
-    return bytes(result.quantized_model)
+    return with_dead_outputs_quantized(bytes(result.quantized_model))

@@ -41,14 +41,17 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
                     first = plan.methods[0].value
                     why = plan.why if rank == 0 else f"{first} is not there or missed its gate"
                     return artifact, f"best for {target.value}: {why}"
-    close = [a for a in passed if (a.agreement or 0.0) >= CLOSE_ENOUGH]
+    measured = [a for a in passed if a.agreement is not None]
+    if not measured:
+        return min(passed, key=lambda a: a.size_bytes), "the smallest; none could be measured here"
+    close = [a for a in measured if (a.agreement or 0.0) >= CLOSE_ENOUGH]
     if close:
         best = min(close, key=lambda a: a.size_bytes)
         return best, (
             f"smallest that agrees with the original: {best.agreement:.1%} agreement"
             f" at {best.size_fraction:.0%} of its size"
         )
-    best = max(passed, key=lambda a: a.agreement or 0.0)
+    best = max(measured, key=lambda a: a.agreement or 0.0)
     agreement = best.agreement or 0.0
     return best, f"agrees best with the original: {agreement:.1%}, none reaches {CLOSE_ENOUGH:.0%}"
 

@@ -53,20 +53,19 @@ class TFLiteModel:
     Raises ``ValueError`` or ``RuntimeError`` (LiteRT's own) for a file that is none, or that cannot run.
     """
 
-    def __init__(
-        self, model: bytes | Path, *, threads: int = 1, flex: bool = False, keep_all: bool = False
-    ) -> None:
+    def __init__(self, model: bytes | Path, *, threads: int = 1, keep_all: bool = False) -> None:
         """Loads the file and allocates its tensors.
 
-        ``flex``: run TensorFlow's own operations, which takes TensorFlow. ``keep_all``: keep every tensor
-        readable after a run (:meth:`activations`), which takes memory and the fused kernels.
+        ``keep_all``: keep every tensor readable after a run (:meth:`activations`), which costs memory and
+        fused kernels.
         """
-        interpreter = _interpreter(flex=flex)
+        from ai_edge_litert.interpreter import Interpreter  # half a second: not for every import
+
         self.threads = threads
         source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
         started = time.perf_counter()
         with silenced():
-            self._interpreter = interpreter(
+            self._interpreter = Interpreter(
                 **source, num_threads=threads, experimental_preserve_all_tensors=keep_all
             )
             self._interpreter.allocate_tensors()
@@ -120,7 +119,7 @@ class TFLiteModel:
         )
 
     def activations(self, sample: NamedArrays) -> dict[str, Array]:
-        """Every tensor of the main graph after a run on ``sample``, as values, by name (``keep_all`` only)."""
+        """The main graph's tensors after a run on ``sample``, as values, by name (``keep_all`` only)."""
         self.run(sample)
         found = {}
         for detail in self._interpreter.get_tensor_details():
@@ -163,16 +162,6 @@ class TFLiteModel:
         runner = self._interpreter.get_signature_runner(next(iter(signatures)))
         details = runner.get_input_details() | runner.get_output_details()
         return {detail["index"]: name for name, detail in details.items()}
-
-
-def _interpreter(*, flex: bool) -> Any:
-    if flex:
-        from tensorflow.lite.python.interpreter import Interpreter as WithFlex
-
-        return WithFlex
-    from ai_edge_litert.interpreter import Interpreter  # half a second: not for every import
-
-    return Interpreter
 
 
 def _tensor(detail: dict[str, Any], names: dict[int, str]) -> Tensor:

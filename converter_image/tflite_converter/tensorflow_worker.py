@@ -17,8 +17,9 @@ from modelconversion_api.reasons import Stage
 from modelconversion_api.spec import SourceFormat
 
 from . import child
-from .arrays import Array, NamedArrays
+from .arrays import Array
 from .child import Child
+from .dataset_arrays import write_npz
 from .datasets import SavedSamples, random_inputs
 from .errors import ConverterError
 from .tensorflow_errors import classify
@@ -62,7 +63,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     evaluation = _bind(job.evaluation, model, folder / EVALUATION_FILE, Stage.EVALUATE)
     if evaluation is None:
         evaluation = random_inputs(model.inputs, job.random_samples, job.seed)
-        _save(evaluation, folder / EVALUATION_FILE)
+        write_npz(folder / EVALUATION_FILE, evaluation)
     clock.lap(Stage.LOAD)
 
     process.say(Stage.CONVERT, "freezing the graph")
@@ -77,7 +78,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
 
     process.say(Stage.EVALUATE, "running the original model")
     step = process.counter(Stage.EVALUATE, "running the original model", len(next(iter(evaluation.values()))))
-    _save(run_original(model, evaluation, step), folder / REFERENCE_FILE)
+    write_npz(folder / REFERENCE_FILE, run_original(model, evaluation, step))
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
@@ -119,13 +120,8 @@ def _bind(
     if samples is None:
         return None
     bound = samples.bind(model.inputs, stage)
-    _save(bound, path)
+    write_npz(path, bound)
     return bound
-
-
-def _save(arrays: NamedArrays, path: Path) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
 
 
 class _Clock:

@@ -52,7 +52,7 @@ class TensorFlowJob(ApiModel):
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     select_tensorflow_ops: bool = False
     unroll: bool = False
-    """Whether a model with recurrent layers is also written with its time steps unrolled, for full integer."""
+    """Whether recurrent layers are also written with their time steps unrolled, for full integer."""
     calibration: SavedSamples | None = None
     evaluation: SavedSamples | None = None
     random_samples: int = 32

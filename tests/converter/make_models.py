@@ -75,8 +75,28 @@ def embedding() -> Any:
     )
 
 
-def recurrent() -> Any:
-    return keras.Sequential([keras.Input((6, 4)), keras.layers.LSTM(8), keras.layers.Dense(2)])
+def recurrent(api: Any) -> Any:
+    layers = api.layers
+    entry = layers.InputLayer((6, 4)) if api is tf_keras else api.Input((6, 4))
+    return api.Sequential([entry, layers.LSTM(8), layers.Dense(2)])
+
+
+def bidirectional() -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((6, 4)),
+            layers.Bidirectional(layers.GRU(5, return_sequences=True)),
+            layers.SimpleRNN(4),
+            layers.Dense(2),
+        ]
+    )
+
+
+def open_sizes() -> Any:
+    audio = keras.Input((None, 2), name="audio")
+    x = keras.layers.Conv1D(4, 3, padding="same", activation="relu")(audio)
+    return keras.Model(audio, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -104,7 +124,11 @@ def main(folder: Path) -> None:
     new.export(folder / "keras3_savedmodel", verbose=False)
     two_inputs().save(folder / "two_inputs.keras")
     embedding().save(folder / "embedding.keras")
-    recurrent().save(folder / "recurrent.keras")
+    recurrent(keras).save(folder / "recurrent.keras")
+    recurrent(keras).export(folder / "recurrent_savedmodel", verbose=False)
+    recurrent(tf_keras).save(folder / "recurrent.h5")
+    bidirectional().save(folder / "bidirectional.keras")
+    open_sizes().save(folder / "open.keras")
     keras.Sequential([keras.Input((2,)), Mine()]).save(folder / "custom.keras")
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x, name="scale_it")]).save(
         folder / "lambda.keras"

@@ -93,7 +93,7 @@ def test_report_of_the_gesture_model(gesture: Path) -> None:
     assert report.evaluation.original_accuracy is not None
     assert 0.90 <= report.evaluation.original_accuracy <= 0.97
     assert report.calibration is not None
-    assert report.calibration.stratified
+    assert report.calibration.data.stratified
     for artifact in report.artifacts:
         assert (artifact.agreement or 0) >= 0.98
         assert (artifact.accuracy or 0) >= report.evaluation.original_accuracy - 0.02
@@ -123,7 +123,8 @@ def test_second_run_gives_the_same_bytes_and_json_is_one_document(gesture: Path)
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)
     assert [a["method"] for a in report["artifacts"]] == ["FullInteger"]
-    assert "warning: there is no validation data" in found.stderr
+    assert report["evaluation"]["data"]["role"] == "HeldOut"
+    assert report["evaluation"]["data"]["samples"] == 800
     name = "gesture_classifier_int8.tflite"
     assert (gesture / "again" / name).read_bytes() == (gesture / "converted_models" / name).read_bytes()
 
@@ -140,6 +141,7 @@ def test_the_shortest_command_line_makes_dynamic_range(gesture: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert sorted(p.name for p in (gesture / "short").iterdir()) == [
         "gesture_classifier_savedmodel_dynamic_range.tflite",
+        "gesture_classifier_savedmodel_report.html",
         "gesture_classifier_savedmodel_report.json",
     ]
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conversions import manifest
 
 from devcluster.controlplane import ControlPlane
+from modelconversion_api.spec import ModelConversionSpec
 
 CALIBRATION = {"uri": "s3://models/val.npy"}
+IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
+SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
 GONE = object()
 
 
@@ -42,6 +46,21 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
         {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
         {"source": {"uri": "s3://models/a..b/model..h5"}},
+        {"source": {"uri": "s3://models/net.tflite", "format": "TFLite"}},
+        {"source": {"uri": "s3://models/net.tar.gz", "format": "SavedModel", "selectTensorFlowOps": True}},
+        {"source": {"uri": "s3://models/net/", "inputs": [{"name": "image:0", "shape": [1, 96, 96, 3]}]}},
+        {"output": SIGNED},
+        {"calibration": IMAGES},
+        {"calibration": {"uri": "s3://models/images.ZIP", "images": {"scaling": "None", "resize": "Pad"}}},
+        {"calibration": {"uri": "s3://models/log.csv", "labelColumn": "gesture"}},
+        {"calibration": {"uri": "s3://models/log.csv", "labelsUri": "s3://models/labels.csv"}},
+        {"calibration": {"uri": "s3://models/arrays.npz"}},
+        {"validation": {"maxSizeBytes": 100000, "maxLatencyMillis": "12.5", "minAgreement": "1"}},
+        {"validation": IMAGES | {"maxAccuracyDrop": "0.02", "task": "Classification", "samples": 500}},
+        {"validation": {"maxAccuracyDrop": "0.02"}, "calibration": IMAGES},
+        {"benchmark": {"threads": 4, "runs": 10, "batchSize": 1}, "tuning": {"budgetSeconds": 0}},
+        {"source": {"uri": "s3://models/net/"}, "output": {"uri": "s3://models/net-converted/"}},
+        {"calibration": IMAGES, "output": {"uri": "s3://models/images-out/"}},
     ],
 )
 def test_accepted(crd, namespace, changes):
@@ -72,6 +91,86 @@ def test_accepted(crd, namespace, changes):
             "maxAccuracyDrop needs labels",
         ),
         ({"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "1.5"}}, 'a share from "0" to "1"'),
+        ({"validation": {"uri": "s3://m1x/v.npy", "maxLatencyMillis": "1.5ms"}}, "milliseconds in quotes"),
+        ({"validation": {"maxLatencyMillis": "-1"}}, "milliseconds in quotes"),
+        ({"validation": {"maxSizeBytes": 0}}, "greater than or equal to 1"),
+        ({"validation": {"task": "Detection"}}, "Unsupported value"),
+        ({"validation": {"labelsUri": "s3://models/l.npy"}}, "say how validation.uri is read: set it"),
+        ({"validation": {"images": {"scaling": "None"}}}, "say how validation.uri is read: set it"),
+        ({"validation": {"maxAccuracyDrop": "0.02"}}, "validation.maxAccuracyDrop needs labelled data"),
+        (
+            {"validation": {"maxAccuracyDrop": "0.02"}, "calibration": CALIBRATION},
+            "set validation.uri and validation.labelsUri, or calibration.labelsUri",
+        ),
+        (
+            {
+                "calibration": {
+                    "uri": "s3://models/l.csv",
+                    "labelColumn": "y",
+                    "labelsUri": "s3://models/l.npy",
+                }
+            },
+            "set either labelsUri (a file of labels) or labelColumn",
+        ),
+        (
+            {
+                "validation": {
+                    "uri": "s3://models/l.csv",
+                    "labelColumn": "y",
+                    "labelsUri": "s3://models/l.npy",
+                }
+            },
+            "set either labelsUri (a file of labels) or labelColumn",
+        ),
+        (
+            {"calibration": CALIBRATION | {"labelColumn": "y"}},
+            "give a uri that ends in .csv, or set labelsUri",
+        ),
+        ({"calibration": {"uri": "s3://models/images/"}}, "holds images: set images.scaling"),
+        ({"calibration": {"uri": "s3://models/images.tar.gz"}}, "holds images: set images.scaling"),
+        ({"validation": {"uri": "s3://models/images.zip"}}, "holds images: set images.scaling"),
+        (
+            {"calibration": CALIBRATION | {"images": {"scaling": "None"}}},
+            "images is for image files: remove it",
+        ),
+        ({"calibration": IMAGES | {"images": {}}}, "calibration.images.scaling: Required value"),
+        ({"calibration": IMAGES | {"images": {"scaling": "Auto"}}}, "Unsupported value"),
+        (
+            {"calibration": CALIBRATION | {"labelsUri": "s3://models/../l.npy"}},
+            "must not contain '.' or '..'",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.tflite", "selectTensorFlowOps": True}},
+            "a TFLite file has its operations already: remove selectTensorFlowOps",
+        ),
+        (
+            {"source": {"uri": "s3://models/net", "format": "TFLite", "selectTensorFlowOps": True}},
+            "a TFLite file has its operations already: remove selectTensorFlowOps",
+        ),
+        ({"source": {"uri": "s3://models/net/", "format": "KerasH5"}}, "is the prefix of a SavedModel"),
+        ({"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x"}]}}, "shape: Required value"),
+        (
+            {"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x", "shape": [0, 3]}]}},
+            "greater than or equal to 1",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x", "shape": [1]}] * 2}},
+            "Duplicate value",
+        ),
+        (
+            {"source": {"uri": "s3://models/net/"}, "output": {"uri": "s3://models/net/tflite/"}},
+            "output.uri lies inside source.uri",
+        ),
+        (
+            {"calibration": IMAGES, "output": {"uri": "s3://models/images"}},
+            "output.uri lies inside calibration.uri",
+        ),
+        (
+            {"validation": IMAGES, "output": {"uri": "s3://models/images/out/"}},
+            "output.uri lies inside validation.uri",
+        ),
+        ({"output": {"uri": "s3://models/out/", "signing": {}}}, "secretRef: Required value"),
+        ({"tuning": {"budgetSeconds": -1}}, "greater than or equal to 0"),
         ({"calibration": CALIBRATION | {"samples": 0}}, "greater than or equal to 1"),
         ({"job": {"activeDeadlineSeconds": 1}}, "greater than or equal to 30"),
         ({"job": {"resources": {"limits": {"memory": "lots"}}}}, "should match"),
@@ -80,6 +179,39 @@ def test_accepted(crd, namespace, changes):
 )
 def test_refused_with_words_that_say_what_to_do(crd, namespace, changes, words):
     assert words in apply(crd, namespace, changes)
+
+
+def test_every_fixed_field_of_the_spec_is_in_the_table():
+    assert {name for changes in FIXED for name in changes} >= {
+        info.alias
+        for name, info in ModelConversionSpec.model_fields.items()
+        if name not in ("suspend", "job")
+    }
+
+
+def test_defaults_are_written_into_what_is_stored(crd, namespace):
+    changes = {"calibration": IMAGES, "output": SIGNED, "validation": {"minAgreement": "0.9"}}
+    assert apply(crd, namespace, changes) == ""
+    found = json.loads(crd.kubectl("-n", namespace, "get", "mconv", "tested", "-o", "json").stdout)["spec"]
+    assert found["source"] == {
+        "uri": "s3://models/gesture.h5",
+        "format": "Auto",
+        "selectTensorFlowOps": False,
+    }
+    assert found["output"]["signing"]["secretRef"] == {"name": "signing-key", "key": "private.pem"}
+    assert found["calibration"]["images"] == {"scaling": "ZeroToOne", "resize": "Stretch"}
+    assert found["calibration"]["samples"] == 200
+    assert found["validation"] == {"minAgreement": "0.9", "samples": 1000}
+    assert found["benchmark"] == {"threads": 1, "runs": 50, "batchSize": 8}
+    assert found["tuning"] == {"budgetSeconds": 300}
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_accepted(crd, namespace, path):
+    crd.kubectl("-n", namespace, "apply", "--dry-run=server", "-f", str(path))
 
 
 def test_names_end_where_the_job_name_would_not_fit(crd, namespace):
@@ -93,7 +225,13 @@ FIXED = [
     {"methods": GONE, "target": "Cloud"},
     {"source": {"uri": "s3://models/other.h5"}},
     {"output": {"uri": "s3://models/elsewhere/"}},
+    {"source": {"uri": "s3://models/gesture.h5", "inputs": [{"name": "x", "shape": [1, 46]}]}},
+    {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
+    {"output": SIGNED},
     {"storage": {"region": "eu-west-1"}},
+    {"benchmark": {"runs": 7}},
+    {"tuning": {"budgetSeconds": 7}},
+    {"validation": {"maxSizeBytes": 1}},
     {"calibration": CALIBRATION},
     {"validation": {"uri": "s3://m1x/v.npy"}},
     {"job": {"backoffLimit": 5}},
@@ -151,6 +289,9 @@ def test_kubectl_explains_the_fields(crd):
     text = crd.kubectl("explain", "modelconversion.spec.calibration").stdout
     assert "Representative dataset; FullInteger needs it." in text
     assert "How many samples to draw" in text
+    scaling = crd.kubectl("explain", "modelconversion.spec.calibration.images.scaling").stdout
+    assert "MinusOneToOne" in scaling
+    assert "it must be what the model was trained" in scaling
 
 
 def test_short_name_category_and_columns(running):

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from conversions import until
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from model_signing import verifying
 
 from modelconversion_api.report import ConversionReport
 
@@ -63,8 +66,8 @@ def test_the_main_job(uploaded, operator, object_store):
 
     objects = uploaded.objects("out/gesture/")
     names = ["float32", "dynamic_range", "float16", "int8"]
-    expected = {f"out/gesture/gesture_classifier_{n}.tflite" for n in names} | {"out/gesture/report.json"}
-    assert set(objects) == expected
+    expected = {f"out/gesture/gesture_classifier_{n}.tflite" for n in names}
+    assert set(objects) == expected | {"out/gesture/report.json", "out/gesture/report.html"}
     for artifact in status["artifacts"]:
         content = objects[artifact["uri"].removeprefix(f"s3://{uploaded.bucket}/")]
         assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
@@ -107,8 +110,58 @@ def test_a_saved_model_for_a_target(conversions, gesture):
     assert set(conversions.objects("out/")) == {
         "out/pi/saved_int8.tflite",
         "out/pi/saved_dynamic_range.tflite",
+        "out/pi/report.html",
         "out/pi/report.json",
     }
+
+
+def test_a_signed_conversion_of_sensor_logs_in_csv(uploaded, gesture, process_node, tmp_path):
+    """Labels in a column, gates on the calibration data's rest, and a key for the last container only."""
+    rows = np.load(gesture.data("val_features.npy")), np.load(gesture.data("val_labels.npy"))
+    names = [*(f"f{i}" for i in range(rows[0].shape[1])), "gesture"]
+    lines = [",".join([*map(str, x), str(int(y))]) for x, y in zip(*rows, strict=True)]
+    uploaded.upload({"log.csv": "\n".join([",".join(names), *lines]).encode()})
+    key = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, *form).decode()
+    meta = {"name": "signing-key", "namespace": uploaded.namespace}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"private.pem": private}}
+    uploaded.cluster.apply([secret])
+    uploaded.apply(
+        "signed",
+        output={"uri": uploaded.uri("out/signed/"), "signing": {"secretRef": {"name": "signing-key"}}},
+        methods=["FullInteger"],
+        calibration={"uri": uploaded.uri("log.csv"), "labelColumn": "gesture", "samples": 100},
+        validation={"maxAccuracyDrop": "0.05", "maxSizeBytes": 100000},
+    )
+    status = uploaded.finished("signed")
+    assert status["phase"] == "Succeeded", json.dumps(status, indent=1)
+
+    folder, public = tmp_path / "signed", tmp_path / "public.pem"
+    folder.mkdir()
+    for name, content in uploaded.objects("out/signed/").items():
+        (folder / name.removeprefix("out/signed/")).write_bytes(content)
+    subject = serialization.PublicFormat.SubjectPublicKeyInfo
+    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, subject))
+    verifying.Config().use_elliptic_key_verifier(public_key=public).verify(folder, folder / "model.sig")
+
+    logs = list(process_node.logs.glob(f"{uploaded.namespace}_signed-*/*.log"))
+    assert {log.stem for log in logs} == {"fetch", "convert", "publish"}
+    everything = uploaded.kubectl("get", "mconv,jobs,pods,events", "-o", "yaml") + "".join(
+        path.read_bytes().decode("latin-1") for path in (*logs, *folder.iterdir())
+    )
+    assert private.splitlines()[1] not in everything
+
+
+def test_a_signing_key_that_is_not_there_has_a_reason_and_publishes_nothing(uploaded):
+    signing = {"secretRef": {"name": "no-such-secret"}}
+    uploaded.apply(
+        "unsigned", output={"uri": uploaded.uri("out/u/"), "signing": signing}, methods=["DynamicRange"]
+    )
+    status = uploaded.finished("unsigned")
+    assert status["failure"]["reason"] == "SigningFailed"
+    assert "Secret no-such-secret has no key private.pem" in status["failure"]["message"]
+    assert uploaded.objects("out/u/") == {}
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -177,6 +230,7 @@ def test_artifacts_that_miss_their_gates_are_kept_with_the_figures(uploaded):
     assert "agreement" in status["artifacts"][0]["message"]
     assert set(uploaded.objects("out/")) == {
         "out/strict/gesture_classifier_int8.tflite",
+        "out/strict/report.html",
         "out/strict/report.json",
     }
 

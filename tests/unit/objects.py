@@ -166,9 +166,7 @@ def summary(*, passed: bool = True, without: tuple[Method, ...] = ()) -> Convers
         artifacts=(artifact,),
         recommended=recommended if passed else None,
         failed_methods=tuple(
-            MethodFailure(
-                method=m, reason=FailureReason.QUANTIZATION_FAILED, message="tensor 7 has no range"
-            )
+            MethodFailure(method=m, reason=FailureReason.QUANTIZATION_FAILED, message="tensor 7 has no range")
             for m in without
         ),
         stage_seconds={Stage.FETCH: 0.2, Stage.CONVERT: 3.1},

@@ -17,11 +17,11 @@ from modelconversion_api.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
+from tflite_converter.dataset_labels import check_classes
 from tflite_converter.datasets import (
     DataFiles,
     Dataset,
     SavedSamples,
-    check_labels_range,
     disjoint,
     load_dataset,
     random_inputs,
@@ -163,15 +163,15 @@ def test_labels_are_classes_rows_of_yes_and_no_or_true_values(
 def test_a_classifier_needs_labels_of_its_classes(tmp_path: Path, labels: Array, says: str) -> None:
     data = loaded(saved(tmp_path / "x.npy", np.ones((3, 4))), saved(tmp_path / "y.npy", labels))
     with pytest.raises(ConverterError, match=says) as caught:
-        check_labels_range(data, 4, STAGE)
+        check_classes(data.labels, data.class_names, 4, data.name, STAGE)
     assert caught.value.reason is FailureReason.LABELS_MISMATCH
 
 
 def test_labels_beyond_the_classes(tmp_path: Path) -> None:
     data = loaded(saved(tmp_path / "x.npy", np.ones((2, 4))), saved(tmp_path / "y.npy", np.array([0, 5])))
-    check_labels_range(data, 6, STAGE)
+    check_classes(data.labels, data.class_names, 6, data.name, STAGE)
     with pytest.raises(ConverterError, match="go up to 5"):
-        check_labels_range(data, 5, STAGE)
+        check_classes(data.labels, data.class_names, 5, data.name, STAGE)
 
 
 def test_single_array_fits_a_single_input(tmp_path: Path) -> None:
@@ -313,9 +313,9 @@ def test_named_classes_must_be_the_models(tmp_path: Path) -> None:
     data = Dataset(
         "x", "0" * 64, "csv", {"data": np.ones((2, 1))}, labels=np.array([0, 1]), class_names=("a", "c")
     )
-    check_labels_range(data, 2, STAGE)
+    check_classes(data.labels, data.class_names, 2, data.name, STAGE)
     with pytest.raises(ConverterError, match=r"2 classes \(a, c\), but the model has 3"):
-        check_labels_range(data, 3, STAGE)
+        check_classes(data.labels, data.class_names, 3, data.name, STAGE)
 
 
 ROWS = st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), min_size=1, max_size=30)

@@ -1,0 +1,41 @@
+"""Runs a command's work on a model apart: without network, other programs and other files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from modelconversion_api.base import ApiModel
+
+from .child import Child
+from .errors import ConverterError
+from .forked import forked
+from .worker_protocol import ChildLimits, WorkerFailure
+
+Found = TypeVar("Found", bound=ApiModel)
+
+
+def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: Callable[[], Found]) -> Found:
+    """What ``work`` gives, from a fork of this process that may read ``readable`` and write nothing.
+
+    To be called while this process has no other threads. ``name`` is what messages say it was doing.
+
+    Raises:
+        ConverterError: what ``work`` raised; ConverterCrashed or OutOfMemory when the fork died.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="tflite-converter-") as folder:
+        child = Child(Path(folder))
+        limits = ChildLimits(readable=tuple(path.absolute() for path in readable))
+
+        def restricted() -> Found:
+            child.restrict(limits)
+            tempfile.tempdir = folder  # the only place that can still be written
+            return work()
+
+        result = forked(child, name, found, restricted)
+    if isinstance(result, WorkerFailure):
+        raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
+    return result
