@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
-import re
 import resource
 import signal
 import sys
@@ -24,7 +24,6 @@ from .worker_protocol import (
     WorkerFailure,
     WorkerProgress,
     error_file,
-    job_file,
     result_file,
 )
 
@@ -73,20 +72,28 @@ class Child:
         """
         if self.memory_limit_bytes is None:
             return False
-        status = Path("/proc/self/status").read_text()
-        (data,) = re.findall(r"^VmData:\s*(\d+) kB$", status, re.MULTILINE)
-        return int(data) * 1024 > _NEARLY * self.memory_limit_bytes
+        # Asked by taking the rest: of /proc a fork may not even read what is its own.
+        rest = int((1.0 - _NEARLY) * self.memory_limit_bytes)
+        try:
+            mmap.mmap(-1, rest, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+        except OSError:
+            return True
+        return False
 
     def restrict(self, limits: ChildLimits) -> None:
         """Gives up what the job does not need; nothing of the model has been touched yet."""
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with its parent, also when that is killed
+        ends_with_its_parent()
         if limits.memory_limit_bytes is not None:
             # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
             resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_limit_bytes, limits.memory_limit_bytes))
             self.memory_limit_bytes = limits.memory_limit_bytes
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self.isolation = sandbox.enter(limits.readable, [self.folder])
+
+
+def ends_with_its_parent() -> None:
+    """Has the kernel kill this process when its parent ends, however. A fork must ask for it again."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def run(
@@ -96,12 +103,12 @@ def run(
     work: Callable[[Job, Child], ApiModel],
     classify: Classify,
 ) -> NoReturn:
-    """Does the job in the folder given as the only argument, and ends the process.
+    """Does the job on standard input in the folder given as the only argument, and ends the process.
 
     Leaves ``PROGRAM.result.json``, or ``PROGRAM.error.json`` and exit code 1.
     """
     child = Child(Path(sys.argv[1]))
-    job = job_type.model_validate_json((child.folder / job_file(program)).read_bytes())
+    job = job_type.model_validate_json(sys.stdin.buffer.read())
     child.restrict(limits(job))
     try:
         written = work(job, child).model_dump_json(by_alias=True)

@@ -10,6 +10,7 @@ from .cli_compare import compare
 from .cli_convert import convert
 from .cli_inspect import inspect
 from .cli_jobs import job_convert, job_fetch, job_publish
+from .cli_targets import targets
 
 _JOB_PANEL = "In a Job's containers, run by the operator"
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     "Completion for your shell: tflite-converter --install-completion",
 )
 app.command(name="convert")(convert)
+app.command(name="targets")(targets)
 app.command(name="inspect")(inspect)
 app.command(name="compare")(compare)
 app.command(name="benchmark")(benchmark)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from modelconversion_api.data import Images
+from modelconversion_api.reasons import Stage
+from modelconversion_api.status import TensorInfo
 
 from .arrays import Array, IntArray, NamedArrays
 from .dataset_arrays import write_npz
-from .dataset_binding import SavedSamples
+from .dataset_binding import SavedSamples, array_fitting, image_fitting
 from .dataset_labels import classes_of
 
 
@@ -61,6 +64,17 @@ class Dataset:
             file_digests=tuple(self.file_digests[i] for i in indices) if self.files else (),
             labels=None if self.labels is None else self.labels[indices],
         )
+
+    def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
+        """What becomes of the samples to come to the inputs' shapes, for ``preprocessing``.
+
+        Raises:
+            ConverterError: DataShapeMismatch.
+
+        """
+        if self.format == "images":
+            return image_fitting(inputs, self.name, stage)
+        return array_fitting(self.arrays, inputs, self.name, stage)
 
     def save(self, folder: Path, name: str) -> SavedSamples:
         """The samples without their labels, for a process that will bind them.

@@ -45,7 +45,7 @@ class SavedSamples(ApiModel):
             return bind_arrays(self._arrays(stage), inputs, self.name, stage)
         from .image_decoding import decode  # Pillow is for images only
 
-        info = self._only_input(inputs, stage)
+        info = _only_input(inputs, self.name, stage)
         return {info.name: decode(self.files, self.images, info, stage)}
 
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
@@ -56,32 +56,34 @@ class SavedSamples(ApiModel):
 
         """
         if self.images is None:
-            arrays = _by_input(self._arrays(stage), inputs, self.name, stage)
-            made = [
-                f"{info.name}: {arrays[info.name].shape[1:]} to {tuple(info.shape[1:])}"
-                for info in inputs
-                if _is_flat_row_of(arrays[info.name], info)
-            ]
-            return {"reshape": "; ".join(made)} if made else {}
-        from .image_decoding import image_size
-
-        height, width, channels = image_size(self._only_input(inputs, stage), stage)
-        return {"size": f"{height} x {width} x {channels}"}
+            return array_fitting(self._arrays(stage), inputs, self.name, stage)
+        return image_fitting(inputs, self.name, stage)
 
     def _arrays(self, stage: Stage) -> dict[str, Array]:
         if self.arrays is None:
             raise ValueError("saved samples are either arrays or images")
         return read_arrays(self.arrays, stage)
 
-    def _only_input(self, inputs: Sequence[TensorInfo], stage: Stage) -> TensorInfo:
-        if len(inputs) != 1:
-            raise shape_mismatch(
-                f"{self.name} holds images, but the model has {len(inputs)} inputs:"
-                f" {[info.name for info in inputs]}",
-                stage,
-                hint="save one array for each input: np.savez(path, input_name=array, ...)",
-            )
-        return inputs[0]
+
+def array_fitting(
+    arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage
+) -> dict[str, str]:
+    """What :func:`bind_arrays` does to the arrays' shapes, for the report's ``preprocessing``."""
+    matched = _by_input(arrays, inputs, name, stage)
+    made = [
+        f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
+        for info in inputs
+        if _is_flat_row_of(matched[info.name], info)
+    ]
+    return {"reshape": "; ".join(made)} if made else {}
+
+
+def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
+    """The size that images come to, for the report's ``preprocessing``."""
+    from .image_decoding import image_size  # Pillow is for images only
+
+    height, width, channels = image_size(_only_input(inputs, name, stage), stage)
+    return {"size": f"{height} x {width} x {channels}"}
 
 
 def bind_arrays(
@@ -120,6 +122,16 @@ def random_inputs(inputs: Sequence[TensorInfo], samples: int, seed: int) -> dict
 def safe_name(name: str) -> str:
     """A tensor name that is a Python identifier's letters: TFLite signatures and .npz keys share it."""
     return re.sub(r"\W", "_", name.split(":")[0])
+
+
+def _only_input(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> TensorInfo:
+    if len(inputs) != 1:
+        raise shape_mismatch(
+            f"{name} holds images, but the model has {len(inputs)} inputs: {[info.name for info in inputs]}",
+            stage,
+            hint="save one array for each input: np.savez(path, input_name=array, ...)",
+        )
+    return inputs[0]
 
 
 def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, Array]:

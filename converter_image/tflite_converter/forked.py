@@ -16,42 +16,59 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason
 
 from . import machine
-from .child import Child, failure_of
+from .child import Child, ends_with_its_parent, failure_of
 from .errors import ConverterError
 from .quantizer_errors import first_line
-from .worker import LITERT, death
+from .worker import LITERT, death, left_by_child
 from .worker_protocol import WorkerFailure
 
 _FAILED = 1
+_RESULT_FILE = "fork.json"
 
 Found = TypeVar("Found", bound=ApiModel)
 
 
 def forked(child: Child, name: str, found: type[Found], work: Callable[[], Found]) -> Found | WorkerFailure:
     """What ``work`` gives, or why it gave nothing: its exception, or the signal that ended it."""
-    path = child.folder / f"{name}.json"
+    path = child.folder / _RESULT_FILE
     path.unlink(missing_ok=True)
     kills_before = machine.out_of_memory_kills()
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _run(child, name, work)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
+        _run(child, work)
+    code = os.waitstatus_to_exitcode(_ended(pid))
+    if code < 0:
         killed = machine.out_of_memory_kills() > kills_before
-        reason, cause = death(LITERT.words, os.WTERMSIG(status), out_of_memory=killed)
+        reason, cause = death(LITERT.words, -code, out_of_memory=killed)
         return WorkerFailure(reason=reason, stage=child.stage, cause=f"{cause} while {name}")
-    content = path.read_bytes()
-    if os.WEXITSTATUS(status) == _FAILED:
-        return WorkerFailure.model_validate_json(content)
-    return found.model_validate_json(content)
+    if code == _FAILED:
+        result: Found | WorkerFailure | None = left_by_child(path, WorkerFailure, child.stage)
+    else:
+        result = left_by_child(path, found, child.stage)
+    if result is not None:
+        return result
+    cause = f"{LITERT.words} ended without a result that can be read while {name}"
+    return WorkerFailure(reason=FailureReason.CONVERTER_CRASHED, stage=child.stage, cause=cause)
 
 
-def _run(child: Child, name: str, work: Callable[[], ApiModel]) -> NoReturn:
+def _ended(pid: int) -> int:
+    """The wait status of the fork, which does not outlive an interruption of its parent."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    return status
+
+
+def _run(child: Child, work: Callable[[], ApiModel]) -> NoReturn:
     """In the fork: never returns, and never runs what its parent has yet to do."""
     code = 0
     try:
+        ends_with_its_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             result: ApiModel = work()
@@ -62,7 +79,7 @@ def _run(child: Child, name: str, work: Callable[[], ApiModel]) -> NoReturn:
         except Exception as error:
             traceback.print_exc()
             result, code = _bug(child, error), _FAILED
-        (child.folder / f"{name}.json").write_text(result.model_dump_json(by_alias=True))
+        (child.folder / _RESULT_FILE).write_text(result.model_dump_json(by_alias=True))
         sys.stderr.flush()
     except BaseException:
         code = 2

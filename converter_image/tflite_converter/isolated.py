@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,6 +32,7 @@ def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: 
         limits = ChildLimits(readable=tuple(path.absolute() for path in readable))
 
         def restricted() -> Found:
+            _leave_the_terminal()
             child.restrict(limits)
             tempfile.tempdir = folder  # the only place that can still be written
             return work()
@@ -39,3 +41,11 @@ def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: 
     if isinstance(result, WorkerFailure):
         raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
     return result
+
+
+def _leave_the_terminal() -> None:
+    """Whoever shares a terminal may type into it (TIOCSTI), and so have the shell do what it likes."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)

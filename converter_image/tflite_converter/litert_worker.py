@@ -6,6 +6,7 @@ that runs a model is a fork of its own: one that dies takes its method along, an
 
 from __future__ import annotations
 
+import importlib
 import time
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class _Work:
 
     def run(self) -> LiteRTResult:
         job = self._job
+        _import_for_the_forks()
         if job.source is not None:
             self._prepare(job.source)
         basis = self._basis()
@@ -285,6 +287,12 @@ class _Work:
 
     def _took(self, stage: Stage, seconds: float) -> None:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+
+def _import_for_the_forks() -> None:
+    """What each fork would otherwise import again; none of it starts a thread."""
+    for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
+        importlib.import_module(name)
 
 
 def work(job: LiteRTJob, process: Child) -> ApiModel:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from modelconversion_api.calibration_report import CalibrationReport
+from modelconversion_api.calibration_report import CalibrationReport, DataInfo
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
@@ -18,10 +20,11 @@ from modelconversion_api.report import (
     Provenance,
 )
 from modelconversion_api.spec import SourceFormat
-from modelconversion_api.status import SourceInfo
+from modelconversion_api.status import SourceInfo, TensorInfo
 
 from . import machine
 from .conversion_data import RANDOM_SAMPLES, ConversionData, choose
+from .dataset import Dataset
 from .dataset_checks import stability_warnings
 from .errors import ConverterError
 from .formats import MAX_TFLITE_BYTES
@@ -81,6 +84,9 @@ class _Conversion:
         self._refuse_contradictions(source)
         data = choose(options, self._work, self._tell)
         self._warn(*data.warnings)
+        if data.evaluation is not None and data.evaluation.labels is not None:
+            # Now, as long as no child has run that could have put a link in the file's place.
+            np.save(self._work / LABELS_FILE, data.evaluation.labels, allow_pickle=False)
         self._took({Stage.LOAD: time.monotonic() - started})
 
         loaded = None
@@ -128,9 +134,6 @@ class _Conversion:
     ) -> LiteRTResult:
         options, gates = self._options, self._options.gates
         from_tflite = source.format is SourceFormat.TFLITE
-        labels = data.evaluation.labels if data.evaluation else None
-        if labels is not None:
-            np.save(self._work / LABELS_FILE, labels, allow_pickle=False)
         job = LiteRTJob(
             limits=self._limits(source),
             base_name=options.base_name,
@@ -198,9 +201,11 @@ class _Conversion:
         options = self._options
         artifacts = [r.artifact for r in results.values() if r.artifact is not None]
         failed = self._failed_methods(results, any_left=bool(artifacts))
-        for artifact in artifacts:
-            self._adopt(artifact)
+        for method, result in results.items():
+            if result.artifact is not None:
+                self._adopt(method, result.artifact)
         basis = found.evaluation
+        inputs = list(found.inputs) if loaded is None else loaded.inputs
         writer = {} if loaded is None else loaded.tool_versions | {"source-writer": loaded.writer}
         return ConversionReport(
             request=options.request,
@@ -208,15 +213,15 @@ class _Conversion:
                 sha256=source.sha256,
                 size_bytes=source.size_bytes,
                 format=source.format,
-                inputs=list(found.inputs) if loaded is None else loaded.inputs,
+                inputs=inputs,
                 outputs=list(found.outputs) if loaded is None else loaded.outputs,
             ),
             artifacts=tuple(artifacts),
             recommended=recommend(artifacts, options.target),
             failed_methods=failed,
-            calibration=self._calibration(data, found),
+            calibration=self._calibration(data, found, inputs),
             evaluation=Evaluation(
-                data=data.evaluation_info,
+                data=_fitted(data.evaluation_info, data.evaluation, inputs, Stage.EVALUATE),
                 task=basis.task,
                 task_is_given=basis.task_is_given,
                 agreement_metric=basis.agreement_metric,
@@ -227,11 +232,12 @@ class _Conversion:
             provenance=Provenance(
                 base_name=options.base_name,
                 options=_options_as_text(options),
-                isolation=found.isolation,
+                isolation=_held_by_all(loaded, found),
                 platform=machine.processor(),
             ),
             warnings=tuple(w[:1024] for w in self._warnings),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self._seconds.items()},
+            import_seconds=None if loaded is None else round(loaded.import_seconds, 3),
             tool_versions=writer | {name: importlib.metadata.version(name) for name in TOOLS},
         )
 
@@ -253,20 +259,27 @@ class _Conversion:
             for method, error in errors.items()
         )
 
-    def _adopt(self, artifact: ArtifactReport) -> None:
-        """Takes a finished file out of the children's reach."""
-        path = self._work / artifact.file_name
-        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
-            self._workspace.write(artifact.file_name, stream.read())
+    def _adopt(self, method: Method, artifact: ArtifactReport) -> None:
+        """Takes a finished file out of the children's reach, if it is the one that was measured."""
+        name = method.file_name(self._options.base_name)
+        with open_regular(self._work / name, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+            content = stream.read(MAX_TFLITE_BYTES)
+        told = (artifact.method, artifact.file_name, artifact.size_bytes, artifact.sha256)
+        if told != (method, name, len(content), hashlib.sha256(content).hexdigest()):
+            cause = f"{name} is not the file that was measured"
+            raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.EVALUATE, cause)
+        self._workspace.write(name, content)
 
-    def _calibration(self, data: ConversionData, found: LiteRTResult) -> CalibrationReport | None:
+    def _calibration(
+        self, data: ConversionData, found: LiteRTResult, inputs: Sequence[TensorInfo]
+    ) -> CalibrationReport | None:
         if data.calibration_info is None:
             return None
         basis = found.calibration
         stability = basis.stability if basis else None
         self._warn(*stability_warnings(stability))
         return CalibrationReport(
-            data=data.calibration_info,
+            data=_fitted(data.calibration_info, data.calibration, inputs, Stage.CALIBRATE),
             classes=data.classes,
             inputs=basis.inputs if basis else (),
             stability=stability,
@@ -307,6 +320,19 @@ class _Conversion:
     def _took(self, seconds: dict[Stage, float]) -> None:
         for stage, spent in seconds.items():
             self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
+
+
+def _held_by_all(loaded: TensorFlowResult | None, found: LiteRTResult) -> tuple[str, ...]:
+    """What kept every process that touched the model from the machine."""
+    held = set(found.isolation) if loaded is None else set(found.isolation) & set(loaded.isolation)
+    return tuple(sorted(held))
+
+
+def _fitted(info: DataInfo, drawn: Dataset | None, inputs: Sequence[TensorInfo], stage: Stage) -> DataInfo:
+    """The manifest with what became of the samples to fit the model's inputs."""
+    if drawn is None:
+        return info
+    return info.model_copy(update={"preprocessing": info.preprocessing | drawn.fitting(inputs, stage)})
 
 
 def _options_as_text(options: Options) -> dict[str, str]:

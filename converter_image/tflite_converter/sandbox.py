@@ -5,7 +5,7 @@ code through. Two kernel features that need no privilege, and so work in a restr
 alike, take away what such code would want:
 
 - seccomp (:data:`_DENIED`): no sockets, so no network and no metadata service; no other programs; no look
-  into other processes; no kernel interfaces that reach around these rules.
+  into other processes and what they share; no kernel interfaces that reach around these rules.
 - Landlock: files can be read only where Python and the model are, and written only in the work folder; the
   parent's environment and its signals are out of reach.
 
@@ -24,6 +24,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import modelconversion_api
+
 NO_NETWORK = "no-network"
 NO_PROGRAMS = "no-other-programs"
 OWN_FILES = "own-files-only"
@@ -39,6 +41,8 @@ _X32_BIT = 0x40000000
 _DENIED = {
     # name: (x86-64, generic, as on aarch64)
     "socket": (41, 198),
+    # A pair of datagram sockets can send to any socket that has a name, e.g. the system log's.
+    "socketpair": (53, 199),
     "connect": (42, 203),
     "bind": (49, 200),
     "execve": (59, 221),
@@ -48,6 +52,14 @@ _DENIED = {
     "process_vm_writev": (311, 271),
     "pidfd_open": (434, 434),
     "pidfd_getfd": (438, 438),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    # All that a child starts stays in its process group, and ends with it.
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
     "io_uring_setup": (425, 425),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -61,6 +73,9 @@ _DENIED = {
     "init_module": (175, 105),
     "finit_module": (313, 273),
     "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294),
+    "reboot": (169, 142),
+    "open_by_handle_at": (304, 265),
     "add_key": (248, 217),
     "request_key": (249, 218),
     "keyctl": (250, 219),
@@ -69,7 +84,7 @@ _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of :data:`_DENIED` and the kernel's AUDIT_ARCH value."""
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
-_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _READ = _READ_FILE | _READ_DIR
 _OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
@@ -119,7 +134,11 @@ def enter(readable: Iterable[Path], writable: Iterable[Path]) -> tuple[str, ...]
 
 
 def _python_paths() -> list[Path]:
-    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *(p for p in sys.path if p), *_SYSTEM_PATHS}
+    here = Path.cwd()
+    # The folder that somebody stands in (``python -m``) may be their home.
+    searched = [p for p in sys.path if p and not here.is_relative_to(p)]
+    ours = [str(Path(__file__).parents[1]), *(str(Path(p).parent) for p in modelconversion_api.__path__)]
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *searched, *ours, *_SYSTEM_PATHS}
     return [Path(p) for p in sorted(paths)]
 
 
@@ -171,7 +190,7 @@ def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Itera
         for path in readable:
             _allow(libc, ruleset, path, _READ & handled)
         for path in (*writable, *map(Path, _WRITABLE_DEVICES)):
-            _allow(libc, ruleset, path, handled)
+            _allow(libc, ruleset, path, handled & ~_EXECUTE)
         return bool(libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0)
     finally:
         os.close(ruleset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,17 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
         for name, tensor in zip(output_names, frozen.outputs, strict=True)
     ]
 
+    graph = frozen.graph.as_graph_def()
+    _set_list_shapes(graph, model.inputs)
+    entries = [tensor.op.name for tensor in frozen.inputs]
+
     def serve(*tensors: Any) -> dict[str, Any]:
-        found = frozen(*tensors)
-        flat = found if isinstance(found, (list, tuple)) else tf.nest.flatten(found)
+        flat = tf.graph_util.import_graph_def(
+            graph,
+            input_map=dict(zip(entries, tensors, strict=True)),
+            return_elements=[tensor.name for tensor in frozen.outputs],
+            name="",
+        )
         return dict(zip(output_names, flat, strict=True))
 
     module = tf.Module()
@@ -58,6 +66,29 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
     return outputs
+
+
+def _set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
+    """Writes the pinned batch into the lists that loops write their steps to.
+
+    A SavedModel's recurrent layers were traced for any batch, so that their lists hold elements of the shape
+    ``[-1, units]``; TFLite's lists need every size.
+    """
+    batches = {info.shape[0] if info.shape else -1 for info in inputs}
+    if len(batches) != 1 or batches == {-1}:
+        return
+    (batch,) = batches
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        # Inside a function a constant's output is called "name:output:0", in the graph "name".
+        constants = {node.name: node for node in nodes if node.op == "Const"}
+        for node in nodes:
+            shape = constants.get(node.input[0].partition(":")[0]) if node.op == "TensorListReserve" else None
+            if shape is None:
+                continue
+            value = tf.make_ndarray(shape.attr["value"].tensor)
+            if value.ndim == 1 and value.size and value[0] == -1 and (value[1:] >= 0).all():
+                sizes = np.concatenate([[batch], value[1:]]).astype(value.dtype)
+                shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes))
 
 
 def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:

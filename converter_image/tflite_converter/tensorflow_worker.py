@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import time
 from pathlib import Path
@@ -49,13 +50,16 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock = _Clock()
     process.say(Stage.LOAD, "starting TensorFlow")
     # Describes the file before TensorFlow is imported: a bad one is refused within a second.
+    is_keras_3 = False
     if job.format in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
         from .keras_files import describe
 
-        describe(job.source, job.format)
+        is_keras_3 = describe(job.source, job.format).is_keras_3
+    _import_tensorflow(is_keras_3=is_keras_3)
     from .tensorflow_freezing import convert_float, freeze, run_original
     from .tensorflow_models import load_model
 
+    importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
     model = load_model(job.source, job.format, folder, job.input_shapes)
     # Before the conversion: data that does not fit must not cost one first.
@@ -85,9 +89,16 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         outputs=outputs,
         writer=model.writer,
         seconds=clock.seconds,
+        import_seconds=importing,
         tool_versions=_versions(),
         isolation=process.isolation,
     )
+
+
+def _import_tensorflow(*, is_keras_3: bool) -> None:
+    """Half of what a small model takes; done at once, so that its time is known."""
+    importlib.import_module("tensorflow")
+    importlib.import_module("keras" if is_keras_3 else "tf_keras")
 
 
 def _write_unrolled(model: OriginalModel, process: Child) -> None:
@@ -130,6 +141,10 @@ class _Clock:
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = {}
         self._started = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the last lap."""
+        return time.monotonic() - self._started
 
     def lap(self, stage: Stage) -> None:
         """Adds the time since the last lap to ``stage``."""

@@ -8,11 +8,12 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import modelconversion_api
 from modelconversion_api.base import ApiModel
@@ -22,19 +23,15 @@ from modelconversion_api.text import human_size
 from . import machine
 from .errors import ConverterError
 from .progress import Event, Listener
-from .worker_protocol import (
-    LOG_FILE,
-    PROGRESS_FD_ENV,
-    WorkerFailure,
-    WorkerProgress,
-    error_file,
-    job_file,
-    result_file,
-)
+from .untrusted import open_regular
+from .worker_protocol import PROGRESS_FD_ENV, WorkerFailure, WorkerProgress, error_file, result_file
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 _LOOK_SECONDS = 0.2
-"""How often memory and silence are looked at while a child runs."""
+"""How often memory, silence and the child's end are looked at while it runs."""
+_MOST_RESULT_BYTES = 64 << 20
+"""A child's answer beyond this is none: real ones have a megabyte at most."""
+_MOST_LINE_BYTES = 1 << 16
 
 Result = TypeVar("Result", bound=ApiModel)
 
@@ -90,39 +87,48 @@ def run_worker(
 ) -> Result:
     """Runs ``program`` on ``job`` to its end; its files are then in ``folder``.
 
+    Nothing in ``folder`` is believed, and nothing is written there: code that came with a model may have put
+    links in the place of files. Its parent folder is for the job and the child's output, out of reach.
+
     Raises:
         ConverterError: what the child found; OutOfMemory, ConverterTimedOut, or ConverterCrashed naming the
-            signal, when the child did not end by itself.
+            signal, when the child did not end by itself, or left no result that can be read.
 
     """
-    (folder / job_file(program.name)).write_text(job.model_dump_json(by_alias=True))
-    for leftover in (error_file(program.name), result_file(program.name)):
-        (folder / leftover).unlink(missing_ok=True)
     kills_before = machine.out_of_memory_kills()
     stage = Stage.LOAD
-    with _started(program, folder) as (process, progress):
-        for message in _messages(program, process, progress, watch):
-            stage = message.stage
-            listener(Event(stage, message.text, message.fraction, warning=message.warning))
-        code = process.wait()
-    if code != 0:
-        killed = machine.out_of_memory_kills() > kills_before
-        raise _why(program, folder, code, stage, out_of_memory=killed)
-    return result.model_validate_json((folder / result_file(program.name)).read_bytes())
+    with tempfile.TemporaryFile(dir=folder.parent) as log:
+        with _started(program, job, folder, log) as (process, progress):
+            for message in _messages(program, process, progress, watch):
+                stage = message.stage
+                text = _printable(message.text)
+                listener(Event(stage, text, message.fraction, warning=message.warning))
+        if process.returncode != 0:
+            killed = machine.out_of_memory_kills() > kills_before
+            raise _why(program, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
+        found = left_by_child(folder / result_file(program.name), result, stage)
+    if found is None:
+        cause = f"{program.words} ended without a result that can be read"
+        raise ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
+    return found
 
 
 @contextlib.contextmanager
-def _started(program: Program, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _started(
+    program: Program, job: ApiModel, folder: Path, log: IO[bytes]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The child and the reading end of its progress pipe; afterwards neither is left."""
     reader, writer = os.pipe()
     try:
-        with (folder / LOG_FILE).open("ab") as log:
+        with tempfile.TemporaryFile(dir=folder.parent) as request:
+            request.write(job.model_dump_json(by_alias=True).encode())
+            request.seek(0)
             process = subprocess.Popen(
                 # -P: the folder with the model's files must not be searched for modules.
                 [sys.executable, "-P", "-m", program.module, str(folder)],
                 env=child_environment(folder, os.environ) | {PROGRESS_FD_ENV: str(writer)},
                 cwd=folder,
-                stdin=subprocess.DEVNULL,
+                stdin=request,
                 stdout=log,
                 stderr=log,
                 pass_fds=(writer,),
@@ -140,7 +146,7 @@ def _started(program: Program, folder: Path) -> Iterator[tuple[subprocess.Popen[
 def _messages(
     program: Program, process: subprocess.Popen[bytes], pipe: int, watch: Watch
 ) -> Iterator[WorkerProgress]:
-    """What the child says until it closes the pipe, while its memory and its silences are watched.
+    """What the child says until it ends, while its memory and its silences are watched.
 
     Raises:
         ConverterError: OutOfMemory, ConverterTimedOut.
@@ -151,51 +157,72 @@ def _messages(
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
-            if selector.select(_LOOK_SECONDS):
+            if ended := _has_ended(process):
+                _kill_group(process)  # what it has said is in the pipe; nobody is to say more
+            received = b""
+            if selector.select(0 if ended else _LOOK_SECONDS):
                 received = os.read(pipe, 1 << 16)
-                if not received:
-                    return
-                heard = time.monotonic()
-                *lines, rest = (rest + received).split(b"\n")
-                for line in lines:
-                    with contextlib.suppress(ValueError):
-                        message = WorkerProgress.model_validate_json(line)
-                        doing, stage = message.text, message.stage
-                        yield message
+                if received:
+                    heard = time.monotonic()
+                    *lines, rest = (rest + received).split(b"\n")
+                    rest = rest[-_MOST_LINE_BYTES:]
+                    for line in lines:
+                        with contextlib.suppress(ValueError):
+                            message = WorkerProgress.model_validate_json(line)
+                            doing, stage = message.text, message.stage
+                            yield message
+                else:
+                    selector.unregister(pipe)  # it speaks no more, but may still have work to do
+            if ended and not received:
+                return
             if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
                 cause = (
-                    f"{program.words} took {human_size(used)} of memory while {doing}, "
+                    f"{program.words} took {human_size(used)} of memory while {_printable(doing)}, "
                     f"more than the {human_size(limit)} that it may"
                 )
                 raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
             if (silent := time.monotonic() - heard) > watch.timeout_seconds:
-                cause = f"{program.words} has said nothing for {silent:.0f} s while {doing}"
+                cause = f"{program.words} has said nothing for {silent:.0f} s while {_printable(doing)}"
                 raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
 
 
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the child is there no more; its id stays taken until :func:`_end`."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it started; it has a session, and so a process group, of its own."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    """Ends the child and whatever it has started: all are of its process group, and cannot leave it."""
+    _kill_group(process)
+    process.wait()
 
 
-def _why(program: Program, folder: Path, code: int, stage: Stage, *, out_of_memory: bool) -> ConverterError:
-    error = folder / error_file(program.name)
-    if code > 0 and error.is_file():
-        try:
-            found = WorkerFailure.model_validate_json(error.read_bytes())
-        except ValueError:
-            pass
-        else:
-            return ConverterError(found.reason, found.stage, found.cause, hint=found.hint)
-    log = _tail(folder / LOG_FILE)
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _why(
+    program: Program, folder: Path, code: int, stage: Stage, log: str, *, out_of_memory: bool
+) -> ConverterError:
+    found = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
+    if found is not None:
+        hint = None if found.hint is None else _printable(found.hint)
+        return ConverterError(found.reason, found.stage, _printable(found.cause), hint=hint)
     if code >= 0:
         cause = f"{program.words} ended with exit code {code}: {log or 'without a word'}"
         return ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
     reason, cause = death(program.words, -code, out_of_memory=out_of_memory, log=log)
     return ConverterError(reason, stage, cause)
+
+
+def left_by_child(path: Path, kind: type[Result], stage: Stage) -> Result | None:
+    """What a child has left at ``path``; None where that is not what it should be."""
+    try:
+        with open_regular(path, _MOST_RESULT_BYTES, stage) as stream:
+            return kind.model_validate_json(stream.read())
+    except (ConverterError, ValueError):
+        return None  # not said why: a validation error repeats what was read
 
 
 def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tuple[FailureReason, str]:
@@ -214,9 +241,14 @@ def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tup
     return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}"
 
 
-def _tail(log: Path) -> str:
-    """The last line of the child's log that says something."""
-    with contextlib.suppress(OSError):
-        lines = log.read_bytes()[-4096:].decode(errors="replace").splitlines()
-        return next((line.strip()[:400] for line in reversed(lines) if line.strip()), "")
-    return ""
+def _tail(log: IO[bytes]) -> str:
+    """The last line of the child's output that says something."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - 4096))
+    lines = log.read().decode(errors="replace").splitlines()
+    return next((_printable(line.strip())[:400] for line in reversed(lines) if line.strip()), "")
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would move a terminal's cursor: the names in a model are its author's choice."""
+    return "".join(c if c.isprintable() else " " for c in text)

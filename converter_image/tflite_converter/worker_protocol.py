@@ -1,4 +1,4 @@
-"""What the parent hands to its children, and what it gets back: files in one folder."""
+"""What the parent hands to its children (on standard input), and what it gets back (files in one folder)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from modelconversion_api.status import TensorInfo
 
 from .datasets import SavedSamples
 
-LOG_FILE: Final = "child.log"
 FLOAT_FILE: Final = "float.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
 INT8_FILE: Final = "int8.tflite"
@@ -68,6 +67,8 @@ class TensorFlowResult(ApiModel):
     writer: str
     """Who wrote the model, e.g. ``keras 2.4.0``."""
     seconds: dict[Stage, float] = Field(default_factory=dict)
+    import_seconds: float = 0.0
+    """Part of the time for loading that went into starting TensorFlow."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
 
@@ -158,11 +159,6 @@ class WorkerProgress(ApiModel):
     text: str
     fraction: float | None = None
     warning: bool = False
-
-
-def job_file(program: str) -> str:
-    """Name of the file that tells ``program`` what to do."""
-    return f"{program}.job.json"
 
 
 def result_file(program: str) -> str:

@@ -70,7 +70,7 @@ TARGET_PLANS: dict[Target, TargetPlan] = {
     ),
     Target.GPU: TargetPlan((Method.FLOAT16,), "GPU delegates compute in 16-bit floats"),
 }
-"""The deployment flowchart as data."""
+"""What each end of the deployment flowchart (:mod:`modelconversion_api.flowchart`) gets."""
 
 
 def methods_for_target(target: Target, *, has_calibration: bool) -> tuple[Method, ...]:

@@ -139,7 +139,9 @@ class ConversionReport(ApiModel):
     provenance: Provenance | None = None
     warnings: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
-    """Wall-clock seconds by stage; the only part that differs between runs of one request."""
+    """Wall-clock seconds by stage. Times are all that differs between runs of one request."""
+    import_seconds: float | None = None
+    """Part of Load that TensorFlow's import took; None where TensorFlow was not needed."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.base import fraction
 from modelconversion_api.crd import custom_resource_definition
+from modelconversion_api.flowchart import FLOWCHART, Question, drawn
 from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import (
     TARGET_PLANS,
@@ -379,8 +380,20 @@ def test_human_durations(seconds, text):
     assert human_duration(seconds) == text
 
 
-def test_the_guide_explains_every_reason_as_the_contract_does():
-    guide = (REPOSITORY / "docs" / "TFLITE_CONVERSION_GUIDE.md").read_text()
+def test_the_guide_has_the_flowchart_as_the_contract_draws_it():
+    assert f"```\n{drawn()}\n```" in (REPOSITORY / "docs" / "TFLITE_CONVERSION_GUIDE.md").read_text()
+
+
+def test_every_target_is_at_the_end_of_one_path_of_the_flowchart():
+    def ends(question):
+        for answer in question.answers:
+            yield from ends(answer.leads_to) if isinstance(answer.leads_to, Question) else [answer.leads_to]
+
+    assert sorted(ends(FLOWCHART)) == sorted(Target)
+
+
+def test_the_troubleshooting_page_explains_every_reason_as_the_contract_does():
+    guide = (REPOSITORY / "docs" / "TROUBLESHOOTING.md").read_text()
     for reason, failure in FAILURES.items():
         code = "-" if failure.exit_code is None else failure.exit_code
         again = "yes" if failure.exit_code and retry_can_help(reason) else "no"
