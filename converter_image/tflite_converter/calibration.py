@@ -16,10 +16,12 @@ import numpy as np
 from modelconversion_api.calibration_report import Stability, UnstableTensor
 from modelconversion_api.reasons import FailureReason, Stage
 
-from .arrays import FloatArray, NamedArrays
+from .arrays import Array, FloatArray, NamedArrays
 from .errors import ConverterError
 from .native_output import silenced
 from .quantizer_errors import first_line
+from .runtime import TFLiteModel
+from .tflite_file import read_file
 
 UNSTABLE = 0.2
 """Two halves that differ by more mean too few samples (ai-edge-quantizer's auto_quant procedure)."""
@@ -116,11 +118,15 @@ def calibrate(
         for i in range(count):
             runner.reset_model_qsvs()
             sample = {name: array[i : i + 1] for name, array in samples.items()}
-            runner.calibrate({signature: [sample]}, rules)
+            runner.calibrate({signature: [sample]}, rules, cache_output=True)
+            _check_outputs(runner.get_cached_output()[-1], float_file, sample)
+            runner.clear_cached_output()
             for name, reached in runner.get_model_qsvs().items():
                 lowest.setdefault(name, []).append(float(reached["min"].min()))
                 highest.setdefault(name, []).append(float(reached["max"].max()))
             after_each(i + 1)
+    except ConverterError:
+        raise
     except Exception as error:
         # The quantizer raises whatever comes up, KeyError and AssertionError among it.
         raise ConverterError(
@@ -128,15 +134,42 @@ def calibrate(
         ) from error
     bad = [n for n, v in lowest.items() if not (np.isfinite(v).all() and np.isfinite(highest[n]).all())]
     if bad:
-        raise ConverterError(
-            FailureReason.QUANTIZATION_FAILED,
-            Stage.CALIBRATE,
-            f"tensor {bad[0]!r} becomes NaN or infinite on the calibration data",
-            hint="check the data's scaling, and the model itself on the same samples",
-        )
+        raise _not_finite(bad[0])
     return Calibration(
         {name: np.array(values) for name, values in lowest.items()},
         {name: np.array(values) for name, values in highest.items()},
+    )
+
+
+def _check_outputs(outputs: NamedArrays, float_file: bytes, sample: NamedArrays) -> None:
+    if not all(_is_finite(output) for output in outputs.values()):
+        raise _not_finite(_first_not_finite(float_file, sample))
+
+
+def _first_not_finite(float_file: bytes, sample: NamedArrays) -> str:
+    """The tensor where it begins. Calibration passes over NaN: only what it does to the outputs is seen."""
+    model = TFLiteModel(float_file, keep_all=True)
+    model.run(sample)
+    graph = read_file(float_file, "the float file").subgraphs[0]
+    for operator in graph.operators:
+        for index in operator.outputs:
+            name = graph.tensors[index].name
+            values = model.activation(name)
+            if values is not None and not _is_finite(values):
+                return name
+    return model.outputs[0].name
+
+
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def _not_finite(tensor: str) -> ConverterError:
+    return ConverterError(
+        FailureReason.QUANTIZATION_FAILED,
+        Stage.CALIBRATE,
+        f"tensor {tensor!r} becomes NaN or infinite on the calibration data",
+        hint="check the data's scaling, and the model itself on the same samples",
     )
 
 

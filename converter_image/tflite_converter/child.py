@@ -31,6 +31,9 @@ _PR_SET_PDEATHSIG = 1
 _NEARLY = 0.8
 """Part of the memory limit from which on a failure is taken for want of memory."""
 
+_LAST_WORDS_BYTES = 64 << 20
+"""What a process that has used up its memory gets in addition to say so."""
+
 Job = TypeVar("Job", bound=ApiModel)
 Classify = Callable[[Exception, Stage, bool], ConverterError]
 """From an exception, the stage under way, and whether memory was nearly used up, to the contract's reason."""
@@ -80,13 +83,19 @@ class Child:
             return True
         return False
 
+    def may_finish(self) -> None:
+        """Makes room for a last sentence; what was at its limit remains so no longer."""
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
     def restrict(self, limits: ChildLimits) -> None:
         """Gives up what the job does not need; nothing of the model has been touched yet."""
         ends_with_its_parent()
         if limits.memory_limit_bytes is not None:
             # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
-            resource.setrlimit(resource.RLIMIT_DATA, (limits.memory_limit_bytes, limits.memory_limit_bytes))
-            self.memory_limit_bytes = limits.memory_limit_bytes
+            most = limits.memory_limit_bytes
+            resource.setrlimit(resource.RLIMIT_DATA, (most, most + _LAST_WORDS_BYTES))
+            self.memory_limit_bytes = most
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self.isolation = sandbox.enter(limits.readable, [self.folder])
 
@@ -110,19 +119,25 @@ def run(
     child = Child(Path(sys.argv[1]))
     job = job_type.model_validate_json(sys.stdin.buffer.read())
     child.restrict(limits(job))
+    code = 1
     try:
-        written = work(job, child).model_dump_json(by_alias=True)
-        (child.folder / result_file(program)).write_text(written)
-        code = 0
-    except Exception as error:
+        try:
+            written = work(job, child).model_dump_json(by_alias=True)
+            (child.folder / result_file(program)).write_text(written)
+            code = 0
+        except Exception as error:
+            at_limit = child.at_memory_limit()
+            child.may_finish()
+            traceback.print_exc()
+            failure = failure_of(classify(error, child.stage, at_limit))
+            (child.folder / error_file(program)).write_text(failure.model_dump_json(by_alias=True))
+        # Native threads and destructors have nothing left to do that is worth waiting for.
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
         traceback.print_exc()
-        failure = failure_of(classify(error, child.stage, child.at_memory_limit()))
-        (child.folder / error_file(program)).write_text(failure.model_dump_json(by_alias=True))
-        code = 1
-    # Native threads and destructors have nothing left to do that is worth waiting for.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    finally:
+        os._exit(code)
 
 
 def failure_of(error: ConverterError) -> WorkerFailure:

@@ -12,6 +12,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark
 
+from .dataset_labels import check_classes
 from .datasets import DataFiles
 from .errors import ConverterError
 from .evaluation import Reference, Request, evaluate
@@ -20,7 +21,7 @@ from .gates import Gates
 from .metrics import scores
 from .quantizer_errors import first_line
 from .runtime import TFLiteModel
-from .tasks import agreement_metric, detect_task
+from .tasks import agreement_metric, detect_task, is_scores, with_classes
 from .tflite_file import inventory, is_float
 from .tflite_types import TFLiteFile
 
@@ -48,22 +49,31 @@ def compare_files(
     """Runs both on at most ``most`` samples; ``folder`` is for what the data needs.
 
     Raises:
-        ConverterError: those of reading the files and data; EvaluationFailed where one does not run, or
-            their outputs have other names or shapes.
+        ConverterError: those of reading the files and data; DataShapeMismatch where the files take different
+            inputs, LabelsMismatch; EvaluationFailed where one does not run, or their outputs differ in name
+            or shape.
 
     """
     content, file = read_tflite(a)
+    _, other = read_tflite(b)
+    _check_inputs(a.name, file, b.name, other)
     samples = samples_for(file, data, most, seed, folder)
     try:
         outputs = TFLiteModel(content, threads=threads).run_each(samples.arrays)
     except (RuntimeError, ValueError, KeyError) as error:
         cause = f"{a.name} does not run: {first_line(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
-    for_what = task or detect_task(samples.arrays, outputs, samples.labels)
+    labels = with_classes(task, outputs, samples.labels)
+    for_what = task or detect_task(samples.arrays, outputs, labels)
+    if for_what.has_classes and is_scores(outputs):
+        (given,) = outputs.values()
+        check_classes(labels, samples.class_names, given.shape[1], samples.words, Stage.EVALUATE)
     metric = agreement_metric(for_what, outputs)
-    own = None if samples.labels is None else scores(for_what, samples.arrays, outputs, samples.labels)
+    own = None if labels is None else scores(for_what, samples.arrays, outputs, labels)
+    # Labels that do not fit the task say nothing of either file.
+    truth = None if own is None else labels
     reference = Reference(
-        samples.arrays, outputs, samples.labels, for_what, metric, own, len(content), samples.class_names
+        samples.arrays, outputs, truth, for_what, metric, own, len(content), samples.class_names
     )
 
     def measured(path: Path) -> ArtifactReport:
@@ -74,6 +84,29 @@ def compare_files(
     return Comparison(
         task=for_what, agreement_metric=metric, samples=samples.words, a=measured(a), b=measured(b)
     )
+
+
+def _check_inputs(a: str, first: TFLiteFile, b: str, second: TFLiteFile) -> None:
+    """Refuses files that cannot be run on the same samples.
+
+    Raises:
+        ConverterError: DataShapeMismatch, with the inputs of both.
+
+    """
+    if _inputs(first) == _inputs(second):
+        return
+    cause = f"the files take different inputs: {a} takes {_words(first)}, {b} takes {_words(second)}"
+    hint = "compare files that were made from the same model"
+    raise ConverterError(FailureReason.DATA_SHAPE_MISMATCH, Stage.EVALUATE, cause, hint=hint)
+
+
+def _inputs(file: TFLiteFile) -> dict[str, tuple[int, ...]]:
+    """Sizes by name; the batch may be another."""
+    return {named.name: named.tensor.shape[1:] for named in file.inputs}
+
+
+def _words(file: TFLiteFile) -> str:
+    return ", ".join(f"{named.name!r} {list(named.tensor.shape)}" for named in file.inputs) or "nothing"
 
 
 def kind(file: TFLiteFile) -> Method:

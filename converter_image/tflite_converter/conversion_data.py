@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from modelconversion_api.calibration_report import ClassCount, DataInfo, DataRole
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 
 from .dataset_checks import class_counts, data_info, sample_warnings
-from .datasets import Dataset, disjoint, load_dataset
+from .datasets import Dataset, SavedSamples, disjoint, load_dataset
 from .errors import ConverterError
 from .options import Options
 from .progress import Event, Listener
 from .sampling import draw, split
+from .worker_protocol import LABELS_FILE
 
 RANDOM_SAMPLES = 32
 """How many random inputs stand in where there is no data."""
+
+_NONE = np.array([], dtype=np.int64)
 
 
 @dataclass
@@ -36,6 +41,36 @@ class ConversionData:
     overlap: int = 0
     """Evaluation samples left out because they calibrate as well."""
     warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """The samples as the children get them: files, while this process keeps none in memory."""
+
+    calibration: SavedSamples | None
+    evaluation: SavedSamples | None
+    class_names: tuple[str, ...]
+    calibration_form: Dataset | None
+    """The data set without its samples: what is left to say how they fit the model."""
+    evaluation_form: Dataset | None
+
+
+def hand_over(data: ConversionData, folder: Path) -> HandedOver:
+    """Writes samples and labels into ``folder`` and lets go of them.
+
+    To be called before a child has run there, which could put links in the files' place.
+    """
+    calibration, evaluation = data.calibration, data.evaluation
+    data.calibration = data.evaluation = None
+    if evaluation is not None and evaluation.labels is not None:
+        np.save(folder / LABELS_FILE, evaluation.labels, allow_pickle=False)
+    return HandedOver(
+        calibration.save(folder, "calibration-samples") if calibration else None,
+        evaluation.save(folder, "evaluation-samples") if evaluation else None,
+        evaluation.class_names if evaluation else (),
+        calibration.take(_NONE) if calibration else None,
+        evaluation.take(_NONE) if evaluation else None,
+    )
 
 
 def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
@@ -80,18 +115,11 @@ def _calibrate_with(data: ConversionData, whole: Dataset, drawn: Dataset, option
 def _evaluate_on(data: ConversionData, held_out: Dataset, options: Options) -> None:
     """Validation data of its own, less what calibrates."""
     drawn = held_out.take(draw(held_out.count, options.evaluation_samples, options.seed, held_out.classes))
-    if data.calibration is not None:
-        fresh = disjoint(drawn, data.calibration)
-        data.overlap = drawn.count - len(fresh)
-        if len(fresh) == 0:
-            data.warnings.append("all validation samples calibrate the model as well: its figures flatter it")
-        elif data.overlap:
-            drawn = drawn.take(fresh)
-            data.warnings.append(
-                f"{data.overlap} validation samples were left out: they calibrate the model as well"
-            )
-    data.evaluation = drawn
-    data.evaluation_info = data_info(held_out, drawn, DataRole.VALIDATION, options.seed)
+    fresh = _without_calibration(data, drawn)
+    if fresh is None:
+        data.warnings.append("all validation samples calibrate the model as well: its figures flatter it")
+    data.evaluation = fresh or drawn
+    data.evaluation_info = data_info(held_out, data.evaluation, DataRole.VALIDATION, options.seed)
 
 
 def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calibrates: bool) -> None:
@@ -105,14 +133,35 @@ def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calib
     first, rest = split(whole.count, options.samples, seed, whole.classes)
     chosen = whole.take(first)
     _calibrate_with(data, whole, chosen, options)
-    if len(rest) == 0:
-        data.evaluation = chosen
-        data.evaluation_info = data_info(whole, chosen, DataRole.CALIBRATION, seed)
+    fresh = None
+    if len(rest) > 0:
+        remaining = whole.take(rest)
+        drawn = remaining.take(draw(remaining.count, most, seed, remaining.classes))
+        fresh = _without_calibration(data, drawn)
+    if fresh is None:
         data.warnings.append(
             "there is too little data to hold some out: artifacts are measured on what calibrates them"
         )
-        return
-    remaining = whole.take(rest)
-    drawn = remaining.take(draw(remaining.count, most, seed, remaining.classes))
-    data.evaluation = drawn
-    data.evaluation_info = data_info(whole, drawn, DataRole.HELD_OUT, seed)
+    data.evaluation = fresh or chosen
+    role = DataRole.CALIBRATION if fresh is None else DataRole.HELD_OUT
+    data.evaluation_info = data_info(whole, data.evaluation, role, seed)
+
+
+def _without_calibration(data: ConversionData, drawn: Dataset) -> Dataset | None:
+    """``drawn`` less the samples that calibrate, by their content; None where nothing is left.
+
+    Also a part that was held out may have some: a data set can hold a sample twice.
+    """
+    if data.calibration is None:
+        return drawn
+    fresh = disjoint(drawn, data.calibration)
+    if len(fresh) == drawn.count:
+        return drawn
+    if len(fresh) == 0:
+        return None
+    data.overlap = drawn.count - len(fresh)
+    data.warnings.append(
+        f"{data.overlap} evaluation sample{'s were' if data.overlap > 1 else ' was'} left out:"
+        " the same calibrate the model as well"
+    )
+    return drawn.take(fresh)

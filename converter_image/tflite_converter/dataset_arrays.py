@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from .data_errors import not_finite, unreadable
 MAX_ARRAY_BYTES = 8 << 30
 """Arrays beyond this are refused before they are read: a small .npz can unpack to anything."""
 NPY_MAGIC = b"\x93NUMPY"
+
+_NAMES = "names.json"
 
 
 def read_arrays(path: Path, stage: Stage) -> dict[str, Array]:
@@ -63,6 +66,23 @@ def write_npz(path: Path, arrays: NamedArrays) -> None:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def write_folder(folder: Path, arrays: NamedArrays) -> None:
+    """Writes ``arrays`` for :func:`read_folder` to map: what several processes read, none copies."""
+    folder.mkdir(exist_ok=True)
+    (folder / _NAMES).write_text(json.dumps(list(arrays)))
+    for place, array in enumerate(arrays.values()):
+        np.save(folder / f"{place}.npy", array, allow_pickle=False)
+
+
+def read_folder(folder: Path) -> dict[str, Array]:
+    """What :func:`write_folder` wrote, memory-mapped for reading."""
+    names = json.loads((folder / _NAMES).read_text())
+    return {
+        name: np.load(folder / f"{place}.npy", mmap_mode="r", allow_pickle=False)
+        for place, name in enumerate(names)
+    }
 
 
 def check_finite(array: Array, name: str, stage: Stage) -> None:

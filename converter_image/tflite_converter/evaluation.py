@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric, Performance, Scores
+from modelconversion_api.measurements import AgreementMetric, Performance, Scores, TargetCheck
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
@@ -105,10 +105,7 @@ def _report(
         size_bytes=len(content),
         latency_millis=latency.median_millis,
     )
-    if request.target in INTEGER_ONLY:
-        check = next(c for c in targets if c.target is request.target)
-        if not check.suitable:
-            missed.append(f"it cannot run on {check.target.value}: {'; '.join(check.problems)}")
+    missed += _unsuitable(targets, request.target)
     labels = reference.labels
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
@@ -144,6 +141,8 @@ def _not_measured(
     missed = request.gates.missed(
         agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
     ) + (["latency could not be measured"] if latency is not None else [])
+    targets = tuple(check_target(file, target) for target in Target)
+    missed += _unsuitable(targets, request.target)
     names = ", ".join(operations)
     note = f"needs the Flex delegate for {names}; not run here, where LiteRT has none"
     return ArtifactReport(
@@ -155,8 +154,16 @@ def _not_measured(
         passed=not missed,
         message="; ".join([*missed, note])[:512],
         inventory=inventory(file),
-        targets=tuple(check_target(file, target) for target in Target),
+        targets=targets,
     )
+
+
+def _unsuitable(targets: Sequence[TargetCheck], wanted: Target | None) -> list[str]:
+    """What keeps a file from a target that has nothing to fall back on."""
+    if wanted not in INTEGER_ONLY:
+        return []
+    check = next(c for c in targets if c.target is wanted)
+    return [] if check.suitable else [f"it cannot run on {wanted.value}: {'; '.join(check.problems)}"]
 
 
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:

@@ -74,11 +74,11 @@ def _run(child: Child, work: Callable[[], ApiModel]) -> NoReturn:
             result: ApiModel = work()
         except ConverterError as error:
             result, code = failure_of(error), _FAILED
-        except MemoryError:
-            result, code = _out_of_memory(child), _FAILED
         except Exception as error:
+            at_limit = child.at_memory_limit() or isinstance(error, MemoryError)
+            child.may_finish()
             traceback.print_exc()
-            result, code = _bug(child, error), _FAILED
+            result, code = _failure(child, error, at_limit=at_limit), _FAILED
         (child.folder / _RESULT_FILE).write_text(result.model_dump_json(by_alias=True))
         sys.stderr.flush()
     except BaseException:
@@ -87,14 +87,9 @@ def _run(child: Child, work: Callable[[], ApiModel]) -> NoReturn:
         os._exit(code)
 
 
-def _out_of_memory(child: Child) -> WorkerFailure:
-    return WorkerFailure(
-        reason=FailureReason.OUT_OF_MEMORY, stage=child.stage, cause=f"{LITERT.words} ran out of memory"
-    )
-
-
-def _bug(child: Child, error: Exception) -> WorkerFailure:
-    if child.at_memory_limit():
-        return _out_of_memory(child)
-    cause = f"{type(error).__name__}: {first_line(error)}"
-    return WorkerFailure(reason=FailureReason.INTERNAL_ERROR, stage=child.stage, cause=cause)
+def _failure(child: Child, error: Exception, *, at_limit: bool) -> WorkerFailure:
+    if at_limit:
+        reason, cause = FailureReason.OUT_OF_MEMORY, f"{LITERT.words} ran out of memory"
+    else:
+        reason, cause = FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}"
+    return WorkerFailure(reason=reason, stage=child.stage, cause=cause)

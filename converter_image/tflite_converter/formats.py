@@ -26,7 +26,7 @@ def is_tflite(head: bytes) -> bool:
 
 
 def is_keras_archive(path: Path) -> bool:
-    """Whether a zip file is a .keras file, by what it lists; a damaged one counts, for its reader says more."""
+    """Whether a zip file lists what a .keras file has; a damaged one counts, for its reader says more."""
     with path.open("rb") as stream:
         if not stream.read(4).startswith(_ZIP_MAGIC):
             return False
@@ -42,7 +42,7 @@ def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> Sou
 
     Raises:
         ConverterError: SourceNotFound; UnreadableModel for an empty file; UnsupportedFormat for anything
-            that is not a Keras file or a SavedModel, or not what ``expected`` says.
+            that is no model this converter reads, or not what ``expected`` says; SourceTooLarge.
 
     """
     if not path.exists():
@@ -90,4 +90,5 @@ def too_large(name: str, size_bytes: int) -> ConverterError:
 
 
 def _unsupported(cause: str) -> ConverterError:
-    return ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause)
+    hint = "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), or a float .tflite file"
+    return ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=hint)

@@ -31,6 +31,11 @@ class Gates:
             _number(validation.max_latency_millis),
         )
 
+    @property
+    def ask_quality(self) -> bool:
+        """Whether there is a gate that another recipe of the same method could meet."""
+        return self.max_accuracy_drop is not None or self.min_agreement is not None
+
     def missed(
         self,
         *,
@@ -53,17 +58,17 @@ class Gates:
     def missed_quality(
         self, agreement: float | None, accuracy: float | None, original_accuracy: float | None
     ) -> list[str]:
-        """The gates that another recipe of the same method can meet."""
+        """The gates that another recipe of the same method can meet. NaN meets none."""
         found = []
         if self.max_accuracy_drop is not None:
             if accuracy is None or original_accuracy is None:
                 found.append("accuracy could not be measured")
-            elif (drop := original_accuracy - accuracy) > self.max_accuracy_drop + _ROUNDING:
+            elif not (drop := original_accuracy - accuracy) <= self.max_accuracy_drop + _ROUNDING:
                 found.append(f"accuracy fell by {drop:.4f}, more than {self.max_accuracy_drop:g}")
         if self.min_agreement is not None:
             if agreement is None:
                 found.append("agreement could not be measured")
-            elif agreement < self.min_agreement - _ROUNDING:
+            elif not agreement >= self.min_agreement - _ROUNDING:
                 found.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
         return found
 

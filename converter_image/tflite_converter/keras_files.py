@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .formats import MAX_TFLITE_BYTES, too_large
 
 MAX_CONFIG_BYTES = 64 << 20
 """A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""
+_OWN_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,37 @@ class KerasFile:
 
     def layers_of(self, class_name: str) -> list[str]:
         """Names of the layers of a class, at most eight."""
+        return self._layers(
+            lambda node, _config: str(node.get("class_name", "")).split(">")[-1] == class_name
+        )
+
+    def layers_using(self, function: str) -> list[str]:
+        """Names of the layers that a function is given to, e.g. as their activation; at most eight."""
+        return self._layers(lambda _node, config: function in map(_function, config.values()))
+
+    def foreign(self) -> str | None:
+        """The first class or function not of Keras, where the file says so (Keras 2.13 and later)."""
+        for node in _nodes(self.config):
+            module, _, _ = str(node.get("module") or "keras").partition(".")
+            package, registered, _ = str(node.get("registered_name")).partition(">")
+            name = node.get("config") if node.get("class_name") == "function" else node.get("class_name")
+            is_function = name is not None and node.get("class_name") == "function"
+            if is_function or module not in _OWN_MODULES or (registered and package not in _OWN_MODULES):
+                return str(name)
+        return None
+
+    def _layers(self, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> list[str]:
         found = (
-            str(node["config"].get("name", "?"))
+            str(config["name"])
             for node in _nodes(self.config)
-            if str(node.get("class_name", "")).split(">")[-1] == class_name
-            and isinstance(node.get("config"), dict)
+            if isinstance(config := node.get("config"), dict) and "name" in config and fits(node, config)
         )
         return list(dict.fromkeys(found))[:8]
+
+
+def _function(value: object) -> object:
+    """The name of a function in a layer's configuration, which Keras 3 wraps in an object."""
+    return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value
 
 
 def describe(path: Path, source_format: SourceFormat) -> KerasFile:

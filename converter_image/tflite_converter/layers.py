@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from modelconversion_api.measurements import LayerError
 
-from .arrays import Array, NamedArrays
-from .metrics import SNR_LIMIT_DB, snr_db
+from .arrays import NamedArrays
+from .metrics import SNR_LIMIT_DB
 from .runtime import TFLiteModel
 from .tflite_file import read_file
 
@@ -23,18 +24,25 @@ def layer_errors(float_file: bytes, quantized: bytes, samples: NamedArrays) -> t
     Raises ``ValueError`` or ``RuntimeError`` where one of them does not run with all its tensors kept.
     """
     count = min(SAMPLES, len(next(iter(samples.values()))))
-    few = [{name: array[i : i + 1] for name, array in samples.items()} for i in range(count)]
-    names = _activations(float_file)
-    expected = _collect(float_file, few, set(names))
-    found = _collect(quantized, few, set(names))
-    errors = []
-    for tensor, operator in names.items():
-        if tensor not in expected or tensor not in found or expected[tensor].shape != found[tensor].shape:
-            continue
-        ratio = snr_db({"": expected[tensor]}, {"": found[tensor]})
-        snr = SNR_LIMIT_DB if ratio is None else ratio
-        errors.append(LayerError(tensor=tensor, operator=operator, snr_db=round(snr, 2)))
-    return tuple(errors)
+    operators = _activations(float_file)
+    reference, judged = (TFLiteModel(file, keep_all=True) for file in (float_file, quantized))
+    signal, noise = dict.fromkeys(operators, 0.0), dict.fromkeys(operators, 0.0)
+    for i in range(count):
+        sample = {name: array[i : i + 1] for name, array in samples.items()}
+        reference.run(sample)
+        judged.run(sample)
+        # One tensor at a time: all activations of a large model take tens of megabytes.
+        for name in list(signal):
+            expected, found = reference.activation(name), judged.activation(name)
+            if expected is None or found is None or expected.shape != found.shape:
+                del signal[name]
+                continue
+            signal[name] += float(np.sum(np.square(expected, dtype=np.float64)))
+            noise[name] += float(np.sum(np.square(expected - found, dtype=np.float64)))
+    return tuple(
+        LayerError(tensor=name, operator=operators[name], snr_db=round(_decibels(power, noise[name]), 2))
+        for name, power in signal.items()
+    )
 
 
 def sensitive(float_file: bytes, errors: Sequence[LayerError]) -> list[str]:
@@ -72,15 +80,10 @@ def _activations(float_file: bytes) -> dict[str, str]:
     return found
 
 
-def _collect(file: bytes, samples: Sequence[NamedArrays], names: set[str]) -> dict[str, Array]:
-    model = TFLiteModel(file, keep_all=True)
-    parts: dict[str, list[Array]] = {}
-    for sample in samples:
-        for name, values in model.activations(sample).items():
-            if name in names:
-                parts.setdefault(name, []).append(np.copy(values))
-    return {name: np.stack(values) for name, values in parts.items() if _same_shapes(values)}
-
-
-def _same_shapes(values: Sequence[Array]) -> bool:
-    return len({v.shape for v in values}) == 1
+def _decibels(signal: float, noise: float) -> float:
+    """Clipped as :func:`metrics.snr_db` clips it."""
+    if noise == 0.0:
+        return SNR_LIMIT_DB
+    if signal == 0.0 or not math.isfinite(noise):
+        return -SNR_LIMIT_DB
+    return float(np.clip(10.0 * math.log10(signal / noise), -SNR_LIMIT_DB, SNR_LIMIT_DB))

@@ -24,7 +24,7 @@ from . import child, quantization
 from .arrays import Array
 from .calibration import calibrate
 from .child import Child
-from .dataset_arrays import write_npz
+from .dataset_arrays import read_folder, write_folder
 from .dataset_checks import coverage, range_warnings
 from .dataset_labels import check_classes
 from .datasets import random_inputs
@@ -37,16 +37,16 @@ from .metadata import with_metadata
 from .metrics import scores
 from .quantizer_errors import first_line
 from .runtime import TFLiteModel
-from .tasks import agreement_metric, detect_task
+from .tasks import agreement_metric, detect_task, with_classes
 from .tflite_file import read_file
 from .tflite_source import prepared
 from .tuning import Tuner
 from .worker_protocol import (
-    CALIBRATION_FILE,
-    EVALUATION_FILE,
+    CALIBRATION_FOLDER,
+    EVALUATION_FOLDER,
     FLOAT_FILE,
     LABELS_FILE,
-    REFERENCE_FILE,
+    REFERENCE_FOLDER,
     UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
@@ -69,7 +69,6 @@ class _Made(ApiModel):
     file: str
     recipe: str
     attempts: tuple[Attempt, ...] = ()
-    layers: tuple[LayerError, ...] = ()
     stability: Stability | None = None
     message: str | None = None
     calibrating_seconds: float = 0.0
@@ -118,19 +117,19 @@ class _Work:
         (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
         inputs = _infos(folder / FLOAT_FILE)
         if job.calibration is not None:
-            write_npz(folder / CALIBRATION_FILE, job.calibration.bind(inputs, Stage.CALIBRATE))
+            write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
         if job.evaluation is not None:
             samples = job.evaluation.bind(inputs, Stage.EVALUATE)
         else:
             samples = random_inputs(inputs, job.random_samples, job.seed)
-        write_npz(folder / EVALUATION_FILE, samples)
+        write_folder(folder / EVALUATION_FOLDER, samples)
         count = len(next(iter(samples.values())))
         step = self._process.counter(Stage.EVALUATE, "running the original model", count)
 
         def reference() -> _Done:
             try:
                 model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
-                write_npz(folder / REFERENCE_FILE, model.run_each(samples, step))
+                write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
             except (RuntimeError, ValueError) as error:
                 cause = f"the float file does not run: {first_line(error)}"
                 raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
@@ -143,9 +142,13 @@ class _Work:
     def _basis(self) -> EvaluationBasis:
         """How the artifacts will be compared, from what the original gave."""
         job = self._job
-        samples, outputs = _load(self._folder / EVALUATION_FILE), _load(self._folder / REFERENCE_FILE)
+        samples, outputs = (
+            read_folder(self._folder / EVALUATION_FOLDER),
+            read_folder(self._folder / REFERENCE_FOLDER),
+        )
         labels = self._folder / LABELS_FILE
         truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
+        truth = with_classes(job.task, outputs, truth)
         task = job.task or detect_task(samples, outputs, truth)
         metric = agreement_metric(task, outputs)
         warnings = []
@@ -157,6 +160,7 @@ class _Work:
         original = None if truth is None else scores(task, samples, outputs, truth)
         if truth is not None and original is None:
             warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
+            truth = None
         self._reference = Reference(
             samples, outputs, truth, task, metric, original, job.source_bytes, job.class_names
         )
@@ -169,10 +173,10 @@ class _Work:
         )
 
     def _calibration_basis(self) -> CalibrationBasis | None:
-        path = self._folder / CALIBRATION_FILE
-        if not path.is_file():
+        path = self._folder / CALIBRATION_FOLDER
+        if not path.is_dir():
             return None
-        samples = _load(path)
+        samples = read_folder(path)
         others = self._reference.samples if self._job.has_evaluation_data else None
         return CalibrationBasis(
             inputs=coverage(samples, others),
@@ -202,7 +206,10 @@ class _Work:
             content = (self._folder / made.file).read_bytes()
             step = self._process.counter(Stage.EVALUATE, words, count)
             self._process.say(Stage.EVALUATE, words)
-            return _Measured(artifact=evaluate(content, self._reference, request, step))
+            artifact = evaluate(content, self._reference, request, step)
+            if method is Method.FULL_INTEGER:
+                artifact = artifact.model_copy(update={"layers": self._layers(content)})
+            return _Measured(artifact=artifact)
 
         measured = forked(self._process, words, _Measured, measure)
         self._took(Stage.EVALUATE, time.monotonic() - now)
@@ -212,7 +219,6 @@ class _Work:
             update={
                 "recipe": made.recipe,
                 "attempts": made.attempts,
-                "layers": made.layers,
                 "message": "; ".join(m for m in (measured.artifact.message, made.message) if m)[:512] or None,
             }
         )
@@ -240,7 +246,7 @@ class _Work:
         unrolled = self._folder / UNROLLED_FILE
         if unrolled.is_file():
             float_file = unrolled.read_bytes()
-        samples, threads = _load(self._folder / CALIBRATION_FILE), self._job.benchmark.threads
+        samples, threads = read_folder(self._folder / CALIBRATION_FOLDER), self._job.benchmark.threads
         count = len(next(iter(samples.values())))
         started = time.monotonic()
         step = self._process.counter(Stage.CALIBRATE, "calibrating", count)
@@ -256,23 +262,34 @@ class _Work:
             lambda text: self._process.say(Stage.QUANTIZE, text),
             threads,
         )
-        tuned = tuner.run(self._job.tuning_seconds)
-        content = tuned.best.content
-        recipe = str(tuned.best.recipe) + (", time steps unrolled" if unrolled.is_file() else "")
-        made = self._finished(Method.FULL_INTEGER, content, recipe)
-        try:
-            layers = layer_errors(float_file, content, samples)
-        except (RuntimeError, ValueError):
-            layers = ()  # the report goes without them
-        return made.model_copy(
+        attempts: tuple[Attempt, ...] = ()
+        message = None
+        if self._gates.ask_quality and self._job.tuning_seconds:
+            tuned = tuner.run(self._job.tuning_seconds)
+            recipe, content = tuned.best.recipe, tuned.best.content
+            attempts, message = tuned.attempts, tuned.message
+        else:
+            recipe, content = tuner.plain()
+        words = str(recipe) + (", time steps unrolled" if unrolled.is_file() else "")
+        return self._finished(Method.FULL_INTEGER, content, words).model_copy(
             update={
-                "attempts": tuned.attempts,
-                "layers": layers,
+                "attempts": attempts,
                 "stability": calibration.stability if count >= _FEWEST_FOR_STABILITY else None,
-                "message": tuned.message,
+                "message": message,
                 "calibrating_seconds": calibrating,
             }
         )
+
+    def _layers(self, content: bytes) -> tuple[LayerError, ...]:
+        """Each activation's error, from the float file that full integer was made from."""
+        unrolled = self._folder / UNROLLED_FILE
+        float_file = unrolled if unrolled.is_file() else self._folder / FLOAT_FILE
+        try:
+            return layer_errors(
+                float_file.read_bytes(), content, read_folder(self._folder / CALIBRATION_FOLDER)
+            )
+        except (RuntimeError, ValueError):
+            return ()  # one of them cannot keep its tensors: the report goes without
 
     def _finished(self, method: Method, content: bytes, recipe: str) -> _Made:
         """Writes the file with its metadata; from here on its bytes do not change."""
@@ -315,11 +332,6 @@ def _infos(path: Path) -> list[TensorInfo]:
 def _output_infos(path: Path) -> list[TensorInfo]:
     found = read_file(path.read_bytes(), path.name).outputs
     return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in found]
-
-
-def _load(path: Path) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:

@@ -90,8 +90,11 @@ def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array
                 mae=_round(float(np.mean(np.abs(error)))),
             )
         case Task.RECONSTRUCTION if labels.ndim == 1 and set(np.unique(labels)) == {0, 1}:
-            inputs = next(s for s in samples.values() if s.shape == given.shape)
-            error = np.mean(np.square(_as_float(given) - _as_float(inputs)).reshape(len(given), -1), axis=1)
+            inputs = next((s for s in samples.values() if s.size == given.size), None)
+            if inputs is None:
+                return None
+            distance = np.square(_as_float(given) - _as_float(inputs).reshape(given.shape))
+            error = np.mean(distance.reshape(len(given), -1), axis=1)
             return Scores(metric=AccuracyMetric.ROC_AUC, accuracy=_round(roc_auc(error, labels == 1)))
         case Task.EMBEDDING if labels.ndim == 1 and len(labels) > 1:
             share = nearest_neighbour(given, labels)
@@ -168,7 +171,7 @@ def nearest_neighbour(vectors: Array, labels: IntArray) -> float:
 
 
 def _of_classes(reference: Array, output: Array) -> dict[str, float]:
-    p, q = _distribution(reference), _distribution(output)
+    p, q = _distributions(reference, output)
     five = min(5, p.shape[1])
     best, given = (np.argsort(-x, axis=1, kind="stable")[:, :five] for x in (p, q))
     shared = [len(np.intersect1d(a, b)) / five for a, b in zip(best, given, strict=True)]
@@ -184,14 +187,26 @@ def _of_classes(reference: Array, output: Array) -> dict[str, float]:
     }
 
 
-def _distribution(given: Array) -> FloatArray:
-    """Rows that add up to 1: as they are, or the softmax of logits."""
-    values = _as_float(given)
-    if np.all(values >= 0.0) and np.allclose(values.sum(axis=1), 1.0, atol=0.05):
-        return values
-    shifted = np.exp(values - values.max(axis=1, keepdims=True))
-    softmax: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
-    return softmax
+def _distributions(reference: Array, output: Array) -> tuple[FloatArray, FloatArray]:
+    """Rows that add up to 1: the softmax of both where the reference's are logits."""
+    p, q = _as_float(reference), _as_float(output)
+    if np.all(p >= 0.0) and np.allclose(p.sum(axis=1), 1.0, atol=0.05):
+        # Int8 scores of many classes, each rounded to 1/256, need not add up.
+        return _share(p), _share(np.maximum(q, 0.0))
+    return _softmax(p), _softmax(q)
+
+
+def _share(values: FloatArray) -> FloatArray:
+    total = values.sum(axis=1, keepdims=True)
+    even = np.full_like(values, 1.0 / values.shape[1])
+    found: FloatArray = np.divide(values, total, out=even, where=total > 0.0)
+    return found
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    return found
 
 
 def _classes(given: Array, labels: IntArray) -> Scores | None:

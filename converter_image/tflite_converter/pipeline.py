@@ -7,8 +7,6 @@ import importlib.metadata
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from modelconversion_api.calibration_report import CalibrationReport, DataInfo
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
@@ -23,7 +21,7 @@ from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import SourceInfo, TensorInfo
 
 from . import machine
-from .conversion_data import RANDOM_SAMPLES, ConversionData, choose
+from .conversion_data import RANDOM_SAMPLES, ConversionData, HandedOver, choose, hand_over
 from .dataset import Dataset
 from .dataset_checks import stability_warnings
 from .errors import ConverterError
@@ -36,7 +34,6 @@ from .untrusted import open_regular
 from .worker import LITERT, TENSORFLOW, Watch, run_worker
 from .worker_protocol import (
     INT8_FILE,
-    LABELS_FILE,
     ChildLimits,
     LiteRTJob,
     LiteRTResult,
@@ -48,7 +45,11 @@ from .worker_protocol import (
 from .workspace import Workspace
 
 TOOLS = ("ai-edge-litert", "litert-quantizer", "numpy")
-_SECOND_WAY = (FailureReason.QUANTIZATION_FAILED, FailureReason.CONVERTER_CRASHED)
+_SECOND_WAY = (
+    FailureReason.QUANTIZATION_FAILED,
+    FailureReason.CONVERTER_CRASHED,
+    FailureReason.EVALUATION_FAILED,
+)
 """Reasons for which TensorFlow's own quantizer is tried."""
 
 
@@ -84,20 +85,18 @@ class _Conversion:
         self._refuse_contradictions(source)
         data = choose(options, self._work, self._tell)
         self._warn(*data.warnings)
-        if data.evaluation is not None and data.evaluation.labels is not None:
-            # Now, as long as no child has run that could have put a link in the file's place.
-            np.save(self._work / LABELS_FILE, data.evaluation.labels, allow_pickle=False)
+        samples = hand_over(data, self._work)
         self._took({Stage.LOAD: time.monotonic() - started})
 
         loaded = None
         if source.format is not SourceFormat.TFLITE:
-            loaded = self._run_tensorflow(source, data)
+            loaded = self._run_tensorflow(source, samples)
             self._took(loaded.seconds)
-        found = self._run_litert(source, data)
+        found = self._run_litert(source, data, samples)
         self._took(found.seconds)
-        results = self._second_way(source, data, found) if loaded is not None else found.methods
+        results = self._second_way(source, data, samples, found) if loaded is not None else found.methods
         self._warn(*found.evaluation.warnings, *(found.calibration.warnings if found.calibration else ()))
-        return self._report(source, data, loaded, found, results)
+        return self._report(source, data, samples, loaded, found, results)
 
     def _refuse_contradictions(self, source: SourceModel) -> None:
         options = self._options
@@ -109,11 +108,9 @@ class _Conversion:
                 hint="convert the model that the file was made from",
             )
 
-    def _run_tensorflow(self, source: SourceModel, data: ConversionData) -> TensorFlowResult:
+    def _run_tensorflow(self, source: SourceModel, samples: HandedOver) -> TensorFlowResult:
         options = self._options
         self._tell(Event(Stage.LOAD, "starting TensorFlow"))
-        calibration = data.calibration.save(self._work, "calibration-samples") if data.calibration else None
-        evaluation = data.evaluation.save(self._work, "evaluation-samples") if data.evaluation else None
         job = TensorFlowJob(
             task="float",
             limits=self._limits(source),
@@ -122,15 +119,19 @@ class _Conversion:
             input_shapes=dict(options.input_shapes),
             select_tensorflow_ops=options.select_tensorflow_ops,
             unroll=Method.FULL_INTEGER in options.methods,
-            calibration=calibration,
-            evaluation=evaluation,
+            calibration=samples.calibration,
+            evaluation=samples.evaluation,
             random_samples=RANDOM_SAMPLES,
             seed=options.seed,
         )
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
     def _run_litert(
-        self, source: SourceModel, data: ConversionData, ready: dict[Method, str] | None = None
+        self,
+        source: SourceModel,
+        data: ConversionData,
+        samples: HandedOver,
+        ready: dict[Method, str] | None = None,
     ) -> LiteRTResult:
         options, gates = self._options, self._options.gates
         from_tflite = source.format is SourceFormat.TFLITE
@@ -142,14 +143,10 @@ class _Conversion:
             target=options.target,
             source=source.path.absolute() if from_tflite else None,
             source_bytes=source.size_bytes,
-            calibration=data.calibration.save(self._work, "calibration-samples")
-            if from_tflite and data.calibration
-            else None,
-            evaluation=data.evaluation.save(self._work, "evaluation-samples")
-            if from_tflite and data.evaluation
-            else None,
-            has_evaluation_data=data.evaluation is not None,
-            evaluation_name=data.evaluation.name if data.evaluation else "the evaluation data",
+            calibration=samples.calibration if from_tflite else None,
+            evaluation=samples.evaluation if from_tflite else None,
+            has_evaluation_data=samples.evaluation is not None,
+            evaluation_name=samples.evaluation.name if samples.evaluation else "the evaluation data",
             random_samples=RANDOM_SAMPLES,
             seed=options.seed,
             record=self._record(source, data),
@@ -160,12 +157,12 @@ class _Conversion:
             max_latency_millis=gates.max_latency_millis,
             benchmark=options.benchmark,
             tuning_seconds=options.tuning_seconds,
-            class_names=data.evaluation.class_names if data.evaluation else (),
+            class_names=samples.class_names,
         )
         return run_worker(LITERT, job, LiteRTResult, self._work, self._watch(), self._tell)
 
     def _second_way(
-        self, source: SourceModel, data: ConversionData, found: LiteRTResult
+        self, source: SourceModel, data: ConversionData, samples: HandedOver, found: LiteRTResult
     ) -> dict[Method, MethodResult]:
         """Full integer by TensorFlow's own quantizer where litert-quantizer failed; both causes are told."""
         first = found.methods.get(Method.FULL_INTEGER)
@@ -176,7 +173,7 @@ class _Conversion:
         )
         try:
             run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
-            again = self._run_litert(source, data, {Method.FULL_INTEGER: INT8_FILE})
+            again = self._run_litert(source, data, samples, {Method.FULL_INTEGER: INT8_FILE})
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
@@ -194,6 +191,7 @@ class _Conversion:
         self,
         source: SourceModel,
         data: ConversionData,
+        samples: HandedOver,
         loaded: TensorFlowResult | None,
         found: LiteRTResult,
         results: dict[Method, MethodResult],
@@ -219,9 +217,9 @@ class _Conversion:
             artifacts=tuple(artifacts),
             recommended=recommend(artifacts, options.target),
             failed_methods=failed,
-            calibration=self._calibration(data, found, inputs),
+            calibration=self._calibration(data, samples.calibration_form, found, inputs),
             evaluation=Evaluation(
-                data=_fitted(data.evaluation_info, data.evaluation, inputs, Stage.EVALUATE),
+                data=_fitted(data.evaluation_info, samples.evaluation_form, inputs, Stage.EVALUATE),
                 task=basis.task,
                 task_is_given=basis.task_is_given,
                 agreement_metric=basis.agreement_metric,
@@ -271,7 +269,11 @@ class _Conversion:
         self._workspace.write(name, content)
 
     def _calibration(
-        self, data: ConversionData, found: LiteRTResult, inputs: Sequence[TensorInfo]
+        self,
+        data: ConversionData,
+        form: Dataset | None,
+        found: LiteRTResult,
+        inputs: Sequence[TensorInfo],
     ) -> CalibrationReport | None:
         if data.calibration_info is None:
             return None
@@ -279,7 +281,7 @@ class _Conversion:
         stability = basis.stability if basis else None
         self._warn(*stability_warnings(stability))
         return CalibrationReport(
-            data=_fitted(data.calibration_info, data.calibration, inputs, Stage.CALIBRATE),
+            data=_fitted(data.calibration_info, form, inputs, Stage.CALIBRATE),
             classes=data.classes,
             inputs=basis.inputs if basis else (),
             stability=stability,
@@ -328,11 +330,11 @@ def _held_by_all(loaded: TensorFlowResult | None, found: LiteRTResult) -> tuple[
     return tuple(sorted(held))
 
 
-def _fitted(info: DataInfo, drawn: Dataset | None, inputs: Sequence[TensorInfo], stage: Stage) -> DataInfo:
+def _fitted(info: DataInfo, form: Dataset | None, inputs: Sequence[TensorInfo], stage: Stage) -> DataInfo:
     """The manifest with what became of the samples to fit the model's inputs."""
-    if drawn is None:
+    if form is None:
         return info
-    return info.model_copy(update={"preprocessing": info.preprocessing | drawn.fitting(inputs, stage)})
+    return info.model_copy(update={"preprocessing": info.preprocessing | form.fitting(inputs, stage)})
 
 
 def _options_as_text(options: Options) -> dict[str, str]:

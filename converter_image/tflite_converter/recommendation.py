@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from modelconversion_api.methods import TARGET_PLANS, Target
@@ -84,7 +85,7 @@ def _dominates(a: ArtifactSummary, b: ArtifactSummary) -> bool:
 
 
 def _costs(artifact: ArtifactSummary) -> tuple[float, float, float]:
-    """Size, time, and lost fidelity: less is better."""
-    millis = artifact.latency.median_millis if artifact.latency is not None else 0.0
+    """Size, time, and lost fidelity: less is better, and what could not be measured is worst."""
+    millis = math.inf if artifact.latency is None else artifact.latency.median_millis
     kept = artifact.agreement if artifact.accuracy is None else artifact.accuracy
-    return float(artifact.size_bytes), millis, -(kept or 0.0)
+    return float(artifact.size_bytes), millis, math.inf if kept is None else -kept

@@ -56,7 +56,7 @@ class TFLiteModel:
     def __init__(self, model: bytes | Path, *, threads: int = 1, keep_all: bool = False) -> None:
         """Loads the file and allocates its tensors.
 
-        ``keep_all``: keep every tensor readable after a run (:meth:`activations`), which costs memory and
+        ``keep_all``: keep every tensor readable after a run (:meth:`activation`), which costs memory and
         fused kernels.
         """
         from ai_edge_litert.interpreter import Interpreter  # half a second: not for every import
@@ -69,6 +69,7 @@ class TFLiteModel:
                 **source, num_threads=threads, experimental_preserve_all_tensors=keep_all
             )
             self._interpreter.allocate_tensors()
+        self._by_name: dict[str, Tensor] | None = None
         self.load_millis = (time.perf_counter() - started) * 1e3
         names = self._signature_names()
         self.inputs = [_tensor(d, names) for d in self._interpreter.get_input_details()]
@@ -118,19 +119,24 @@ class TFLiteModel:
             throughput_per_second=round(size * 1e3 / max(median, 1e-4), 1),
         )
 
-    def activations(self, sample: NamedArrays) -> dict[str, Array]:
-        """The main graph's tensors after a run on ``sample``, as values, by name (``keep_all`` only)."""
-        self.run(sample)
-        found = {}
-        for detail in self._interpreter.get_tensor_details():
-            tensor = _tensor(detail, {})
-            if tensor.dtype.kind not in "fi" or len(detail["quantization_parameters"]["scales"]) > 1:
-                continue
-            try:
-                found[tensor.name] = tensor.value(self._interpreter.get_tensor(tensor.index))
-            except ValueError:
-                continue  # a tensor that this run did not fill
-        return found
+    def activation(self, name: str) -> Array | None:
+        """A tensor of the main graph as the last run filled it, as values (``keep_all`` only).
+
+        None where there is none of that name, or only one with a scale for each channel.
+        """
+        if self._by_name is None:
+            self._by_name = {
+                detail["name"]: _tensor(detail, {})
+                for detail in self._interpreter.get_tensor_details()
+                if len(detail["quantization_parameters"]["scales"]) <= 1
+            }
+        tensor = self._by_name.get(name)
+        if tensor is None:
+            return None
+        try:
+            return tensor.value(self._interpreter.get_tensor(tensor.index))
+        except ValueError:
+            return None  # this run did not fill it
 
     def _fill(self, sample: NamedArrays) -> None:
         changed = {

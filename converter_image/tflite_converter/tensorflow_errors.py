@@ -15,6 +15,9 @@ _OPERATIONS = (
 )
 _PLACE = re.compile(r'fused\["(\w+):", "([^"@]+)')
 """MLIR's location of an operation: its type, and its path through the model's layers."""
+_WRAPPERS = re.compile(r"^(?:(?:Stateful)?PartitionedCall/)+|/(?:Stateful)?PartitionedCall(?=/)")
+"""Steps of such a path that are calls of functions, which no layer is."""
+_MLIR_ERROR = re.compile(r"error: loc\(.*\): (.+)")
 _CUSTOM_OBJECTS = (
     re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
     re.compile(r"Could not locate (?:class|function) '([^']+)'"),
@@ -52,12 +55,16 @@ def _loading(text: str, error: BaseException) -> ConverterError:
 
 def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError:
     if any(mark in text for mark in _SHAPE):
-        cause = f"a dimension that is open keeps the model from being converted: {_first_line(text)}"
+        cause = f"a dimension that is open keeps the model from being converted: {_complaint(text)}"
         return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
     if operations := _unsupported(text):
         cause = f"TFLite has no operation for {', '.join(operations)}"
-        return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause)
-    cause = f"TensorFlow could not convert the model: {_first_line(text) or type(error).__name__}"
+        hint = (
+            "replace it by operations that TFLite has, or keep TensorFlow's own (--select-tf-ops,"
+            " selectTensorFlowOps), for which a device needs the Flex delegate"
+        )
+        return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause, hint=hint)
+    cause = f"TensorFlow could not convert the model: {_complaint(text) or type(error).__name__}"
     return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause)
 
 
@@ -77,8 +84,25 @@ def _unsupported(text: str) -> list[str]:
         for found in pattern.findall(text)
         for name in found.split(",")
     }
-    places = {operation: place for operation, place in reversed(_PLACE.findall(text)) if "/" in place}
-    return [f"{n} (at {places[n]})" if n in places else n for n in sorted(names) if n]
+    places: dict[str, str] = {}
+    for operation, path in _PLACE.findall(text):
+        if scope := _scope(path):
+            places.setdefault(operation, scope)
+    return [f"{n} (in {places[n]})" if n in places else n for n in sorted(names) if n]
+
+
+def _scope(path: str) -> str:
+    """The layer that an operation belongs to: its path without the calls around it and its own name."""
+    return _WRAPPERS.sub("", path).rpartition("/")[0]
+
+
+def _complaint(text: str) -> str:
+    """What the converter says, with the place in the model instead of its own chain of locations."""
+    if (match := _MLIR_ERROR.search(text)) is None:
+        return _first_line(text)
+    place = _PLACE.search(match[0])
+    scope = _scope(place[2]) if place else ""
+    return _first_line(match[1]) + (f" (in {scope})" if scope else "")
 
 
 def _first_line(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from tensorflow.python.framework.convert_to_constants import (
 from modelconversion_api.status import TensorInfo
 
 from .arrays import Array, NamedArrays
-from .tensorflow_models import OriginalModel
+from .original_model import OriginalModel
+from .tensorflow_graphs import HALVES, in_float32, set_list_shapes
 
 
 def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
@@ -34,7 +35,8 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
 
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
     output_names = sorted(concrete.structured_outputs)
-    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    # Inlined, for an embedding inside a SavedModel's function keeps the function from being frozen.
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
     outputs = [
         TensorInfo(
             name=name,
@@ -45,17 +47,19 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
     ]
 
     graph = frozen.graph.as_graph_def()
-    _set_list_shapes(graph, model.inputs)
-    entries = [tensor.op.name for tensor in frozen.inputs]
+    set_list_shapes(graph, model.inputs)
+    in_float32(graph)
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        flat = tf.graph_util.import_graph_def(
-            graph,
-            input_map=dict(zip(entries, tensors, strict=True)),
-            return_elements=[tensor.name for tensor in frozen.outputs],
-            name="",
-        )
-        return dict(zip(output_names, flat, strict=True))
+        entries = {
+            entry.op.name: _single(tensor) for entry, tensor in zip(frozen.inputs, tensors, strict=True)
+        }
+        names = [tensor.name for tensor in frozen.outputs]
+        found = tf.graph_util.import_graph_def(graph, input_map=entries, return_elements=names, name="")
+        return {
+            name: tf.cast(tensor, before.dtype) if before.dtype in HALVES else tensor
+            for name, tensor, before in zip(output_names, found, frozen.outputs, strict=True)
+        }
 
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
@@ -68,27 +72,8 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
     return outputs
 
 
-def _set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
-    """Writes the pinned batch into the lists that loops write their steps to.
-
-    A SavedModel's recurrent layers were traced for any batch, so that their lists hold elements of the shape
-    ``[-1, units]``; TFLite's lists need every size.
-    """
-    batches = {info.shape[0] if info.shape else -1 for info in inputs}
-    if len(batches) != 1 or batches == {-1}:
-        return
-    (batch,) = batches
-    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-        # Inside a function a constant's output is called "name:output:0", in the graph "name".
-        constants = {node.name: node for node in nodes if node.op == "Const"}
-        for node in nodes:
-            shape = constants.get(node.input[0].partition(":")[0]) if node.op == "TensorListReserve" else None
-            if shape is None:
-                continue
-            value = tf.make_ndarray(shape.attr["value"].tensor)
-            if value.ndim == 1 and value.size and value[0] == -1 and (value[1:] >= 0).all():
-                sizes = np.concatenate([[batch], value[1:]]).astype(value.dtype)
-                shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes))
+def _single(tensor: Any) -> Any:
+    return tf.cast(tensor, tf.float32) if tensor.dtype in HALVES else tensor
 
 
 def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:

@@ -11,26 +11,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
 from modelconversion_api.spec import SourceFormat
 
 from . import child
-from .arrays import Array
 from .child import Child
-from .dataset_arrays import write_npz
+from .dataset_arrays import read_folder, write_folder
 from .datasets import SavedSamples, random_inputs
 from .errors import ConverterError
 from .tensorflow_errors import classify
 from .worker_protocol import (
-    CALIBRATION_FILE,
-    EVALUATION_FILE,
+    CALIBRATION_FOLDER,
+    EVALUATION_FOLDER,
     FLOAT_FILE,
     FROZEN_FOLDER,
     INT8_FILE,
-    REFERENCE_FILE,
+    REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
     TensorFlowResult,
@@ -63,11 +60,11 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     process.say(Stage.LOAD, "loading the model")
     model = load_model(job.source, job.format, folder, job.input_shapes)
     # Before the conversion: data that does not fit must not cost one first.
-    _bind(job.calibration, model, folder / CALIBRATION_FILE, Stage.CALIBRATE)
-    evaluation = _bind(job.evaluation, model, folder / EVALUATION_FILE, Stage.EVALUATE)
-    if evaluation is None:
-        evaluation = random_inputs(model.inputs, job.random_samples, job.seed)
-        write_npz(folder / EVALUATION_FILE, evaluation)
+    _bind(job.calibration, model, folder / CALIBRATION_FOLDER, Stage.CALIBRATE)
+    if not _bind(job.evaluation, model, folder / EVALUATION_FOLDER, Stage.EVALUATE):
+        inputs = random_inputs(model.inputs, job.random_samples, job.seed)
+        write_folder(folder / EVALUATION_FOLDER, inputs)
+    evaluation = read_folder(folder / EVALUATION_FOLDER)
     clock.lap(Stage.LOAD)
 
     process.say(Stage.CONVERT, "freezing the graph")
@@ -82,7 +79,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
 
     process.say(Stage.EVALUATE, "running the original model")
     step = process.counter(Stage.EVALUATE, "running the original model", len(next(iter(evaluation.values()))))
-    write_npz(folder / REFERENCE_FILE, run_original(model, evaluation, step))
+    write_folder(folder / REFERENCE_FOLDER, run_original(model, evaluation, step))
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
@@ -118,21 +115,17 @@ def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     from .tensorflow_freezing import convert_int8
 
     process.say(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
-    with np.load(process.folder / CALIBRATION_FILE, allow_pickle=False) as archive:
-        samples = {name: archive[name] for name in archive.files}
+    samples = read_folder(process.folder / CALIBRATION_FOLDER)
     (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / FROZEN_FOLDER, samples))
     return TensorFlowResult(inputs=[], outputs=[], writer="", isolation=process.isolation)
 
 
-def _bind(
-    samples: SavedSamples | None, model: OriginalModel, path: Path, stage: Stage
-) -> dict[str, Array] | None:
-    """The samples as the model takes them, also written to ``path`` for whoever comes next."""
+def _bind(samples: SavedSamples | None, model: OriginalModel, path: Path, stage: Stage) -> bool:
+    """Writes the samples to ``path`` as the model takes them; False where there are none."""
     if samples is None:
-        return None
-    bound = samples.bind(model.inputs, stage)
-    write_npz(path, bound)
-    return bound
+        return False
+    write_folder(path, samples.bind(model.inputs, stage))
+    return True
 
 
 class _Clock:

@@ -9,12 +9,14 @@ adds, is the procedure of NNCF's ``quantize_with_accuracy_control`` and of ai-ed
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from modelconversion_api.measurements import Attempt
 from modelconversion_api.methods import Target
+from modelconversion_api.reasons import FailureReason, Stage
 
 from .arrays import NamedArrays
 from .calibration import Calibration, RangeMethod
@@ -22,12 +24,15 @@ from .errors import ConverterError
 from .layers import layer_errors, sensitive
 from .metrics import SNR_LIMIT_DB, snr_db
 from .quantization import Recipe, Weights, full_integer
+from .quantizer_errors import first_line
 from .runtime import TFLiteModel
 
 RANGE_CHOICE_SAMPLES = 64
 """How many calibration samples decide between the ways of taking an activation's range."""
 INTEGER_ONLY = frozenset({Target.EDGE_TPU, Target.MICROCONTROLLER})
 """Targets that cannot run an operator in float."""
+_MOST_LEFT_OUT = 8
+"""Of more protected operators than this, it is not tried which ones are not needed."""
 _EIGHT_BITS_ONLY = frozenset({Target.EDGE_TPU})
 
 
@@ -87,9 +92,20 @@ class Tuner:
         self._target = target
         self._tell = tell
         self._threads = threads
+        self._files: dict[Recipe, bytes] = {}
         self._tried: list[Candidate] = []
         self._failed: list[Attempt] = []
         self._deadline = 0.0
+
+    def plain(self) -> tuple[Recipe, bytes]:
+        """The plain recipe and its file, not judged: for where no gate asks for anything.
+
+        Raises:
+            ConverterError: QuantizationFailed.
+
+        """
+        recipe = Recipe(ranges=self._nearest_ranges())
+        return recipe, self._file(recipe)
 
     def run(self, budget_seconds: float) -> Tuned:
         """The plain recipe, or the first that passes, or, when the budget is used up, the best.
@@ -151,7 +167,25 @@ class Tuner:
                 passed, high = found, middle
             else:
                 low = middle
+        return self._without_needless(passed)
+
+    def _without_needless(self, passed: Candidate) -> Candidate:
+        """``passed`` less the operators that it passes without: a ranking can only guess who is to blame."""
+        scopes = passed.recipe.float_scopes
+        if len(scopes) > _MOST_LEFT_OUT:
+            return passed
+        for scope in reversed(scopes):
+            fewer = tuple(s for s in passed.recipe.float_scopes if s != scope)
+            if fewer and fewer != passed.recipe.float_scopes:
+                recipe = dataclasses.replace(passed.recipe, float_scopes=fewer)
+                passed = self._passing_once(recipe) or passed
         return passed
+
+    def _passing_once(self, recipe: Recipe) -> Candidate | None:
+        """As :meth:`_passing`, of a recipe that may have been tried."""
+        if any(c.recipe == recipe for c in self._tried):
+            return None  # it would have been taken
+        return self._passing(recipe)
 
     def _passing(self, recipe: Recipe) -> Candidate | None:
         """The candidate of ``recipe`` if it meets the gates; None also when time is up."""
@@ -167,18 +201,26 @@ class Tuner:
         started = time.monotonic()
         self._tell(f"trying {recipe}" if self._tried else "making full_integer")
         try:
-            content = full_integer(self._float_file, self._calibration.ranges(recipe.ranges), recipe)
+            content = self._file(recipe)
             quality = self._judge(content)
         except (ConverterError, RuntimeError, ValueError) as error:
+            why = error.cause if isinstance(error, ConverterError) else first_line(error)
             if must_work:
-                raise
+                cause = why if isinstance(error, ConverterError) else f"the file does not run: {why}"
+                raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause) from error
             seconds = round(time.monotonic() - started, 3)
-            why = error.cause if isinstance(error, ConverterError) else str(error)
             self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why[:512]))
             return None
         found = Candidate(recipe, content, quality, time.monotonic() - started)
         self._tried.append(found)
         return found
+
+    def _file(self, recipe: Recipe) -> bytes:
+        """What a recipe gives; made once, for choosing the ranges makes files that are tried again."""
+        if recipe not in self._files:
+            ranges = self._calibration.ranges(recipe.ranges)
+            self._files[recipe] = full_integer(self._float_file, ranges, recipe)
+        return self._files[recipe]
 
     def _nearest_ranges(self) -> RangeMethod:
         """The ranges whose file is nearest to the float file on calibration samples.
@@ -189,8 +231,11 @@ class Tuner:
         reference = TFLiteModel(self._float_file, threads=self._threads).run_each(some)
 
         def closeness(method: RangeMethod) -> float:
-            content = full_integer(self._float_file, self._calibration.ranges(method), Recipe(ranges=method))
-            ratio = snr_db(reference, TFLiteModel(content, threads=self._threads).run_each(some))
+            try:
+                content = self._file(Recipe(ranges=method))
+                ratio = snr_db(reference, TFLiteModel(content, threads=self._threads).run_each(some))
+            except (ConverterError, RuntimeError, ValueError):
+                return -math.inf  # the plain recipe will say why, where no way is left
             return SNR_LIMIT_DB if ratio is None else ratio
 
         return max(RangeMethod, key=closeness)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -32,6 +33,11 @@ _LOOK_SECONDS = 0.2
 _MOST_RESULT_BYTES = 64 << 20
 """A child's answer beyond this is none: real ones have a megabyte at most."""
 _MOST_LINE_BYTES = 1 << 16
+_TAIL_BYTES = 1 << 14
+_SHORT_OF_MEMORY = re.compile(r"bad_alloc|Cannot allocate memory|MemoryError|pthread_create\(\) failed")
+"""What a child's output says of an allocation that failed; a thread needs memory for its stack."""
+_LAST_WORDS = re.compile(r"Check failed: .+|what\(\): .+|Assertion .+ failed")
+"""What native code says before it aborts."""
 
 Result = TypeVar("Result", bound=ApiModel)
 
@@ -209,8 +215,10 @@ def _why(
     if found is not None:
         hint = None if found.hint is None else _printable(found.hint)
         return ConverterError(found.reason, found.stage, _printable(found.cause), hint=hint)
+    if code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log)):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
     if code >= 0:
-        cause = f"{program.words} ended with exit code {code}: {log or 'without a word'}"
+        cause = f"{program.words} ended with exit code {code}: {_last_line(log) or 'without a word'}"
         return ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
     reason, cause = death(program.words, -code, out_of_memory=out_of_memory, log=log)
     return ConverterError(reason, stage, cause)
@@ -231,22 +239,29 @@ def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tup
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    if out_of_memory or "bad_alloc" in log or "Cannot allocate memory" in log:
+    if out_of_memory or _SHORT_OF_MEMORY.search(log):
         return FailureReason.OUT_OF_MEMORY, f"{words} ran out of memory (it ended by {name})"
     if number == signal.SIGKILL:
         return (
             FailureReason.OUT_OF_MEMORY,
             f"{words} was killed (SIGKILL), as the kernel does when memory runs out",
         )
-    return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}"
+    last = _LAST_WORDS.search(log)
+    said = f": {_printable(last[0])[:400]}" if last else ""
+    return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}{said}"
 
 
 def _tail(log: IO[bytes]) -> str:
-    """The last line of the child's output that says something."""
+    """The end of the child's output."""
     size = log.seek(0, os.SEEK_END)
-    log.seek(max(0, size - 4096))
-    lines = log.read().decode(errors="replace").splitlines()
-    return next((_printable(line.strip())[:400] for line in reversed(lines) if line.strip()), "")
+    log.seek(max(0, size - _TAIL_BYTES))
+    return log.read().decode(errors="replace")
+
+
+def _last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = (_printable(line).strip() for line in reversed(text.splitlines()))
+    return next((line[:400] for line in lines if line), "")
 
 
 def _printable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from dataclasses import dataclass
@@ -48,11 +49,10 @@ def _tree(root: int) -> list[int]:
     while pending:
         pid = pending.pop()
         found.append(pid)
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                pending.extend(map(int, task.read_text().split()))
-            except OSError:
-                continue
+        # A thread may have started a child, and may be gone a moment later.
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pending.extend(map(int, (task / "children").read_text().split()))
     return found
 
 

@@ -10,15 +10,15 @@ import tensorflow as tf
 layers = tf.keras.layers
 IS_KERAS_3 = hasattr(tf.keras, "ops")
 
-_generator = np.random.RandomState(7)  # noqa: NPY002 - Generator is there, but RandomState is the same in all
+_generator = np.random.RandomState(7)
 
 
 def normal(samples, *shape):
-    return _generator.normal(size=(samples,) + shape).astype(np.float32)
+    return _generator.normal(size=(samples, *shape)).astype(np.float32)
 
 
 def tokens(samples, *shape):
-    return _generator.randint(1, 20, size=(samples,) + shape).astype(np.int32)
+    return _generator.randint(1, 20, size=(samples, *shape)).astype(np.int32)
 
 
 def mlp(samples):
@@ -48,7 +48,9 @@ def cnn(samples):
     x = layers.Activation("relu")(x)
     x = layers.SeparableConv2D(12, 3)(x)
     x = layers.GlobalAveragePooling2D()(x)
-    return tf.keras.Model(image, layers.Dense(4, activation="softmax")(x)), {"image": normal(samples, 8, 8, 1)}
+    return tf.keras.Model(image, layers.Dense(4, activation="softmax")(x)), {
+        "image": normal(samples, 8, 8, 1)
+    }
 
 
 def encoder_decoder(samples):
@@ -233,11 +235,10 @@ def _matrices(samples):
 def inverse(samples):
     """An operation that TFLite lacks, as a layer that Keras itself makes of it."""
     entry = tf.keras.Input((3, 3), name="matrix")
-    if IS_KERAS_3:
-        x = tf.keras.ops.linalg.inv(entry)
-    else:
-        x = tf.linalg.inv(entry)
-    return tf.keras.Model(entry, layers.Dense(2, name="after")(layers.Flatten()(x))), {"matrix": _matrices(samples)}
+    x = tf.keras.ops.linalg.inv(entry) if IS_KERAS_3 else tf.linalg.inv(entry)
+    return tf.keras.Model(entry, layers.Dense(2, name="after")(layers.Flatten()(x))), {
+        "matrix": _matrices(samples)
+    }
 
 
 class Inverse(layers.Layer):

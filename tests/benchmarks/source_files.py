@@ -16,7 +16,7 @@ from source_plan import Case
 from modelconversion_api.reasons import FailureReason
 
 _HUGE = (3 << 30,)
-"""Bytes of weights that a file of a few kilobytes declares: HDF5 allocates a chunk only when it is written."""
+"""Bytes of weights that a file of a few kilobytes declares: HDF5 gives no room to what is not written."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,16 @@ _TOO_LARGE = FailureReason.SOURCE_TOO_LARGE
 FILES = (
     HandMade("huge.h5", "h5", "3 GiB of weights declared", Case("huge.h5", _TOO_LARGE, "3.0GiB"), huge_h5),
     HandMade(
-        "huge.keras", "keras", "3 GiB of weights declared", Case("huge.keras", _TOO_LARGE, "3.0GiB"), huge_keras
+        "huge.keras",
+        "keras",
+        "3 GiB of weights declared",
+        Case("huge.keras", _TOO_LARGE, "3.0GiB"),
+        huge_keras,
     ),
     HandMade("images.h5", "h5", "HDF5 without Keras", Case("images.h5", _FORMAT, "'images'"), _other_h5),
-    HandMade("model.pt", "zip", "a pickle in a .zip", Case("model.pt", _FORMAT, "saved_model.pb"), _other_zip),
+    HandMade(
+        "model.pt", "zip", "a pickle in a .zip", Case("model.pt", _FORMAT, "saved_model.pb"), _other_zip
+    ),
     HandMade("model.pkl", ".pkl", "a pickle", Case("model.pkl", _FORMAT, "80 04"), _bytes(b"\x80\x04}\x94.")),
     HandMade("model.h5", "h5", "random bytes", Case("r", _FORMAT, "8e "), _bytes(b"\x8e" * 64)),
     HandMade("empty.h5", "h5", "an empty file", Case("empty.h5", _UNREADABLE, "is empty"), _bytes(b"")),

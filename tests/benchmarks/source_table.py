@@ -23,12 +23,25 @@ _FORMATS = {
     "graph": "SavedModel of a TensorFlow 1 graph",
     "unsigned": "SavedModel without signature",
     "truncated": "SavedModel, variables truncated",
+    "v3.keras": "Keras .keras (`keras_v3`)",
     "weights.h5": "Keras weights .h5",
     "truncated.h5": "Keras .h5, truncated",
     "truncated.keras": "Keras .keras, truncated",
     "tflite": "TFLite, float",
     "quantized.tflite": "TFLite, quantized",
 }
+_COLUMNS = (
+    "format",
+    "written by",
+    "model",
+    "bytes: f32 / dyn / f16 / int8",
+    "f32: greatest difference",
+    "f32: SNR",
+    "int8: SNR",
+    "int8: R²",
+    "notes",
+)
+_NOTHING = "-"
 _METHODS = {"float32": "f32", "dynamic_range": "dyn", "float16": "f16", "full_integer": "int8"}
 
 
@@ -110,11 +123,7 @@ def as_markdown(rows: Sequence[Row], missing: Mapping[str, str]) -> str:
     """The page: introduction, counts, and one line for each row."""
     lines = [_INTRODUCTION, "## What was converted", "", _counts(rows), ""]
     lines += [f"TensorFlow {version} is not available here: {why}." for version, why in missing.items()]
-    lines += [
-        "| format | written by | model | bytes f32 / dyn / f16 / int8 | f32 max difference | f32 SNR | int8 SNR"
-        " | int8 top-1 | notes |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    lines += [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     lines += [_converted_line(row) for row in rows if row.outcome == "converted"]
     lines += ["", "## What was refused", "", "| format | written by | model | reason | message |"]
     lines += ["| --- | --- | --- | --- | --- |"]
@@ -131,20 +140,22 @@ def _counts(rows: Sequence[Row]) -> str:
     if counts["not written"]:
         text += f", {counts['not written']} that the writer itself could not write"
     worst = min((r.closeness["float32"].snr_db for r in rows if "float32" in r.closeness), default=0.0)
-    text += f". {len(integer)} have a full-integer file. No float file is further from its writer's own outputs"
+    text += (
+        f". {len(integer)} have a full-integer file. No float file is further from its writer's own outputs"
+    )
     return text + f" than {worst:.0f} dB."
 
 
 def _converted_line(row: Row) -> str:
-    sizes = " / ".join(f"{row.sizes[m]:,}" if m in row.sizes else "–" for m in _METHODS)
+    sizes = " / ".join(f"{row.sizes[m]:,}" if m in row.sizes else _NOTHING for m in _METHODS)
     float32, int8 = row.closeness.get("float32"), row.closeness.get("full_integer")
     cells = [
         *_source(row),
         sizes,
-        f"{float32.max_difference:.1e}" if float32 else "–",
-        f"{float32.snr_db:.0f} dB" if float32 else "–",
-        f"{int8.snr_db:.0f} dB" if int8 else "–",
-        f"{int8.top1:.0%}" if int8 else "–",
+        f"{float32.max_difference:.1e}" if float32 else _NOTHING,
+        f"{float32.snr_db:.0f} dB" if float32 else _NOTHING,
+        f"{int8.snr_db:.0f} dB" if int8 else _NOTHING,
+        f"{int8.r2:.3f}" if int8 else _NOTHING,
         _cell(row.message),
     ]
     return _line(cells)

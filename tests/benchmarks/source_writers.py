@@ -1,4 +1,4 @@
-"""TensorFlows of other years: an environment for each, made once and kept in the cache, that writes models."""
+"""TensorFlows of other years: an environment for each, made once and kept in the cache, to write models."""
 
 from __future__ import annotations
 
@@ -60,9 +60,19 @@ class Library:
     failed: dict[str, str]
     """Names that this writer could not write, with its own reason."""
 
+    def recorded(self, name: str) -> Path:
+        """The .npz file with what the writer gave to the model called ``name``, and got from it."""
+        architecture, _, suffix = name.partition(".")
+        own = self.folder / f"{name}.npz"
+        return own if suffix == "graph" else self.folder / f"{architecture}.npz"
 
-def write(writer: Writer, names: Sequence[str], say: Callable[[str], None]) -> Library:
+
+def write(
+    writer: Writer, names: Sequence[str], say: Callable[[str], None], *, library: str = "models"
+) -> Library:
     """The models called ``names``, written by ``writer``; those of an earlier run where nothing has changed.
+
+    ``library`` is the folder's name in the cache.
 
     Raises:
         NotAvailableError: where this machine cannot have the writer.
@@ -70,7 +80,7 @@ def write(writer: Writer, names: Sequence[str], say: Callable[[str], None]) -> L
     """
     folder = cache_dir() / "writers" / writer.version
     python = _environment(writer, folder / "environment", say)
-    models, stamp = folder / "models", folder / "models.stamp"
+    models, stamp = folder / library, folder / f"{library}.stamp"
     wanted = _digest(PROGRAM.read_text(), MODELS.read_text(), *writer.pins, *sorted(names))
     if not stamp.is_file() or stamp.read_text() != wanted:
         say(f"TensorFlow {writer.version} writes {len(names)} models")
@@ -112,7 +122,9 @@ def _environment(writer: Writer, folder: Path, say: Callable[[str], None]) -> Pa
         done = subprocess.run(command, check=False, capture_output=True, timeout=_INSTALL_SECONDS)
         if done.returncode != 0:
             (folder.parent / "install.log").write_bytes(done.stderr)
-            raise NotAvailableError(f"its packages cannot be installed (see {folder.parent.name}/install.log)")
+            raise NotAvailableError(
+                f"its packages cannot be installed (see {folder.parent.name}/install.log)"
+            )
     stamp.write_text(wanted)
     return python
 

@@ -2,12 +2,12 @@
 
 ``python tests/benchmarks/sources.py [--writers 2.3.4,2.15.1] [--markdown FILE] [--json FILE]``
 
-Each writer gets an environment of its own in the cache (several gigabytes for all of them, once) and writes the
-models of :mod:`source_plan` with the outputs that it computes for them. Each model then goes through the pipeline
-by all four methods, with those inputs as calibration data. A writer that this machine cannot have is listed as
-not available. Exit code 1 says that a source came out otherwise than the plan says.
+Each writer gets an environment of its own in the cache (several gigabytes for all of them, once) and writes
+the models of :mod:`source_plan` with the outputs that it computes for them. Each model then goes through the
+pipeline by all four methods, with those inputs as calibration data. A writer that this machine cannot have
+is listed as not available. Exit code 1 says that a source came out otherwise than planned.
 
-``--write-fixtures`` puts the models of ``tests/data/written_by`` there anew, and converts nothing.
+``--write-fixtures`` writes the models in ``tests/data/written_by`` anew, and converts nothing.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS / "converter"))
-
-from converting import Converted, convert_into
 from source_files import FILES, make_file
 from source_fixtures import write_fixtures
 from source_plan import Case, cases, names
 from source_table import Row, as_json, as_markdown
-from source_writers import WRITERS, Library, NotAvailableError, Writer, write
+from source_writers import WRITERS, Library, NotAvailableError, write
 from written_sources import Recorded, closeness
 
 from modelconversion_api.methods import Method
+from modelconversion_api.report import ConversionReport
+from tflite_converter.datasets import DataFiles
 from tflite_converter.errors import ConverterError
+from tflite_converter.options import Options
+from tflite_converter.pipeline import convert
+from tflite_converter.workspace import workspace
 
-_MIN_FLOAT_SNR_DB = 90.0
-"""Below this a float file computes something else than its writer did."""
+FIXTURES = Path(__file__).resolve().parents[1] / "data" / "written_by"
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = _arguments()
     chosen = [w for w in WRITERS if not arguments.writers or w.version in arguments.writers.split(",")]
     if arguments.write_fixtures:
-        write_fixtures(TESTS / "data" / "written_by", chosen, _say)
+        write_fixtures(FIXTURES, chosen, _say)
         return 0
     rows: list[Row] = []
     missing: dict[str, str] = {}
@@ -92,14 +92,9 @@ def _converted(library: Library, case: Case) -> Row:
     row = Row(case.suffix, written_by, case.architecture, case.asked, planned=case.refused)
     if case.name in library.failed:
         return row.not_written(library.failed[case.name])
-    recorded = _recorded(library.folder, case)
+    path = library.recorded(case.name)
+    recorded = Recorded.read(path) if path.is_file() else None
     return _attempt(row, case, library.folder / case.name, recorded)
-
-
-def _recorded(folder: Path, case: Case) -> Recorded | None:
-    stem = f"{case.architecture}.graph" if case.suffix == "graph" else case.architecture
-    path = folder / f"{stem}.npz"
-    return Recorded.read(path) if path.is_file() else None
 
 
 def _made_by_hand() -> Iterator[Row]:
@@ -114,40 +109,40 @@ def _attempt(row: Row, case: Case, source: Path, recorded: Recorded | None) -> R
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        # Without inputs there is nothing to calibrate with, and nothing that could be compared.
-        methods = tuple(Method) if recorded else (Method.FLOAT32,)
-        data = {} if recorded is None else {"calibration": recorded.save_inputs(folder / "inputs.npz")}
+        data = None if recorded is None else DataFiles(recorded.save_inputs(folder / "inputs.npz"))
+        options = Options(
+            source=source,
+            base_name="model",
+            # Without inputs there is nothing to calibrate with, and nothing that could be compared.
+            methods=tuple(Method) if recorded else (Method.FLOAT32,),
+            calibration=data,
+            input_shapes=case.shapes,
+            select_tensorflow_ops=case.select_tensorflow_ops,
+        )
         try:
-            found = convert_into(
-                folder / "converted",
-                source,
-                *methods,
-                input_shapes=case.shapes,
-                select_tensorflow_ops=case.select_tensorflow_ops,
-                **data,
-            )
+            with workspace(folder / "converted") as work:
+                report = convert(options, work)
+                work.publish()
         except ConverterError as error:
             row = row.refused(error.reason, error.message, says_enough=case.says in error.message)
         else:
-            row = _measured(row, found, recorded)
+            row = _measured(row, case, report, folder / "converted", recorded)
     return row.taking(time.monotonic() - started)
 
 
-def _measured(row: Row, found: Converted, recorded: Recorded | None) -> Row:
-    artifacts = {artifact.method: artifact for artifact in found.report.artifacts}
-    sizes = {method.cli_name: artifact.size_bytes for method, artifact in artifacts.items()}
-    problems = [f"{failed.method.cli_name}: {failed.message}" for failed in found.report.failed_methods]
-    first = next(iter(artifacts.values()))
-    flex = first.inventory.flex_operators if first.inventory else ()
+def _measured(row: Row, case: Case, report: ConversionReport, folder: Path, recorded: Recorded | None) -> Row:
+    files = {artifact.method.cli_name: artifact for artifact in report.artifacts}
+    sizes = {name: artifact.size_bytes for name, artifact in files.items()}
+    problems = [f"{failed.method.cli_name}: {failed.message}" for failed in report.failed_methods]
+    flex = next((a.inventory.flex_operators for a in report.artifacts if a.inventory), ())
     if recorded is None or flex:
         return row.converted(sizes, problems, flex=flex)
     close = {
-        method.cli_name: closeness(found.file(method), recorded)
-        for method in (Method.FLOAT32, Method.FULL_INTEGER)
-        if method in artifacts
+        name: closeness(folder / files[name].file_name, recorded)
+        for name in (Method.FLOAT32.cli_name, Method.FULL_INTEGER.cli_name)
+        if name in files
     }
-    float32 = close[Method.FLOAT32.cli_name]
-    right = float32.snr_db >= _MIN_FLOAT_SNR_DB
+    right = close[Method.FLOAT32.cli_name].snr_db >= case.min_snr_db
     return row.converted(sizes, problems, closeness=close, is_right=right)
 
 

@@ -1,17 +1,18 @@
 """Writes small models with whatever TensorFlow this interpreter has, and records what they give there.
 
-``python write_sources.py FOLDER NAME...``: each ``NAME`` is ``ARCHITECTURE.FORMAT``, for instance ``lstm.h5``.
-For each the folder gets the model under that name, ``ARCHITECTURE.npz`` with the arrays ``input/<name>`` and
-``output/<number>``, and a line in ``written.json``: ``{"NAME": null}``, or the reason why this TensorFlow could
-not write it. :mod:`sources` runs it in an environment of its own for each version; Python 3.6 is enough.
+``python write_sources.py FOLDER NAME...``: each ``NAME`` is ``ARCHITECTURE.FORMAT``, for instance
+``lstm.h5``. For each the folder gets the model under that name, ``ARCHITECTURE.npz`` with the arrays
+``input/<name>`` and ``output/<number>``, and in ``written.json`` under the name a null, or the reason why
+this TensorFlow could not write it. ``sources.py`` runs it in an environment of its own for each version.
+Python 3.6 is enough for it.
 """
 
-import io
 import json
 import os
 import shutil
 import sys
 import traceback
+from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -45,7 +46,7 @@ def train(name, model, inputs):
     """A few steps towards arbitrary targets."""
     arrays = list(inputs.values())
     given = outputs_of(model(arrays[0] if len(arrays) == 1 else arrays, training=False))
-    targets = [np.random.RandomState(3).uniform(size=g.shape).astype(np.float32) for g in given]  # noqa: NPY002
+    targets = [np.random.RandomState(3).uniform(size=g.shape).astype(np.float32) for g in given]
     loss = own_loss if name in ("two_inputs", "cnn") else "mse"
     model.compile(optimizer_for(name), loss=loss if len(targets) == 1 else [loss] * len(targets))
     x = arrays[0] if len(arrays) == 1 else arrays
@@ -67,7 +68,7 @@ class Written:
     def __init__(self, folder, name):
         self.folder, self.name = folder, name
         builder = "mlp" if name == "mlp_legacy" else name
-        np.random.seed(1)  # noqa: NPY002 - what old Keras initializers draw from
+        np.random.seed(1)
         tf.random.set_seed(1)
         self.model, self.inputs = getattr(architectures, builder)(SAMPLES)
         trainable = builder not in ("inverse", "inverse_layer", "lambda_layer", "text")
@@ -76,17 +77,18 @@ class Written:
         arrays = {"input/" + key: array for key, array in self.inputs.items()}
         batch = [tf.constant(array) for array in self.inputs.values()]
         found = outputs_of(self.model(batch[0] if len(batch) == 1 else batch, training=False))
-        arrays.update({"output/%d" % i: array for i, array in enumerate(found)})
+        arrays.update({f"output/{i}": array for i, array in enumerate(found)})
         if all(array.dtype != object for array in arrays.values()):
-            np.savez(os.path.join(folder, name + ".npz"), **arrays)
+            np.savez(str(folder / (name + ".npz")), **arrays)
 
     def path(self, suffix):
-        return os.path.join(self.folder, self.name + "." + suffix)
+        return str(self.folder / (self.name + "." + suffix))
 
     def save(self, suffix):
         writers = {
             "h5": self._whole,
             "keras": self._whole,
+            "v3.keras": lambda: self.model.save(self.path("v3.keras"), save_format="keras_v3"),
             "weights.h5": lambda: self.model.save_weights(self.path("weights.h5")),
             "savedmodel": lambda: self._saved_model("savedmodel"),
             "zip": lambda: self._packed("zip"),
@@ -119,7 +121,7 @@ class Written:
 
     def _packed(self, kind):
         self._saved_model("packed")
-        shutil.make_archive(self.path("")[:-1], kind, self.folder, self.name + ".packed")
+        shutil.make_archive(self.path("")[:-1], kind, str(self.folder), self.name + ".packed")
         shutil.rmtree(self.path("packed"))
 
     def _module(self):
@@ -129,7 +131,7 @@ class Written:
 
     def _specs(self, named):
         return [
-            tf.TensorSpec([None] + list(array.shape[1:]), array.dtype, name=key if named else None)
+            tf.TensorSpec([None, *array.shape[1:]], array.dtype, name=key if named else None)
             for key, array in self.inputs.items()
         ]
 
@@ -164,7 +166,7 @@ class Written:
 
     def _graph(self):
         """A SavedModel as TensorFlow 1 has it: a graph with variables, no objects."""
-        weights = np.random.RandomState(5).normal(size=(12, 4)).astype(np.float32)  # noqa: NPY002
+        weights = np.random.RandomState(5).normal(size=(12, 4)).astype(np.float32)
         with tf.Graph().as_default(), tf.compat.v1.Session() as session:
             entry = tf.compat.v1.placeholder(tf.float32, [None, 12], name="features")
             kernel = tf.compat.v1.get_variable("kernel", initializer=weights, use_resource=False)
@@ -175,7 +177,7 @@ class Written:
             )
             given = session.run(scores, {entry: self.inputs["features"]})
         arrays = {"input/features": self.inputs["features"], "output/0": given}
-        np.savez(os.path.join(self.folder, self.name + ".graph.npz"), **arrays)
+        np.savez(self.path("graph.npz"), **arrays)
 
     def _tflite(self, quantized):
         self._saved_model("for_tflite")
@@ -186,23 +188,20 @@ class Written:
             converter.representative_dataset = lambda: ([first[i : i + 1]] for i in range(8))
         content = converter.convert()
         shutil.rmtree(self.path("for_tflite"))
-        with open(self.path("quantized.tflite" if quantized else "tflite"), "wb") as stream:
-            stream.write(content)
+        Path(self.path("quantized.tflite" if quantized else "tflite")).write_bytes(content)
 
     def _truncated(self, suffix):
         whole = self.path("whole." + suffix)
         self.model.save(whole)
-        with open(whole, "rb") as stream:
-            content = stream.read()
-        os.remove(whole)
-        with open(self.path("truncated." + suffix), "wb") as stream:
-            stream.write(content[: int(TRUNCATED_TO * len(content))])
+        content = Path(whole).read_bytes()
+        Path(whole).unlink()
+        Path(self.path("truncated." + suffix)).write_bytes(content[: int(TRUNCATED_TO * len(content))])
 
     def _truncated_variables(self):
         self._saved_model("truncated")
-        path = os.path.join(self.path("truncated"), "variables", "variables.data-00000-of-00001")
-        with open(path, "rb+") as stream:
-            stream.truncate(int(TRUNCATED_TO * os.path.getsize(path)))
+        path = Path(self.path("truncated")) / "variables" / "variables.data-00000-of-00001"
+        content = path.read_bytes()
+        path.write_bytes(content[: int(TRUNCATED_TO * len(content))])
 
 
 def versions():
@@ -217,7 +216,7 @@ def versions():
 
 def main(folder, names):
     """Writes what can be written; what cannot is no failure of this program."""
-    os.makedirs(folder, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     made, results = {}, {}
     for name in names:
         architecture, _, suffix = name.partition(".")
@@ -229,10 +228,10 @@ def main(folder, names):
         except Exception as error:
             traceback.print_exc()
             lines = str(error).strip().splitlines() or [""]
-            results[name] = "%s: %s" % (type(error).__name__, lines[0][:200])
-    with io.open(os.path.join(folder, "written.json"), "w") as stream:
-        stream.write(json.dumps({"versions": versions(), "results": results}, indent=1))
+            results[name] = f"{type(error).__name__}: {lines[0][:200]}"
+    report = {"versions": versions(), "results": results}
+    (folder / "written.json").write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
-from tflite_converter.formats import detect_format, is_tflite
+from tflite_converter.formats import detect_format, is_keras_archive
 from tflite_converter.keras_files import describe
 
 
@@ -45,7 +47,17 @@ def test_each_format_is_known_by_its_bytes_whatever_its_name(tmp_path: Path) -> 
     assert detect_format(folder) is SourceFormat.SAVED_MODEL
     assert detect_format(h5(tmp_path / "a.keras")) is SourceFormat.KERAS_H5
     assert detect_format(archive(tmp_path / "b.h5", metadata={})) is SourceFormat.KERAS
-    assert is_tflite(b"\x1c\x00\x00\x00TFL3")
+    (tmp_path / "c.h5").write_bytes(b"\x1c\x00\x00\x00TFL3")
+    assert detect_format(tmp_path / "c.h5") is SourceFormat.TFLITE
+
+
+def test_a_zip_file_is_a_keras_file_by_what_it_lists(tmp_path: Path) -> None:
+    assert is_keras_archive(archive(tmp_path / "a", metadata={}, config={}))
+    assert not is_keras_archive(archive(tmp_path / "b", metadata={}))
+    assert not is_keras_archive(h5(tmp_path / "c"))
+    cut = archive(tmp_path / "d", metadata={}, config={})
+    cut.write_bytes(cut.read_bytes()[:-30])
+    assert is_keras_archive(cut)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +65,7 @@ def test_each_format_is_known_by_its_bytes_whatever_its_name(tmp_path: Path) -> 
     [
         (b"", FailureReason.UNREADABLE_MODEL),
         (bytes(range(200)), FailureReason.UNSUPPORTED_FORMAT),
-        (b"\x1c\x00\x00\x00TFL3", FailureReason.UNSUPPORTED_FORMAT),
+        (b"\x1c\x00\x00\x00TFL2", FailureReason.UNSUPPORTED_FORMAT),
         (b"\x80\x04\x95pickle", FailureReason.UNSUPPORTED_FORMAT),
     ],
 )
@@ -123,6 +135,68 @@ def test_lambda_layers_are_refused_by_name_however_deep(tmp_path: Path) -> None:
     with pytest.raises(ConverterError, match="scale_it") as caught:
         describe(path, SourceFormat.KERAS_H5)
     assert caught.value.reason is FailureReason.UNSAFE_MODEL
+
+
+def dense(**config: object) -> dict[str, object]:
+    return {"module": "keras.layers", "class_name": "Dense", "config": {"name": "wobbling", **config}}
+
+
+@pytest.mark.parametrize(
+    "activation", ["wobble", {"module": "builtins", "class_name": "function", "config": "wobble"}]
+)
+def test_layers_are_found_by_class_and_by_function(tmp_path: Path, activation: object) -> None:
+    mine = {
+        "module": "mine",
+        "class_name": "Swell",
+        "registered_name": "Swell",
+        "config": {"name": "swelling"},
+    }
+    config = {"class_name": "Sequential", "config": {"layers": [dense(activation=activation), mine]}}
+    found = describe(archive(tmp_path / "a", metadata={}, config=config), SourceFormat.KERAS)
+    assert found.layers_of("Swell") == ["swelling"]
+    assert found.layers_using("wobble") == ["wobbling"]
+    assert found.layers_of("wobble") == found.layers_using("Swell") == []
+
+
+@pytest.mark.parametrize(
+    ("node", "foreign"),
+    [
+        (dense(activation="relu"), None),
+        ({"module": "mine.layers", "class_name": "Swell"}, "Swell"),
+        ({"module": None, "class_name": "Swell", "registered_name": "mine>Swell"}, "Swell"),
+        ({"module": "builtins", "class_name": "function", "config": "wobble"}, "wobble"),
+        ({"class_name": "InputLayer", "config": {}}, None),
+        ({"module": "keras.src.models.functional", "registered_name": "keras>Functional"}, None),
+    ],
+)
+def test_what_is_not_part_of_keras(tmp_path: Path, node: object, foreign: str | None) -> None:
+    path = archive(tmp_path / "a", metadata={}, config={"config": {"layers": [node]}})
+    assert describe(path, SourceFormat.KERAS).foreign() == foreign
+
+
+def weights(stream: Any, name: str) -> None:
+    """3 GiB in a few kilobytes: HDF5 gives no room to chunks that are not written."""
+    with h5py.File(stream, "a") as file:
+        file.create_dataset(name, (3 << 30,), "int8", chunks=(1 << 20,))
+
+
+def test_weights_beyond_two_gibibytes_are_refused_from_what_is_declared(tmp_path: Path) -> None:
+    by_h5 = h5(tmp_path / "a.h5", keras_version="2.4.0", model_config="{}")
+    weights(by_h5, "model_weights/dense/kernel")
+    stream = io.BytesIO()
+    weights(stream, "layers/dense/vars/0")
+    by_zip = archive(tmp_path / "b.keras", metadata={}, config={})
+    with zipfile.ZipFile(by_zip, "a", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("model.weights.h5", stream.getvalue())
+    started = time.monotonic()
+    for path, source_format in ((by_h5, SourceFormat.KERAS_H5), (by_zip, SourceFormat.KERAS)):
+        assert path.stat().st_size < 20_000
+        with pytest.raises(
+            ConverterError, match=r"3\.0GiB of weights, a TFLite file ends at 2 GiB"
+        ) as caught:
+            describe(path, source_format)
+        assert caught.value.reason is FailureReason.SOURCE_TOO_LARGE
+    assert time.monotonic() - started < 1
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000])

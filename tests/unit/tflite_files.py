@@ -47,6 +47,7 @@ _OPTIONS = {
     "CONCATENATION": "ConcatenationOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "PACK": "PackOptions",
+    "SPLIT": "SplitOptions",
     "STRIDED_SLICE": "StridedSliceOptions",
 }
 

@@ -1,4 +1,4 @@
-"""What another TensorFlow wrote: its models' inputs and outputs as it computed them, and how close a file comes."""
+"""What another TensorFlow computed with the models that it wrote, and how close a file comes to that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tflite_converter.datasets import safe_name
-from tflite_converter.metrics import snr_db
+from tflite_converter.metrics import r2, snr_db
 from tflite_converter.runtime import TFLiteModel
 
 Array = NDArray[np.generic]
@@ -45,15 +45,15 @@ class Closeness:
     max_difference: float
     """Largest absolute difference of any output value."""
     snr_db: float
-    top1: float
-    """Share of rows whose greatest value is in the same place."""
+    r2: float
+    """Share of the outputs' variance over the samples that is kept."""
 
 
 def closeness(file: Path, recorded: Recorded) -> Closeness:
     """Runs ``file`` on the recorded inputs.
 
-    Outputs are matched by their shapes, for their names depend on the way a model was saved: no recorded model
-    has two outputs of one shape.
+    Outputs are matched by their shapes, for their names depend on the way a model was saved: no recorded
+    model has two outputs of one shape.
     """
     model = TFLiteModel(file)
     if len(model.inputs) == 1:
@@ -67,5 +67,5 @@ def closeness(file: Path, recorded: Recorded) -> Closeness:
     return Closeness(
         max(float(np.abs(found[n].astype(np.float64) - a).max()) for n, a in expected.items()),
         200.0 if ratio is None else ratio,
-        float(np.mean([found[n].argmax(-1) == a.argmax(-1) for n, a in expected.items()])),
+        r2(expected, found),
     )

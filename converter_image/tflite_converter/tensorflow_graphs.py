@@ -1,0 +1,77 @@
+"""Repairs of a frozen graph: what TensorFlow runs and TFLite's converter stumbles over. Child only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelconversion_api.status import TensorInfo
+
+_ELEMENT_SHAPES = {
+    "TensorListReserve": 0,
+    "TensorListFromTensor": 1,
+    "TensorListStack": 1,
+    "TensorListGetItem": 2,
+}
+"""Which input of an operation on lists says what shape a list's elements have."""
+HALVES = (tf.float16, tf.bfloat16)
+_HALVES = tuple(dtype.as_datatype_enum for dtype in HALVES)
+_FLOAT = tf.float32.as_datatype_enum
+
+
+def in_float32(graph: Any) -> None:
+    """Makes half precision single precision, all over ``graph``.
+
+    A model that was trained in mixed precision has float32 weights, and casts them to float16 before it
+    multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights.
+    """
+    for function in graph.library.function:
+        for argument in (*function.signature.input_arg, *function.signature.output_arg):
+            if argument.type in _HALVES:
+                argument.type = _FLOAT
+    for node in _all_nodes(graph):
+        for attribute in node.attr.values():
+            if attribute.type in _HALVES:
+                attribute.type = _FLOAT
+            if attribute.list.type:  # an assignment to the others would make lists of them
+                attribute.list.type[:] = [_FLOAT if kind in _HALVES else kind for kind in attribute.list.type]
+            if attribute.tensor.dtype in _HALVES:
+                values = tf.make_ndarray(attribute.tensor).astype(np.float32)
+                attribute.tensor.CopyFrom(tf.make_tensor_proto(values))
+
+
+def _all_nodes(graph: Any) -> Iterator[Any]:
+    for nodes in _node_lists(graph):
+        yield from nodes
+
+
+def _node_lists(graph: Any) -> Iterable[Any]:
+    """The nodes of the graph itself, and those of each of its functions."""
+    return (graph.node, *(function.node_def for function in graph.library.function))
+
+
+def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
+    """Writes the pinned batch into the lists that loops write their steps to.
+
+    A SavedModel's recurrent layers were traced for any batch, so that their lists hold elements of the shape
+    ``[-1, units]``; TFLite's lists need every size.
+    """
+    batches = {info.shape[0] if info.shape else -1 for info in inputs}
+    if len(batches) != 1 or batches == {-1}:
+        return
+    (batch,) = batches
+    for nodes in _node_lists(graph):
+        # Inside a function a constant's output is called "name:output:0", in the graph "name".
+        constants = {node.name: node for node in nodes if node.op == "Const"}
+        for node in nodes:
+            place = _ELEMENT_SHAPES.get(node.op)
+            shape = None if place is None else constants.get(node.input[place].partition(":")[0])
+            if shape is None:
+                continue
+            value = tf.make_ndarray(shape.attr["value"].tensor)
+            if value.ndim == 1 and value.size and value[0] == -1 and (value[1:] >= 0).all():
+                sizes = np.concatenate([[batch], value[1:]]).astype(value.dtype)
+                shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes))

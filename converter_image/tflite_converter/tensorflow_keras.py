@@ -1,0 +1,147 @@
+"""Keras files, loaded by the Keras generation that wrote them. Child process only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+from modelconversion_api.status import TensorInfo
+
+from .datasets import safe_name
+from .errors import ConverterError
+from .keras_files import KerasFile, describe
+from .original_model import (
+    MAX_UNROLLED_STEPS,
+    OriginalModel,
+    Tensors,
+    bytes_of,
+    named,
+    pinned,
+    tensor_info,
+    unique,
+)
+from .tensorflow_errors import custom_class
+from .tensorflow_unrolling import with_unrolling
+
+
+def load_keras(
+    path: Path, source_format: SourceFormat, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> OriginalModel:
+    """The model in the file at ``path``: see :func:`~.tensorflow_models.load_model`.
+
+    Raises:
+        ConverterError: CustomObject naming the layers, and others of loading.
+
+    """
+    described = describe(path, source_format)
+    link = folder / ("model.h5" if source_format is SourceFormat.KERAS_H5 else "model.keras")
+    link.unlink(missing_ok=True)
+    link.symlink_to(path.resolve())
+    try:
+        if described.is_keras_3:
+            import keras
+
+            model = keras.saving.load_model(link, compile=False, safe_mode=True)
+        else:
+            import tf_keras
+
+            model = tf_keras.models.load_model(link, compile=False, safe_mode=True)
+    except Exception as error:
+        if (found := _custom_object(described, str(error))) is None:
+            raise
+        raise found from error
+    return keras_model(model, f"keras {described.keras_version}", shapes)
+
+
+def _custom_object(described: KerasFile, complaint: str) -> ConverterError | None:
+    """The error for a class or function of the user's own, with the layers that need it."""
+    # Not every complaint has the name; Keras 2.15's "'str' object is not callable" is one without.
+    for name in (custom_class(complaint), described.foreign()):
+        if name is None:
+            continue
+        if layers := described.layers_of(name):
+            where = f"layer {', '.join(map(repr, layers))} is of class {name!r}"
+        elif layers := described.layers_using(name):
+            where = f"layer {', '.join(map(repr, layers))} uses the function {name!r}"
+        elif described.config.get("class_name") == name:
+            where = f"the model is of class {name!r}"
+        else:
+            continue
+        cause = f"{where}, which is not part of Keras"
+        return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    return None
+
+
+def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:
+    """A Keras model of either generation behind the interface.
+
+    Raises:
+        ConverterError: UnsupportedShape.
+
+    """
+    import tensorflow as tf
+
+    if not getattr(model, "inputs", None):
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_SHAPE,
+            Stage.LOAD,
+            "the model does not say what its inputs look like",
+            hint="give the model an Input layer, or export it as a SavedModel",
+        )
+    # The nested structure that the model was built with; a dict of inputs cannot be called with a list.
+    structures = (getattr(model, name, None) for name in ("_inputs_struct", "_nested_inputs", "inputs"))
+    structure = next(found for found in structures if found is not None)
+    leaves = tf.nest.flatten(structure)
+    names = unique([safe_name(getattr(leaf, "name", "") or f"input_{i}") for i, leaf in enumerate(leaves)])
+    declared = [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)]
+    inputs = pinned(declared, shapes)
+    output_names = [safe_name(name) for name in _output_names(model)]
+
+    def call(tensors: Tensors) -> Tensors:
+        packed = tf.nest.pack_sequence_as(structure, [tensors[name] for name in names])
+        return named(model(packed, training=False), output_names)
+
+    found = OriginalModel(
+        inputs=inputs,
+        open_batch=all(info.shape[:1] == [-1] for info in declared),
+        call=call,
+        writer=writer,
+        parameter_bytes=bytes_of(model.weights),
+        unroll=lambda: _unroll(model, inputs),
+    )
+    return with_unrolling(found) if _loops_regardless(model) else found
+
+
+def _loops_regardless(model: Any) -> bool:
+    """Whether there are convolutional recurrent layers of Keras 2: they loop whatever ``unroll`` says."""
+    kinds = {kind.__name__ for layer in model._flatten_layers() for kind in type(layer).__mro__}
+    return "ConvRNN" in kinds
+
+
+def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
+    """Sets ``unroll`` on every recurrent layer, also those inside wrappers.
+
+    A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
+    """
+    recurrent = [layer for layer in model._flatten_layers() if hasattr(layer, "unroll")]
+    steps = max((size for info in inputs for size in info.shape[1:2]), default=0)
+    is_open = any(size < 0 for info in inputs for size in info.shape)
+    if not recurrent or is_open or steps > MAX_UNROLLED_STEPS:
+        return False
+    for layer in recurrent:
+        layer.unroll = True
+        # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
+        if hasattr(layer, "_could_use_gpu_kernel"):
+            layer._could_use_gpu_kernel = False
+    return True
+
+
+def _output_names(model: Any) -> list[str]:
+    """The output names of Keras 2; for Keras 3, which names outputs anew, the layers they come from."""
+    if names := getattr(model, "output_names", None):
+        return list(names)
+    layers = [getattr(getattr(t, "_keras_history", None), "operation", None) for t in model.outputs]
+    return [layer.name for layer in layers if layer is not None]
