@@ -59,20 +59,20 @@ def _inspect_tflite(path: Path, target: Target | None, *, as_json: bool) -> None
     from .targets import check_target
     from .tflite_file import inventory, read_file
 
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        file = read_file(memoryview(content), path.name)
-        digest = hashlib.sha256(content).hexdigest()
-        contents = inventory(file)
-        checks = [check_target(file, t) for t in ([target] if target is not None else Target)]
-        record = read_record(file)
-        if as_json:
-            _print_json(_document(file, digest, contents, checks, record))
-        else:
-            from .inspect_view import show_file  # rich is for people
+    with path.open("rb") as stream:
+        # Left to the process's end: views into it live on in a failure's traceback, and forbid to close it.
+        content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    file = read_file(memoryview(content), path.name)
+    digest = hashlib.sha256(content).hexdigest()
+    contents = inventory(file)
+    checks = [check_target(file, t) for t in ([target] if target is not None else Target)]
+    record = read_record(file)
+    if as_json:
+        _print_json(_document(file, digest, contents, checks, record))
+    else:
+        from .inspect_view import show_file  # rich is for people
 
-            show_file(file, digest, contents, checks, record)
-        # The mapping can only be closed when no view into it is left.
-        del file
+        show_file(file, digest, contents, checks, record)
 
 
 def _document(

@@ -16,7 +16,6 @@ from .html_figures import (
     code,
     counted,
     decibels,
-    first_of,
     method,
     percent,
     ratio,
@@ -68,16 +67,23 @@ def targets(report: ConversionReport) -> Markup | None:
         return None
     names = list(dict.fromkeys(check.target for a in checked for check in a.targets))
     rows: list[Sequence[Child]] = []
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[tuple[str, str], list[str]] = {}
     for name in names:
         row: list[Child] = [name.value]
         for artifact in checked:
             check = next((c for c in artifact.targets if c.target is name), None)
             row.append(NOTHING if check is None else verdict(check.suitable, "runs", "no"))
             for problem in () if check is None else check.problems:
-                reasons.setdefault(problem, []).append(f"{METHOD_NAMES[artifact.method]} on {name.value}")
+                reasons.setdefault((name.value, problem), []).append(METHOD_NAMES[artifact.method])
         rows.append(row)
-    notes = [tag("li", tag("strong", first_of(whom, 6)), ": ", problem) for problem, whom in reasons.items()]
+    # What is true on several targets of the same files is told once.
+    told: dict[tuple[str, str], list[str]] = {}
+    for (place, problem), whom in reasons.items():
+        told.setdefault((problem, ", ".join(whom)), []).append(place)
+    notes = [
+        tag("li", tag("strong", f"{', '.join(where)} ({whom})"), ": ", problem)
+        for (problem, whom), where in told.items()
+    ]
     grid = table(
         ["Target", *(METHOD_NAMES[a.method] for a in checked)], rows, caption="Where each file can run"
     )

@@ -149,10 +149,12 @@ def data_facts(data: DataInfo) -> list[tuple[str, Child]]:
     return pairs
 
 
-def _quality(artifact: ArtifactReport) -> float:
-    if artifact.accuracy is not None:
-        return artifact.accuracy
-    return 1.0 if artifact.agreement is None else artifact.agreement
+def _quality(artifact: ArtifactReport) -> tuple[float, float]:
+    """Accuracy, then agreement; what was not measured is taken as perfect."""
+    return (
+        1.0 if artifact.accuracy is None else artifact.accuracy,
+        1.0 if artifact.agreement is None else artifact.agreement,
+    )
 
 
 def _stability(found: Stability | None) -> Markup | None:

@@ -7,7 +7,7 @@ import json
 from modelconversion_api.report import ConversionReport, Provenance
 
 from .html_data import data_facts
-from .html_figures import code, facts, more, section, size, table
+from .html_figures import NOTHING, code, facts, more, section, size, table
 from .html_markup import Child, Markup, joined, tag
 from .html_svg import share_bar
 
@@ -44,7 +44,9 @@ def _group(title: str, pairs: list[tuple[str, Child]]) -> Markup:
 def _making(found: Provenance | None) -> list[Markup]:
     if found is None:
         return []
-    pairs: list[tuple[str, Child]] = [(name, value) for name, value in sorted(found.options.items())]
+    pairs: list[tuple[str, Child]] = [
+        (name, value or NOTHING) for name, value in sorted(found.options.items())
+    ]
     if found.isolation:
         pairs.append(("Isolation", ", ".join(found.isolation)))
     if found.platform:

@@ -46,7 +46,7 @@ class KerasFile:
 
     def foreign(self) -> str | None:
         """The first class or function not of Keras, where the file says so (Keras 2.13 and later)."""
-        for node in _nodes(self.config):
+        for node in nodes(self.config):
             module, _, _ = str(node.get("module") or "keras").partition(".")
             package, registered, _ = str(node.get("registered_name")).partition(">")
             name = node.get("config") if node.get("class_name") == "function" else node.get("class_name")
@@ -58,7 +58,7 @@ class KerasFile:
     def _layers(self, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> list[str]:
         found = (
             str(config["name"])
-            for node in _nodes(self.config)
+            for node in nodes(self.config)
             if isinstance(config := node.get("config"), dict) and "name" in config and fits(node, config)
         )
         return list(dict.fromkeys(found))[:8]
@@ -78,7 +78,7 @@ def describe(path: Path, source_format: SourceFormat) -> KerasFile:
 
     """
     found = _describe_h5(path) if source_format is SourceFormat.KERAS_H5 else _describe_archive(path)
-    if lambdas := sorted(set(_lambda_layers(found.config))):
+    if lambdas := _lambda_layers(found.config):
         raise ConverterError(
             FailureReason.UNSAFE_MODEL,
             Stage.LOAD,
@@ -159,16 +159,15 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _lambda_layers(root: object) -> Iterator[str]:
-    """Names of Lambda layers and of marshalled functions anywhere in a configuration."""
-    for node in _nodes(root):
-        if node.get("class_name") in ("Lambda", "__lambda__"):
-            config = node.get("config")
-            yield str(config.get("name", "?")) if isinstance(config, dict) else "?"
+def _lambda_layers(root: object) -> list[str]:
+    """Names of Lambda layers anywhere in a configuration; ``?`` for marshalled functions without one."""
+    found = [node.get("config") for node in nodes(root) if node.get("class_name") in ("Lambda", "__lambda__")]
+    named = {str(config["name"]) for config in found if isinstance(config, dict) and "name" in config}
+    return sorted(named) or ["?"] * bool(found)
 
 
-def _nodes(root: object) -> Iterator[dict[str, Any]]:
-    """Every object inside a JSON value."""
+def nodes(root: object) -> Iterator[dict[str, Any]]:
+    """Every object inside a JSON value, itself among them."""
     pending = [root]
     while pending:
         node = pending.pop()

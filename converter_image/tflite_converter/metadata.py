@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import flatbuffers  # type: ignore[import-untyped]  # ships no type information
+import flatbuffers
 
 from .tflite_file import read_file
 from .tflite_rewriting import with_entries

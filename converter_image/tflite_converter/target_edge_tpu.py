@@ -88,7 +88,11 @@ def _shapes(operator: Operator, graph: Subgraph) -> str | None:
 
 def _constraint(operator: Operator, graph: Subgraph) -> str | None:
     check = _CHECKS.get(operator.name)
-    return None if check is None else check(operator, graph)
+    if check is None:
+        return None
+    if not _present(operator.inputs, graph):
+        return "has no input, which no converter writes; make the file again"
+    return check(operator, graph)
 
 
 def _no_activation(operator: Operator, _: Subgraph) -> str | None:

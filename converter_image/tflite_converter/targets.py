@@ -74,7 +74,7 @@ def _microcontroller(file: TFLiteFile) -> _Verdict:
         elif operator.name != "QUANTIZE" and any(t.dtype == "uint8" for t in operands(operator, graph)):
             # tensorflow/tflite-micro #216; QUANTIZE turns uint8 into int8 since #1105.
             against.add(operator, "works on uint8, which TFLite Micro dropped; quantize to int8")
-        if is_dense_by_channel(operator, graph):
+        elif is_dense_by_channel(operator, graph):
             dense[operator.name] += 1
     problems = against.sentences()
     if floats:

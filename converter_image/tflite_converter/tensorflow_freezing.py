@@ -16,7 +16,7 @@ from modelconversion_api.status import TensorInfo
 
 from .arrays import Array, NamedArrays
 from .original_model import OriginalModel
-from .tensorflow_graphs import HALVES, in_float32, set_list_shapes
+from .tensorflow_graphs import HALVES, in_float32, set_list_shapes, stack_list_items
 
 
 def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
@@ -48,6 +48,7 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
 
     graph = frozen.graph.as_graph_def()
     set_list_shapes(graph, model.inputs)
+    stack_list_items(graph)
     in_float32(graph)
 
     def serve(*tensors: Any) -> dict[str, Any]:

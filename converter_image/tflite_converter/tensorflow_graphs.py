@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,3 +75,61 @@ def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
             if value.ndim == 1 and value.size and value[0] == -1 and (value[1:] >= 0).all():
                 sizes = np.concatenate([[batch], value[1:]]).astype(value.dtype)
                 shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes))
+
+
+def stack_list_items(graph: Any) -> None:
+    """Stacks the steps of an unrolled loop themselves, not a list that each was written to in turn.
+
+    TFLite has no such lists: every step would copy all of one to change one place of it.
+    """
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        if node.op == "TensorListStack" and (items := _items(nodes, node)):
+            dtype = node.attr["element_dtype"].type
+            stack = type(node)(name=node.name, op="Pack", input=items)
+            stack.attr["T"].type = dtype
+            stack.attr["N"].i = len(items)
+            stack.attr["axis"].i = 0
+            node.CopyFrom(stack)
+
+
+def _items(nodes: Mapping[str, Any], stack: Any) -> list[str]:
+    """The tensors in the list that ``stack`` reads, by their places; none where not all are known."""
+    found: dict[int, str] = {}
+    node = _source(nodes, stack.input[0])
+    while node is not None and node.op == "TensorListSetItem":
+        place = _integer(nodes, node.input[1])
+        if place is None:
+            return []
+        found.setdefault(place, node.input[2])  # the last one written to a place is the one that is read
+        node = _source(nodes, node.input[0])
+    if node is None or node.op != "TensorListReserve":
+        return []
+    # Its size may be a part of the input's shape, which is not constant yet; a loop fills what it reserves.
+    size = _integer(nodes, node.input[1])
+    is_full = sorted(found) == list(range(len(found) if size is None else size))
+    return [found[place] for place in sorted(found)] if is_full else []
+
+
+def _source(nodes: Mapping[str, Any], reference: str) -> Any:
+    """The node that a tensor comes from, past those that only hand it on."""
+    node = nodes.get(reference.partition(":")[0])
+    while node is not None and node.op == "Identity":
+        node = nodes.get(node.input[0].partition(":")[0])
+    return node
+
+
+def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
+    """The value of a scalar that is constant, or a sum of such, as a loop's counter is after some steps."""
+    total, pending = 0, [reference]
+    while pending:
+        node = _source(nodes, pending.pop())
+        if node is None:
+            return None
+        if node.op in ("Add", "AddV2"):
+            pending.extend(node.input[:2])
+        elif node.op == "Const" and (value := tf.make_ndarray(node.attr["value"].tensor)).ndim == 0:
+            total += int(value)
+        else:
+            return None
+    return total

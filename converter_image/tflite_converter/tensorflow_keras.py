@@ -12,6 +12,7 @@ from modelconversion_api.status import TensorInfo
 
 from .datasets import safe_name
 from .errors import ConverterError
+from .keras_archives import modernised
 from .keras_files import KerasFile, describe
 from .original_model import (
     MAX_UNROLLED_STEPS,
@@ -39,7 +40,9 @@ def load_keras(
     described = describe(path, source_format)
     link = folder / ("model.h5" if source_format is SourceFormat.KERAS_H5 else "model.keras")
     link.unlink(missing_ok=True)
-    link.symlink_to(path.resolve())
+    is_old_archive = source_format is SourceFormat.KERAS and not described.is_keras_3
+    if not (is_old_archive and modernised(path, link)):
+        link.symlink_to(path.resolve())
     try:
         if described.is_keras_3:
             import keras

@@ -41,7 +41,7 @@ def with_unrolling(model: OriginalModel) -> OriginalModel:
         try:
             unrolled = _unrolled(model)
         except (ValueError, tf.errors.OpError):
-            # A graph of a kind not thought of here: the model keeps its loops, and the other methods their files.
+            # A graph of a kind not thought of here: the model keeps its loops, and other methods their files.
             unrolled = None
         if unrolled is None:
             return False

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers.table import Table  # type: ignore[import-untyped]  # ships no type information
+from flatbuffers.table import Table
 
 from .formats import MAX_TFLITE_BYTES, too_large
 from .tflite_file import read_file

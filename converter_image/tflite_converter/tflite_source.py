@@ -22,10 +22,11 @@ def prepared(content: bytes, name: str) -> bytes:
     """
     file = read_file(content, name)
     if not is_float(file):
+        has_weights = any(t.is_constant and (t.is_float or t.is_quantized) for t in file.tensors())
         raise ConverterError(
             FailureReason.UNSUPPORTED_FORMAT,
             Stage.LOAD,
-            f"{name} is quantized already",
+            f"{name} is quantized already" if has_weights else f"{name} has no weights to quantize",
             hint="give the float TFLite file, or the Keras model or SavedModel that it was made from",
         )
     return content if file.signatures else _with_signature(content)

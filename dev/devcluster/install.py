@@ -26,6 +26,9 @@ _NODE_RULES = [
 def install_crd(control_plane: ControlPlane) -> None:
     """Apply ``crds/`` and wait until the API server serves the resource."""
     control_plane.apply(CRDS)
+    # kubectl's wait for a condition fails at once on an object that has no status yet.
+    control_plane.kubectl("wait", "--for=create", "--timeout=30s", "-f", str(CRDS))
+    control_plane.kubectl("wait", "--for=jsonpath={.status.conditions}", "--timeout=30s", "-f", str(CRDS))
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
 
 

@@ -64,6 +64,18 @@ class FailureReason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     JOB_REJECTED = "JobRejected"
     JOB_DELETED = "JobDeleted"
+    POLICY_VIOLATION = "PolicyViolation"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    ADMISSION_DENIED = "AdmissionDenied"
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
+    POD_REJECTED = "PodRejected"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - the name of a failure, not a secret
+    CONTAINER_START_FAILED = "ContainerStartFailed"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    NODE_LOST = "NodeLost"
     PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
     ACTIVE_DEADLINE_EXCEEDED = "ActiveDeadlineExceeded"
     REPORT_LOST = "ReportLost"
@@ -74,6 +86,8 @@ class Failure(NamedTuple):
 
     exit_code: int | None
     hint: str
+    passes: bool = False
+    """Whether it may pass by itself; of a reason with an exit code, the code says so."""
 
 
 FAILURES: Final[dict[FailureReason, Failure]] = {
@@ -88,7 +102,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.DIGEST_MISMATCH: Failure(14, "the object changed: update spec.source.sha256 or restore it"),
     FailureReason.SOURCE_TOO_LARGE: Failure(15, "TFLite files end at 2 GiB: use a smaller model"),
     FailureReason.UNSUPPORTED_FORMAT: Failure(
-        20, "give a Keras .h5 or .keras file or a TensorFlow SavedModel"
+        20, "give a Keras .h5 or .keras file, a SavedModel (or its .zip or .tar.gz), or a float .tflite file"
     ),
     FailureReason.UNREADABLE_MODEL: Failure(21, "the file is truncated or corrupt: save and upload it again"),
     FailureReason.WEIGHTS_ONLY: Failure(22, "save the whole model with model.save(), not save_weights()"),
@@ -98,7 +112,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.UNSUPPORTED_SHAPE: Failure(26, "give every input dimension but the batch a fixed size"),
     FailureReason.CONVERSION_FAILED: Failure(27, "see the converter's log for the full message"),
     FailureReason.CONVERTER_CRASHED: Failure(
-        28, "TensorFlow died on this model: try a SavedModel export of it"
+        28, "native code died on this model: try another method, or a SavedModel export of it"
     ),
     FailureReason.CONVERTER_TIMED_OUT: Failure(
         36, "a step made no progress in time: raise --step-timeout, or try a simpler model"
@@ -107,11 +121,16 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.CALIBRATION_MISSING: Failure(
         30, "full integer needs calibration data: give --data or spec.calibration"
     ),
-    FailureReason.DATA_UNREADABLE: Failure(31, "give a .npy or .npz file of numbers, saved without pickling"),
+    FailureReason.DATA_UNREADABLE: Failure(
+        31, "give a .npy or .npz file saved without pickling, a .csv file of numbers, or images"
+    ),
     FailureReason.DATA_SHAPE_MISMATCH: Failure(32, "one row a sample, shaped like the model's input"),
     FailureReason.DATA_NOT_FINITE: Failure(33, "remove NaN and infinite values from the data"),
     FailureReason.DATA_TOO_FEW: Failure(34, "give at least one sample; 100 or more is usual"),
-    FailureReason.LABELS_MISMATCH: Failure(35, "give one integer class label for each sample"),
+    FailureReason.LABELS_MISMATCH: Failure(
+        35,
+        "give each sample a class (integer, name or one-hot row), or what its task is labelled with",
+    ),
     FailureReason.EVALUATION_FAILED: Failure(40, "the artifact does not run: see the log"),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.ARTIFACT_INVALID: Failure(
@@ -132,6 +151,42 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
     FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
     FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.POLICY_VIOLATION: Failure(
+        None, "the operator's settings do not allow it: change spec.job, or ask who runs the operator"
+    ),
+    FailureReason.QUOTA_EXCEEDED: Failure(
+        None, "wait until the namespace's quota has room, have it raised, or lower spec.job.resources", True
+    ),
+    FailureReason.ADMISSION_DENIED: Failure(
+        None, "a policy of the cluster forbids the pod: change spec.job as it says, or ask who wrote the policy"
+    ),
+    FailureReason.SERVICE_ACCOUNT_NOT_FOUND: Failure(
+        None, "create the service account, or correct spec.job.serviceAccountName"
+    ),
+    FailureReason.POD_REJECTED: Failure(None, "the pod was refused: correct in spec.job what the message names"),
+    FailureReason.UNSCHEDULABLE: Failure(
+        None,
+        "ask for less in spec.job.resources, correct nodeSelector, tolerations or affinity, or add a node",
+        True,
+    ),
+    FailureReason.IMAGE_PULL_FAILED: Failure(
+        None,
+        "check the operator's converter image, and spec.job.imagePullSecrets for a private registry",
+        True,
+    ),
+    FailureReason.SECRET_NOT_FOUND: Failure(
+        None, "create the Secret in the conversion's namespace, with the keys that spec.storage.secretRef names"
+    ),
+    FailureReason.CONTAINER_START_FAILED: Failure(
+        None, "the node could not start the container: check the operator's converter image and the node", True
+    ),
+    FailureReason.PREEMPTED: Failure(
+        None, "pods of higher priority took its place: give spec.job.priorityClassName, or wait for room", True
+    ),
+    FailureReason.EVICTED: Failure(
+        None, "the pod was evicted from its node: raise spec.job.resources.requests if the node ran short", True
+    ),
+    FailureReason.NODE_LOST: Failure(None, "the pod's node went away: change the spec to run again", True),
     FailureReason.PENDING_DEADLINE_EXCEEDED: Failure(None, "the pod did not start in time: see its events"),
     FailureReason.ACTIVE_DEADLINE_EXCEEDED: Failure(None, "raise spec.job.activeDeadlineSeconds"),
     FailureReason.REPORT_LOST: Failure(None, "the pod ended without a report that can be read: see its log"),
@@ -160,8 +215,9 @@ def exit_code(reason: FailureReason) -> int:
 
 
 def retry_can_help(reason: FailureReason) -> bool:
-    """Whether the same request may succeed when tried again."""
-    return exit_code(reason) >= FIRST_RETRYABLE_EXIT_CODE
+    """Whether the same request may succeed when tried again, which Kubernetes then does."""
+    failure = FAILURES[reason]
+    return failure.passes if failure.exit_code is None else failure.exit_code >= FIRST_RETRYABLE_EXIT_CODE
 
 
 def reason_of_exit_code(code: int) -> FailureReason | None:

@@ -9,6 +9,7 @@ from pydantic import Field
 from .base import ApiModel
 from .data import Calibration, Validation
 from .methods import Method, Target, artifact_base_name
+from .reasons import Stage
 from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
 from .storage import StorageAccess
 
@@ -22,6 +23,20 @@ SIGNING_KEY_ENV: Final = "CONVERSION_SIGNING_KEY"
 """The private key that ``publish`` signs with, in PEM format; no other container has it."""
 TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
 """File for the stage's result, which Kubernetes copies to the pod's status."""
+PROGRESS_ADDRESS_ENV: Final = "CONVERSION_PROGRESS_ADDRESS"
+"""Address in the pod on which ``convert`` says how far it is; nobody asks where it is not set."""
+PROGRESS_PORT: Final = 8484
+"""The port on that address."""
+PROGRESS_PATH: Final = "/progress"
+"""What is served there: a :class:`StageProgress` as JSON."""
+
+
+class StageProgress(ApiModel):
+    """How far ``convert`` is, in its own words; shown, and never believed in any decision."""
+
+    stage: Stage
+    percent: Annotated[int, Field(ge=0, le=100)]
+    """Share of this container's work."""
 
 
 class ConversionRequest(ApiModel):

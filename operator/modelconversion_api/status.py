@@ -36,6 +36,7 @@ class Reason(StrEnum):
     """Reasons of the Succeeded condition other than :class:`FailureReason`."""
 
     CREATED = "Created"
+    QUEUED = "Queued"
     RUNNING = "Running"
     SUSPENDED = "Suspended"
     RETRYING = "Retrying"
@@ -65,7 +66,11 @@ class Progress(ApiModel):
     stage: Stage
     """The stage under way."""
     percent: Annotated[int, Field(ge=0, le=100)]
-    """Share of the Job's containers that have finished."""
+    """About how much of the work is done; it never goes back while one pod runs."""
+    pod: Annotated[str, Field(max_length=253)] | None = None
+    """The pod that does it."""
+    time: datetime | None = None
+    """When this was written; a conversion under way is written again after some seconds at the earliest."""
 
 
 class TensorInfo(ApiModel):
@@ -189,6 +194,8 @@ class ModelConversionStatus(ApiModel):
     """How far the Job is."""
     start_time: datetime | None = None
     """When the run was first seen."""
+    waiting_since: datetime | None = None
+    """Since when nothing of the run runs; spec.job.pendingDeadlineSeconds counts from here."""
     completion_time: datetime | None = None
     """When the run ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None

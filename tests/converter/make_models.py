@@ -75,9 +75,9 @@ def embedding() -> Any:
     )
 
 
-def recurrent(api: Any) -> Any:
+def recurrent(api: Any, steps: int | None = 6) -> Any:
     layers = api.layers
-    entry = layers.InputLayer((6, 4)) if api is tf_keras else api.Input((6, 4))
+    entry = layers.InputLayer((steps, 4)) if api is tf_keras else api.Input((steps, 4))
     return api.Sequential([entry, layers.LSTM(8), layers.Dense(2)])
 
 
@@ -125,7 +125,7 @@ def main(folder: Path) -> None:
     two_inputs().save(folder / "two_inputs.keras")
     embedding().save(folder / "embedding.keras")
     recurrent(keras).save(folder / "recurrent.keras")
-    recurrent(keras).export(folder / "recurrent_savedmodel", verbose=False)
+    recurrent(keras, steps=None).export(folder / "recurrent_savedmodel", verbose=False)
     recurrent(tf_keras).save(folder / "recurrent.h5")
     bidirectional().save(folder / "bidirectional.keras")
     open_sizes().save(folder / "open.keras")

@@ -113,23 +113,15 @@ def artifact(
         throughput_per_second=810_000.0,
     )
     integer = method is Method.FULL_INTEGER
-    checks = [
+    caution = "FULLY_CONNECTED (4x): weights have a scale for each output; quantize by tensor"
+    problem = "5 operators run in float: FULLY_CONNECTED (4x), SOFTMAX; make it full integer"
+    checks = (
         TargetCheck(target=Target.MOBILE, suitable=True),
         TargetCheck(
-            target=Target.MICROCONTROLLER,
-            suitable=integer,
-            problems=(
-                (
-                    "FULLY_CONNECTED (4x): weights have a scale for each output; use a TFLite Micro from October 2024 on, or quantize by tensor",
-                )
-                if integer
-                else (
-                    "5 operators run in float: FULLY_CONNECTED (4x), SOFTMAX; make it full integer, inputs and outputs too",
-                )
-            ),
+            target=Target.MICROCONTROLLER, suitable=integer, problems=(caution if integer else problem,)
         ),
         TargetCheck(target=Target.GPU, suitable=True),
-    ]
+    )
     return ArtifactReport(
         method=method,
         file_name=method.file_name("gesture_classifier"),
@@ -168,7 +160,7 @@ def artifact(
             peak_memory_bytes=1_310_720,
         ),
         inventory=inventory("int8" if integer else "float32"),
-        targets=tuple(checks),
+        targets=checks,
         layers=layers(9) if integer else (),
         recipe="int8 weights by channel, int8 activations, ranges by the 99.9th percentile"
         if integer

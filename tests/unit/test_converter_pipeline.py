@@ -8,12 +8,12 @@ from typing import Any
 import hard_models
 import numpy as np
 import pytest
-from converter.converting import Converted, convert_into
 from hard_models import INPUT, OUTPUT, Hard
 from PIL import Image
 from tflite_files import O, T, floats, tflite
 from tiny_tflite import write_tiny_tflite
 
+from converter.converting import Converted, convert_into
 from modelconversion_api.data import Images, ImageScaling, Task
 from modelconversion_api.measurements import AccuracyMetric
 from modelconversion_api.methods import Method, Target
@@ -182,10 +182,16 @@ def test_an_operator_that_the_target_lacks_fails_its_gate_by_name(tmp_path: Path
 
 def test_a_model_that_is_no_number_on_its_data_says_where(tmp_path: Path) -> None:
     content = tflite(
-        [T(INPUT, (1, 8), "FLOAT32"), T("logarithm", (1, 8), "FLOAT32"), T(OUTPUT, (1, 8), "FLOAT32")],
-        [O("LOG", (0,), (1,)), O("LOGISTIC", (1,), (2,))],
-        outputs=(2,),
-        signature=({INPUT: 0}, {OUTPUT: 2}),
+        [
+            T(INPUT, (1, 8), "FLOAT32"),
+            T("kernel", (8, 8), "FLOAT32", floats(*np.eye(8).ravel())),
+            T("hidden", (1, 8), "FLOAT32"),
+            T("logarithm", (1, 8), "FLOAT32"),
+            T(OUTPUT, (1, 8), "FLOAT32"),
+        ],
+        [O("FULLY_CONNECTED", (0, 1, -1), (2,)), O("LOG", (2,), (3,)), O("LOGISTIC", (3,), (4,))],
+        outputs=(4,),
+        signature=({INPUT: 0}, {OUTPUT: 4}),
     )
     easy = hard_models.easy()
     hard = Hard(content, easy.calibration, {INPUT: np.abs(easy.evaluation[INPUT])})
@@ -193,6 +199,29 @@ def test_a_model_that_is_no_number_on_its_data_says_where(tmp_path: Path) -> Non
     (failed,) = found.report.failed_methods
     assert failed.reason is FailureReason.QUANTIZATION_FAILED
     assert "tensor 'logarithm' becomes NaN or infinite" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ([T("x", (1, 4), "FLOAT32"), T("y", (1, 4), "FLOAT32")], "has no weights to quantize"),
+        ([T("x", scales=[0.5]), T("y", scales=[0.5])], "has no weights to quantize"),
+        (
+            [T("x", (1, 4), "FLOAT32"), T("y", (1, 4), "FLOAT32"), T("w", (1, 4), "FLOAT16", bytes(8))],
+            "is quantized already",
+        ),
+        (
+            [T("x", scales=[0.5]), T("y", scales=[0.5]), T("w", data=bytes(4), scales=[1.0])],
+            "is quantized already",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_quantized_says_why(tmp_path: Path, tensors: list[T], says: str) -> None:
+    source = tmp_path / "model.tflite"
+    source.write_bytes(tflite(tensors, [O("LOG", (0,), (1,))]))
+    with pytest.raises(ConverterError, match=says) as caught:
+        convert_into(tmp_path / "out", source, Method.DYNAMIC_RANGE)
+    assert caught.value.reason is FailureReason.UNSUPPORTED_FORMAT
 
 
 def test_the_same_conversion_gives_the_same_files_and_figures(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def _packed(model: Any) -> bytes:
 
 def _packed_outside(model: Any) -> bytes:
     """Constants follow the FlatBuffer, each at a multiple of 16; their buffers have place and size."""
-    pieces = [bytes(b.data or b"") for b in model.buffers]
+    pieces = [b"" if b.data is None else bytes(b.data) for b in model.buffers]
     for buffer, piece in zip(model.buffers, pieces, strict=True):
         if piece:
             buffer.data, buffer.offset, buffer.size = None, 2, len(piece)
