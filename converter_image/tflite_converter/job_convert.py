@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from modelconversion_api.data import (
@@ -12,7 +13,7 @@ from modelconversion_api.data import (
 )
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
-from modelconversion_api.request import ConversionRequest
+from modelconversion_api.request import PROGRESS_ADDRESS_ENV, ConversionRequest
 from modelconversion_api.text import human_size
 
 from .datasets import DataFiles
@@ -26,6 +27,7 @@ from .job_environment import (
     JobEnvironment,
     log,
 )
+from .job_progress import Estimate, serving
 from .options import Options
 from .pipeline import convert
 from .progress import Event
@@ -46,8 +48,10 @@ def convert_job(job: JobEnvironment) -> StageResult:
     record = job.record(Stage.LOAD)
     job.output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(job.output)
-    with workspace(job.output) as work:
-        report = convert(options_of(job.request, record, job.input), work, _Log())
+    estimate = Estimate(len(set(job.request.methods)))
+    listener = _Log(estimate)
+    with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
+        report = convert(options_of(job.request, record, job.input), work, listener)
         _log_report(report)
         work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
@@ -96,12 +100,14 @@ def _data_files(
 
 
 class _Log:
-    """Events as lines, each step once."""
+    """Events as lines, each step once, and as an estimate of what is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, estimate: Estimate) -> None:
         self._last = ""
+        self._estimate = estimate
 
     def __call__(self, event: Event) -> None:
+        self._estimate(event)
         line = f"{'warning' if event.warning else event.stage.value.lower()}: {event.text}"
         if line != self._last:
             log(line)

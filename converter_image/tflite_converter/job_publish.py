@@ -88,6 +88,7 @@ def publish(job: JobEnvironment) -> StageResult:
         recommended=report.recommended,
         failed_methods=report.failed_methods,
         stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
+        original_accuracy=report.evaluation.original_accuracy,
     )
     return StageResult(summary=summary)
 

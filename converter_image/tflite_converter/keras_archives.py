@@ -37,10 +37,10 @@ def modernised(source: Path, target: Path) -> bool:
     """
     with zipfile.ZipFile(source) as archive:
         config = json.loads(archive.read(_CONFIG))
-        moved = _with_todays_modules(config)
         old = _has_old_layers(archive)
-        if not (moved or old):
+        if not (_with_todays_modules(config) or old):
             return False
+        _with_plain_numbers(config)
         if archive.getinfo(WEIGHTS).file_size > _MOST_WEIGHTS_BYTES:
             raise too_large(source.name, archive.getinfo(WEIGHTS).file_size)
         weights = target.with_name(f"{target.name}.{WEIGHTS}")
@@ -69,6 +69,14 @@ def _with_todays_modules(config: dict[str, Any]) -> bool:
             node["module"] = ".".join(["keras", "src", *parts[1:]])
             changed = True
     return changed
+
+
+def _with_plain_numbers(config: dict[str, Any]) -> None:
+    """Takes the numbers out of the objects that NumPy's scalars were written as."""
+    for node in nodes(config):
+        for key, value in node.items():
+            if isinstance(value, dict) and value.get("class_name") == "__numpy__":
+                node[key] = value["config"]["value"]
 
 
 def _exists(*parts: str) -> bool:
@@ -102,8 +110,8 @@ def _renamed(layers: h5py.Group) -> Iterator[tuple[str, str]]:
     passed: dict[str, int] = {}
     for kind, number, name in sorted(_numbered(name) for name in layers):
         before = passed.get(kind, 0)
-        yield name, kind if number == before else f"{kind}_{number - before}"
         passed[kind] = before + _has_weights(layers[name])
+        yield name, kind if number == before else f"{kind}_{number - before}"
 
 
 def _numbered(name: str) -> tuple[str, int, str]:

@@ -44,16 +44,27 @@ class KerasFile:
         """Names of the layers that a function is given to, e.g. as their activation; at most eight."""
         return self._layers(lambda _node, config: function in map(_function, config.values()))
 
-    def foreign(self) -> str | None:
-        """The first class or function not of Keras, where the file says so (Keras 2.13 and later)."""
+    def steps(self, *, layers: bool) -> set[str]:
+        """Classes of the steps of functional models: of layers, or of what Keras 3 has between layers."""
+        return {
+            str(node.get("class_name"))
+            for node in nodes(self.config)
+            if "inbound_nodes" in node
+            and isinstance(config := node.get("config"), dict)
+            and ("trainable" in config) is layers
+        }
+
+    def foreign(self) -> list[str]:
+        """Classes and functions that are not Keras's own, where the file says so (Keras 2.13 and later)."""
+        found = []
         for node in nodes(self.config):
             module, _, _ = str(node.get("module") or "keras").partition(".")
             package, registered, _ = str(node.get("registered_name")).partition(">")
-            name = node.get("config") if node.get("class_name") == "function" else node.get("class_name")
-            is_function = name is not None and node.get("class_name") == "function"
-            if is_function or module not in _OWN_MODULES or (registered and package not in _OWN_MODULES):
-                return str(name)
-        return None
+            if node.get("class_name") == "function":
+                found.append(str(node.get("config")))
+            elif module not in _OWN_MODULES or (registered and package not in _OWN_MODULES):
+                found.append(str(node.get("class_name")))
+        return found
 
     def _layers(self, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> list[str]:
         found = (

@@ -18,6 +18,10 @@ from .arrays import Array, NamedArrays
 from .original_model import OriginalModel
 from .tensorflow_graphs import HALVES, in_float32, set_list_shapes, stack_list_items
 
+_LARGEST_BATCH = 32
+_BATCH_BYTES = 1 << 20
+"""How much the original is given at once; in small portions it takes no longer."""
+
 
 def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
     """Writes the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
@@ -103,11 +107,12 @@ def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
 
 
 def run_original(
-    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None], batch: int = 32
+    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
     """The original's outputs on ``{input: (n, ...)}``, as ``{output: (n, ...)}``."""
-    if not model.open_batch:
-        batch = 1
+    sample_bytes = sum(array[:1].nbytes for array in samples.values())
+    # Activations grow with the batch, to several times the model itself for large images.
+    batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // sample_bytes)) if model.open_batch else 1
     count = len(next(iter(samples.values())))
     # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
     call = tf.function(model.call, autograph=False, reduce_retracing=True)

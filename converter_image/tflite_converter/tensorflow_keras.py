@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ from .original_model import (
 from .tensorflow_errors import custom_class
 from .tensorflow_unrolling import with_unrolling
 
+_UNLISTED = {
+    *("Functional", "ModuleWrapper", "TensorFlowOpLayer"),
+    *("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"),
+}
+"""Layers that Keras 2 makes by itself and offers nobody."""
+
 
 def load_keras(
     path: Path, source_format: SourceFormat, folder: Path, shapes: Mapping[str, tuple[int, ...]]
@@ -44,14 +50,11 @@ def load_keras(
     if not (is_old_archive and modernised(path, link)):
         link.symlink_to(path.resolve())
     try:
-        if described.is_keras_3:
-            import keras
-
-            model = keras.saving.load_model(link, compile=False, safe_mode=True)
-        else:
-            import tf_keras
-
-            model = tf_keras.models.load_model(link, compile=False, safe_mode=True)
+        model = (
+            _loaded_by_keras_3(link, described)
+            if described.is_keras_3
+            else _loaded_by_keras_2(link, described)
+        )
     except Exception as error:
         if (found := _custom_object(described, str(error))) is None:
             raise
@@ -59,10 +62,53 @@ def load_keras(
     return keras_model(model, f"keras {described.keras_version}", shapes)
 
 
+def _loaded_by_keras_3(path: Path, described: KerasFile) -> Any:
+    import keras
+
+    # An archive names the modules of operations, an HDF5 file only their classes.
+    known = _operations(described.steps(layers=False))
+    return keras.saving.load_model(path, custom_objects=known, compile=False, safe_mode=True)
+
+
+def _loaded_by_keras_2(path: Path, described: KerasFile) -> Any:
+    import tf_keras
+
+    known = _first_attention() if "MultiHeadAttention" in described.steps(layers=True) else None
+    return tf_keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=True)
+
+
+def _first_attention() -> dict[str, Any]:
+    """Keras 2's attention layer, made to read what TensorFlow 2.4 wrote, which did not note its shapes."""
+    import tf_keras
+
+    layer = tf_keras.layers.MultiHeadAttention
+    shapes = dict.fromkeys(("query_shape", "key_shape", "value_shape"))
+
+    class MultiHeadAttention(layer):  # type: ignore[misc, valid-type]  # a class of an untyped package
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return layer.from_config(shapes | config)
+
+    return {"MultiHeadAttention": MultiHeadAttention}
+
+
+def _operations(names: Set[str]) -> dict[str, Any]:
+    """Keras 3's own operations by name, which it writes into HDF5 files and does not find again."""
+    from keras.src.ops.operation import Operation  # the public API has no list of them
+
+    found, pending = {}, [Operation]
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        if kind.__name__ in names and kind.__module__.startswith("keras.src.ops."):
+            found[kind.__name__] = kind
+    return found
+
+
 def _custom_object(described: KerasFile, complaint: str) -> ConverterError | None:
     """The error for a class or function of the user's own, with the layers that need it."""
-    # Not every complaint has the name; Keras 2.15's "'str' object is not callable" is one without.
-    for name in (custom_class(complaint), described.foreign()):
+    # Not every complaint has the name; Keras 2's "'str' object is not callable" is one without.
+    for name in (custom_class(complaint), *described.foreign(), *_unknown_layers(described)):
         if name is None:
             continue
         if layers := described.layers_of(name):
@@ -76,6 +122,17 @@ def _custom_object(described: KerasFile, complaint: str) -> ConverterError | Non
         cause = f"{where}, which is not part of Keras"
         return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
     return None
+
+
+def _unknown_layers(described: KerasFile) -> list[str]:
+    """Classes of layers that Keras 2 knows nothing of."""
+    import tf_keras
+
+    return sorted(
+        name
+        for name in described.steps(layers=True) - _UNLISTED
+        if not (hasattr(tf_keras.layers, name) or hasattr(tf_keras, name))
+    )
 
 
 def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:

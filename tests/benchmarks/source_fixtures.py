@@ -11,11 +11,12 @@ from source_writers import Writer, write
 from written_sources import Recorded
 
 FIXTURES = {
-    "2.3.4": ("two_inputs.h5", "simple_rnn.savedmodel", "mlp.graph"),
+    "2.3.4": ("simple_rnn.savedmodel", "mlp.graph"),
     "2.4.4": ("attention.h5",),
     "2.6.5": ("embedding.savedmodel",),
-    "2.12.1": ("gru.v3.keras",),
-    "2.15.1": ("mixed_precision.keras", "mlp_legacy.keras", "operators.h5"),
+    "2.12.1": ("two_inputs.v3.keras",),
+    "2.15.1": ("mixed_precision.keras", "mlp_legacy.keras"),
+    "2.18.1": ("operators.h5",),
 }
 """By writer: what differs most in how it is saved and read."""
 

@@ -6,11 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 from written_sources import Closeness
 
 from modelconversion_api.reasons import FailureReason
 
+_INTRODUCTION = Path(__file__).with_name("source_introduction.md")
 _FORMATS = {
     "h5": "Keras .h5",
     "keras": "Keras .keras",
@@ -83,6 +85,7 @@ class Row:
         closeness: Mapping[str, Closeness] | None = None,
         flex: Sequence[str] = (),
         is_right: bool = True,
+        is_whole: bool = True,
     ) -> Row:
         """There are files, though perhaps not by every method."""
         notes = [*problems, *([f"not run, for it needs {', '.join(flex)}"] if flex else [])]
@@ -91,7 +94,7 @@ class Row:
         return replace(
             self,
             outcome="converted",
-            as_planned=self.planned is None and is_right,
+            as_planned=self.planned is None and is_right and is_whole,
             message="; ".join(notes),
             sizes=dict(sizes),
             closeness=dict(closeness or {}),
@@ -121,8 +124,9 @@ def as_json(rows: Sequence[Row], missing: Mapping[str, str]) -> str:
 
 def as_markdown(rows: Sequence[Row], missing: Mapping[str, str]) -> str:
     """The page: introduction, counts, and one line for each row."""
-    lines = [_INTRODUCTION, "## What was converted", "", _counts(rows), ""]
-    lines += [f"TensorFlow {version} is not available here: {why}." for version, why in missing.items()]
+    lines = [_INTRODUCTION.read_text(), "## What was converted", "", _counts(rows), ""]
+    for version, why in missing.items():
+        lines += [f"TensorFlow {version} is not available here: {why}.", ""]
     lines += [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
     lines += [_converted_line(row) for row in rows if row.outcome == "converted"]
     lines += ["", "## What was refused", "", "| format | written by | model | reason | message |"]
@@ -176,7 +180,3 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-_INTRODUCTION = """TODO
-"""

@@ -115,10 +115,11 @@ def _environment(writer: Writer, folder: Path, say: Callable[[str], None]) -> Pa
     say(f"installing TensorFlow {writer.version}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for command in (
+    commands: list[list[str | Path]] = [
         [uv, "venv", "--quiet", "--python", base, folder],
         [uv, "pip", "install", "--quiet", "--python", python, *packages],
-    ):
+    ]
+    for command in commands:
         done = subprocess.run(command, check=False, capture_output=True, timeout=_INSTALL_SECONDS)
         if done.returncode != 0:
             (folder.parent / "install.log").write_bytes(done.stderr)

@@ -142,8 +142,9 @@ def _measured(row: Row, case: Case, report: ConversionReport, folder: Path, reco
         for name in (Method.FLOAT32.cli_name, Method.FULL_INTEGER.cli_name)
         if name in files
     }
-    right = close[Method.FLOAT32.cli_name].snr_db >= case.min_snr_db
-    return row.converted(sizes, problems, closeness=close, is_right=right)
+    is_right = close[Method.FLOAT32.cli_name].snr_db >= case.min_snr_db
+    is_whole = Method.FULL_INTEGER.cli_name in close or not case.full_integer
+    return row.converted(sizes, problems, closeness=close, is_right=is_right, is_whole=is_whole)
 
 
 if __name__ == "__main__":

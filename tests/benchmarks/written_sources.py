@@ -65,7 +65,10 @@ def closeness(file: Path, recorded: Recorded) -> Closeness:
     found = {name: by_shape[array.shape] for name, array in expected.items()}
     ratio = snr_db(expected, found)
     return Closeness(
-        max(float(np.abs(found[n].astype(np.float64) - a).max()) for n, a in expected.items()),
+        max(
+            float(np.abs(found[n].astype(np.float64) - a.astype(np.float64)).max())
+            for n, a in expected.items()
+        ),
         200.0 if ratio is None else ratio,
         r2(expected, found),
     )

@@ -161,17 +161,29 @@ def test_layers_are_found_by_class_and_by_function(tmp_path: Path, activation: o
 @pytest.mark.parametrize(
     ("node", "foreign"),
     [
-        (dense(activation="relu"), None),
-        ({"module": "mine.layers", "class_name": "Swell"}, "Swell"),
-        ({"module": None, "class_name": "Swell", "registered_name": "mine>Swell"}, "Swell"),
-        ({"module": "builtins", "class_name": "function", "config": "wobble"}, "wobble"),
-        ({"class_name": "InputLayer", "config": {}}, None),
-        ({"module": "keras.src.models.functional", "registered_name": "keras>Functional"}, None),
+        (dense(activation="relu"), []),
+        ({"module": "mine.layers", "class_name": "Swell"}, ["Swell"]),
+        ({"module": None, "class_name": "Swell", "registered_name": "mine>Swell"}, ["Swell"]),
+        ({"module": "builtins", "class_name": "function", "config": "wobble"}, ["wobble"]),
+        ({"class_name": "InputLayer", "config": {}}, []),
+        ({"module": "keras.src.models.functional", "registered_name": "keras>Functional"}, []),
     ],
 )
-def test_what_is_not_part_of_keras(tmp_path: Path, node: object, foreign: str | None) -> None:
+def test_what_is_not_part_of_keras(tmp_path: Path, node: object, foreign: list[str]) -> None:
     path = archive(tmp_path / "a", metadata={}, config={"config": {"layers": [node]}})
     assert describe(path, SourceFormat.KERAS).foreign() == foreign
+
+
+def test_steps_that_are_no_layers(tmp_path: Path) -> None:
+    """As Keras 3 writes ``x * 2`` and a layer of the same name."""
+    steps = [
+        {"class_name": "Multiply", "config": {"name": "multiply"}, "inbound_nodes": []},
+        {"class_name": "Dense", "config": {"name": "dense", "trainable": True}, "inbound_nodes": []},
+        {"class_name": "Zeros", "config": {}},
+    ]
+    found = describe(archive(tmp_path / "a", metadata={}, config={"layers": steps}), SourceFormat.KERAS)
+    assert found.steps(layers=False) == {"Multiply"}
+    assert found.steps(layers=True) == {"Dense"}
 
 
 def weights(stream: Any, name: str) -> None:
