@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from .pod_status import pod_ip
+
 Json = dict[str, Any]
 Lookup = Callable[[str, str], Json | None]
 """``lookup("secrets" or "configmaps", name)``: the object, or None where there is none."""
@@ -137,8 +139,10 @@ def _value_from(source: Json, container: Json, pod: Json, lookup: Lookup) -> str
 def _field(path: str, pod: Json) -> str:
     if match := _KEYED_FIELD.fullmatch(path):
         return str(pod["metadata"].get(match[1], {}).get(match[2], ""))
-    if path in ("status.podIP", "status.hostIP"):
+    if path == "status.hostIP":
         return "127.0.0.1"
+    if path == "status.podIP":
+        return pod_ip(pod)
     value: Any = pod
     for part in path.split("."):
         value = value.get(part, "") if isinstance(value, dict) else ""

@@ -34,32 +34,37 @@ def install_crd(control_plane: ControlPlane) -> None:
 
 def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
     """Give the operator its service account with exactly the rules of the Helm chart; its kubeconfig."""
-    rules = yaml.safe_load(OPERATOR_RULES.read_text())["rules"]
+    rules = yaml.safe_load(OPERATOR_RULES.read_text())
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": {"name": OPERATOR, "namespace": namespace},
     }
     subject = {"kind": "ServiceAccount", "name": OPERATOR, "namespace": namespace}
-    control_plane.apply([account, *_cluster_role(OPERATOR, rules, subject)])
+    lease = _role("Role", f"{OPERATOR}-lease", rules["leaseRules"], subject, namespace)
+    control_plane.apply([account, *_role("ClusterRole", OPERATOR, rules["rules"], subject), *lease])
     return control_plane.service_account_kubeconfig(namespace, OPERATOR)
 
 
 def install_node_rbac(control_plane: ControlPlane) -> Path:
     """Give the process node what it needs, and return its kubeconfig."""
     subject = {"kind": "User", "name": NODE_USER, "apiGroup": "rbac.authorization.k8s.io"}
-    control_plane.apply(_cluster_role(NODE_USER, _NODE_RULES, subject))
+    control_plane.apply(_role("ClusterRole", NODE_USER, _NODE_RULES, subject))
     return control_plane.state / f"{NODE_USER}.kubeconfig"
 
 
-def _cluster_role(name: str, rules: list[Any], subject: dict[str, str]) -> list[dict[str, Any]]:
+def _role(
+    kind: str, name: str, rules: list[Any], subject: dict[str, str], namespace: str | None = None
+) -> list[dict[str, Any]]:
+    """A Role or ClusterRole, and its binding to ``subject``."""
     group = "rbac.authorization.k8s.io"
-    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    role = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "rules": rules}
     binding = {
         "apiVersion": f"{group}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "kind": f"{kind}Binding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": kind, "name": name},
         "subjects": [subject],
     }
     return [role, binding]

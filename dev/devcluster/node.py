@@ -20,6 +20,7 @@ What it does differently:
 - There is no mount namespace. Each volume is a folder; in command, arguments, working folder and plain
   environment values, every mount path and the path of the termination message (whole path components, the
   longest first) is replaced by the folder that stands for it. Read-only mounts are not enforced.
+- Each Pod has an address of its own in 127.0.0.0/8, on which its containers may listen.
 - A container sees only its own environment, with PATH and HOME added, and its own folders: that, and nothing
   more, is the isolation. Security contexts, limits, probes, lifecycle hooks and service account tokens are
   left out.

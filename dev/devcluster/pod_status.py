@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +51,12 @@ def has_ended(state: Json) -> bool:
     return "terminated" in state
 
 
+def pod_ip(pod: Json) -> str:
+    """An address for each Pod: all of 127.0.0.0/8 is this machine, so ports do not collide."""
+    number = zlib.crc32(str(pod["metadata"]["uid"]).encode())
+    return f"127.{1 + number % 254}.{number >> 8 & 255}.{1 + (number >> 16) % 254}"
+
+
 def pod_status(pod: Json, states: dict[str, Json], *, reason: str = "", message: str = "") -> Json:
     """The Pod's whole status from the states of its containers, by name."""
     spec = pod["spec"]
@@ -74,8 +81,8 @@ def pod_status(pod: Json, states: dict[str, Json], *, reason: str = "", message:
         "phase": phase,
         "conditions": conditions + kept,
         "hostIP": "127.0.0.1",
-        "podIP": "127.0.0.1",
-        "podIPs": [{"ip": "127.0.0.1"}],
+        "podIP": pod_ip(pod),
+        "podIPs": [{"ip": pod_ip(pod)}],
         "startTime": pod.get("status", {}).get("startTime") or now(),
         "qosClass": pod.get("status", {}).get("qosClass", "BestEffort"),
         "containerStatuses": mains,

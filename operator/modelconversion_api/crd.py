@@ -14,6 +14,7 @@ _FREE_JOB_FIELDS = frozenset({"ttl_seconds_after_finished"})
 
 _COLUMNS = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Percent", "type": "integer", "jsonPath": ".status.progress.percent"},
     {"name": "Methods", "type": "string", "jsonPath": ".status.methods"},
     {"name": "Recommended", "type": "string", "jsonPath": ".status.recommended.method"},
     {"name": "Size", "type": "string", "jsonPath": ".status.recommended.size"},

@@ -110,14 +110,18 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.CUSTOM_OBJECT: Failure(24, "export the model as a SavedModel, which needs no Python class"),
     FailureReason.UNSUPPORTED_OPERATION: Failure(25, "replace the operation by one that TFLite has"),
     FailureReason.UNSUPPORTED_SHAPE: Failure(26, "give every input dimension but the batch a fixed size"),
-    FailureReason.CONVERSION_FAILED: Failure(27, "see the converter's log for the full message"),
+    FailureReason.CONVERSION_FAILED: Failure(
+        27, "try a SavedModel export of the model, which takes another way through TensorFlow"
+    ),
     FailureReason.CONVERTER_CRASHED: Failure(
         28, "native code died on this model: try another method, or a SavedModel export of it"
     ),
     FailureReason.CONVERTER_TIMED_OUT: Failure(
         36, "a step made no progress in time: raise --step-timeout, or try a simpler model"
     ),
-    FailureReason.QUANTIZATION_FAILED: Failure(29, "try another method; the log names the tensor"),
+    FailureReason.QUANTIZATION_FAILED: Failure(
+        29, "try another method, or for a recurrent model the Keras file with a fixed number of time steps"
+    ),
     FailureReason.CALIBRATION_MISSING: Failure(
         30, "full integer needs calibration data: give --data or spec.calibration"
     ),
@@ -131,7 +135,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         35,
         "give each sample a class (integer, name or one-hot row), or what its task is labelled with",
     ),
-    FailureReason.EVALUATION_FAILED: Failure(40, "the artifact does not run: see the log"),
+    FailureReason.EVALUATION_FAILED: Failure(40, "LiteRT cannot run this file: try another method"),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.ARTIFACT_INVALID: Failure(
         50, "nothing was published: the conversion's output failed its check"
@@ -158,12 +162,15 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         None, "wait until the namespace's quota has room, have it raised, or lower spec.job.resources", True
     ),
     FailureReason.ADMISSION_DENIED: Failure(
-        None, "a policy of the cluster forbids the pod: change spec.job as it says, or ask who wrote the policy"
+        None,
+        "a policy of the cluster forbids the pod: change spec.job as it says, or ask who wrote the policy",
     ),
     FailureReason.SERVICE_ACCOUNT_NOT_FOUND: Failure(
         None, "create the service account, or correct spec.job.serviceAccountName"
     ),
-    FailureReason.POD_REJECTED: Failure(None, "the pod was refused: correct in spec.job what the message names"),
+    FailureReason.POD_REJECTED: Failure(
+        None, "the pod was refused: correct in spec.job what the message names"
+    ),
     FailureReason.UNSCHEDULABLE: Failure(
         None,
         "ask for less in spec.job.resources, correct nodeSelector, tolerations or affinity, or add a node",
@@ -175,16 +182,23 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         True,
     ),
     FailureReason.SECRET_NOT_FOUND: Failure(
-        None, "create the Secret in the conversion's namespace, with the keys that spec.storage.secretRef names"
+        None,
+        "create the Secret in the conversion's namespace, with the keys that spec.storage.secretRef names",
     ),
     FailureReason.CONTAINER_START_FAILED: Failure(
-        None, "the node could not start the container: check the operator's converter image and the node", True
+        None,
+        "the node could not start the container: check the operator's converter image and the node",
+        True,
     ),
     FailureReason.PREEMPTED: Failure(
-        None, "pods of higher priority took its place: give spec.job.priorityClassName, or wait for room", True
+        None,
+        "pods of higher priority took its place: give spec.job.priorityClassName, or wait for room",
+        True,
     ),
     FailureReason.EVICTED: Failure(
-        None, "the pod was evicted from its node: raise spec.job.resources.requests if the node ran short", True
+        None,
+        "the pod was evicted from its node: raise spec.job.resources.requests if the node ran short",
+        True,
     ),
     FailureReason.NODE_LOST: Failure(None, "the pod's node went away: change the spec to run again", True),
     FailureReason.PENDING_DEADLINE_EXCEEDED: Failure(None, "the pod did not start in time: see its events"),

@@ -88,7 +88,7 @@ class Evaluation(ApiModel):
     task_is_given: bool = False
     """Whether the user said so; it is otherwise read from the outputs and labels."""
     agreement_metric: AgreementMetric
-    original_accuracy: float | None = None
+    original_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     original: Scores | None = None
     overlap: int = 0
     """Samples left out because they calibrate the model as well."""
@@ -161,6 +161,8 @@ class ConversionSummary(ApiModel):
     recommended: RecommendedMethod | None = None
     failed_methods: tuple[MethodFailure, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
+    original_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the model itself, on the data that the artifacts' accuracy was measured on."""
 
 
 class StageResult(ApiModel):

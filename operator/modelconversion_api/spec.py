@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from .base import ApiModel, S3Uri, Sha256, cel
@@ -203,6 +203,13 @@ class ModelConversionSpec(ApiModel):
     """How the Job runs."""
     suspend: bool = False
     """Stops the Job and keeps the ModelConversion; false starts it again."""
+
+    @model_validator(mode="after")
+    def _check_methods_or_target(self) -> Self:
+        # The CRD says so too; but without this nothing would run, and without a word.
+        if (self.methods is None) == (self.target is None):
+            raise ValueError("set either methods or target, and not both")
+        return self
 
     def resolved_methods(self) -> tuple[Method, ...]:
         """The methods to run: those asked for, or those of the target, best first."""

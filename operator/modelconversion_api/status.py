@@ -192,6 +192,9 @@ class ModelConversionStatus(ApiModel):
     """UID of the Job, once it was created."""
     progress: Progress | None = None
     """How far the Job is."""
+    queue_position: Annotated[int, Field(ge=1)] | None = None
+    """Place in its namespace's line, where the operator limits how many conversions run; it is brought up to
+    date now and then, not at each step."""
     start_time: datetime | None = None
     """When the run was first seen."""
     waiting_since: datetime | None = None

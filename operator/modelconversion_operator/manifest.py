@@ -14,6 +14,8 @@ from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, S
 from modelconversion_api.request import (
     INPUT_DIR_ENV,
     OUTPUT_DIR_ENV,
+    PROGRESS_ADDRESS_ENV,
+    PROGRESS_PORT,
     REQUEST_ENV,
     SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
@@ -23,15 +25,16 @@ from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec, Signing
 from modelconversion_api.storage import SecretRef
 
-from .views import NAME_LABEL, RUN_LABEL, UID_LABEL, Key
+from .views import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, QUEUE_LABEL, RUN_LABEL, UID_LABEL, Key
 
-MANAGED_BY: Final = "model-conversion-operator"
 CONTAINER_STAGES: Final[dict[str, Stage]] = {
     "fetch": Stage.FETCH,
     "convert": Stage.CONVERT,
     "publish": Stage.PUBLISH,
 }
 """The Job's containers in the order they run."""
+FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
+"""Exit codes after which a Job ends without another try."""
 HARVEST_SECONDS: Final = 3600
 """A finished Job is kept at least this long, so that an operator that was down still finds its result."""
 
@@ -39,6 +42,7 @@ _USER_ID = 65532
 _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
+_OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 _PASSED_ON = (
     "nodeSelector",
     "tolerations",
@@ -57,6 +61,8 @@ class JobDefaults:
     image: str
     image_pull_policy: str = "IfNotPresent"
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    asks_progress: bool = True
+    """Whether ``convert`` is asked how far it is."""
 
 
 def job_name(key: Key, run_generation: int) -> str:
@@ -71,17 +77,8 @@ def job_ttl(job: JobSpec, *, harvested: bool) -> int:
     return wanted if harvested else max(wanted, HARVEST_SECONDS)
 
 
-def job_manifest(
-    key: Key, run_generation: int, spec: ModelConversionSpec, defaults: JobDefaults
-) -> dict[str, Any]:
-    """Write the Job for one run of a conversion."""
-    labels = {
-        "app.kubernetes.io/managed-by": MANAGED_BY,
-        "app.kubernetes.io/component": "converter",
-        NAME_LABEL: key.name,
-        UID_LABEL: key.uid,
-        RUN_LABEL: str(run_generation),
-    }
+def job_identity(key: Key, run_generation: int) -> dict[str, Any]:
+    """What of a Job's metadata says whose it is: the labels that find it, the reference that removes it."""
     owner = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -91,15 +88,34 @@ def job_manifest(
         # Blocking the owner's deletion would need a right on its finalizers, and gains nothing here.
         "blockOwnerDeletion": False,
     }
+    labels = {
+        MANAGED_BY_LABEL: MANAGED_BY,
+        "app.kubernetes.io/component": "converter",
+        NAME_LABEL: key.name,
+        UID_LABEL: key.uid,
+        RUN_LABEL: str(run_generation),
+    }
+    return {"labels": labels, "ownerReferences": [owner]}
+
+
+def job_manifest(
+    key: Key,
+    run_generation: int,
+    spec: ModelConversionSpec,
+    defaults: JobDefaults,
+    queue: str | None = None,
+) -> dict[str, Any]:
+    """Write the Job for one run of a conversion.
+
+    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn.
+    """
+    identity = job_identity(key, run_generation)
+    labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
+    meta = {"name": job_name(key, run_generation), "namespace": key.namespace, **identity, "labels": labels}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {
-            "name": job_name(key, run_generation),
-            "namespace": key.namespace,
-            "labels": labels,
-            "ownerReferences": [owner],
-        },
+        "metadata": meta,
         "spec": {
             "backoffLimit": spec.job.backoff_limit,
             "activeDeadlineSeconds": spec.job.active_deadline_seconds,
@@ -108,7 +124,7 @@ def job_manifest(
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
                 "metadata": {
-                    "labels": labels,
+                    "labels": identity["labels"],
                     # Cloud identities are injected by a webhook: not into the container that runs model code.
                     "annotations": {"eks.amazonaws.com/skip-containers": "convert"},
                 },
@@ -119,11 +135,10 @@ def job_manifest(
 
 
 def _pod_failure_policy() -> dict[str, Any]:
-    codes = sorted({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": codes}},
+            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}},
         ]
     }
 
@@ -143,6 +158,9 @@ def _pod_spec(spec: ModelConversionSpec, defaults: JobDefaults) -> dict[str, Any
         ),
     ]
     request = request_from_spec(spec).to_json()
+    if defaults.asks_progress:
+        containers[1]["env"].append(_OWN_ADDRESS)
+        containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     for container in containers:
         container["env"].insert(0, {"name": REQUEST_ENV, "value": request})
     pod: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -21,6 +22,7 @@ _PREFIX: Final = "modelconversion"
 _SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 _SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _AGREEMENTS: Final = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
+_DROPS: Final = (-0.01, 0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _MILLIS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
 _USUAL_METHOD_FAILURES: Final = (
@@ -52,6 +54,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._queued_seconds = Histogram(
+            f"{_PREFIX}_queue_duration_seconds",
+            "Time from the first sight of a conversion to its Job: what it waited in the operator's line.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._start_seconds = Histogram(
+            f"{_PREFIX}_start_duration_seconds",
+            "Time from a Job's creation to its first running container: queues, scheduling, image pulls.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._stage = Histogram(
             f"{_PREFIX}_stage_duration_seconds",
             "Time in each stage of a successful conversion, as the Job measured it.",
@@ -77,6 +91,13 @@ class Metrics:
             "Agreement of an artifact's outputs with the original model's.",
             ["method"],
             buckets=_AGREEMENTS,
+            registry=self.registry,
+        )
+        self._accuracy_drop = Histogram(
+            f"{_PREFIX}_artifact_accuracy_drop",
+            "Accuracy that an artifact lost against the original on the same labelled data.",
+            ["method"],
+            buckets=_DROPS,
             registry=self.registry,
         )
         self._latency = Histogram(
@@ -107,6 +128,37 @@ class Metrics:
         self._queue_depth = Gauge(
             f"{_PREFIX}_queue_depth", "Conversions that wait for a look.", registry=self.registry
         )
+        self._api_requests = Counter(
+            f"{_PREFIX}_api_requests",
+            "Requests to the API server by HTTP verb, resource and status; 0 is no answer. Without watches.",
+            ["verb", "resource", "code"],
+            registry=self.registry,
+        )
+        self._queued = Gauge(
+            f"{_PREFIX}_queued",
+            "Conversions in the operator's line, because as many run as may.",
+            registry=self.registry,
+        )
+        self._active_jobs = Gauge(
+            f"{_PREFIX}_active_jobs",
+            "Jobs that take one of the limited places: neither ended, nor suspended, nor in Kueue's hands.",
+            registry=self.registry,
+        )
+        self._limit = Gauge(
+            f"{_PREFIX}_concurrency_limit",
+            "Jobs that may run at a time in all namespaces together; 0 is without limit.",
+            registry=self.registry,
+        )
+        self._watch_age = Gauge(
+            f"{_PREFIX}_watch_age_seconds",
+            "Time since something was asked of, or heard from, the watch that has been silent longest.",
+            registry=self.registry,
+        )
+        self._leader = Gauge(
+            f"{_PREFIX}_leader",
+            "1 in the replica that works, 0 in one that stands by.",
+            registry=self.registry,
+        )
         for reason in (Reason.CONVERTED, *FailureReason):
             # A series that starts at zero makes increase() see the first event.
             self._conversions.labels(_outcome(reason is Reason.CONVERTED), reason)
@@ -120,6 +172,33 @@ class Metrics:
         """Take the gauges from where their values live, at each scrape."""
         self.registry.register(_Phases(phases))
         self._queue_depth.set_function(queue_depth)
+
+    def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
+        """Take the length of the line and what fills the places, at each scrape."""
+        self._queued.set_function(waiting)
+        self._active_jobs.set_function(active)
+        self._limit.set(limit)
+
+    def observe_watches(self, age_seconds: Callable[[], float]) -> None:
+        """Ask for the age of the oldest watch at each scrape."""
+        self._watch_age.set_function(age_seconds)
+
+    def observe_leadership(self, leads: Callable[[], bool]) -> None:
+        """Ask whether this replica leads at each scrape."""
+        self._leader.set_function(lambda: float(leads()))
+
+    def api_answered(self, verb: str, resource: str, code: int) -> None:
+        """Count a request to the API server."""
+        self._api_requests.labels(verb.lower(), resource, code).inc()
+
+    def job_created(self, status: ModelConversionStatus, now: datetime) -> None:
+        """Note how long a conversion waited for its Job."""
+        if status.start_time is not None:
+            self._queued_seconds.observe(max(0.0, (now - status.start_time).total_seconds()))
+
+    def job_started(self, created: datetime, now: datetime) -> None:
+        """Note how long a Job took until something of it ran."""
+        self._start_seconds.observe(max(0.0, (now - created).total_seconds()))
 
     def conversion_ended(self, status: ModelConversionStatus, summary: ConversionSummary | None) -> None:
         """Count a conversion whose final status has just been written."""
@@ -139,6 +218,9 @@ class Metrics:
             self._size.labels(method).observe(artifact.size_fraction)
             if artifact.agreement is not None:
                 self._agreement.labels(method).observe(artifact.agreement)
+            if artifact.accuracy is not None and summary.original_accuracy is not None:
+                drop = round(summary.original_accuracy - artifact.accuracy, 6)
+                self._accuracy_drop.labels(method).observe(drop)
             if artifact.latency is not None:
                 self._latency.labels(method).observe(artifact.latency.median_millis)
         for failed in summary.failed_methods:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import kopf
 
 from .cluster import Cluster
+from .errors import OperatorError, SettingsError, WatchError
+from .leader import Leadership, LeaseTimes
 from .metrics import Metrics
+from .mirror import Mirror
+from .progress_reader import ProgressReader
 from .reconciler import Reconciler, run_workers
 from .settings import Settings
 from .store import Store
-from .watches import make_registry, make_settings
+from .watches import WatchProgress, make_mirrors, make_registry, make_settings
 from .web import serve
 from .workqueue import WorkQueue
 
@@ -21,47 +27,128 @@ logger = logging.getLogger(__name__)
 
 _STUCK_SECONDS: Final = 120.0
 """A look at a conversion makes a few requests of at most 15 s each; one that takes longer is stuck."""
+_LISTING_POLL_SECONDS: Final = 0.05
+_OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 async def run(settings: Settings) -> None:
-    """Run the operator until it is told to stop."""
+    """Run the operator until it is told to stop.
+
+    Raises:
+        SettingsError: A setting cannot be used here.
+        WatchError: The watches have ended; a new process may be luckier.
+
+    """
     store = Store()
     queue: WorkQueue[str] = WorkQueue()
     metrics = Metrics()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
-    ready, stop = asyncio.Event(), asyncio.Event()
+    stop = asyncio.Event()
+    async with Cluster() as cluster:
+        names, silence = settings.namespace_list, settings.watch_silence_seconds
+        mirrors = make_mirrors(cluster, store, queue, names, silence)
+        progress = WatchProgress(len(names), silence, mirrors)
+        leadership = _leadership(settings, cluster)
+        cluster.answered = metrics.api_answered
+        metrics.observe_watches(progress.age_seconds)
+        metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
-    def healthy() -> str | None:
-        busy = queue.longest_work_seconds()
-        return f"a worker has been busy for {busy:.0f} s" if busy > _STUCK_SECONDS else None
+        def healthy() -> str | None:
+            return (
+                _busy_too_long(queue) or progress.problem() or (leadership.problem() if leadership else None)
+            )
 
-    def is_ready() -> str | None:
-        return None if ready.is_set() else "the watches have not started yet"
+        async def work() -> None:
+            # Nobody knows how many Jobs there are, or that one is not there, before all have been listed.
+            while progress.unready() is not None:  # noqa: ASYNC110 - kopf's request has no event to wait for
+                await asyncio.sleep(_LISTING_POLL_SECONDS)
+            # What was under way when the work last stopped is not in the queue any more.
+            for uid in store.unsettled():
+                queue.add(uid)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(reader.run())
+                group.create_task(run_workers(reconciler, settings.workers))
 
-    async with (
-        Cluster() as cluster,
-        serve(settings.http_host, settings.http_port, metrics.registry, healthy, is_ready) as port,
-    ):
-        logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host, port)
-        reconciler = Reconciler(cluster, store, queue, metrics, settings.job_defaults())
-        workers = asyncio.create_task(run_workers(reconciler, settings.workers))
-        watches = asyncio.create_task(
-            kopf.operator(
-                registry=make_registry(store, queue, stopping=stop),
-                settings=make_settings(),
-                namespaces=settings.namespace_list,
-                clusterwide=not settings.namespace_list,
+        reader = ProgressReader(store, queue, settings.progress_seconds)
+        reconciler = Reconciler(
+            cluster,
+            store,
+            queue,
+            metrics,
+            settings.job_defaults(),
+            now=cluster.clock.now,
+            policy=settings.policy(),
+            progress=reader,
+            limits=settings.limits,
+        )
+        metrics.observe_line(
+            lambda: len(reconciler.admission),
+            lambda: sum(map(len, store.active().values())),
+            settings.max_concurrent,
+        )
+        # A standby is ready: its watches are warm, and a rollout must not wait for it to lead.
+        async with serve(
+            settings.http_host, settings.http_port, metrics.registry, healthy, progress.unready
+        ) as port:
+            logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host, port)
+            workers = asyncio.create_task(leadership.run(work) if leadership else work())
+            conversions = kopf.operator(
+                registry=make_registry(store, queue, progress, stopping=stop),
+                settings=make_settings(silence),
+                namespaces=names,
+                clusterwide=not names,
                 standalone=True,
-                ready_flag=ready,
                 stop_flag=stop,
             )
-        )
-        # kopf handles the signals, and waits for every task that it finds: the workers end when it begins to.
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({workers, watches, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stop.set()
-        workers.cancel()
-        for result in await asyncio.gather(workers, watches, return_exceptions=True):
-            if isinstance(result, Exception):
-                raise result
+            watches = asyncio.create_task(_watch(mirrors, conversions))
+            await _until_one_ends(workers, watches, stop)
     logger.info("stopped")
+
+
+async def _watch(mirrors: Sequence[Mirror[Any]], conversions: Coroutine[Any, Any, None]) -> None:
+    """Follow all watches until kopf's end, which handles the signals."""
+    async with asyncio.TaskGroup() as group:
+        followers = [group.create_task(mirror.run()) for mirror in mirrors]
+        await conversions
+        for follower in followers:
+            follower.cancel()
+
+
+async def _until_one_ends(
+    workers: asyncio.Task[None], watches: asyncio.Task[None], stop: asyncio.Event
+) -> None:
+    # kopf handles the signals, and waits for every task that it finds: the workers end when it begins to.
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({workers, watches, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    asked_to_stop = stopping.done()
+    stop.set()
+    workers.cancel()
+    worked, watched = await asyncio.gather(workers, watches, return_exceptions=True)
+    if isinstance(worked, Exception):
+        raise worked
+    if isinstance(watched, OperatorError):
+        raise watched
+    if isinstance(watched, Exception) or not asked_to_stop:
+        raise WatchError(f"the watches have ended: {watched!r}") from watched
+
+
+def _leadership(settings: Settings, cluster: Cluster) -> Leadership | None:
+    """Prepare the election, if there is one; from then on the cluster is written to by its leader only."""
+    if not settings.leader_elect:
+        return None
+    namespace = settings.lease_namespace
+    if not namespace:
+        try:
+            namespace = _OWN_NAMESPACE.read_text().strip()
+        except OSError:
+            words = "--lease-namespace (MODELCONVERSION_LEASE_NAMESPACE) is needed outside a pod"
+            raise SettingsError(words) from None
+    requests = cluster.lease(namespace, settings.lease_name)
+    leadership = Leadership(requests, settings.leader_identity, LeaseTimes(settings.lease_seconds))
+    cluster.permit = leadership.permit
+    return leadership
+
+
+def _busy_too_long(queue: WorkQueue[str]) -> str | None:
+    busy = queue.longest_work_seconds()
+    return f"a worker has been busy for {busy:.0f} s" if busy > _STUCK_SECONDS else None

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from .admission import Limits
 from .errors import SettingsError
 from .manifest import JobDefaults
+from .policy import Policy
+from .views import MANAGED_BY
 
 ENV_PREFIX: Final = "MODELCONVERSION_"
 
 _NAMESPACE = TypeAdapter(Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")])
+_PATTERN = re.compile(r"([a-z0-9*?\[\]!-]+/)?[a-z0-9.*?\[\]!-]+")
 _Quantity = Annotated[str, Field(pattern=r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE])?$")]
 
 
 def _namespaces(text: str) -> str:
     for name in filter(None, text.split(",")):
         _NAMESPACE.validate_python(name)
+    return text
+
+
+def _patterns(text: str) -> str:
+    for pattern in filter(None, text.split(",")):
+        if not _PATTERN.fullmatch(pattern):
+            raise ValueError(f"{pattern!r} is no name and no pattern: use a-z, 0-9 and -.*?[]/, no spaces")
     return text
 
 
@@ -59,6 +71,31 @@ class Settings(BaseSettings):
     """Memory request of the Jobs' containers; spec.job.resources of a conversion wins."""
     job_memory_limit: _Quantity = "4Gi"
     """Memory limit of the Jobs' containers; spec.job.resources of a conversion wins."""
+    leader_elect: bool = False
+    """Work only while holding a Lease, so that further replicas stand by."""
+    lease_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+$")] = MANAGED_BY
+    """Name of that Lease."""
+    lease_namespace: Annotated[str, AfterValidator(_namespaces)] = ""
+    """Namespace of that Lease; empty for the operator's own, which is known in a pod only."""
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 15
+    """A standby takes over from a leader that was silent for so long; that one stops after 2/3 of it."""
+    leader_identity: Annotated[str, Field(max_length=200, pattern=r"^\S*$")] = ""
+    """The pod's UID: with it, the process that follows a crashed one in the same pod leads again at once."""
+    watch_silence_seconds: Annotated[float, Field(ge=1, le=3600)] = 70
+    """A watch that says nothing for so long is opened anew; the API server speaks about every 60 s."""
+    allowed_service_accounts: Annotated[str, AfterValidator(_patterns)] = ""
+    """Service accounts that spec.job.serviceAccountName may name beside "default": names or patterns as in a
+    shell, separated by commas, each for all namespaces or as namespace/name; * allows all, which lets whoever
+    may write a ModelConversion use every cloud identity of its namespace."""
+    allowed_priority_classes: Annotated[str, AfterValidator(_patterns)] = "*"
+    """Priority classes that spec.job.priorityClassName may name, written alike; never those of the system."""
+    progress_seconds: Annotated[float, Field(ge=0, le=600)] = 5
+    """Seconds between asking a pod how far it is; 0 where the operator cannot reach pods."""
+    max_concurrent: Annotated[int, Field(ge=0)] = 0
+    """Conversions that run at a time, fairly shared between namespaces; 0 is without limit. Those that Kueue
+    queues do not count."""
+    max_concurrent_per_namespace: Annotated[int, Field(ge=0)] = 0
+    """The same for each namespace."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much to log."""
 
@@ -67,15 +104,28 @@ class Settings(BaseSettings):
         """The watched namespaces; empty for the whole cluster."""
         return [name for name in self.namespaces.split(",") if name]
 
+    @property
+    def limits(self) -> Limits:
+        """How many conversions may run at a time."""
+        return Limits(self.max_concurrent, self.max_concurrent_per_namespace)
+
     def job_defaults(self) -> JobDefaults:
         """What every Job gets unless the resource says otherwise."""
         return JobDefaults(
             image=self.converter_image,
             image_pull_policy=self.image_pull_policy,
+            asks_progress=self.progress_seconds > 0,
             resources={
                 "requests": {"cpu": self.job_cpu_request, "memory": self.job_memory_request},
                 "limits": {"memory": self.job_memory_limit},
             },
+        )
+
+    def policy(self) -> Policy:
+        """What conversions may ask for."""
+        return Policy(
+            service_accounts=tuple(filter(None, self.allowed_service_accounts.split(","))),
+            priority_classes=tuple(filter(None, self.allowed_priority_classes.split(","))),
         )
 
 

@@ -1,11 +1,23 @@
-"""What the watches have shown so far: views of conversions, Jobs and pods, found by the conversion."""
+"""What is known so far: views of conversions, Jobs and pods, found by the conversion.
+
+Of a conversion that has ended, and behind which nothing is left to do, only a few words are kept: there may
+be tens of thousands of them, and hardly one of them is ever looked at again. :meth:`Store.settle` does that;
+news of the conversion brings its view back.
+
+Conversions are kept as text, and made into views again when one is looked at: the same facts as dictionaries
+and models take six times the room, and a burst can bring ten thousand of them.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from .views import ConversionView, JobView, Key, PodView
+from modelconversion_api.status import Phase
+
+from .views import ConversionView, JobView, Key, PodView, readable_status
 
 
 def is_newer(resource_version: str, than: str) -> bool:
@@ -13,76 +25,223 @@ def is_newer(resource_version: str, than: str) -> bool:
     return int(resource_version) > int(than)
 
 
+def _was_listed(view: JobView | PodView, namespace: str | None, version: str) -> bool:
+    """Whether a listing would have had an object, were it still there: it may be newer, or elsewhere."""
+    return namespace in (None, view.namespace) and not is_newer(view.resource_version, version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What is kept of a conversion that has ended."""
+
+    version: int
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What is kept of a conversion that may need something."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    queue: str | None
+    phase: str
+    text: bytes
+    """Spec and status."""
+
+    @classmethod
+    def of(cls, view: ConversionView) -> _Packed:
+        text = json.dumps((view.spec, view.raw_status), separators=(",", ":")).encode()
+        phase = str(view.status.phase or Phase.PENDING)
+        return cls(view.key, view.generation, view.resource_version, view.deleting, view.queue, phase, text)
+
+    def view(self) -> ConversionView:
+        spec, status = json.loads(self.text)
+        return ConversionView(
+            key=self.key,
+            generation=self.generation,
+            resource_version=self.resource_version,
+            deleting=self.deleting,
+            spec=spec,
+            status=readable_status(status),
+            raw_status=status,
+            queue=self.queue,
+        )
+
+
 class Store:
     """Views by key. An older version of an object never replaces a newer one."""
 
     def __init__(self) -> None:
-        self._conversions: dict[str, ConversionView] = {}
+        self._conversions: dict[str, _Packed] = {}
+        self._settled: dict[str, _Settled] = {}
         self._jobs: dict[str, dict[str, JobView]] = {}
         self._pods: dict[str, dict[str, PodView]] = {}
+        self._active: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
-        return len(self._conversions)
+        """How many conversions there are."""
+        return len(self._conversions) + len(self._settled)
 
-    def __iter__(self) -> Iterator[ConversionView]:
-        return iter(self._conversions.values())
+    def unsettled(self) -> list[str]:
+        """UIDs of the conversions that may need something."""
+        return list(self._conversions)
+
+    def __contains__(self, uid: str) -> bool:
+        """Whether a conversion may need something."""
+        return uid in self._conversions
+
+    # Conversions.
 
     def conversion(self, uid: str) -> ConversionView | None:
-        """The conversion with this UID."""
-        return self._conversions.get(uid)
+        """The conversion with this UID; None also when it is settled."""
+        packed = self._conversions.get(uid)
+        return None if packed is None else packed.view()
+
+    def is_news(self, uid: str, resource_version: str) -> bool:
+        """Whether a version of a conversion is newer than what is known, or kept in a few words, of it."""
+        settled, known = self._settled.get(uid), self._conversions.get(uid)
+        if settled is not None and int(resource_version) <= settled.version:
+            return False
+        return known is None or is_newer(resource_version, known.resource_version)
+
+    def put_conversion(self, view: ConversionView) -> bool:
+        """Remember a conversion; False when nothing newer is known now."""
+        uid = view.key.uid
+        if not self.is_news(uid, view.resource_version):
+            return False
+        self._settled.pop(uid, None)
+        self._conversions[uid] = _Packed.of(view)
+        return True
+
+    def settle(self, view: ConversionView) -> None:
+        """Forget all but a few words of a conversion that has ended, unless there is news of it."""
+        uid = view.key.uid
+        known = self._conversions.get(uid)
+        if known is None or known.resource_version != view.resource_version:
+            return
+        del self._conversions[uid]
+        self._settled[uid] = _Settled(int(view.resource_version), str(view.status.phase))
+        self._forget_children(view.key)
+
+    def drop_conversion(self, key: Key) -> None:
+        """Forget a conversion and all that belongs to it."""
+        self._conversions.pop(key.uid, None)
+        self._settled.pop(key.uid, None)
+        self._forget_children(key)
+
+    def phases(self) -> Counter[str]:
+        """Count conversions by phase."""
+        counts = Counter(packed.phase for packed in self._conversions.values())
+        counts.update(settled.phase for settled in self._settled.values())
+        return counts
+
+    # Jobs.
 
     def job(self, uid: str, name: str) -> JobView | None:
         """The Job of a conversion by its name."""
         return self._jobs.get(uid, {}).get(name)
 
+    def put_job(self, view: JobView) -> bool:
+        """Remember a Job, unless a newer version is known; gives whether it has changed in what matters."""
+        uid = view.owner_uid
+        if uid in self._settled and (view.finished or view.deleting):
+            return False
+        jobs = self._jobs.setdefault(uid, {})
+        known = jobs.get(view.name)
+        if (
+            known is not None
+            and known.uid == view.uid
+            and not is_newer(view.resource_version, known.resource_version)
+        ):
+            return False
+        jobs[view.name] = view
+        self._count(view.namespace, uid)
+        return known is None or replace(known, resource_version=view.resource_version) != view
+
+    def drop_job(self, view: JobView) -> bool:
+        """Forget a Job that is gone; gives whether it was known."""
+        jobs = self._jobs.get(view.owner_uid, {})
+        known = jobs.get(view.name)
+        gone = known is not None and known.uid == view.uid
+        if gone:
+            del jobs[view.name]
+            self._count(view.namespace, view.owner_uid)
+        if not jobs:
+            self._jobs.pop(view.owner_uid, None)
+        return gone
+
+    def retain_jobs(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
+        """Forget the Jobs that a listing at ``version`` of a namespace, or of all, did not have.
+
+        Returns:
+            The UIDs of their conversions.
+
+        """
+        known = [job for jobs in self._jobs.values() for job in jobs.values()]
+        gone = [j for j in known if j.uid not in uids and _was_listed(j, namespace, version)]
+        for job in gone:
+            self.drop_job(job)
+        return {job.owner_uid for job in gone}
+
+    def active(self) -> Mapping[str, set[str]]:
+        """By namespace, the conversions with a Job that takes one of the places.
+
+        A Job that is suspended does not, and neither does one that waits in Kueue's queue or was let go from
+        there: how many of those there may be is Kueue's business.
+        """
+        return self._active
+
+    def _count(self, namespace: str, uid: str) -> None:
+        jobs = self._jobs.get(uid, {}).values()
+        if any(not (j.finished or j.suspended or j.deleting or j.queue) for j in jobs):
+            self._active.setdefault(namespace, set()).add(uid)
+        elif namespace in self._active:
+            self._active[namespace].discard(uid)
+            if not self._active[namespace]:
+                del self._active[namespace]
+
+    # Pods.
+
     def pods(self, uid: str, job_name: str) -> list[PodView]:
         """The pods of one of a conversion's Jobs."""
         return [p for p in self._pods.get(uid, {}).values() if p.job_name == job_name]
 
-    def put_conversion(self, view: ConversionView) -> bool:
-        """Remember a conversion; False when a newer version is known."""
-        known = self._conversions.get(view.key.uid)
-        if known is not None and not is_newer(view.resource_version, known.resource_version):
+    def put_pod(self, view: PodView) -> bool:
+        """Remember a pod, unless a newer version is known; gives whether it has changed in what matters."""
+        if view.owner_uid in self._settled:
             return False
-        self._conversions[view.key.uid] = view
-        return True
-
-    def put_job(self, view: JobView) -> None:
-        """Remember a Job, unless a newer version is known."""
-        jobs = self._jobs.setdefault(view.owner_uid, {})
-        known = jobs.get(view.name)
-        if known is None or known.uid != view.uid or is_newer(view.resource_version, known.resource_version):
-            jobs[view.name] = view
-
-    def put_pod(self, view: PodView) -> None:
-        """Remember a pod, unless a newer version is known."""
         pods = self._pods.setdefault(view.owner_uid, {})
         known = pods.get(view.uid)
-        if known is None or is_newer(view.resource_version, known.resource_version):
-            pods[view.uid] = view
+        if known is not None and not is_newer(view.resource_version, known.resource_version):
+            return False
+        pods[view.uid] = view
+        return known is None or replace(known, resource_version=view.resource_version) != view
 
-    def drop_conversion(self, key: Key) -> None:
-        """Forget a conversion and all that belongs to it."""
-        self._conversions.pop(key.uid, None)
-        self._jobs.pop(key.uid, None)
-        self._pods.pop(key.uid, None)
-
-    def drop_job(self, view: JobView) -> None:
-        """Forget a Job that is gone."""
-        jobs = self._jobs.get(view.owner_uid, {})
-        known = jobs.get(view.name)
-        if known is not None and known.uid == view.uid:
-            del jobs[view.name]
-        if not jobs:
-            self._jobs.pop(view.owner_uid, None)
-
-    def drop_pod(self, view: PodView) -> None:
-        """Forget a pod that is gone."""
+    def drop_pod(self, view: PodView) -> bool:
+        """Forget a pod that is gone; gives whether it was known."""
         pods = self._pods.get(view.owner_uid, {})
-        pods.pop(view.uid, None)
+        gone = pods.pop(view.uid, None) is not None
         if not pods:
             self._pods.pop(view.owner_uid, None)
+        return gone
 
-    def phases(self) -> Counter[str]:
-        """Count conversions by phase."""
-        return Counter(str(c.status.phase or "Pending") for c in self)
+    def retain_pods(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
+        """Forget the pods that a listing at ``version`` of a namespace, or of all, did not have.
+
+        Returns:
+            The UIDs of their conversions.
+
+        """
+        known = [pod for pods in self._pods.values() for pod in pods.values()]
+        gone = [p for p in known if p.uid not in uids and _was_listed(p, namespace, version)]
+        for pod in gone:
+            self.drop_pod(pod)
+        return {pod.owner_uid for pod in gone}
+
+    def _forget_children(self, key: Key) -> None:
+        self._jobs.pop(key.uid, None)
+        self._pods.pop(key.uid, None)
+        self._count(key.namespace, key.uid)

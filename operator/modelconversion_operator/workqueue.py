@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -13,6 +14,8 @@ K = TypeVar("K")
 
 _FIRST_BACKOFF_SECONDS: Final = 0.25
 _MAX_BACKOFF_SECONDS: Final = 60.0
+_STALE: Final = 64
+"""Overtaken delays that may lie about beside those that count."""
 
 
 class WorkQueue(Generic[K]):
@@ -31,7 +34,9 @@ class WorkQueue(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._failures: dict[K, int] = {}
-        self._changed = asyncio.Event()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = float("inf")
 
     def __len__(self) -> int:
         """Keys that wait for a worker; delayed ones do not count."""
@@ -44,7 +49,7 @@ class WorkQueue(Generic[K]):
             self._again.add(key)
         elif key not in self._ready:
             self._ready[key] = None
-            self._changed.set()
+            self._wake_one()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Ask for a look at ``key`` in ``seconds``, unless one is due earlier."""
@@ -56,7 +61,10 @@ class WorkQueue(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))
-        self._changed.set()
+        if len(self._heap) > 2 * len(self._due) + _STALE:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
+        self._set_timer()
 
     def add_failed(self, key: K) -> float:
         """Ask for another look after a failure, later each time; gives the delay in seconds."""
@@ -73,18 +81,21 @@ class WorkQueue(Generic[K]):
     async def get(self) -> K:
         """Take the next key; :meth:`done` gives it back."""
         while True:
-            wait = self._promote_due()
+            self._promote_due()
             if self._ready:
                 key = next(iter(self._ready))
                 del self._ready[key]
                 self._working[key] = self._clock()
                 return key
-            self._changed.clear()
+            self._set_timer()
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
             try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_one()  # it was this one's turn
+                raise
 
     def done(self, key: K) -> None:
         """Say that the work on ``key`` has ended."""
@@ -97,8 +108,16 @@ class WorkQueue(Generic[K]):
         """How long the oldest piece of work has been under way; 0 when there is none."""
         return max((self._clock() - since for since in self._working.values()), default=0.0)
 
-    def _promote_due(self) -> float | None:
-        """Make due keys ready; gives the seconds until the next one."""
+    def _wake_one(self) -> None:
+        """Let one of those who wait in :meth:`get` look: there is one key more, not one for each."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _promote_due(self) -> None:
+        """Make due keys ready."""
         now = self._clock()
         while self._heap:
             due, _, key = self._heap[0]
@@ -108,5 +127,22 @@ class WorkQueue(Generic[K]):
                 heapq.heappop(self._heap)
                 self.add(key)
             else:
-                return due - now
-        return None
+                return
+
+    def _set_timer(self) -> None:
+        """Look again when the next key is due."""
+        if not self._heap:
+            return
+        due = self._heap[0][0]
+        if self._timer is not None and self._timer_due <= due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._timer_rings)
+
+    def _timer_rings(self) -> None:
+        self._timer, self._timer_due = None, float("inf")
+        self._promote_due()
+        self._set_timer()

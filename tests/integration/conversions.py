@@ -35,6 +35,7 @@ class Operator:
             "MODELCONVERSION_CONVERTER_IMAGE": "converter:test",
             "MODELCONVERSION_HTTP_HOST": "127.0.0.1",
             "MODELCONVERSION_HTTP_PORT": str(self.port),
+            "MODELCONVERSION_ALLOWED_SERVICE_ACCOUNTS": "ghost-*",
         }
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -60,6 +61,9 @@ class Operator:
             if line.startswith(sample + " "):
                 return float(line.split()[-1])
         return 0.0
+
+    def metrics(self) -> str:
+        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
 
     def tail(self) -> str:
         return self.log.read_text()[-3000:]
@@ -155,8 +159,13 @@ class Conversions:
         return self.wait_for_phase(name, "Succeeded", "Failed")
 
     def events(self, name: str) -> list[str]:
+        """The reasons of a conversion's events, in the order in which they were written."""
         listing = json.loads(self.kubectl("get", "events", "-o", "json"))["items"]
-        return [e["reason"] for e in listing if e["involvedObject"]["name"] == name]
+        return [
+            e["reason"]
+            for e in sorted(listing, key=lambda e: str(e["metadata"]["name"]))
+            if e["involvedObject"].get("kind") == "ModelConversion" and e["involvedObject"]["name"] == name
+        ]
 
 
 def manifest(name: str, namespace: str, spec: Json) -> Json:

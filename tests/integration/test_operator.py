@@ -83,7 +83,7 @@ def test_the_main_job(uploaded, operator, object_store):
     after = operator.metric('modelconversion_conversions_total{outcome="succeeded",reason="Converted"}')
     assert after == before + 1
     assert operator.metric('modelconversion_artifact_size_fraction_count{method="FullInteger"}') >= 1
-    assert {"Started", "Converted"} <= set(uploaded.events("gesture"))
+    assert uploaded.events("gesture") == []  # nothing was wrong, and the status tells the rest
 
     everything = uploaded.kubectl("get", "mconv,jobs,pods,events", "-o", "yaml") + operator.log.read_text()
     assert object_store.secret_key not in everything
@@ -243,9 +243,44 @@ def test_a_missing_secret_is_said_while_waiting_and_ends_at_the_deadline(uploade
         job={"pendingDeadlineSeconds": 10},
     )
     status = uploaded.finished("keyless")
-    assert status["failure"]["reason"] == "PendingDeadlineExceeded"
+    assert status["failure"]["reason"] == "SecretNotFound"
     assert 'secret "absent" not found' in status["failure"]["message"]
     until(lambda: uploaded.jobs() == [], "the Job that can never run is removed")
+
+
+def test_a_secret_that_comes_a_moment_later_is_early_enough(uploaded, object_store):
+    storage = {"endpoint": object_store.endpoint, "secretRef": {"name": "late"}}
+    uploaded.apply("patient", source={"uri": uploaded.uri("none.h5")}, methods=["Float16"], storage=storage)
+    until(lambda: uploaded.status("patient")["conditions"][0]["reason"] == "SecretNotFound", "it says so")
+    uploaded.secret("late", object_store.access_key, object_store.secret_key)
+    assert uploaded.finished("patient")["failure"]["reason"] == "SourceNotFound"
+
+
+def test_progress_is_that_of_the_running_pod(uploaded):
+    """The operator asks the pod; what is written moves forward, and seldom."""
+    uploaded.apply(
+        "moving",
+        methods=ALL,
+        calibration=calibration(uploaded),
+        validation=validation(uploaded),
+        benchmark={"runs": 10000, "threads": 1},
+    )
+    seen: list[tuple[str, int, str]] = []
+
+    def ended() -> bool:
+        status = uploaded.status("moving")
+        if progress := status.get("progress"):
+            entry = (progress["stage"], progress["percent"], progress["time"])
+            if entry not in seen:
+                seen.append(entry)
+        return status.get("phase") in ("Succeeded", "Failed")
+
+    until(ended, "the conversion ends")
+    assert uploaded.status("moving")["phase"] == "Succeeded"
+    percents = [percent for _, percent, _ in seen]
+    assert percents == sorted(percents)
+    assert [p for p in percents if 10 < p < 90], seen
+    assert {stage for stage, *_ in seen} & {"Load", "Calibrate", "Quantize", "Evaluate"}, seen
 
 
 def test_killed_and_started_again_in_mid_conversion(uploaded, operator):
@@ -263,7 +298,6 @@ def test_killed_and_started_again_in_mid_conversion(uploaded, operator):
     status = uploaded.finished("survivor")
     assert status["phase"] == "Succeeded"
     assert [j["metadata"]["uid"] for j in uploaded.jobs()] == [job["metadata"]["uid"]]
-    assert uploaded.events("survivor").count("Converted") == 1
 
 
 def test_suspend_stops_it_and_resume_finishes_it(uploaded):

@@ -17,7 +17,7 @@ from modelconversion_api.report import (
 )
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import ModelConversionStatus, SourceInfo
-from modelconversion_operator.manifest import JobDefaults, job_manifest, job_name
+from modelconversion_operator.manifest import JobDefaults, job_identity, job_manifest, job_name
 from modelconversion_operator.views import ConversionView, JobView, Key, PodView
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -68,34 +68,43 @@ def job(
     complete: bool = False,
     failed: str | None = None,
     failed_message: str = "",
+    overdue: bool = False,
     suspend: bool = False,
     deleting: bool = False,
-    created: datetime = NOW,
+    created: datetime = NOW - timedelta(days=1),
     ttl: int | None = 86400,
     owner: str = KEY.uid,
+    meta: dict[str, Any] | None = None,
+    **spec_changes: Any,
 ) -> JobView:
+    """A Job as the API server gives it; ``meta`` and ``spec_changes`` are what somebody changed of it."""
     conditions = []
     if complete:
         conditions.append({"type": "Complete", "status": "True"})
     if failed:
         conditions.append({"type": "Failed", "status": "True", "reason": failed, "message": failed_message})
-    meta: dict[str, Any] = {
+    if overdue:
+        conditions.append({"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"})
+    whole: dict[str, Any] = {
         "namespace": KEY.namespace,
         "name": job_name(KEY, run_generation),
         "uid": f"job-{run_generation}",
-        "labels": {"edgeml.dev/conversion-uid": owner},
         "resourceVersion": "20",
         "creationTimestamp": wire(created),
+        **job_identity(Key(KEY.namespace, KEY.name, owner), run_generation),
+        **(meta or {}),
     }
     if deleting:
-        meta["deletionTimestamp"] = wire(NOW)
-    return JobView.from_body(
-        {
-            "metadata": meta,
-            "spec": {"suspend": suspend, "ttlSecondsAfterFinished": ttl},
-            "status": {"conditions": conditions},
-        }
-    )
+        whole["deletionTimestamp"] = wire(NOW)
+    spec = {
+        "suspend": suspend,
+        "ttlSecondsAfterFinished": ttl,
+        "parallelism": 1,
+        "backoffLimit": 2,
+        "activeDeadlineSeconds": 3600,
+        **spec_changes,
+    }
+    return JobView.from_body({"metadata": whole, "spec": spec, "status": {"conditions": conditions}})
 
 
 def running(message: str = "") -> dict[str, Any]:
@@ -118,12 +127,15 @@ def pod(
     age: float = 0,
     conditions: list[dict[str, Any]] | None = None,
     run_generation: int = 1,
+    deleting: bool = False,
+    **status: Any,
 ) -> PodView:
-    """A pod whose containers, in order, are in ``states``."""
+    """A pod whose containers, in order, are in ``states``; ``status`` has more of its status."""
     statuses = [{"name": c, "state": s} for c, s in zip(CONTAINERS, states, strict=False)]
     return PodView.from_body(
         {
             "metadata": {
+                **({"deletionTimestamp": wire(NOW)} if deleting else {}),
                 "namespace": KEY.namespace,
                 "name": name,
                 "uid": f"uid-{name}",
@@ -143,6 +155,7 @@ def pod(
                 "conditions": conditions or [],
                 "initContainerStatuses": statuses[:2],
                 "containerStatuses": statuses[2:],
+                **status,
             },
         }
     )

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from objects import KEY, manifest
+from objects import KEY, manifest, spec
 
-from modelconversion_api.spec import NAME_MAX_LENGTH
-from modelconversion_operator.manifest import CONTAINER_STAGES, job_name
+from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec
+from modelconversion_operator.manifest import CONTAINER_STAGES, JobDefaults, job_manifest, job_name
 from modelconversion_operator.views import Key
 
 
@@ -25,6 +25,10 @@ def containers(job: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
 
 
+def from_secret(variable: dict[str, Any]) -> bool:
+    return "secretKeyRef" in variable.get("valueFrom", {})
+
+
 def test_the_containers_run_in_the_order_of_the_stages():
     pod = pod_spec(manifest())
     assert [c["name"] for c in (*pod["initContainers"], *pod["containers"])] == list(CONTAINER_STAGES)
@@ -32,7 +36,7 @@ def test_the_containers_run_in_the_order_of_the_stages():
 
 def test_credentials_reach_fetch_and_publish_only():
     with_secret = {
-        name: [e["name"] for e in c["env"] if "valueFrom" in e] for name, c in containers(manifest()).items()
+        name: [e["name"] for e in c["env"] if from_secret(e)] for name, c in containers(manifest()).items()
     }
     keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
     assert with_secret == {"fetch": keys, "convert": [], "publish": keys}
@@ -52,7 +56,7 @@ def test_the_signing_key_reaches_publish_only():
     assert holders == {"fetch": [], "convert": [], "publish": [reference]}
     # The request names the Secret, as the resource does; what is in it reaches one container.
     references = {
-        name: {e["valueFrom"]["secretKeyRef"]["name"] for e in c["env"] if "valueFrom" in e}
+        name: {e["valueFrom"]["secretKeyRef"]["name"] for e in c["env"] if from_secret(e)}
         for name, c in containers(job).items()
     }
     assert references == {
@@ -60,8 +64,22 @@ def test_the_signing_key_reaches_publish_only():
         "convert": set(),
         "publish": {"s3-credentials", "signing-key"},
     }
-    assert "valueFrom" not in json.dumps(containers(job)["convert"])
+    assert "secretKeyRef" not in json.dumps(containers(job)["convert"])
     assert not [v for v in pod_spec(job)["volumes"] if "secret" in v]
+
+
+def test_only_the_container_that_converts_is_asked_how_far_it_is():
+    address = {
+        "name": "CONVERSION_PROGRESS_ADDRESS",
+        "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}},
+    }
+    asked = {name: address in c["env"] and "ports" in c for name, c in containers(manifest()).items()}
+    assert asked == {"fetch": False, "convert": True, "publish": False}
+    quiet = job_manifest(
+        KEY, 1, ModelConversionSpec.model_validate(spec()), JobDefaults("i", asks_progress=False)
+    )
+    assert "podIP" not in json.dumps(quiet)
+    assert "containerPort" not in json.dumps(quiet)
 
 
 def test_without_signing_no_container_asks_for_a_key():

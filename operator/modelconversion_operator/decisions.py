@@ -1,0 +1,71 @@
+"""What a decision about one conversion consists of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import ModelConversionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A Kubernetes event on the conversion."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create the run's Job; that it exists already is a success."""
+
+    run_generation: int
+    spec: ModelConversionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PatchJob:
+    """Change what may change of a Job; what is None stays as it is."""
+
+    name: str
+    suspend: bool | None = None
+    ttl_seconds: int | None = None
+    parallelism: int | None = None
+    backoff_limit: int | None = None
+    active_deadline_seconds: int | None = None
+    run_generation: int | None = None
+    """Write the labels and the owner reference of this run's Job again."""
+    event: Event | None = None
+    """To be written once the Job has been changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Stop and remove a Job that has nothing left to give."""
+
+    name: str
+
+
+JobAction = CreateJob | PatchJob | DeleteJob
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, in the order of the fields, and when to look again."""
+
+    status: ModelConversionStatus
+    job_action: JobAction | None = None
+    events: tuple[Event, ...] = ()
+    recheck_seconds: float | None = None
+    """Seconds after which to decide again even if nothing happens; None: only when something does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The API server refused the Job."""
+
+    message: str
+    permanent: bool

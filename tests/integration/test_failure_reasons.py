@@ -1,0 +1,293 @@
+"""Each way a Job can go wrong on a real API server, with the real Job controller, quota and admission."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conversions import Conversions, Operator, until
+from kubelet import SELECTOR, Kubelet, ended, running, waiting
+
+from devcluster.controlplane import ControlPlane
+
+Json = dict[str, Any]
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, conversions: Conversions) -> Kubelet:
+    return Kubelet(control_plane, conversions)
+
+
+def apply(conversions: Conversions, name: str, **job: Any) -> None:
+    """A conversion that ends with SourceNotFound once it runs."""
+    conversions.apply(name, source={"uri": conversions.uri("none.h5")}, methods=["Float16"], job=job)
+
+
+def kept(conversions: Conversions, name: str, **job: Any) -> None:
+    """The same, for a pod whose status the test writes."""
+    apply(conversions, name, nodeSelector=SELECTOR, **job)
+
+
+def shown(conversions: Conversions, name: str) -> tuple[str, str, str]:
+    """Value, reason and message of the condition."""
+    conditions = conversions.status(name).get("conditions") or [{"status": "", "reason": "", "message": ""}]
+    return conditions[0]["status"], conditions[0]["reason"], conditions[0]["message"]
+
+
+def until_shown(conversions: Conversions, name: str, value: str, reason: str) -> str:
+    """Wait for a condition; gives its message."""
+    until(
+        lambda: shown(conversions, name)[:2] == (value, reason),
+        f"{name} shows {value}/{reason}",
+        words=lambda: json.dumps(conversions.status(name), indent=1),
+    )
+    return shown(conversions, name)[2]
+
+
+def failed_with(conversions: Conversions, operator: Operator, name: str, reason: str) -> Json:
+    """Wait for the end, and hold status, event and metric against one another; gives the failure."""
+    status = conversions.finished(name)
+    failure: Json = status["failure"]
+    assert failure["reason"] == reason, json.dumps(status, indent=1)
+    assert shown(conversions, name) == ("False", reason, failure["message"])
+    until(lambda: reason in conversions.events(name), f"the event {reason}")
+    series = f'modelconversion_conversions_total{{outcome="failed",reason="{reason}"}}'
+    until(lambda: operator.metric(series) >= 1, f"the metric of {reason}")
+    return failure
+
+
+def test_a_quota_is_said_and_waited_for(conversions, operator):
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": conversions.namespace},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    conversions.cluster.apply([quota])
+    until(
+        lambda: "pods" in conversions.kubectl("get", "quota", "none", "-o", "jsonpath={.status.hard}"),
+        "the quota is in force",
+    )
+    apply(conversions, "full")
+    message = until_shown(conversions, "full", "Unknown", "QuotaExceeded")
+    assert message.startswith(
+        "exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0; wait until"
+    )
+    assert conversions.status("full")["phase"] == "Pending"
+    assert "QuotaExceeded" in conversions.kubectl("get", "mconv", "full", "-o", "wide")
+    conversions.kubectl("delete", "quota", "none")
+    failed_with(conversions, operator, "full", "SourceNotFound")
+    assert conversions.events("full").count("QuotaExceeded") == 1
+
+
+def test_a_policy_that_denies_the_pod(conversions, operator):
+    name = conversions.namespace
+    match = {
+        "resourceRules": [
+            {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+        ]
+    }
+    group, scope = "admissionregistration.k8s.io/v1", {"matchLabels": {"kubernetes.io/metadata.name": name}}
+    rule = {"expression": "false", "message": "pods are for tuesdays"}
+    policy = {
+        "apiVersion": group,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {"matchConstraints": match, "validations": [rule]},
+    }
+    binding = {
+        "apiVersion": group,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": scope},
+        },
+    }
+    conversions.cluster.apply([policy, binding])
+    probe = ("run", "probe", "--image=none", "--dry-run=server")
+    try:
+        until(
+            lambda: "tuesdays" in conversions.cluster.kubectl("-n", name, *probe, check=False).stderr,
+            "the policy is in force",
+        )
+        apply(conversions, "denied", pendingDeadlineSeconds=10)
+        failure = failed_with(conversions, operator, "denied", "AdmissionDenied")
+    finally:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            conversions.kubectl("delete", kind, name)
+    assert "pods are for tuesdays" in failure["message"]
+    until(lambda: conversions.jobs() == [], "the Job that can never run is removed")
+
+
+def test_a_service_account_that_is_not_there(conversions, operator):
+    apply(conversions, "ghost", serviceAccountName="ghost-account", pendingDeadlineSeconds=10)
+    failure = failed_with(conversions, operator, "ghost", "ServiceAccountNotFound")
+    assert 'serviceaccount "ghost-account" not found' in failure["message"]
+
+
+def test_a_service_account_that_the_operator_does_not_allow(conversions, operator):
+    apply(conversions, "climber", serviceAccountName="admin")
+    failure = failed_with(conversions, operator, "climber", "PolicyViolation")
+    assert "--allowed-service-accounts" in failure["message"]
+    assert conversions.jobs() == []
+
+
+def test_no_node_fits(conversions, operator):
+    apply(conversions, "homeless", nodeSelector={"disk": "none-such"}, pendingDeadlineSeconds=20)
+    message = until_shown(conversions, "homeless", "Unknown", "Unschedulable")
+    assert "didn't match Pod's node affinity/selector" in message
+    failed_with(conversions, operator, "homeless", "Unschedulable")
+    assert conversions.events("homeless") == ["Unschedulable", "Unschedulable"]
+
+
+def test_an_image_that_cannot_be_pulled_is_said_and_then_pulled(conversions, operator, kubelet):
+    kept(conversions, "imageless")
+    pod = kubelet.take()
+    cause = 'failed to pull and unpack image "c:1": not found'
+    kubelet.says(pod, waiting("ErrImagePull", cause))
+    assert cause in until_shown(conversions, "imageless", "Unknown", "ImagePullFailed")
+    kubelet.says(pod, waiting("ImagePullBackOff", f'Back-off pulling image "c:1": ErrImagePull: {cause}'))
+    kubelet.says(pod, waiting("ErrImagePull", cause))
+    kubelet.says(pod, running())
+    until_shown(conversions, "imageless", "Unknown", "Running")
+    assert conversions.events("imageless") == ["ImagePullFailed", "Started"]
+
+
+def test_an_image_name_that_is_none_fails_at_once(conversions, operator, kubelet):
+    kept(conversions, "misnamed")
+    kubelet.says(kubelet.take(), waiting("InvalidImageName", "invalid reference format"))
+    failed_with(conversions, operator, "misnamed", "ImagePullFailed")
+
+
+def test_an_evicted_pod_is_tried_again_and_does_not_count(conversions, operator, kubelet):
+    kept(conversions, "evicted", backoffLimit=0)
+    pod = kubelet.take()
+    kubelet.says(pod, ended(), running())
+    until_shown(conversions, "evicted", "Unknown", "Running")
+    words = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 52Mi. "
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "TerminationByKubelet",
+        "message": words,
+    }
+    kubelet.says(
+        pod, ended(), ended(137), phase="Failed", reason="Evicted", message=words, conditions=[target]
+    )
+    assert "Evicted" in until_shown(conversions, "evicted", "Unknown", "Retrying")
+    second = kubelet.take(2)
+    kubelet.says(second, running())
+    until_shown(conversions, "evicted", "Unknown", "Running")
+    kubelet.says(second, ended(11), phase="Failed")
+    failed_with(conversions, operator, "evicted", "SourceNotFound")
+    assert conversions.events("evicted") == ["Retrying", "Started", "SourceNotFound"]
+
+
+def test_killed_for_memory_until_the_tries_are_used_up(conversions, operator, kubelet):
+    kept(conversions, "hungry", backoffLimit=1)
+    for number in (1, 2):
+        pod = kubelet.take(number)
+        kubelet.says(pod, ended(), running())
+        kubelet.says(pod, ended(), ended(137, "OOMKilled"), phase="Failed")
+    failure = failed_with(conversions, operator, "hungry", "OutOfMemory")
+    assert failure["exitCode"] == 137
+    assert failure["stage"] == "Convert"
+
+
+def test_running_too_long(conversions, operator, kubelet):
+    kept(conversions, "slow", activeDeadlineSeconds=30)
+    kubelet.says(kubelet.take(), ended(), running())
+    failure = failed_with(conversions, operator, "slow", "ActiveDeadlineExceeded")
+    assert failure["stage"] == "Convert"
+
+
+def test_a_job_that_somebody_deleted(conversions, operator, kubelet):
+    kept(conversions, "deleted")
+    kubelet.says(kubelet.take(), running())
+    until_shown(conversions, "deleted", "Unknown", "Running")
+    (job,) = conversions.jobs()
+    conversions.kubectl("delete", "job", job["metadata"]["name"], "--wait=false")
+    failed_with(conversions, operator, "deleted", "JobDeleted")
+
+
+def test_a_job_that_somebody_changed_is_put_right(conversions, operator, kubelet):
+    kept(conversions, "meddled")
+    kubelet.says(kubelet.take(), running())
+    until_shown(conversions, "meddled", "Unknown", "Running")
+    (job,) = conversions.jobs()
+    name = job["metadata"]["name"]
+    changes = {"spec": {"parallelism": 0, "backoffLimit": 9, "ttlSecondsAfterFinished": 0}}
+    conversions.kubectl("patch", "job", name, "--type=merge", "-p", json.dumps(changes))
+    wanted = (1, job["spec"]["backoffLimit"], job["spec"]["ttlSecondsAfterFinished"])
+
+    def repaired() -> bool:
+        spec = conversions.jobs()[0]["spec"]
+        return (spec["parallelism"], spec["backoffLimit"], spec["ttlSecondsAfterFinished"]) == wanted
+
+    until(repaired, "the Job is as it was", 60, lambda: json.dumps(conversions.jobs()[0]["spec"]))
+    until(lambda: "JobChanged" in conversions.events("meddled"), "the event JobChanged")
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        {"labels": {"edgeml.dev/conversion-uid": None, "app.kubernetes.io/managed-by": "me"}},
+        {"ownerReferences": None},
+    ],
+    ids=["labels", "owner"],
+)
+def test_a_job_that_somebody_cut_off_is_found_again(conversions, operator, kubelet, cut):
+    kept(conversions, "cut")
+    kubelet.says(kubelet.take(), running())
+    until_shown(conversions, "cut", "Unknown", "Running")
+    (job,) = conversions.jobs()
+    meta = job["metadata"]
+    conversions.kubectl("patch", "job", meta["name"], "--type=merge", "-p", json.dumps({"metadata": cut}))
+
+    def repaired() -> bool:
+        now = conversions.jobs()[0]["metadata"]
+        return now["labels"] == meta["labels"] and now.get("ownerReferences") == meta["ownerReferences"]
+
+    until(repaired, "the Job is ours again", 60, lambda: json.dumps(conversions.jobs()[0]["metadata"]))
+    assert shown(conversions, "cut")[:2] == ("Unknown", "Running")
+    until(lambda: "JobChanged" in conversions.events("cut"), "the event JobChanged")
+
+
+def test_a_job_that_somebody_suspended_is_said_to_be_held_back(conversions, operator, kubelet):
+    kept(conversions, "held")
+    pod = kubelet.take()
+    kubelet.says(pod, running())
+    until_shown(conversions, "held", "Unknown", "Running")
+    (job,) = conversions.jobs()
+    conversions.kubectl(
+        "patch", "job", job["metadata"]["name"], "--type=merge", "-p", '{"spec":{"suspend":true}}'
+    )
+    assert "held back" in until_shown(conversions, "held", "Unknown", "Queued")
+    conversions.kubectl(
+        "patch", "job", job["metadata"]["name"], "--type=merge", "-p", '{"spec":{"suspend":false}}'
+    )
+    kubelet.lets_go(pod)
+    kubelet.says(kubelet.take(), running())
+    until_shown(conversions, "held", "Unknown", "Running")
+
+
+def test_a_report_that_nobody_can_read(conversions, operator, kubelet):
+    kept(conversions, "garbled")
+    pod = kubelet.take()
+    kubelet.says(pod, ended(), ended(), running(), phase="Running")
+    kubelet.says(pod, ended(), ended(), ended(message='{"version": "v9"}'), phase="Succeeded")
+    failed_with(conversions, operator, "garbled", "ReportLost")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(21, "UnreadableModel"), (13, "StorageAccessDenied")])
+def test_an_exit_code_without_a_report_is_enough(conversions, operator, kubelet, code, reason):
+    kept(conversions, "mute")
+    pod = kubelet.take()
+    kubelet.says(pod, ended(), running())
+    kubelet.says(pod, ended(), ended(code), phase="Failed")
+    assert failed_with(conversions, operator, "mute", reason)["exitCode"] == code

@@ -1,0 +1,206 @@
+"""What the operator must not be able to do, asked of a real API server, and what never reaches a log."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conversions import Conversions, Operator, until
+
+from devcluster.api import KubeApi
+from devcluster.controlplane import ControlPlane
+from devcluster.errors import ApiError
+from devcluster.install import OPERATOR, OPERATOR_RULES
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
+
+ACCOUNT = f"system:serviceaccount:default:{OPERATOR}"
+
+
+@pytest.fixture
+def operators_api(operator: Operator) -> Iterator[KubeApi]:
+    """The API server as the operator sees it, with its own token."""
+    with KubeApi(Path(operator.kubeconfig)) as api:
+        yield api
+
+
+def forbidden(api: KubeApi, method: str, path: str, body: dict[str, Any] | None = None) -> None:
+    with pytest.raises(ApiError) as refused:
+        {"get": api.get, "delete": api.delete}[method](path) if body is None else api.create(path, body)
+    assert refused.value.status == 403, refused.value
+
+
+def test_the_operator_reads_nothing_that_is_not_its_own(operators_api, conversions: Conversions):
+    own = f"/api/v1/namespaces/{conversions.namespace}"
+    for path in (
+        f"{own}/secrets",
+        f"{own}/secrets/s3-credentials",
+        f"{own}/configmaps",
+        f"{own}/serviceaccounts",
+        f"{own}/pods/any/log",
+        f"{own}/persistentvolumeclaims",
+        "/api/v1/secrets",
+        "/api/v1/nodes",
+        "/api/v1/namespaces",
+        "/apis/apps/v1/deployments",
+        "/apis/batch/v1/cronjobs",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    ):
+        forbidden(operators_api, "get", path)
+
+
+def test_the_operator_cannot_act_beyond_its_jobs(operators_api, conversions: Conversions):
+    own, rbac = f"/api/v1/namespaces/{conversions.namespace}", "/apis/rbac.authorization.k8s.io/v1"
+    pod = {"metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+    forbidden(operators_api, "create", f"{own}/pods", pod)
+    forbidden(operators_api, "create", f"{own}/secrets", {"metadata": {"name": "x"}})
+    forbidden(operators_api, "create", f"{own}/pods/any/exec", {})
+    forbidden(operators_api, "create", f"{own}/serviceaccounts/default/token", {"spec": {}})
+    forbidden(operators_api, "create", f"{own}/pods/any/eviction", {"metadata": {"name": "any"}})
+    forbidden(operators_api, "delete", f"{own}/pods/any")
+    forbidden(operators_api, "delete", f"/api/v1/namespaces/{conversions.namespace}")
+    forbidden(
+        operators_api,
+        "delete",
+        f"/apis/edgeml.dev/v1alpha1/namespaces/{conversions.namespace}/modelconversions/x",
+    )
+    role = {
+        "metadata": {"name": "more"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],
+    }
+    forbidden(operators_api, "create", f"{rbac}/clusterroles", role)
+    binding = {
+        "metadata": {"name": "more"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "User", "name": ACCOUNT}],
+    }
+    forbidden(operators_api, "create", f"{rbac}/clusterrolebindings", binding)
+
+
+def reviewed(cluster: ControlPlane, verb: str, group: str, resource: str, sub: str = "") -> bool:
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": sub,
+        "namespace": "kube-system",
+    }
+    body = {"spec": {"user": ACCOUNT, "groups": ["system:authenticated"], "resourceAttributes": attributes}}
+    answer = cluster.api.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+    return bool(answer["status"]["allowed"])
+
+
+def test_the_operator_may_do_exactly_what_its_rules_say(control_plane: ControlPlane):
+    """Every verb on everything that the API server serves, held against the chart's file."""
+    rules = yaml.safe_load(OPERATOR_RULES.read_text())["rules"]
+    wanted = {
+        (g, r, v)
+        for rule in rules
+        for g in rule["apiGroups"]
+        for r in rule["resources"]
+        for v in rule["verbs"]
+    }
+    verbs = (
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "escalate",
+        "bind",
+    )
+    found = set()
+    for group, resource in served(control_plane):
+        name, _, sub = resource.partition("/")
+        for verb in verbs:
+            if reviewed(control_plane, verb, group, name, sub):
+                found.add((group, resource, verb))
+    # What every authenticated user may do: ask about itself.
+    found = {(g, r, v) for g, r, v in found if not (v == "create" and r.startswith("selfsubject"))}
+    assert found == wanted
+    assert not reviewed(control_plane, "impersonate", "", "users")
+
+
+def served(cluster: ControlPlane) -> set[tuple[str, str]]:
+    """Group and name of each resource and subresource of the API server."""
+    versions = ["/api/v1"] + [
+        f"/apis/{group['preferredVersion']['groupVersion']}" for group in cluster.api.get("/apis")["groups"]
+    ]
+    return {
+        (path.split("/")[2] if path.startswith("/apis/") else "", resource["name"])
+        for path in versions
+        for resource in cluster.api.get(path)["resources"]
+    }
+
+
+def test_no_secret_reaches_a_status_an_event_a_log_or_a_metric(conversions: Conversions, operator: Operator):
+    """Credentials that are wrong, a signing key that is none, and one pasted where it does not belong."""
+    canaries = {name: f"canary-{secrets.token_hex(12)}" for name in ("id", "key", "signing", "pasted")}
+    conversions.secret("canaries", canaries["id"], canaries["key"])
+    meta = {"name": "signing", "namespace": conversions.namespace}
+    key = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": meta,
+        "stringData": {"private.pem": canaries["signing"]},
+    }
+    conversions.cluster.apply([key])
+    storage = {"endpoint": conversions.store.endpoint, "secretRef": {"name": "canaries"}}
+    signing = {"secretRef": {"name": "signing"}}
+    output = {"uri": conversions.uri("out/"), "signing": signing}
+    conversions.apply("canary", methods=["Float16"], storage=storage, output=output)
+    status = conversions.finished("canary")
+    assert status["failure"]["reason"] == "StorageAccessDenied"
+    until(lambda: "StorageAccessDenied" in conversions.events("canary"), "the event")
+
+    pasted = conversions.cluster.kubectl(
+        "-n",
+        conversions.namespace,
+        "apply",
+        "-f",
+        "-",
+        input=json.dumps(
+            {
+                "apiVersion": "edgeml.dev/v1alpha1",
+                "kind": "ModelConversion",
+                "metadata": {"name": "pasted"},
+                "spec": {
+                    "source": {"uri": conversions.uri("x.h5")},
+                    "output": {"uri": conversions.uri("out/")},
+                    "methods": ["Float16"],
+                    "storage": {"endpoint": f"http://user:{canaries['pasted']}@store:9000"},
+                },
+            }
+        ),
+        check=False,
+    )
+    assert "must be a URL without path or user" in pasted.stderr
+
+    everything = conversions.kubectl("get", "mconv,jobs,pods,events", "-o", "json") + operator.log.read_text()
+    metrics = operator.metrics()
+    for name, canary in canaries.items():
+        assert canary not in everything, name
+        assert canary not in metrics, name
+
+
+def test_the_job_of_a_tenant_is_admitted_where_pods_must_be_restricted(conversions: Conversions):
+    """Pod Security's own check, in the namespace that enforces it."""
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    conversions.cluster.kubectl("label", "namespace", conversions.namespace, label)
+    conversions.apply("restricted", methods=["Float16"], source={"uri": conversions.uri("none.h5")})
+    assert conversions.finished("restricted")["failure"]["reason"] == "SourceNotFound"
+
+
+def test_a_secret_of_another_namespace_is_out_of_reach(conversions: Conversions):
+    for name in ("default/s3", "../s3", "default.s3/x"):
+        with pytest.raises(Exception, match="should match"):
+            conversions.apply("thief", methods=["Float16"], storage={"secretRef": {"name": name}})

@@ -1,0 +1,110 @@
+"""What the operator exports is what docs/metrics.md says, and is counted when it should be."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from objects import NOW, summary
+
+from modelconversion_api.measurements import Latency
+from modelconversion_api.methods import Method
+from modelconversion_api.report import TERMINATION_MESSAGE_LIMIT, ConversionSummary, StageResult
+from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_operator.cluster import resource_of
+from modelconversion_operator.metrics import Metrics
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+_ROW = re.compile(r"^\| `(modelconversion_\w+)` \| (\w+) \| ([\w, ]*) ?\| (.+) \|$", re.MULTILINE)
+
+
+def measured() -> ConversionSummary:
+    """A summary with every figure that there can be."""
+    whole = summary(without=(Method.FLOAT16,))
+    latency = Latency.model_validate({"medianMillis": 0.4, "p90Millis": 0.5, "runs": 50, "threads": 1})
+    artifacts = tuple(a.model_copy(update={"latency": latency}) for a in whole.artifacts)
+    return whole.model_copy(update={"artifacts": artifacts, "original_accuracy": 0.95})
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Every metric with a value."""
+    made = Metrics()
+    made.observe(lambda: {"Running": 2}, lambda: 3)
+    made.observe_line(lambda: 4, lambda: 5, 6)
+    made.observe_watches(lambda: 7.0)
+    made.observe_leadership(lambda: True)
+    status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
+    made.job_created(status, NOW + timedelta(seconds=9))
+    made.job_started(NOW, NOW + timedelta(seconds=2))
+    made.conversion_ended(status, measured())
+    made.api_answered("PATCH", "modelconversions/status", 200)
+    made.reconcile_failed(ValueError())
+    with made.reconcile_seconds.time():
+        pass
+    return made
+
+
+def value(metrics: Metrics, sample: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(sample, labels)
+
+
+def test_the_page_lists_what_is_exported(metrics):
+    documented = {
+        name: (kind, frozenset(filter(None, labels.replace(" ", "").split(","))))
+        for name, kind, labels, _ in _ROW.findall(PAGE.read_text())
+    }
+    exported = {}
+    for family in metrics.registry.collect():
+        labels = frozenset(name for sample in family.samples for name in sample.labels) - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        exported[name] = (family.type, labels)
+    assert documented == exported
+
+
+def test_the_queries_of_the_page_name_metrics_that_there_are(metrics):
+    exported = {sample.name for family in metrics.registry.collect() for sample in family.samples}
+    used = set(re.findall(r"modelconversion_\w+", PAGE.read_text().partition("## Questions")[2]))
+    assert used <= exported
+    assert len(used) >= 5
+
+
+def test_what_was_lost_against_the_original_is_counted(metrics):
+    name = "modelconversion_artifact_accuracy_drop"
+    assert value(metrics, f"{name}_bucket", method="FullInteger", le="0.01") == 0
+    assert value(metrics, f"{name}_bucket", method="FullInteger", le="0.02") == 1
+    without = Metrics()
+    status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
+    without.conversion_ended(status, summary())
+    assert value(without, f"{name}_count", method="FullInteger") is None
+
+
+def test_waiting_and_starting_are_told_apart(metrics):
+    assert value(metrics, "modelconversion_queue_duration_seconds_sum") == 9
+    assert value(metrics, "modelconversion_start_duration_seconds_sum") == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        ("/apis/edgeml.dev/v1alpha1/namespaces/a/modelconversions/b", "modelconversions"),
+        ("/apis/edgeml.dev/v1alpha1/namespaces/a/modelconversions/b/status", "modelconversions/status"),
+        ("/apis/batch/v1/namespaces/a/jobs", "jobs"),
+        ("/apis/batch/v1/jobs?limit=500", "jobs"),
+        ("/api/v1/namespaces/a/pods?labelSelector=b%3Dc", "pods"),
+        ("/apis/batch/v1/namespaces/jobs/jobs/pods", "jobs"),
+    ],
+)
+def test_requests_are_counted_by_resource_and_never_by_name(path, resource):
+    assert resource_of(path) == resource
+
+
+def test_the_original_s_accuracy_fits_into_the_termination_message():
+    text = StageResult(summary=measured()).encode()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    decoded = StageResult.decode(text)
+    assert decoded is not None
+    assert decoded.summary is not None
+    assert decoded.summary.original_accuracy == 0.95
