@@ -29,21 +29,32 @@ def prepared(content: bytes, name: str) -> bytes:
             f"{name} is quantized already" if has_weights else f"{name} has no weights to quantize",
             hint="give the float TFLite file, or the Keras model or SavedModel that it was made from",
         )
-    return content if file.signatures else _with_signature(content)
+    return _modernised(content)
 
 
-def _with_signature(content: bytes) -> bytes:
+def _modernised(content: bytes) -> bytes:
+    """The file in the form that today's tools read: operators by their present codes, and a signature.
+
+    Files from before TensorFlow 2.4 name an operator in ``deprecated_builtin_code`` only, where the quantizer
+    does not look: it would take each for an ADD.
+    """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    graph = model.subgraphs[0]
-    signature = schema.SignatureDefT()
-    signature.signatureKey = SIGNATURE
-    signature.subgraphIndex = 0
-    signature.inputs = _names(schema, graph, graph.inputs)
-    signature.outputs = _names(schema, graph, graph.outputs)
-    model.signatureDefs = [signature]
+    outdated = [c for c in model.operatorCodes if c.deprecatedBuiltinCode > c.builtinCode]
+    if model.signatureDefs and not outdated:
+        return content
+    for code in outdated:
+        code.builtinCode = code.deprecatedBuiltinCode
+    if not model.signatureDefs:
+        graph = model.subgraphs[0]
+        signature = schema.SignatureDefT()
+        signature.signatureKey = SIGNATURE
+        signature.subgraphIndex = 0
+        signature.inputs = _names(schema, graph, graph.inputs)
+        signature.outputs = _names(schema, graph, graph.outputs)
+        model.signatureDefs = [signature]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

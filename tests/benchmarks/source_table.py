@@ -143,11 +143,20 @@ def _counts(rows: Sequence[Row]) -> str:
     text += f" {counts['refused']} refused with a reason"
     if counts["not written"]:
         text += f", {counts['not written']} that the writer itself could not write"
-    worst = min((r.closeness["float32"].snr_db for r in rows if "float32" in r.closeness), default=0.0)
+    half = [row for row in rows if row.architecture == "mixed_precision"]
     text += (
-        f". {len(integer)} have a full-integer file. No float file is further from its writer's own outputs"
+        f". {len(integer)} have a full-integer file. Against its writer's own outputs every float file has"
     )
-    return text + f" than {worst:.0f} dB."
+    text += f" at least {_worst(rows, half)} where the writer computed in float32"
+    if half:
+        text += f", and {_worst(half)} where it computed in float16"
+    return text + "."
+
+
+def _worst(rows: Sequence[Row], but: Sequence[Row] = ()) -> str:
+    """The smallest signal-to-noise ratio of a float file."""
+    found = [row.closeness["float32"].snr_db for row in rows if "float32" in row.closeness and row not in but]
+    return f"{min(found, default=0.0):.0f} dB"
 
 
 def _converted_line(row: Row) -> str:

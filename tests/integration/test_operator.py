@@ -256,14 +256,19 @@ def test_a_secret_that_comes_a_moment_later_is_early_enough(uploaded, object_sto
     assert uploaded.finished("patient")["failure"]["reason"] == "SourceNotFound"
 
 
-def test_progress_is_that_of_the_running_pod(uploaded):
-    """The operator asks the pod; what is written moves forward, and seldom."""
+def test_progress_is_that_of_the_running_pod(uploaded, tmp_path):
+    """The operator asks the pod; what is written moves forward, and seldom.
+
+    A quarter of a million samples keep the converter at work for longer than the time between two writes.
+    """
+    many = tmp_path / "many.npy"
+    np.save(many, np.random.default_rng(0).normal(size=(250_000, 46)).astype(np.float32))
+    uploaded.upload({"many.npy": many.read_bytes()})
     uploaded.apply(
         "moving",
         methods=ALL,
         calibration=calibration(uploaded),
-        validation=validation(uploaded),
-        benchmark={"runs": 10000, "threads": 1},
+        validation={"uri": uploaded.uri("many.npy"), "samples": 250_000},
     )
     seen: list[tuple[str, int, str]] = []
 
