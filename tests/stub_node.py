@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from async_api import AsyncApi
-
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
 from modelconversion_api.report import (
@@ -108,7 +107,10 @@ class StubNode:
         await self._patch(path, _status("Succeeded", ended))
 
     async def _patch(self, path: str, status: Json) -> None:
-        while (await self._api.request("PATCH", f"{path}/status", {"status": status}))[0] >= 429:
+        while True:
+            answer, _ = await self._api.request("PATCH", f"{path}/status", {"status": status})
+            if answer < 429:  # a pod that is gone is no business of this node any more
+                return
             await asyncio.sleep(0.5)
 
 

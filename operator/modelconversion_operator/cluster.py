@@ -196,7 +196,6 @@ class Cluster:
             raise api_error(response.status, str(parsed.get("message") or response.reason))
         return parsed
 
-
     async def watch(self, path: str, silence_seconds: float) -> AsyncGenerator[bytes]:
         """Give the lines of a watch until the server ends it, or says nothing for too long.
 

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """Address for /metrics, /healthz and /readyz."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port for the same; 0 picks a free one and logs it."""
-    workers: Annotated[int, Field(ge=1, le=64)] = 8
+    workers: Annotated[int, Field(ge=1, le=64)] = 16
     """Conversions looked at side by side."""
     job_cpu_request: _Quantity = "500m"
     """CPU request of the Jobs' containers; spec.job.resources of a conversion wins."""

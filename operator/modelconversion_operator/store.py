@@ -218,7 +218,11 @@ class Store:
         if known is not None and not is_newer(view.resource_version, known.resource_version):
             return False
         pods[view.uid] = view
-        return known is None or replace(known, resource_version=view.resource_version) != view
+        if known is None:
+            # A pod that has only just been made says nothing that its Job did not.
+            waits = view.unscheduled_reason or any(c.waiting_reason for c in view.containers)
+            return view.phase != "Pending" or view.started or bool(waits)
+        return replace(known, resource_version=view.resource_version) != view
 
     def drop_pod(self, view: PodView) -> bool:
         """Forget a pod that is gone; gives whether it was known."""

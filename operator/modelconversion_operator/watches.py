@@ -131,11 +131,13 @@ def make_registry(
     async def stop(**_: Any) -> None:
         stopping.set()
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
+    def is_news(event: kopf.RawEvent, **_: Any) -> bool:
+        """Whether an event tells more than is known: most tell what this operator has just written."""
         meta = event["object"]["metadata"]
-        if event["type"] != "DELETED" and not store.is_news(meta["uid"], meta["resourceVersion"]):
-            return  # most of what is seen is what was just written
+        return event["type"] == "DELETED" or store.is_news(meta["uid"], meta["resourceVersion"])
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, when=is_news)
+    async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
         view = ConversionView.from_body(event["object"])
         if event["type"] == "DELETED":
             store.drop_conversion(view.key)
@@ -158,7 +160,9 @@ def make_mirrors(
         jobs = Shelf(JobView.from_body, store.put_job, store.drop_job, partial(store.retain_jobs, name))
         pods = Shelf(PodView.from_body, store.put_pod, store.drop_pod, partial(store.retain_pods, name))
         for path, shelf in ((f"/apis/batch/v1/{where}jobs", jobs), (f"/api/v1/{where}pods", pods)):
-            mirrors.append(Mirror(server, path, selector, shelf, queue.add, silence_seconds))
+            # A result that is there comes before conversions that have yet to begin, however many those are.
+            wake = partial(queue.add, urgent=True)
+            mirrors.append(Mirror(server, path, selector, shelf, wake, silence_seconds))
     return mirrors
 
 

@@ -28,8 +28,9 @@ class WorkQueue(Generic[K]):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._ready: dict[K, None] = {}  # a dict keeps the order of arrival and finds a key at once
+        self._urgent: dict[K, None] = {}
         self._working: dict[K, float] = {}
-        self._again: set[K] = set()
+        self._again: dict[K, bool] = {}
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
@@ -40,16 +41,20 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Keys that wait for a worker; delayed ones do not count."""
-        return len(self._ready)
+        return len(self._ready) + len(self._urgent)
 
-    def add(self, key: K) -> None:
-        """Ask for a look at ``key`` as soon as a worker is free."""
+    def add(self, key: K, *, urgent: bool = False) -> None:
+        """Ask for a look at ``key`` as soon as a worker is free; those that are urgent come first."""
         self._due.pop(key, None)
         if key in self._working:
-            self._again.add(key)
-        elif key not in self._ready:
-            self._ready[key] = None
-            self._wake_one()
+            self._again[key] = urgent or self._again.get(key, False)
+        elif key not in self._urgent:
+            known = key in self._ready
+            if urgent:
+                self._ready.pop(key, None)
+            (self._urgent if urgent else self._ready)[key] = None
+            if not known:
+                self._wake_one()
 
     def add_after(self, key: K, seconds: float) -> None:
         """Ask for a look at ``key`` in ``seconds``, unless one is due earlier."""
@@ -57,7 +62,7 @@ class WorkQueue(Generic[K]):
             self.add(key)
             return
         due = self._clock() + seconds
-        if key in self._ready or due >= self._due.get(key, float("inf")):
+        if key in self._ready or key in self._urgent or due >= self._due.get(key, float("inf")):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._order), key))
@@ -82,9 +87,10 @@ class WorkQueue(Generic[K]):
         """Take the next key; :meth:`done` gives it back."""
         while True:
             self._promote_due()
-            if self._ready:
-                key = next(iter(self._ready))
-                del self._ready[key]
+            lane = self._urgent or self._ready
+            if lane:
+                key = next(iter(lane))
+                del lane[key]
                 self._working[key] = self._clock()
                 return key
             self._set_timer()
@@ -101,8 +107,7 @@ class WorkQueue(Generic[K]):
         """Say that the work on ``key`` has ended."""
         self._working.pop(key, None)
         if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+            self.add(key, urgent=self._again.pop(key))
 
     def longest_work_seconds(self) -> float:
         """How long the oldest piece of work has been under way; 0 when there is none."""

@@ -1,6 +1,8 @@
 """Creates ModelConversions, all at once or at a steady rate: a process of its own beside the operator's.
 
 ``python tests/benchmarks/operator_load.py --kubeconfig FILE --namespace NAME ... --count 1000 [--rate 20]``
+
+With ``--finished`` each is given the status of one that has succeeded: what a new operator process finds.
 """
 
 from __future__ import annotations
@@ -9,12 +11,18 @@ import argparse
 import asyncio
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from async_api import AsyncApi  # noqa: E402 - it lies in the folder above
+from async_api import AsyncApi
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import Condition, ModelConversionStatus, Phase
+from modelconversion_operator import outcome
+from modelconversion_operator.views import spec_digest
+from stub_node import summary
 
 PARALLEL = 16
 """Requests under way at a time: what a patient user's script would have, not a flood."""
@@ -47,23 +55,55 @@ def conversion(namespace: str, number: int) -> dict[str, Any]:
     }
 
 
-async def create(kubeconfig: Path, namespaces: list[str], count: int, rate: float) -> None:
+def succeeded(body: dict[str, Any]) -> dict[str, Any]:
+    """The status that our operator would have written at a conversion's end."""
+    spec, made, now = ModelConversionSpec.model_validate(body["spec"]), summary(), datetime.now(UTC)
+    condition = Condition(
+        type="Succeeded", status="True", reason="Converted", observed_generation=1, last_transition_time=now
+    )
+    return ModelConversionStatus(
+        observed_generation=1,
+        run_generation=1,
+        phase=Phase.SUCCEEDED,
+        conditions=[condition],
+        methods=",".join(spec.resolved_methods()),
+        spec_digest=spec_digest(spec),
+        job_name=f"{body['metadata']['name']}-0123456789",
+        job_uid="4d9e64a1-4b53-4d29-8a4c-6ff0d36a7a3e",
+        start_time=now,
+        completion_time=now,
+        source=made.source,
+        artifacts=outcome.artifacts_of(made, spec.output.uri),
+        recommended=outcome.recommended_of(made, spec.output.uri),
+        report_uri=outcome.report_uri(spec.output.uri),
+    ).to_wire()
+
+
+async def create(kubeconfig: Path, namespaces: list[str], count: int, rate: float, *, finished: bool) -> None:
     """Create ``count`` conversions in turn over the namespaces; ``rate`` a second, or at once with 0."""
     async with AsyncApi(kubeconfig, PARALLEL) as api, asyncio.TaskGroup() as group:
         start = time.monotonic()
         for number in range(count):
             body = conversion(namespaces[number % len(namespaces)], number)
-            group.create_task(_create(api, body))
+            group.create_task(_create(api, body, finished=finished))
             if rate:
                 await asyncio.sleep(max(0.0, start + (number + 1) / rate - time.monotonic()))
 
 
-async def _create(api: AsyncApi, body: dict[str, Any]) -> None:
+async def _create(api: AsyncApi, body: dict[str, Any], *, finished: bool) -> None:
     path = f"/apis/edgeml.dev/v1alpha1/namespaces/{body['metadata']['namespace']}/modelconversions"
-    while (answer := await api.request("POST", path, body))[0] >= 429:
+    while True:
+        status, answer = await api.request("POST", path, body)
+        if status == 201:
+            break
+        if status < 429:
+            raise RuntimeError(f"{body['metadata']['name']}: {answer.get('message')}")
         await asyncio.sleep(0.5)
-    if answer[0] != 201:
-        raise RuntimeError(f"{body['metadata']['name']}: {answer[1].get('message')}")
+    if finished:
+        where = f"{path}/{body['metadata']['name']}/status"
+        status, answer = await api.request("PATCH", where, {"status": succeeded(body)})
+        if status != 200:
+            raise RuntimeError(f"{body['metadata']['name']}: {answer.get('message')}")
 
 
 def main() -> None:
@@ -73,8 +113,11 @@ def main() -> None:
     parser.add_argument("--namespace", action="append", required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--finished", action="store_true")
     options = parser.parse_args()
-    asyncio.run(create(options.kubeconfig, options.namespace, options.count, options.rate))
+    asyncio.run(
+        create(options.kubeconfig, options.namespace, options.count, options.rate, finished=options.finished)
+    )
 
 
 if __name__ == "__main__":

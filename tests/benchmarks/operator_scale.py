@@ -1,16 +1,16 @@
 """What a conversion costs the operator: a thousand and more at once, and a steady stream of them.
 
 ``python tests/benchmarks/operator_scale.py --count 1000 [--count 10000] [--steady 20 --seconds 120]
-[--naive 1000] [--idle 60] [--profile FOLDER] [--markdown]``
+[--naive 1000] [--finished 10000] [--idle 60] [--profile FOLDER] [--markdown]``
 
 Everything but the node is real: etcd, API server and controller manager, the operator's process under the
-rules of its chart, conversions created by a second process. A stub node (``tests/stub_node.py``) ends each pod
-after half a second and publishes a summary; the Job controller makes the pods and ends the Jobs, so its
+rules of its chart, conversions created by a second process. A stub node (``tests/stub_node.py``) ends each
+pod after half a second and publishes a summary; the Job controller makes the pods and ends the Jobs, so its
 limit of 200 requests a second decides how long a run takes. CPU time and memory are the operator's process
 alone, from /proc. Each run has a control plane of its own.
 
-(The file cannot be called operator.py: the standard library's ``operator`` would be shadowed for every program
-of this folder.)
+(The file cannot be called operator.py: the standard library's ``operator`` would be shadowed for every
+program of this folder.)
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import httpx  # noqa: E402 - what follows lies in the folder above, or comes after it
-from async_api import AsyncApi  # noqa: E402
 from operator_watch import Observer, cpu_seconds, median, memory_mib, percentile, writes  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from async_api import AsyncApi  # noqa: E402
 from devcluster.binaries import ensure_control_plane_binaries  # noqa: E402
 from devcluster.controlplane import ControlPlane  # noqa: E402
 from devcluster.install import install_crd, install_operator_rbac  # noqa: E402
@@ -52,6 +52,8 @@ class Plan:
     count: int
     rate: float = 0
     naive: bool = False
+    finished: bool = False
+    """Whether they have all ended before the operator starts."""
     idle_seconds: float = 0
     profile: Path | None = None
     flags: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ class Plan:
     def name(self) -> str:
         """What to call it in tables."""
         who = "naive" if self.naive else "operator"
+        if self.finished:
+            return f"{who}, {self.count:,} finished before it starts"
         return f"{who}, {self.count:,} " + (f"at {self.rate:g} a second" if self.rate else "at once")
 
 
@@ -79,6 +83,8 @@ class Result:
     lost: int = 0
     doubled: int = 0
     failed: int = 0
+    most_jobs: int = 0
+    """Jobs at a time, at most."""
 
     @property
     def cpu_millis(self) -> float:
@@ -95,6 +101,8 @@ def run(plan: Plan) -> Result:
         for namespace in NAMESPACES:
             cluster.create_namespace(namespace)
         log = Path(f"{plan.profile}.log") if plan.profile else cluster.state / "benchmark.log"
+        if plan.finished and _load(plan, cluster, log, "--finished").wait() != 0:
+            raise RuntimeError(f"the conversions could not be created:\n{log.read_text()[-3000:]}")
         operator, port = _start_operator(plan, cluster, log)
         stack.callback(operator.kill)
         node = _python(log, HERE.parent / "stub_node.py", "--kubeconfig", cluster.kubeconfig)
@@ -115,12 +123,12 @@ def _start_operator(plan: Plan, cluster: ControlPlane, log: Path) -> tuple[subpr
         "MODELCONVERSION_HTTP_HOST": "127.0.0.1",
         "MODELCONVERSION_HTTP_PORT": str(port),
     }
-    profile = ["-m", "cProfile", "-o", str(plan.profile)] if plan.profile else []
-    command = [sys.executable, *profile, "-m", "modelconversion_operator", *plan.flags]
+    runner = [str(HERE / "operator_profiled.py"), str(plan.profile)] if plan.profile else ["-m"]
+    command = [sys.executable, *runner, "modelconversion_operator", *plan.flags]
     if plan.naive:
-        script = [str(HERE / "operator_naive.py"), "-A", "--standalone"]
-        command = [sys.executable, *profile, "-m", "kopf", "run", *script]
-        command += [f"--liveness=http://127.0.0.1:{port}/readyz"]
+        liveness = f"--liveness=http://127.0.0.1:{port}/readyz"
+        script = ["run", str(HERE / "operator_naive.py"), "-A", "--standalone", liveness]
+        command = [sys.executable, *runner, "kopf", *script]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     deadline = time.monotonic() + 60
@@ -138,6 +146,13 @@ def _is_ready(port: int) -> bool:
         return False
 
 
+def _load(plan: Plan, cluster: ControlPlane, log: Path, *more: str) -> Process:
+    spaces = [f"--namespace={name}" for name in NAMESPACES]
+    amount = f"--count={plan.count}", f"--rate={plan.rate}"
+    script = HERE / "operator_load.py"
+    return _python(log, script, f"--kubeconfig={cluster.kubeconfig}", *spaces, *amount, *more)
+
+
 def _python(log: Path, *command: str | Path) -> Process:
     return Process(Path(command[0]).stem, [sys.executable, *command], log)
 
@@ -151,24 +166,20 @@ async def _measure(
         watching = asyncio.create_task(observer.run())
         await asyncio.sleep(2)
         result.start_mib = memory_mib(operator.pid)[0]
-        cpu, started, before = cpu_seconds(operator.pid), time.monotonic(), await writes(api)
-        spaces = [f"--namespace={name}" for name in NAMESPACES]
-        load = _python(
-            log,
-            HERE / "operator_load.py",
-            f"--kubeconfig={cluster.kubeconfig}",
-            *spaces,
-            f"--count={plan.count}",
-            f"--rate={plan.rate}",
-        )
+        # What a new process does with all that has ended belongs to its cost, and it is at it already.
+        cpu = 0.0 if plan.finished else cpu_seconds(operator.pid)
+        started, before = time.monotonic(), await writes(api)
+        load = None if plan.finished else _load(plan, cluster, log)
         observer.changed = time.monotonic()
         await observer.wait(plan.count, PATIENCE_SECONDS)
-        load.kill()
+        if load is not None:
+            load.kill()
         result.seconds = time.monotonic() - started
         await asyncio.sleep(5)  # the last event, and what is tidied up behind it
         result.cpu = cpu_seconds(operator.pid) - cpu
         result.writes = {k: v - before.get(k, 0) for k, v in (await writes(api)).items()}
         result.delays, result.doubled = observer.delays(), observer.doubled
+        result.most_jobs = observer.most_jobs
         result.lost = plan.count - len(observer.ended)
         result.failed = sum(phase == "Failed" for phase in observer.phases.values())
         if plan.idle_seconds:
@@ -191,6 +202,7 @@ _HEADINGS = (
     "writes each",
     "idle, % of a core",
     "lost / doubled / failed",
+    "Jobs at a time",
     "wall, s",
 )
 
@@ -206,6 +218,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{sum(each.values()):.2f} ({', '.join(f'{n:.2f} {k}' for k, n in sorted(each.items()))})",
         "" if result.idle_percent is None else f"{result.idle_percent:.2f}",
         f"{result.lost} / {result.doubled} / {result.failed}",
+        f"{result.most_jobs}",
         f"{result.seconds:.0f}",
     )
 
@@ -229,6 +242,7 @@ def main() -> None:
     parser.add_argument("--steady", type=float, help="so many a second")
     parser.add_argument("--seconds", type=float, default=120, help="how long they come steadily")
     parser.add_argument("--naive", type=int, action="append", default=[], help="the naive operator, at once")
+    parser.add_argument("--finished", type=int, action="append", default=[], help="ended before it starts")
     parser.add_argument("--idle", type=float, default=0, help="seconds of idleness measured after each run")
     parser.add_argument("--profile", type=Path, help="folder for profiles (cProfile; slows everything down)")
     parser.add_argument("--flag", action="append", default=[], help="passed on to the operator")
@@ -237,6 +251,7 @@ def main() -> None:
     flags = tuple(options.flag)
     plans = [Plan(count, naive=True, idle_seconds=options.idle) for count in options.naive]
     plans += [Plan(count, idle_seconds=options.idle, flags=flags) for count in options.count]
+    plans += [Plan(n, finished=True, idle_seconds=options.idle, flags=flags) for n in options.finished]
     if options.steady:
         count = int(options.steady * options.seconds)
         plans.append(Plan(count, options.steady, idle_seconds=options.idle, flags=flags))
@@ -245,7 +260,7 @@ def main() -> None:
         if options.profile:
             options.profile.mkdir(parents=True, exist_ok=True)
             where = options.profile / plan.name.replace(" ", "-").replace(",", "")
-            plan = Plan(plan.count, plan.rate, plan.naive, plan.idle_seconds, where, plan.flags)
+            plan = replace(plan, profile=where)
         results.append(run(plan))
         _show(results[-1:], options.markdown)
     if len(results) > 1:

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from async_api import AsyncApi
 
@@ -40,6 +39,7 @@ class Observer:
         self.ended: dict[str, float] = {}
         self.phases: dict[str, str] = {}
         self.jobs: dict[str, set[str]] = defaultdict(set)
+        self.most_jobs = 0
         self.changed = time.monotonic()
 
     async def run(self) -> None:
@@ -55,6 +55,7 @@ class Observer:
             conditions = job.get("status", {}).get("conditions") or ()
             if any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions):
                 self.job_ended.setdefault(owner, time.monotonic())
+            self.most_jobs = max(self.most_jobs, len(self.jobs) - len(self.job_ended))
 
     async def _watch_conversions(self) -> None:
         async for _, conversion in self._api.follow(_CONVERSIONS):
@@ -67,8 +68,8 @@ class Observer:
 
     async def wait(self, count: int, patience_seconds: float) -> None:
         """Wait until so many have ended, or nothing has changed for too long."""
-        while len(self.ended) < count and time.monotonic() - self.changed < patience_seconds:
-            await asyncio.sleep(0.2)
+        while len(self.ended) < count and time.monotonic() - self.changed < patience_seconds:  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # a poll costs nothing here, and the end is also one by time
 
     def delays(self) -> list[float]:
         """Seconds from a Job's end to its conversion's, as this observer saw both."""
@@ -114,12 +115,3 @@ async def writes(api: AsyncApi) -> dict[str, int]:
 def median(values: list[float]) -> float:
     """The median; no number where there is none."""
     return statistics.median(values) if values else float("nan")
-
-
-def reads(metrics: str) -> dict[str, int]:
-    """Requests that read, by the operator's own count."""
-    found: dict[str, Any] = {}
-    for line in metrics.splitlines():
-        if line.startswith("modelconversion_api_requests_total{") and 'verb="get"' in line:
-            found[line] = line
-    return {line.split("{")[1].split("}")[0]: int(float(line.rsplit(" ", 1)[1])) for line in found}

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from objects import KEY, NOW, conversion, ended, job, pod, published, summary
+from objects import KEY, NOW, conversion, ended, job, pod, published, running, summary, waiting
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
@@ -71,6 +71,17 @@ def test_what_is_gone_leaves_nothing_in_memory():
     store.drop_pod(pod())
     store.drop_job(job())
     assert vars(store) == vars(Store())
+
+
+def test_only_what_a_decision_could_depend_on_is_a_change():
+    store = Store()
+    assert store.put_job(job())
+    assert not store.put_job(replace(job(), resource_version="90"))
+    assert store.put_job(replace(job(complete=True), resource_version="91"))
+    assert not store.put_pod(pod(phase="Pending"))
+    assert not store.put_pod(replace(pod(phase="Pending"), resource_version="92"))
+    assert store.put_pod(replace(pod(running()), resource_version="93"))
+    assert store.put_pod(pod(waiting("ImagePullBackOff"), phase="Pending", name="stuck"))
 
 
 def test_only_pods_of_the_run_are_given():

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from objects import KEY, NOW, conversion, ended, job, pod, running
+from objects import KEY, NOW, conversion, ended, job, pod, published, running
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.request import StageProgress
@@ -84,6 +84,13 @@ def test_it_never_goes_back_and_is_never_written_too_often(history):
     for (earlier, before), (later, after) in itertools.pairwise(writes):
         assert later - earlier >= WRITE_SECONDS
         assert after >= before
+
+
+def test_a_pod_that_has_succeeded_costs_no_write_before_its_job_ends():
+    status = at(0, STARTED, None).status
+    done = [pod(ended(), ended(), ended(message=published()), phase="Succeeded")]
+    decision = decide(conversion(status), job(), done, NOW + timedelta(seconds=60))
+    assert (decision.status, decision.events) == (status, ())
 
 
 def test_another_pod_begins_anew():

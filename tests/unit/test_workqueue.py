@@ -57,6 +57,37 @@ async def test_a_key_added_during_its_work_comes_back_once_it_is_done(queue):
     assert await nothing_ready(queue)
 
 
+async def test_what_is_urgent_comes_first(queue):
+    queue.add("a")
+    queue.add("b")
+    queue.add("c", urgent=True)
+    queue.add("b", urgent=True)
+    assert len(queue) == 3
+    assert [await queue.get() for _ in range(3)] == ["c", "b", "a"]
+    queue.add("a")
+    queue.add("b", urgent=True)
+    queue.add("b")
+    queue.done("a")
+    queue.done("b")
+    assert [await queue.get(), await queue.get()] == ["b", "a"]
+
+
+async def test_one_key_wakes_one_of_those_who_wait_and_a_cancelled_one_passes_it_on(queue):
+    first, second = (asyncio.create_task(queue.get()) for _ in range(2))
+    await asyncio.sleep(0)
+    queue.add("a")
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == "a"
+
+
+async def test_delays_that_were_overtaken_take_no_room(queue):
+    for _ in range(1000):
+        queue.add_after("a", 300)
+        queue.add("a")
+        queue.done(await queue.get())
+    assert len(queue._heap) < 100
+
+
 async def test_the_earliest_delay_wins(queue, clock):
     queue.add_after("a", 60)
     queue.add_after("a", 5)
