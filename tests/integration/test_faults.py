@@ -11,7 +11,7 @@ from fault_matrix import CASES
 from devcluster.controlplane import ControlPlane
 from devcluster.install import install_operator_rbac
 
-pytestmark = [pytest.mark.cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]  # tens of conversions, one fault each
 
 
 @pytest.fixture(scope="module")
