@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -142,19 +142,21 @@ class World:
         self._kubeconfig = operator_kubeconfig
         self._seconds = seconds
         self._stack = AsyncExitStack()
+        self._jobs_seen: defaultdict[str, set[str]] = defaultdict(set)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[World]:
         """Make the namespace and run the node while the block runs; end its operators after it."""
         await asyncio.to_thread(self.cluster.create_namespace, self.namespace)
         async with _PickyApi(self.cluster.kubeconfig) as self.api, self._stack:
-            node = asyncio.create_task(self._keep_node())
+            kept = [asyncio.create_task(_again(what)) for what in (self._run_node, self._watch_jobs)]
             try:
                 yield self
             finally:
                 await asyncio.gather(*(o.stop(signal.SIGKILL) for o in self.operators))
-                node.cancel()
-                await asyncio.gather(node, return_exceptions=True)
+                for task in kept:
+                    task.cancel()
+                await asyncio.gather(*kept, return_exceptions=True)
                 await self.api.request("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     async def operator(self, *, start: bool = True, **settings: str) -> OperatorProcess:
@@ -231,8 +233,13 @@ class World:
         (condition,) = (c for c in status["conditions"] if c["type"] == "Succeeded")
         assert condition["reason"] == reason, condition
         assert status["observedGeneration"] == condition["observedGeneration"]
-        made = sum(o.proxy.jobs_created[name] for o in self.operators)
-        assert made == 1, f"{made} Jobs were created for {name}"
+        # Two ways of counting: an API server that dies may have made a Job and never said so, and a Job that is
+        # gone quickly may be missed by a watch that was broken.
+        answered = sum(o.proxy.jobs_created[name] for o in self.operators)
+        await until(lambda: _true(self._jobs_seen[name]), f"the Job of {name} is seen")
+        seen = len(self._jobs_seen[name])
+        assert seen == 1, f"{seen} Jobs of {name} were seen"
+        assert answered <= 1, f"{answered} Jobs were created for {name}"
         jobs = [
             j for j in await self.items("jobs") if j["metadata"]["labels"]["edgeml.dev/conversion"] == name
         ]
@@ -270,14 +277,27 @@ class World:
 
         return words
 
-    async def _keep_node(self) -> None:
-        """Run the node, and again after the API server was away; a new one looks at every pod anew."""
-        while True:
-            try:
-                await StubNode(self.api, namespace=self.namespace, seconds=self._seconds).run()
-            except Exception as error:  # whatever an API server that dies makes of a request
-                logger.info("the stub node starts again: %r", error)
-            await asyncio.sleep(0.3)
+    async def _run_node(self) -> None:
+        await StubNode(self.api, namespace=self.namespace, seconds=self._seconds).run()
+
+    async def _watch_jobs(self) -> None:
+        async for _, job in self.api.follow(self.path("jobs"), "edgeml.dev/conversion-uid"):
+            meta = job["metadata"]
+            self._jobs_seen[meta["labels"]["edgeml.dev/conversion"]].add(meta["uid"])
+
+
+async def _again(what: Callable[[], Awaitable[None]]) -> None:
+    """Do something that never ends, and again after the API server was away."""
+    while True:
+        try:
+            await what()
+        except Exception as error:  # whatever an API server that dies makes of a request
+            logger.info("starting again: %r", error)
+        await asyncio.sleep(0.3)
+
+
+async def _true(value: object) -> bool:
+    return bool(value)
 
 
 class _PickyApi(AsyncApi):
