@@ -233,7 +233,7 @@ class World:
         (condition,) = (c for c in status["conditions"] if c["type"] == "Succeeded")
         assert condition["reason"] == reason, condition
         assert status["observedGeneration"] == condition["observedGeneration"]
-        # Two ways of counting: an API server that dies may have made a Job and never said so, and a Job that is
+        # Two ways of counting: an API server that dies may have made a Job and not said so, and a Job that is
         # gone quickly may be missed by a watch that was broken.
         answered = sum(o.proxy.jobs_created[name] for o in self.operators)
         await until(lambda: _true(self._jobs_seen[name]), f"the Job of {name} is seen")
