@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fault_proxy import Request, Rule
-from fault_world import UNTOUCHED, Json, Row, World, until
+from fault_world import UNTOUCHED, Json, Row, World, holds, until
 
 from devcluster.controlplane import ControlPlane
 
@@ -135,7 +135,7 @@ async def _kill_lane(stage: Stage, scenario: Scenario, moment: Moment) -> list[R
             await run(number, point)
         assert len(spared) <= 2, spared
         kills = len(points) - len(spared)
-        await until(lambda: _true(len(operator.exits) == kills), "each kill has its exit")
+        await until(lambda: holds(len(operator.exits) == kills), "each kill has its exit")
         assert set(operator.exits) == {-9}, operator.exits
     return rows
 
@@ -207,11 +207,10 @@ async def _wrong_answers_to_watches(stage: Stage, code: int) -> list[Row]:
         operator.proxy.rules = rules
         await world.apply("refused")
         await operator.start()
-        await until(lambda: _true(all(r.hits for r in rules)), f"all calls got their {code}")
+        await until(lambda: holds(all(r.hits for r in rules)), f"all calls got their {code}")
         end = await world.ends("refused")
-    return [
-        Row(f"{code} answered", "to each list and watch", f"{end}; {len(operator.exits)} restarts by itself")
-    ]
+        restarts = len(operator.exits)
+    return [Row(f"{code} answered", "to each list and watch", f"{end}; {restarts} restarts by itself")]
 
 
 async def watches_that_fail(stage: Stage) -> list[Row]:
@@ -230,7 +229,7 @@ async def watches_that_fail(stage: Stage) -> list[Row]:
 
         operator.proxy.rules = [Rule(_starts("watch "), silent=True, times=3)]
         operator.proxy.cut_watches()
-        await until(lambda: _true(operator.proxy.rules[0].hits == 3), "all watches are silent")
+        await until(lambda: holds(operator.proxy.rules[0].hits == 3), "all watches are silent")
         await world.apply("silent")
         end = await world.ends("silent")
         rows.append(Row("watch silent", "all three, from before the conversion was made", end))
@@ -239,7 +238,7 @@ async def watches_that_fail(stage: Stage) -> list[Row]:
         operator.proxy.cut_watches()
         await world.apply("expired")
         end = await world.ends("expired")
-        await until(lambda: _true(operator.proxy.rules[0].hits == 3), "all watches have expired")
+        await until(lambda: holds(operator.proxy.rules[0].hits == 3), "all watches have expired")
         rows.append(Row("watch expired (410 event)", "all three", end))
         assert operator.exits == []
     return rows
@@ -303,10 +302,6 @@ OPERATOR_CASES: dict[str, Case] = {
 }
 
 
-async def _true(value: object) -> bool:
-    return bool(value)
-
-
 async def _comes(rule: Rule) -> bool:
     """Whether the call that a rule waits for is made soon after the end, if it was not made before."""
     for _ in range(200):
@@ -317,7 +312,7 @@ async def _comes(rule: Rule) -> bool:
 
 
 def _hit(rule: Rule) -> Callable[[], Awaitable[bool]]:
-    return lambda: _true(rule.hits)
+    return lambda: holds(rule.hits)
 
 
 def _at(conversion: str, point: Point) -> Callable[[Request], bool]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from fault_cases import Case, Stage, together
-from fault_world import Json, OperatorProcess, Row, World, until
+from fault_world import Json, OperatorProcess, Row, World, holds, until
 
 from devcluster.controlplane import ControlPlane
 from devcluster.install import CRDS, OPERATOR, install_crd, install_operator_rbac
@@ -175,7 +175,7 @@ async def upgraded(stage: Stage) -> list[Row]:
         try:
             operator.environment["MODELCONVERSION_CONVERTER_IMAGE"] = "converter:next"
             operator.send(signal.SIGTERM)
-            await until(lambda: _true(operator.exits == [0]), "the old operator has ended")
+            await until(lambda: holds(operator.exits == [0]), "the old operator has ended")
             ends = [await world.ends(name) for name in ("crd", "image")]
             after = {j["metadata"]["uid"]: j["spec"]["template"]["spec"] for j in await world.items("jobs")}
             assert after == before, "a Job of the old version was touched"
@@ -215,10 +215,6 @@ async def _no_jobs(world: World) -> bool:
 async def _gone(world: World, path: str) -> bool:
     status, _ = await world.api.request("GET", path)
     return status == 404
-
-
-async def _true(value: object) -> bool:
-    return bool(value)
 
 
 CLUSTER_CASES: dict[str, Case] = {

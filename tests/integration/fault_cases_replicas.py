@@ -15,7 +15,7 @@ from typing import Any
 
 from fault_cases import Case, Stage
 from fault_proxy import Request, Rule
-from fault_world import OperatorProcess, Row, World, until
+from fault_world import OperatorProcess, Row, World, holds, until
 
 _LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/model-conversion-operator"
 _ELECTION: dict[str, Any] = {"leader_elect": "true", "lease_namespace": "default", "lease_seconds": "3"}
@@ -131,7 +131,7 @@ async def lease_trouble(stage: Stage) -> list[Row]:
     async with _pair(stage) as pair:
         for code in (409, 429, 500):
             pair.leader.proxy.rules = [Rule(lambda r: "lease" in r.name, status=code, times=1)]
-            await until(lambda: _true(pair.leader.proxy.rules[0].hits), "an answer about the lease is wrong")
+            await until(lambda: holds(pair.leader.proxy.rules[0].hits), "an answer about the lease is wrong")
             await asyncio.sleep(1)
             assert await pair.leader.leads()
             assert not await pair.standby.leads()
@@ -155,7 +155,7 @@ async def leader_crashes_in_its_pod(stage: Stage) -> list[Row]:
         await until(operator.leads, "it leads")
         began = asyncio.get_running_loop().time()
         operator.kill()
-        await until(lambda: _true(operator.exits == [-9]), "it is dead")
+        await until(lambda: holds(operator.exits == [-9]), "it is dead")
         await world.apply("one")
         end = await world.ends("one")
         assert asyncio.get_running_loop().time() - began < 60
@@ -173,10 +173,6 @@ async def no_election(stage: Stage) -> list[Row]:
         assert _writes(one)
         assert _writes(two)
     return [Row("two replicas without election", "both work on everything", end)]
-
-
-async def _true(value: object) -> bool:
-    return bool(value)
 
 
 REPLICA_CASES: dict[str, Case] = {

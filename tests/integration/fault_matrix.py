@@ -33,9 +33,9 @@ _INTRODUCTION = """\
 Every line is a fault that was made on purpose, with the operator as a process of its own under its real
 permissions, a real API server, etcd and controller manager, and a node that only says that the pods ran. A
 conversion ends *right* when its phase, condition and generation are what they are without a fault, when
-exactly one Job was ever created for it (counted from the API server's answers), and when that Job has the
-TTL that it gets once its result is in the status. `python tests/integration/fault_matrix.py --markdown
-docs/FAULTS.md` writes this page; `make test` runs the same cases.
+exactly one Job was ever created for it (counted from the API server's answers, and by a watch), and when that
+Job has the TTL that it gets once its result is in the status. `make test` runs the same cases, and
+`python tests/integration/fault_matrix.py --markdown docs/FAULTS.md` writes this page.
 
 - **The status comes first, its event after it.** Of two writers of a status only one can win, so the event
   of an end is never told twice. A process that dies between the two, or an API server that refuses the

@@ -38,7 +38,7 @@ class Request:
     conversion: str
     """Name of the conversion that it is about; empty for those about many."""
     occurrence: int
-    """1 for the first of this name about this conversion."""
+    """1 for the first of this name about this conversion; one that is refused keeps it when tried again."""
     write: bool
 
 
@@ -49,7 +49,7 @@ class Rule:
     Attributes:
         matches: Which requests.
         before: Called before the request is passed on.
-        after: Called when the API server has answered, before the operator gets the answer.
+        after: Called when the API server has done it, before the operator gets the answer.
         status: Answer with this status instead of passing the request on.
         headers: Headers of that answer.
         silent: A watch is accepted, and nothing is ever sent.
@@ -83,7 +83,7 @@ class FaultProxy:
         self._tls = ssl.create_default_context(cadata=authority)
         self._server: str = cluster["server"]
         self._folder = folder
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._done: Counter[tuple[str, str]] = Counter()
         self._watches: set[asyncio.Task[Any]] = set()
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
@@ -147,7 +147,7 @@ class FaultProxy:
         if self.down:
             raise _DroppedError
         rule = next((r for r in self.rules if r.hits < r.times and r.matches(named)), None)
-        if rule is not None:
+        if rule is not None and rule.after is None:
             rule.hits += 1
             if rule.before is not None:
                 rule.before()
@@ -159,7 +159,8 @@ class FaultProxy:
             return await self._watch(request, rule or Rule(lambda _: True))
         # What has been sent is on its way, whether or not the operator lives to hear the answer.
         status, headers, answer = await asyncio.shield(self._forward(request, body, named))
-        if rule is not None and rule.after is not None:
+        if rule is not None and rule.after is not None and status < 300:
+            rule.hits += 1
             rule.after()
             raise _DroppedError
         return web.Response(status=status, headers=headers, body=answer)
@@ -174,6 +175,8 @@ class FaultProxy:
                 headers=_kept(request.headers),
                 data=body or None,
             ) as response:
+                if response.status < 300:
+                    self._done[named.name, named.conversion] += 1
                 if named.name == "create job" and response.status == 201:
                     self.jobs_created[named.conversion] += 1
                 return response.status, _kept(response.headers, encoding=True), await response.read()
@@ -209,9 +212,8 @@ class FaultProxy:
     def _name(self, request: web.Request, body: bytes) -> Request:
         sent: Json = json.loads(body) if body else {}
         name, conversion = _request_name(request, sent)
-        self._counts[name, conversion] += 1
         write = request.method in _WRITES and "lease" not in name
-        return Request(name, conversion, self._counts[name, conversion], write)
+        return Request(name, conversion, self._done[name, conversion] + 1, write)
 
 
 def _request_name(request: web.Request, sent: Json) -> tuple[str, str]:

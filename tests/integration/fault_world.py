@@ -236,7 +236,7 @@ class World:
         # Two ways of counting: an API server that dies may have made a Job and not said so, and a Job that is
         # gone quickly may be missed by a watch that was broken.
         answered = sum(o.proxy.jobs_created[name] for o in self.operators)
-        await until(lambda: _true(self._jobs_seen[name]), f"the Job of {name} is seen")
+        await until(lambda: holds(self._jobs_seen[name]), f"the Job of {name} is seen")
         seen = len(self._jobs_seen[name])
         assert seen == 1, f"{seen} Jobs of {name} were seen"
         assert answered <= 1, f"{answered} Jobs were created for {name}"
@@ -296,7 +296,8 @@ async def _again(what: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(0.3)
 
 
-async def _true(value: object) -> bool:
+async def holds(value: object) -> bool:
+    """A condition for :func:`until` that needs no waiting itself."""
     return bool(value)
 
 

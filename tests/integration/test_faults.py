@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 from fault_cases import Stage
 from fault_matrix import CASES
+from rich.console import Console
 
+from devcluster.binaries import ensure_control_plane_binaries
 from devcluster.controlplane import ControlPlane
-from devcluster.install import install_operator_rbac
+from devcluster.install import install_crd, install_operator_rbac
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]  # tens of conversions, one fault each
 
 
 @pytest.fixture(scope="module")
-def stage(crd: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(crd, install_operator_rbac(crd, "default"), tmp_path_factory.mktemp("faults"))
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A control plane of its own: other tests' operator and node would take part."""
+    with ControlPlane(ensure_control_plane_binaries(Console(stderr=True))) as cluster:
+        install_crd(cluster)
+        kubeconfig = install_operator_rbac(cluster, "default")
+        yield Stage(cluster, kubeconfig, tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("name", CASES)
