@@ -6,7 +6,6 @@ pydantic on the way in and out, which costs more CPU than everything else here.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -16,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
+from pydantic_core import from_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
 
@@ -213,7 +213,7 @@ class Cluster:
             rest = b""
             async for chunk in response.response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
+                for line in filter(None, lines):
                     yield line
         except TimeoutError:
             logger.info("%s: silent for %.0f s", path.partition("?")[0], silence_seconds)
@@ -283,7 +283,7 @@ def resource_of(path: str) -> str:
 
 def _parsed(data: bytes) -> Body:
     try:
-        value = json.loads(data)
+        value = from_json(data)
     except ValueError:
         return {"message": data[:200].decode(errors="replace")}
     return value if isinstance(value, dict) else {}

@@ -8,12 +8,13 @@ before which nobody knows how many Jobs there are, and what went while a watch w
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+from pydantic_core import from_json
 
 from .clock import running_seconds
 from .errors import ApiError, MalformedError
@@ -171,7 +172,7 @@ class Mirror(Generic[V]):
     def _take(self, line: bytes) -> str | None:
         """Take one line of a watch; gives the version that it brings us to."""
         try:
-            event: dict[str, Any] = json.loads(line)
+            event: dict[str, Any] = from_json(line)
             kind, body = event["type"], event["object"]
         except (ValueError, KeyError, TypeError) as error:
             raise _OutdatedError from error

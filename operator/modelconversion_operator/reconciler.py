@@ -114,6 +114,9 @@ class Reconciler:
         if conversion is not None and self._is_due_for_a_look(conversion):
             await self._refresh(conversion.key)
             conversion = self._store.conversion(uid)
+        elif conversion is None and (key := self._store.reopen(uid)) is not None:
+            await self._refresh(key)
+            conversion = self._store.conversion(uid)
         if conversion is None:
             self._forget(uid)
             return None

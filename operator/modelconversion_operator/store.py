@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from pydantic_core import from_json
+
 from modelconversion_api.status import Phase
 
 from .views import ConversionView, JobView, Key, PodView, readable_status
@@ -34,6 +36,7 @@ def _was_listed(view: JobView | PodView, namespace: str | None, version: str) ->
 class _Settled:
     """What is kept of a conversion that has ended."""
 
+    key: Key
     version: int
     phase: str
 
@@ -58,7 +61,7 @@ class _Packed:
         return cls(view.key, view.generation, view.resource_version, view.deleting, view.queue, phase, text)
 
     def view(self) -> ConversionView:
-        spec, status = json.loads(self.text)
+        spec, status = from_json(self.text)
         return ConversionView(
             key=self.key,
             generation=self.generation,
@@ -108,11 +111,17 @@ class Store:
         return known is None or is_newer(resource_version, known.resource_version)
 
     def put_conversion(self, view: ConversionView) -> bool:
-        """Remember a conversion; False when nothing newer is known now."""
-        uid = view.key.uid
+        """Remember a conversion; gives whether it may need something now that it did not before."""
+        uid, status = view.key.uid, view.status
         if not self.is_news(uid, view.resource_version):
             return False
         self._settled.pop(uid, None)
+        over = status.phase is not None and status.phase.is_final and not view.deleting
+        current = status.observed_generation == view.generation
+        if over and current and uid not in self._conversions and uid not in self._jobs:
+            # What a new process finds, ten thousand times maybe, is not worth a look.
+            self._settled[uid] = _Settled(view.key, int(view.resource_version), str(status.phase))
+            return False
         self._conversions[uid] = _Packed.of(view)
         return True
 
@@ -123,8 +132,14 @@ class Store:
         if known is None or known.resource_version != view.resource_version:
             return
         del self._conversions[uid]
-        self._settled[uid] = _Settled(int(view.resource_version), str(view.status.phase))
+        self._settled[uid] = _Settled(view.key, int(view.resource_version), str(view.status.phase))
         self._forget_children(view.key)
+
+    def reopen(self, uid: str) -> Key | None:
+        """Let a settled conversion be looked at again because a Job of it is there; its key, if so."""
+        if uid not in self._settled or uid not in self._jobs:
+            return None
+        return self._settled.pop(uid).key
 
     def drop_conversion(self, key: Key) -> None:
         """Forget a conversion and all that belongs to it."""

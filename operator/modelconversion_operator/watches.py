@@ -205,6 +205,7 @@ def make_settings(silence_seconds: float) -> kopf.OperatorSettings:
     settings.networking.request_timeout = 60
     settings.networking.error_backoffs = _Backoffs()
     settings.persistence.diffbase_storage = _NoDiffs()
-    # A worker of kopf's lives this long after its object's last event, and as long delays the process's end.
-    settings.queueing.idle_timeout = 1.0
+    # A worker of kopf's lives this long after its object's last event, with kilobytes to itself: a listing of
+    # thousands makes as many of them, and the process's end waits for them.
+    settings.queueing.idle_timeout = 0.1
     return settings

@@ -29,7 +29,15 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
 
 import httpx  # noqa: E402 - what follows lies in the folder above, or comes after it
-from operator_watch import Observer, cpu_seconds, median, memory_mib, percentile, writes  # noqa: E402
+from operator_watch import (  # noqa: E402
+    Observer,
+    cpu_seconds,
+    median,
+    memory_mib,
+    pace_millis,
+    percentile,
+    writes,
+)
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -83,6 +91,8 @@ class Result:
     lost: int = 0
     doubled: int = 0
     failed: int = 0
+    slowed: float = 1
+    """Times more CPU time than before the run that a fixed piece of work took during it."""
     most_jobs: int = 0
     """Jobs at a time, at most."""
 
@@ -95,6 +105,7 @@ class Result:
 def run(plan: Plan) -> Result:
     """One run on a new control plane."""
     console.print(f"[bold]{plan.name}")
+    pace = min(pace_millis() for _ in range(50))
     with ExitStack() as stack:
         cluster = stack.enter_context(ControlPlane(ensure_control_plane_binaries(console)))
         install_crd(cluster)
@@ -103,18 +114,19 @@ def run(plan: Plan) -> Result:
         log = Path(f"{plan.profile}.log") if plan.profile else cluster.state / "benchmark.log"
         if plan.finished and _load(plan, cluster, log, "--finished").wait() != 0:
             raise RuntimeError(f"the conversions could not be created:\n{log.read_text()[-3000:]}")
-        operator, port = _start_operator(plan, cluster, log)
+        operator = _start_operator(plan, cluster, log)
         stack.callback(operator.kill)
         node = _python(log, HERE.parent / "stub_node.py", "--kubeconfig", cluster.kubeconfig)
         stack.callback(node.kill)
-        result = asyncio.run(_measure(plan, cluster, operator, port, log))
+        result, paces = asyncio.run(_measure(plan, cluster, operator, log))
+        result.slowed = median(paces) / pace
         if plan.profile:
             operator.terminate()
             operator.wait(60)
         return result
 
 
-def _start_operator(plan: Plan, cluster: ControlPlane, log: Path) -> tuple[subprocess.Popen[bytes], int]:
+def _start_operator(plan: Plan, cluster: ControlPlane, log: Path) -> subprocess.Popen[bytes]:
     (port,) = free_ports(1)
     kubeconfig = cluster.kubeconfig if plan.naive else install_operator_rbac(cluster, "default")
     environment = os.environ | {
@@ -136,7 +148,7 @@ def _start_operator(plan: Plan, cluster: ControlPlane, log: Path) -> tuple[subpr
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"the operator did not start:\n{log.read_text()[-3000:]}")
         time.sleep(0.2)
-    return process, port
+    return process
 
 
 def _is_ready(port: int) -> bool:
@@ -158,8 +170,8 @@ def _python(log: Path, *command: str | Path) -> Process:
 
 
 async def _measure(
-    plan: Plan, cluster: ControlPlane, operator: subprocess.Popen[bytes], port: int, log: Path
-) -> Result:
+    plan: Plan, cluster: ControlPlane, operator: subprocess.Popen[bytes], log: Path
+) -> tuple[Result, list[float]]:
     result = Result(plan)
     async with AsyncApi(cluster.kubeconfig) as api:
         observer = Observer(api)
@@ -191,12 +203,13 @@ async def _measure(
         result.end_mib, result.peak_mib = memory_mib(operator.pid)
         watching.cancel()
         await asyncio.wait([watching])
-    return result
+    return result, observer.paces
 
 
 _HEADINGS = (
     "run",
     "CPU each, ms",
+    "machine slowed",
     "MiB start / end / peak",
     "Job end to status p50 / p99, s",
     "writes each",
@@ -213,6 +226,7 @@ def _row(result: Result) -> tuple[str, ...]:
     return (
         result.plan.name,
         f"{result.cpu_millis:.1f}",
+        f"{result.slowed:.2f} times",
         f"{result.start_mib:.0f} / {result.end_mib:.0f} / {result.peak_mib:.0f}",
         f"{median(result.delays):.2f} / {percentile(result.delays, 0.99):.2f}",
         f"{sum(each.values()):.2f} ({', '.join(f'{n:.2f} {k}' for k, n in sorted(each.items()))})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import statistics
 import time
@@ -16,6 +17,7 @@ _CONVERSIONS = "/apis/edgeml.dev/v1alpha1/modelconversions"
 _JOBS = "/apis/batch/v1/jobs"
 _OURS = "edgeml.dev/conversion-uid"
 _FINAL = ("Succeeded", "Failed")
+_WORK = json.dumps([{str(key): [key, str(key)] for key in range(100)}])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -30,6 +32,18 @@ def memory_mib(pid: int) -> tuple[float, float]:
     return int(lines["VmRSS"].split()[0]) / 1024, int(lines["VmHWM"].split()[0]) / 1024
 
 
+def pace_millis() -> float:
+    """CPU time of a fixed piece of work.
+
+    Where the processor's threads share a core, or its clock goes down, the same work takes more CPU time on a
+    busy machine: twice as much is usual.
+    """
+    started = time.process_time()
+    for _ in range(100):
+        json.loads(_WORK)
+    return 1000 * (time.process_time() - started)
+
+
 class Observer:
     """Watches Jobs and conversions, and notes when each of them ended."""
 
@@ -40,6 +54,7 @@ class Observer:
         self.phases: dict[str, str] = {}
         self.jobs: dict[str, set[str]] = defaultdict(set)
         self.most_jobs = 0
+        self.paces: list[float] = []
         self.changed = time.monotonic()
 
     async def run(self) -> None:
@@ -68,8 +83,9 @@ class Observer:
 
     async def wait(self, count: int, patience_seconds: float) -> None:
         """Wait until so many have ended, or nothing has changed for too long."""
-        while len(self.ended) < count and time.monotonic() - self.changed < patience_seconds:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)  # a poll costs nothing here, and the end is also one by time
+        while len(self.ended) < count and time.monotonic() - self.changed < patience_seconds:
+            self.paces.append(pace_millis())
+            await asyncio.sleep(0.5)  # a poll costs nothing here, and the end is also one by time
 
     def delays(self) -> list[float]:
         """Seconds from a Job's end to its conversion's, as this observer saw both."""

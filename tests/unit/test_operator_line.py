@@ -68,6 +68,12 @@ class Server:
     async def get_job(self, namespace: str, name: str) -> Json | None:
         return self.jobs.get(name)
 
+    async def delete_job(self, job: JobView) -> None:
+        self.writes.append("delete job")
+
+    async def job_events(self, job: JobView) -> list[Json]:
+        return []
+
     async def list_pods(self, namespace: str, job_name: str) -> list[Json]:
         return []
 
@@ -214,6 +220,37 @@ async def test_a_new_process_does_not_count_what_ended_before(world):
     await world.work()
     assert world.counted() == 0
     assert world.store.conversion("ml-a") is None
+
+
+async def test_what_ended_before_a_new_process_began_is_not_looked_at(world):
+    world.apply("a")
+    await world.work()
+    world.ends("ml-a")
+    await world.work()
+    body = world.server.conversions["ml-a"]
+    fresh = Store()
+    assert not fresh.put_conversion(ConversionView.from_body(body))
+    assert (len(fresh), fresh.unsettled(), fresh.phases()) == (1, [], {"Succeeded": 1})
+    meta = body["metadata"] | {"generation": 2, "resourceVersion": world.server.version()}
+    assert fresh.put_conversion(ConversionView.from_body(body | {"metadata": meta}))
+
+
+async def test_a_job_that_outlived_its_conversion_is_removed_by_a_new_process(world):
+    world.apply("a")
+    await world.work()
+    world.now += timedelta(seconds=1000)
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.server.writes[-2:] == ["event PendingDeadlineExceeded", "delete job"]
+    world.store = Store()
+    world.start(Limits())
+    world.seen("ml-a")
+    assert world.store.unsettled() == []
+    assert world.store.put_job(world.job_of("ml-a"))  # it ended, and died before it could remove its Job
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.server.writes[-1] == "delete job"
+    assert world.server.writes.count("delete job") == 2
 
 
 async def test_who_finds_no_place_stands_in_line_and_is_told_where():
