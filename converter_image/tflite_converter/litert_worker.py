@@ -6,6 +6,7 @@ that runs a model is a fork of its own: one that dies takes its method along, an
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
 from pathlib import Path
@@ -310,6 +311,7 @@ def _import_for_the_forks() -> None:
     """What each fork would otherwise import again; none of it starts a thread."""
     for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
         importlib.import_module(name)
+    gc.freeze()  # a collection in a fork would copy every page that it looks at
 
 
 def work(job: LiteRTJob, process: Child) -> ApiModel:

@@ -68,7 +68,8 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
 
     module = tf.Module()
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
-    tf.saved_model.save(
+    # Autograph would rewrite TensorFlow's own wrapper of the signature, which has nothing in it to rewrite.
+    tf.autograph.experimental.do_not_convert(tf.saved_model.save)(
         module,
         str(folder),
         signatures={"serving_default": module.serve},

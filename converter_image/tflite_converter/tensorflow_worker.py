@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.metadata
 import time
@@ -96,6 +97,9 @@ def _import_tensorflow(*, is_keras_3: bool) -> None:
     """Half of what a small model takes; done at once, so that its time is known."""
     importlib.import_module("tensorflow")
     importlib.import_module("keras" if is_keras_3 else "tf_keras")
+    # TFLiteConverter collects garbage on its way: a third of a small model's conversion went into a look at
+    # what was just imported.
+    gc.freeze()
 
 
 def _write_unrolled(model: OriginalModel, process: Child) -> None:

@@ -27,7 +27,7 @@ from .quantization import Recipe, Weights, full_integer
 from .quantizer_errors import first_line
 from .runtime import TFLiteModel
 
-RANGE_CHOICE_SAMPLES = 64
+RANGE_CHOICE_SAMPLES = 32
 """How many calibration samples decide between the ways of taking an activation's range."""
 INTEGER_ONLY = frozenset({Target.EDGE_TPU, Target.MICROCONTROLLER})
 """Targets that cannot run an operator in float."""

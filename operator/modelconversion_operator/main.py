@@ -7,7 +7,7 @@ import gc
 import logging
 import sys
 
-from . import process
+from . import log, process
 from .errors import OperatorError
 from .settings import load
 
@@ -22,11 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OperatorError as error:
         sys.stderr.write(f"error: {error}\nSee modelconversion-operator --help.\n")
         return 2
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-    )
+    log.configure(settings.log_level, as_json=settings.log_format == "json")
     if settings.log_level != "debug":
         logging.getLogger("kopf").setLevel(logging.WARNING)  # it tells of every event it has seen
     # What the imports have made lives as long as the process: looking through it again and again for garbage

@@ -25,6 +25,7 @@ from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec, Signing
 from modelconversion_api.storage import SecretRef
 
+from .defaults import Defaults
 from .views import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, QUEUE_LABEL, RUN_LABEL, UID_LABEL, Key
 
 CONTAINER_STAGES: Final[dict[str, Stage]] = {
@@ -43,6 +44,8 @@ _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an
 _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+_NO_IDENTITY: Final = {"eks.amazonaws.com/skip-containers": "convert"}
+"""Cloud identities are injected by a webhook: not into the container that runs the model's code."""
 _PASSED_ON = (
     "nodeSelector",
     "tolerations",
@@ -55,14 +58,15 @@ _PASSED_ON = (
 
 
 @dataclass(frozen=True, slots=True)
-class JobDefaults:
+class JobSettings:
     """What the operator's settings say about every Job."""
 
     image: str
     image_pull_policy: str = "IfNotPresent"
-    resources: dict[str, dict[str, str]] = field(default_factory=dict)
     asks_progress: bool = True
     """Whether ``convert`` is asked how far it is."""
+    defaults: Defaults = field(default_factory=Defaults)
+    """What a conversion gets where it says nothing."""
 
 
 def job_name(key: Key, run_generation: int) -> str:
@@ -102,13 +106,14 @@ def job_manifest(
     key: Key,
     run_generation: int,
     spec: ModelConversionSpec,
-    defaults: JobDefaults,
+    settings: JobSettings,
     queue: str | None = None,
 ) -> dict[str, Any]:
     """Write the Job for one run of a conversion.
 
     ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn.
     """
+    spec, template = settings.defaults.fill(spec), settings.defaults.job
     identity = job_identity(key, run_generation)
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
     meta = {"name": job_name(key, run_generation), "namespace": key.namespace, **identity, "labels": labels}
@@ -124,11 +129,12 @@ def job_manifest(
             "podFailurePolicy": _pod_failure_policy(),
             "template": {
                 "metadata": {
-                    "labels": identity["labels"],
+                    "labels": template.pod_labels | identity["labels"],
                     # Cloud identities are injected by a webhook: not into the container that runs model code.
-                    "annotations": {"eks.amazonaws.com/skip-containers": "convert"},
+                    "annotations": template.pod_annotations
+                    | {"eks.amazonaws.com/skip-containers": "convert"},
                 },
-                "spec": _pod_spec(spec, defaults),
+                "spec": _pod_spec(spec, settings),
             },
         },
     }
@@ -143,22 +149,22 @@ def _pod_failure_policy() -> dict[str, Any]:
     }
 
 
-def _pod_spec(spec: ModelConversionSpec, defaults: JobDefaults) -> dict[str, Any]:
+def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any]:
     job = spec.job
     credentials = _credentials(spec.storage.secret_ref)
     containers = [
-        _container("fetch", defaults, job, credentials, [_mount(_INPUT)]),
-        _container("convert", defaults, job, [], [_mount(_INPUT, read_only=True), _mount(_OUTPUT)]),
+        _container("fetch", settings, job, credentials, [_mount(_INPUT)]),
+        _container("convert", settings, job, [], [_mount(_INPUT, read_only=True), _mount(_OUTPUT)]),
         _container(
             "publish",
-            defaults,
+            settings,
             job,
             [*credentials, *_signing_key(spec.output.signing)],
             [_mount(_INPUT, read_only=True), _mount(_OUTPUT, read_only=True)],
         ),
     ]
     request = request_from_spec(spec).to_json()
-    if defaults.asks_progress:
+    if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     for container in containers:
@@ -193,15 +199,15 @@ def _mount(path: str, *, sub_path: str = "", read_only: bool = False) -> dict[st
 
 def _container(
     name: str,
-    defaults: JobDefaults,
+    settings: JobSettings,
     job: JobSpec,
     secrets: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "image": defaults.image,
-        "imagePullPolicy": defaults.image_pull_policy,
+        "image": settings.image,
+        "imagePullPolicy": settings.image_pull_policy,
         "command": ["tflite-converter", f"job-{name}"],
         "env": [
             {"name": INPUT_DIR_ENV, "value": _INPUT},
@@ -213,7 +219,7 @@ def _container(
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.
         "volumeMounts": [*mounts, _mount(_TMP, sub_path=f"tmp-{name}")],
-        "resources": job.resources.to_wire() if job.resources else defaults.resources,
+        "resources": job.resources.to_wire() if job.resources else {},
         "terminationMessagePath": _TERMINATION_LOG,
         "terminationMessagePolicy": "File",
         "securityContext": {

@@ -11,6 +11,7 @@ from typing import Any, Final
 import kopf
 
 from .cluster import Cluster
+from .defaults import read_defaults
 from .errors import OperatorError, SettingsError, WatchError
 from .leader import Leadership, LeaseTimes
 from .metrics import Metrics
@@ -39,6 +40,7 @@ async def run(settings: Settings) -> None:
         WatchError: The watches have ended; a new process may be luckier.
 
     """
+    defaults = read_defaults(settings.defaults_file)
     store = Store()
     queue: WorkQueue[str] = WorkQueue()
     metrics = Metrics()
@@ -75,7 +77,7 @@ async def run(settings: Settings) -> None:
             store,
             queue,
             metrics,
-            settings.job_defaults(),
+            settings.job_settings(defaults),
             now=cluster.clock.now,
             policy=settings.policy(),
             progress=reader,

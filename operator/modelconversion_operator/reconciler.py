@@ -28,7 +28,7 @@ from .decide import (
     decide,
 )
 from .errors import ApiError, ConflictError, NotFoundError, RejectedError
-from .manifest import JobDefaults, job_manifest
+from .manifest import JobSettings, job_manifest
 from .metrics import Metrics
 from .policy import Policy
 from .progress_reader import ProgressReader
@@ -58,7 +58,7 @@ class Reconciler:
         store: Store,
         queue: WorkQueue[str],
         metrics: Metrics,
-        defaults: JobDefaults,
+        jobs: JobSettings,
         now: Callable[[], datetime] = utc_now,
         resync_seconds: float = RESYNC_SECONDS,
         policy: Policy | None = None,
@@ -69,7 +69,7 @@ class Reconciler:
         self._store = store
         self._queue = queue
         self._metrics = metrics
-        self._defaults = defaults
+        self._jobs = jobs
         self._now = now
         self._resync_seconds = resync_seconds
         self._policy = policy or Policy()
@@ -228,7 +228,7 @@ class Reconciler:
         """Create or patch the Job; gives the decision that holds after that."""
         key, action = conversion.key, decision.job_action
         if isinstance(action, CreateJob):
-            manifest = job_manifest(key, action.run_generation, action.spec, self._defaults, conversion.queue)
+            manifest = job_manifest(key, action.run_generation, action.spec, self._jobs, conversion.queue)
             try:
                 job = JobView.from_body(await self._cluster.create_job(manifest))
             except RejectedError as error:

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
 from .admission import Limits
+from .defaults import Defaults
 from .errors import SettingsError
-from .manifest import JobDefaults
+from .manifest import JobSettings
 from .policy import Policy
 from .views import MANAGED_BY
 
@@ -18,7 +19,6 @@ ENV_PREFIX: Final = "MODELCONVERSION_"
 
 _NAMESPACE = TypeAdapter(Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")])
 _PATTERN = re.compile(r"([a-z0-9*?\[\]!-]+/)?[a-z0-9.*?\[\]!-]+")
-_Quantity = Annotated[str, Field(pattern=r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE])?$")]
 
 
 def _namespaces(text: str) -> str:
@@ -65,12 +65,10 @@ class Settings(BaseSettings):
     """Port for the same; 0 picks a free one and logs it."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16
     """Conversions looked at side by side."""
-    job_cpu_request: _Quantity = "500m"
-    """CPU request of the Jobs' containers; spec.job.resources of a conversion wins."""
-    job_memory_request: _Quantity = "1Gi"
-    """Memory request of the Jobs' containers; spec.job.resources of a conversion wins."""
-    job_memory_limit: _Quantity = "4Gi"
-    """Memory limit of the Jobs' containers; spec.job.resources of a conversion wins."""
+    defaults_file: str = ""
+    """YAML file with what conversions get that leave it out: storage as in spec.storage, and job with
+    resources, nodeSelector, tolerations, affinity, serviceAccountName, priorityClassName and imagePullSecrets
+    as in spec.job, podLabels and podAnnotations."""
     leader_elect: bool = False
     """Work only while holding a Lease, so that further replicas stand by."""
     lease_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+$")] = MANAGED_BY
@@ -98,6 +96,8 @@ class Settings(BaseSettings):
     """The same for each namespace."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much to log."""
+    log_format: Literal["text", "json"] = "text"
+    """How to log: lines for people, or one JSON object a line for log collectors."""
 
     @property
     def namespace_list(self) -> list[str]:
@@ -109,16 +109,13 @@ class Settings(BaseSettings):
         """How many conversions may run at a time."""
         return Limits(self.max_concurrent, self.max_concurrent_per_namespace)
 
-    def job_defaults(self) -> JobDefaults:
-        """What every Job gets unless the resource says otherwise."""
-        return JobDefaults(
+    def job_settings(self, defaults: Defaults) -> JobSettings:
+        """What every Job gets."""
+        return JobSettings(
             image=self.converter_image,
             image_pull_policy=self.image_pull_policy,
             asks_progress=self.progress_seconds > 0,
-            resources={
-                "requests": {"cpu": self.job_cpu_request, "memory": self.job_memory_request},
-                "limits": {"memory": self.job_memory_limit},
-            },
+            defaults=defaults,
         )
 
     def policy(self) -> Policy:

@@ -13,7 +13,7 @@ from kubernetes import client, config
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_operator.manifest import JobDefaults, job_manifest
+from modelconversion_operator.manifest import JobSettings, job_manifest
 from modelconversion_operator.outcome import artifacts_of, summary_of
 from modelconversion_operator.views import UID_LABEL, Key, PodView
 
@@ -26,7 +26,7 @@ def configure(**_: Any) -> None:
 @kopf.on.create(GROUP, VERSION, PLURAL)
 def created(name: str, namespace: str, uid: str, spec: kopf.Spec, patch: kopf.Patch, **_: Any) -> None:
     parsed = ModelConversionSpec.model_validate(dict(spec))
-    job = job_manifest(Key(namespace, name, uid), 1, parsed, JobDefaults("converter:test"))
+    job = job_manifest(Key(namespace, name, uid), 1, parsed, JobSettings("converter:test"))
     client.BatchV1Api().create_namespaced_job(namespace, job)
     patch.status["phase"] = "Pending"
 

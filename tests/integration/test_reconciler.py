@@ -11,7 +11,7 @@ import pytest
 from conversions import Conversions, Operator, until
 
 from modelconversion_operator.cluster import Cluster
-from modelconversion_operator.manifest import JobDefaults, job_name
+from modelconversion_operator.manifest import JobSettings, job_name
 from modelconversion_operator.metrics import Metrics
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.store import Store
@@ -45,7 +45,7 @@ class Blind:
             self.store,
             self.queue,
             self.metrics,
-            JobDefaults(image="converter:test"),
+            JobSettings(image="converter:test"),
             resync_seconds=1,
         )
 

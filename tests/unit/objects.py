@@ -17,12 +17,12 @@ from modelconversion_api.report import (
 )
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import ModelConversionStatus, SourceInfo
-from modelconversion_operator.manifest import JobDefaults, job_identity, job_manifest, job_name
+from modelconversion_operator.manifest import JobSettings, job_identity, job_manifest, job_name
 from modelconversion_operator.views import ConversionView, JobView, Key, PodView
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = Key("ml", "gesture", "6f1c")
-DEFAULTS = JobDefaults(image="converter:test")
+DEFAULTS = JobSettings(image="converter:test")
 CONTAINERS = ("fetch", "convert", "publish")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from objects import KEY, manifest, spec
 
 from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec
-from modelconversion_operator.manifest import CONTAINER_STAGES, JobDefaults, job_manifest, job_name
+from modelconversion_operator.manifest import CONTAINER_STAGES, JobSettings, job_manifest, job_name
 from modelconversion_operator.views import Key
 
 
@@ -76,7 +76,7 @@ def test_only_the_container_that_converts_is_asked_how_far_it_is():
     asked = {name: address in c["env"] and "ports" in c for name, c in containers(manifest()).items()}
     assert asked == {"fetch": False, "convert": True, "publish": False}
     quiet = job_manifest(
-        KEY, 1, ModelConversionSpec.model_validate(spec()), JobDefaults("i", asks_progress=False)
+        KEY, 1, ModelConversionSpec.model_validate(spec()), JobSettings("i", asks_progress=False)
     )
     assert "podIP" not in json.dumps(quiet)
     assert "containerPort" not in json.dumps(quiet)

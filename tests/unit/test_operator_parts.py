@@ -14,6 +14,7 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_operator.decide import decide
+from modelconversion_operator.defaults import Defaults
 from modelconversion_operator.errors import (
     ConflictError,
     NotFoundError,
@@ -141,7 +142,7 @@ def test_settings_come_from_flags_over_the_environment(monkeypatch):
     settings = load(["--http-port", "9001", "--namespaces", "a,b"])
     assert (settings.converter_image, settings.http_port) == ("from-environment", 9001)
     assert settings.namespace_list == ["a", "b"]
-    assert settings.job_defaults().resources["limits"] == {"memory": "4Gi"}
+    assert settings.job_settings(Defaults()).image == "from-environment"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_settings_come_from_flags_over_the_environment(monkeypatch):
         ([], r"--converter-image \(MODELCONVERSION_CONVERTER_IMAGE\)"),
         (["--converter-image", "x", "--http-port", "70000"], "--http-port"),
         (["--converter-image", "x", "--namespaces", "Not_A_Namespace"], "--namespaces"),
-        (["--converter-image", "x", "--job-memory-limit", "lots"], "--job-memory-limit"),
+        (["--converter-image", "x", "--log-format", "xml"], "--log-format"),
         (["--converter-image", "x", "--image-pull-policy", "Maybe"], "--image-pull-policy"),
     ],
 )
