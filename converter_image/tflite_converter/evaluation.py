@@ -130,6 +130,7 @@ def _report(
         performance=performance,
         inventory=inventory(file),
         targets=targets,
+        **_operators(targets, request.target),
     )
 
 
@@ -155,7 +156,16 @@ def _not_measured(
         message="; ".join([*missed, note])[:512],
         inventory=inventory(file),
         targets=targets,
+        **_operators(targets, request.target),
     )
+
+
+def _operators(targets: Sequence[TargetCheck], wanted: Target | None) -> dict[str, int]:
+    """How many operators there are, and how many of them the target has no kernel for."""
+    if wanted is None:
+        return {}
+    check = next(c for c in targets if c.target is wanted)
+    return {"operators": check.operators, "fallback_operators": check.fallback_operators}
 
 
 def _unsuitable(targets: Sequence[TargetCheck], wanted: Target | None) -> list[str]:

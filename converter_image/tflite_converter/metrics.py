@@ -19,7 +19,9 @@ from .tasks import is_scores
 SNR_LIMIT_DB = 200.0
 """SNR is clipped here: beyond it, float32 rounding is all that is left."""
 
-_THRESHOLD = 0.5
+_THRESHOLD, _LOGIT_THRESHOLD = 0.5, 0.0
+_BEYOND_PROBABILITY = 0.01
+"""What rounding adds to a probability at most; a value further outside of 0 to 1 is a logit."""
 _SMALLEST_PROBABILITY = 1e-6
 """Int8 scores can be 0, whose logarithm no divergence survives."""
 _POWER_FLOOR = 1e-6
@@ -35,7 +37,7 @@ def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArr
             (name,) = reference
             return float(np.mean(top1(reference[name]) == top1(outputs[name])))
         case AgreementMetric.LABEL_MATCH:
-            return _mean(np.mean(_yes(r) == _yes(outputs[n])) for n, r in reference.items())
+            return _mean(np.mean(_yes(r) == _yes(outputs[n], threshold(r))) for n, r in reference.items())
         case AgreementMetric.R2:
             return r2(reference, outputs)
         case AgreementMetric.COSINE:
@@ -65,7 +67,7 @@ def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array
     """Outputs against labels, by the metrics of ``task``; None where they cannot be compared.
 
     A single output of shape ``(n, C)`` is taken as scores of classes (the greatest wins), ``(n, 1)`` as the
-    probability of class 1 (from 0.5 on).
+    probability of class 1 (from 0.5 on) or its logit (from 0 on).
     """
     if len(outputs) != 1:
         return None
@@ -228,8 +230,16 @@ def _classes(given: Array, labels: IntArray) -> Scores | None:
     )
 
 
-def _yes(values: Array) -> Array:
-    decided: Array = values >= _THRESHOLD
+def threshold(values: Array) -> float:
+    """From where on scores mean yes: 0.5 for probabilities, and 0 for logits, whose sigmoid is 0.5 there."""
+    is_logits = values.size and (
+        float(values.min()) < -_BEYOND_PROBABILITY or float(values.max()) > 1.0 + _BEYOND_PROBABILITY
+    )
+    return _LOGIT_THRESHOLD if is_logits else _THRESHOLD
+
+
+def _yes(values: Array, least: float | None = None) -> Array:
+    decided: Array = values >= (threshold(values) if least is None else least)
     return decided
 
 

@@ -34,8 +34,8 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
 _RET_ALLOW, _RET_ERRNO = 0x7FFF0000, 0x00050000
-_EACCES = 13
-_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_EACCES, _ENOSYS = 13, 38
+_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _X32_BIT = 0x40000000
 
 _DENIED = {
@@ -80,6 +80,11 @@ _DENIED = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
 }
+_CLONE = (56, 220)
+_CLONE3 = 435
+"""Its flags lie in memory, where a filter cannot look; the C library takes ``clone`` where it is missing."""
+_NEW_NAMESPACES = 0x7E020000
+"""The flags of ``clone`` that ``unshare`` is denied for; threads and forks have none of them."""
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """Column of :data:`_DENIED` and the kernel's AUDIT_ARCH value."""
 
@@ -147,32 +152,41 @@ def _deny_system_calls(libc: ctypes.CDLL) -> bool:
     if machine is None:
         return False
     column, audit_arch = machine
-    instructions = _filter([numbers[column] for numbers in _DENIED.values()], audit_arch)
+    denied = [numbers[column] for numbers in _DENIED.values()]
+    instructions = _filter(denied, _CLONE[column], audit_arch)
     code = ctypes.create_string_buffer(b"".join(instructions))
     program = struct.pack("HxxxxxxP", len(instructions), ctypes.addressof(code))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)
 
 
-def _filter(denied: Sequence[int], audit_arch: int) -> list[bytes]:
+def _filter(denied: Sequence[int], clone: int, audit_arch: int) -> list[bytes]:
     """A classic BPF program: EACCES for the denied calls and for any other architecture's, else allow."""
 
     def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("HBBI", code, if_true, if_false, value)
 
-    # struct seccomp_data: the call's number at 0, the architecture at 4.
-    body = [instruction(_LOAD, 4), b"", instruction(_LOAD, 0), b""]
-    body += [b"" for _ in denied]
-    body += [instruction(_RETURN, _RET_ALLOW), instruction(_RETURN, _RET_ERRNO | _EACCES)]
-    refuse = len(body) - 1
-
-    def to_refusal(at: int) -> int:
-        return refuse - at - 1
-
-    body[1] = instruction(_JUMP_EQUAL, audit_arch, 0, to_refusal(1))
-    body[3] = instruction(_JUMP_AT_LEAST, _X32_BIT, to_refusal(3), 0)
-    for at, number in enumerate(denied, start=4):
-        body[at] = instruction(_JUMP_EQUAL, number, to_refusal(at), 0)
-    return body
+    allow = 4 + len(denied) + 4
+    refuse, unknown = allow + 1, allow + 2
+    # struct seccomp_data: the call's number at 0, the architecture at 4, the first argument at 16.
+    body = [
+        instruction(_LOAD, 4),
+        instruction(_JUMP_EQUAL, audit_arch, 0, refuse - 2),
+        instruction(_LOAD, 0),
+        instruction(_JUMP_AT_LEAST, _X32_BIT, refuse - 4, 0),
+    ]
+    body += [instruction(_JUMP_EQUAL, n, refuse - at - 1) for at, n in enumerate(denied, start=len(body))]
+    body += [
+        instruction(_JUMP_EQUAL, _CLONE3, unknown - allow + 3),
+        instruction(_JUMP_EQUAL, clone, 0, 2),
+        instruction(_LOAD, 16),
+        instruction(_JUMP_ANY_BIT, _NEW_NAMESPACES, 1, 0),
+    ]
+    return [
+        *body,
+        instruction(_RETURN, _RET_ALLOW),
+        instruction(_RETURN, _RET_ERRNO | _EACCES),
+        instruction(_RETURN, _RET_ERRNO | _ENOSYS),
+    ]
 
 
 def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> bool:

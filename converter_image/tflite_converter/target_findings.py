@@ -21,6 +21,10 @@ class Findings:
         """Notes that ``reason`` is true of ``operator``."""
         self._by_reason.setdefault(reason, Counter())[operator.name] += 1
 
+    def __len__(self) -> int:
+        """Return for how many operators there is a reason; none is added twice."""
+        return sum(names.total() for names in self._by_reason.values())
+
     def sentences(self) -> list[str]:
         """One for each reason, in the order in which they came up, e.g. ``TANH (2x), EXP: no kernel``."""
         return [f"{listed(names)}: {reason}" for reason, names in self._by_reason.items()]

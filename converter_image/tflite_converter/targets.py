@@ -24,8 +24,8 @@ _OUTSIDE = (
     " artifacts of this converter have them inside"
 )
 
-_Verdict = tuple[list[str], list[str]]
-"""What keeps a file from running, and what to know before it runs."""
+_Verdict = tuple[list[str], list[str], int]
+"""What keeps a file from running, what to know before it runs, and how many operators it does not run."""
 
 
 def check_target(file: TFLiteFile, target: Target) -> TargetCheck:
@@ -34,8 +34,14 @@ def check_target(file: TFLiteFile, target: Target) -> TargetCheck:
     ``suitable`` is False where something keeps the file from running there, for EdgeTPU and GPU from running
     there as a whole. Cautions are among ``problems`` of a file that is suitable as well.
     """
-    against, cautions = _CHECKS[target](file)
-    return TargetCheck(target=target, suitable=not against, problems=(*against, *cautions))
+    against, cautions, fallback = _CHECKS[target](file)
+    return TargetCheck(
+        target=target,
+        suitable=not against,
+        problems=(*against, *cautions),
+        operators=sum(1 for _ in file.operators()),
+        fallback_operators=fallback,
+    )
 
 
 def _runtime(file: TFLiteFile) -> _Verdict:
@@ -58,7 +64,7 @@ def _runtime(file: TFLiteFile) -> _Verdict:
     if file.has_outside_buffers:
         # tensorflow-lite 2.17 and before do not find them: mrousavy/react-native-fast-tflite #83.
         cautions.append(_OUTSIDE.format(who="TensorFlow Lite up to 2.17 does not look for them"))
-    return findings.sentences(), cautions
+    return findings.sentences(), cautions, len(findings)
 
 
 def _microcontroller(file: TFLiteFile) -> _Verdict:
@@ -91,17 +97,20 @@ def _microcontroller(file: TFLiteFile) -> _Verdict:
             f"{listed(dense)}: weights have a scale for each output; use a TFLite Micro from October 2024 on,"
             " or quantize by tensor"
         )
-    return problems, cautions
+    return problems, cautions, len(against) + floats.total()
 
 
 def _edge_tpu(file: TFLiteFile) -> _Verdict:
     against = Findings()
     dense: Counter[str] = Counter()
+    fallback = 0
     for operator, graph in file.operators():
         if reason := edge_tpu.objection(operator, graph):
             against.add(operator, reason)
         elif is_dense_by_channel(operator, graph):
             dense[operator.name] += 1
+        # The compiler maps one piece of the graph: what follows the first refusal stays on the CPU as well.
+        fallback += bool(against)
     problems = against.sentences()
     if file.has_outside_buffers:
         problems.append(_OUTSIDE.format(who="the compiler of 2021 does not look"))
@@ -111,7 +120,7 @@ def _edge_tpu(file: TFLiteFile) -> _Verdict:
             f"{listed(dense)}: weights have a scale for each output, which is younger than the compiler;"
             " quantize by tensor if it refuses"
         )
-    return problems, cautions
+    return problems, cautions, fallback
 
 
 def _gpu(file: TFLiteFile) -> _Verdict:
@@ -139,7 +148,7 @@ def _gpu(file: TFLiteFile) -> _Verdict:
         )
     if file.has_outside_buffers:
         cautions.append(_OUTSIDE.format(who="TensorFlow Lite up to 2.17 does not look for them"))
-    return problems, cautions
+    return problems, cautions, len(against)
 
 
 def _in_float(names: Counter[str]) -> str:

@@ -152,6 +152,10 @@ class TargetCheck(ApiModel):
     suitable: bool
     problems: tuple[str, ...] = ()
     """What keeps it from running there, or from running well."""
+    operators: int = 0
+    """Operators in the file."""
+    fallback_operators: int = 0
+    """Those that the target has no kernel for: they fall back to its CPU, or do not run at all."""
 
 
 class Inventory(ApiModel):

@@ -50,6 +50,10 @@ class ArtifactSummary(ApiModel):
     """Signal-to-noise ratio of the outputs against the original's, in dB; None where both are equal."""
     latency: Latency | None = None
     passed: bool
+    operators: int | None = None
+    """Operators in the file; None where no target was named."""
+    fallback_operators: int | None = None
+    """Those that the target has no kernel for."""
     message: Annotated[str, Field(max_length=512)] | None = None
 
 

@@ -120,6 +120,10 @@ class Artifact(ApiModel):
     """Median milliseconds of one inference in the Job's pod."""
     passed: bool
     """Whether every gate was met."""
+    operators: int | None = None
+    """Operators in the file, where a target was named."""
+    fallback_operators: int | None = None
+    """Those of them that the target has no kernel for."""
     message: Annotated[str, Field(max_length=512)] | None = None
     """Which gate was missed, or what to know about this artifact."""
 

@@ -25,6 +25,8 @@ _AGREEMENTS: Final = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
 _DROPS: Final = (-0.01, 0, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _MILLIS: Final = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
+_OPERATORS: Final = (0, 1, 2, 5, 10, 20, 50, 100)
+
 _USUAL_METHOD_FAILURES: Final = (
     FailureReason.CONVERSION_FAILED,
     FailureReason.CONVERTER_CRASHED,
@@ -105,6 +107,13 @@ class Metrics:
             "Median time of one inference in the Job's pod.",
             ["method"],
             buckets=_MILLIS,
+            registry=self.registry,
+        )
+        self._fallback = Histogram(
+            f"{_PREFIX}_artifact_fallback_operators",
+            "Operators of an artifact that its target has no kernel for, where a target was named.",
+            ["method"],
+            buckets=_OPERATORS,
             registry=self.registry,
         )
         self._method_failures = Counter(
@@ -223,6 +232,8 @@ class Metrics:
                 self._accuracy_drop.labels(method).observe(drop)
             if artifact.latency is not None:
                 self._latency.labels(method).observe(artifact.latency.median_millis)
+            if artifact.fallback_operators is not None:
+                self._fallback.labels(method).observe(artifact.fallback_operators)
         for failed in summary.failed_methods:
             self._method_failures.labels(failed.method, failed.reason).inc()
 

@@ -49,6 +49,8 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         accuracy=None if report.accuracy is None else fraction(report.accuracy),
         latency_millis=None if report.latency is None else f"{report.latency.median_millis:.4f}",
         passed=report.passed,
+        operators=report.operators,
+        fallback_operators=report.fallback_operators,
         message=report.message,
     )
 

@@ -25,6 +25,7 @@ from tflite_converter.metrics import (
     roc_auc,
     scores,
     snr_db,
+    threshold,
 )
 from tflite_converter.tasks import agreement_metric
 
@@ -54,11 +55,37 @@ def test_agreement_is_a_share_and_all_of_it_for_equal_outputs(pair: tuple[Array,
         assert agreement(metric, {"y": first}, {"y": first.copy()}) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("scores_", "least"),
+    [
+        ([0.1, 0.9], 0.5),
+        ([-0.001, 1.001], 0.5),  # rounding
+        ([-3.0, 0.2], 0.0),
+        ([0.4, 5.0], 0.0),
+        ([], 0.5),
+    ],
+)
+def test_logits_mean_yes_from_zero_on(scores_: list[float], least: float) -> None:
+    assert threshold(np.array(scores_, np.float32)) == least
+
+
+def test_multi_label_logits_are_compared_and_scored_by_their_sign() -> None:
+    original = np.array([[-2.0, 0.3], [0.2, -0.1]], np.float32)
+    file = np.array([[-2.1, 0.1], [0.4, 0.2]], np.float32)
+    assert agreement(AgreementMetric.LABEL_MATCH, {"y": original}, {"y": file}) == 0.75
+    truth = (original > 0).astype(np.int64)
+    found = scores(Task.MULTI_LABEL, {}, {"y": original}, truth)
+    assert found is not None
+    assert found.accuracy == 1.0
+
+
 @given(pairs())
 def test_agreement_is_mutual_where_none_of_both_is_the_measure(pair: tuple[Array, Array]) -> None:
     first, second = pair
     for metric in metrics_for(first):
-        if metric is not AgreementMetric.R2:
+        # One may be taken for probabilities and the other for logits.
+        is_mutual = metric is not AgreementMetric.LABEL_MATCH or threshold(first) == threshold(second)
+        if is_mutual and metric is not AgreementMetric.R2:
             assert agreement(metric, {"y": first}, {"y": second}) == pytest.approx(
                 agreement(metric, {"y": second}, {"y": first})
             )

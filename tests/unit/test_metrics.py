@@ -24,7 +24,8 @@ def measured() -> ConversionSummary:
     """A summary with every figure that there can be."""
     whole = summary(without=(Method.FLOAT16,))
     latency = Latency.model_validate({"medianMillis": 0.4, "p90Millis": 0.5, "runs": 50, "threads": 1})
-    artifacts = tuple(a.model_copy(update={"latency": latency}) for a in whole.artifacts)
+    more = {"latency": latency, "operators": 9, "fallback_operators": 2}
+    artifacts = tuple(a.model_copy(update=more) for a in whole.artifacts)
     return whole.model_copy(update={"artifacts": artifacts, "original_accuracy": 0.95})
 
 
@@ -69,6 +70,14 @@ def test_the_queries_of_the_page_name_metrics_that_there_are(metrics):
     used = set(re.findall(r"modelconversion_\w+", PAGE.read_text().partition("## Questions")[2]))
     assert used <= exported
     assert len(used) >= 5
+
+
+def test_operators_that_fall_back_are_counted_where_a_target_was_named(metrics):
+    name = "modelconversion_artifact_fallback_operators"
+    assert value(metrics, f"{name}_sum", method="FullInteger") == 2
+    without = Metrics()
+    without.conversion_ended(ModelConversionStatus(phase=Phase.SUCCEEDED), summary())
+    assert value(without, f"{name}_count", method="FullInteger") is None
 
 
 def test_what_was_lost_against_the_original_is_counted(metrics):

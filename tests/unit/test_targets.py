@@ -173,6 +173,20 @@ def test_edge_tpu(tensors: list[T], operator: O, problem: str | None) -> None:
         assert problem in told
 
 
+@pytest.mark.parametrize(
+    ("target", "fallback"),
+    [
+        (Target.EDGE_TPU, 3),  # the refused one, and what follows it
+        (Target.MICROCONTROLLER, 1),
+        (Target.GPU, 1),
+        (Target.CLOUD, 1),
+    ],
+)
+def test_operators_that_fall_back_are_counted(target: Target, fallback: int) -> None:
+    found = checked(target, [ROW, ROW], O("TANH"), O("Unheard"), O("TANH"), O("LOGISTIC"))
+    assert (found.operators, found.fallback_operators) == (4, fallback)
+
+
 def test_gpu_takes_floats_as_they_are_and_says_what_integers_are_worth() -> None:
     float32 = checked(Target.GPU, [T("a", dtype="FLOAT32"), T("b", dtype="FLOAT32")], O("TANH"))
     int8 = checked(Target.GPU, [ROW, ROW], O("TANH"))
