@@ -12,7 +12,11 @@ from modelconversion_api.crd import custom_resource_definition
 
 from .install import CRDS
 
-FILE = CRDS / f"{PLURAL}.{GROUP}.yaml"
+_ROOT = CRDS.parent
+_NAME = f"{PLURAL}.{GROUP}.yaml"
+FILE = CRDS / _NAME
+FILES = (FILE, _ROOT / "helm/model-conversion-operator/files/crds" / _NAME)
+"""The second is the chart's own: a chart cannot take files from outside of its folder."""
 _HEADER = "# Generated from operator/modelconversion_api by `make crds`. Do not edit.\n"
 
 
@@ -31,24 +35,24 @@ def manifest() -> str:
 def main() -> int:
     """Write the file; with ``--check`` only say whether it is up to date."""
     parser = argparse.ArgumentParser(
-        prog="python -m devcluster.crds", description="Write crds/ from the contract."
+        prog="python -m devcluster.crds", description="Write the CRD from the contract."
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when crds/ is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
     options = parser.parse_args()
-    wanted, name = manifest(), FILE.relative_to(CRDS.parent)
-    if FILE.exists() and FILE.read_text() == wanted:
-        print(f"{name} is up to date")
-        return 0
-    if options.check:
-        print(
-            f"error: {name} is out of date with operator/modelconversion_api: run `make crds`",
-            file=sys.stderr,
-        )
-        return 1
-    CRDS.mkdir(exist_ok=True)
-    FILE.write_text(wanted)
-    print(f"wrote {name}")
-    return 0
+    wanted = manifest()
+    outdated = [file for file in FILES if not file.exists() or file.read_text() != wanted]
+    for file in FILES:
+        name = file.relative_to(_ROOT)
+        if file not in outdated:
+            print(f"{name} is up to date")
+        elif options.check:
+            told = f"error: {name} is out of date with operator/modelconversion_api: run `make crds`"
+            print(told, file=sys.stderr)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(wanted)
+            print(f"wrote {name}")
+    return 1 if outdated and options.check else 0
 
 
 if __name__ == "__main__":

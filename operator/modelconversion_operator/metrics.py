@@ -6,12 +6,19 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelconversion_api.methods import Method
-from modelconversion_api.reasons import FailureReason
+from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
 
@@ -43,6 +50,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # The library's own registry would have it: memory, CPU, open files, and when the process started.
+        ProcessCollector(registry=self.registry)
         self._conversions = Counter(
             f"{_PREFIX}_conversions",
             "Conversions that ended, by outcome; retries inside a conversion do not count.",
@@ -174,6 +183,20 @@ class Metrics:
         for method in Method:
             for usual in _USUAL_METHOD_FAILURES:
                 self._method_failures.labels(method, usual)
+            for of_artifacts in (
+                self._bytes,
+                self._size,
+                self._agreement,
+                self._accuracy_drop,
+                self._latency,
+                self._fallback,
+            ):
+                of_artifacts.labels(method)
+        for stage in Stage:
+            if stage is not Stage.SCHEDULE:
+                self._stage.labels(stage)
+        for error in ("ConflictError", "RejectedError", "UnavailableError"):
+            self._reconcile_errors.labels(error)
         for outcome in (True, False):
             self._duration.labels(_outcome(outcome))
 

@@ -1,0 +1,42 @@
+{{/* The operator's settings: `modelconversion-operator --help` explains each. */}}
+{{- define "model-conversion-operator.env" -}}
+- name: MODELCONVERSION_CONVERTER_IMAGE
+  value: {{ include "model-conversion-operator.image" (dict "root" . "image" .Values.converter.image) | quote }}
+- name: MODELCONVERSION_IMAGE_PULL_POLICY
+  value: {{ .Values.converter.image.pullPolicy | quote }}
+- name: MODELCONVERSION_NAMESPACES
+  value: {{ join "," .Values.watchNamespaces | quote }}
+- name: MODELCONVERSION_DEFAULTS_FILE
+  value: /etc/model-conversion-operator/defaults.yaml
+- name: MODELCONVERSION_ALLOWED_SERVICE_ACCOUNTS
+  value: {{ join "," .Values.policy.allowedServiceAccounts | quote }}
+- name: MODELCONVERSION_ALLOWED_PRIORITY_CLASSES
+  value: {{ join "," .Values.policy.allowedPriorityClasses | quote }}
+- name: MODELCONVERSION_MAX_CONCURRENT
+  value: {{ .Values.concurrency.max | int | quote }}
+- name: MODELCONVERSION_MAX_CONCURRENT_PER_NAMESPACE
+  value: {{ .Values.concurrency.maxPerNamespace | int | quote }}
+- name: MODELCONVERSION_PROGRESS_SECONDS
+  value: {{ .Values.progressSeconds | quote }}
+- name: MODELCONVERSION_WORKERS
+  value: {{ .Values.workers | int | quote }}
+- name: MODELCONVERSION_WATCH_SILENCE_SECONDS
+  value: {{ .Values.watchSilenceSeconds | quote }}
+- name: MODELCONVERSION_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
+- name: MODELCONVERSION_LOG_FORMAT
+  value: {{ .Values.log.format | quote }}
+- name: MODELCONVERSION_LEADER_ELECT
+  value: {{ .Values.leaderElection.enabled | quote }}
+{{- if .Values.leaderElection.enabled }}
+# Of the release, so that two of them in one namespace do not wait for each other.
+- name: MODELCONVERSION_LEASE_NAME
+  value: {{ include "model-conversion-operator.fullname" . | quote }}
+- name: MODELCONVERSION_LEASE_NAMESPACE
+  value: {{ .Release.Namespace | quote }}
+- name: MODELCONVERSION_LEASE_SECONDS
+  value: {{ .Values.leaderElection.leaseSeconds | quote }}
+- name: MODELCONVERSION_LEADER_IDENTITY
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+{{- end }}
+{{- end -}}

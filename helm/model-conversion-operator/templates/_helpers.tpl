@@ -1,0 +1,95 @@
+{{- define "model-conversion-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 50 characters, so that every suffix fits into the 63 of a Service. */}}
+{{- define "model-conversion-operator.fullname" -}}
+{{- $name := include "model-conversion-operator.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "model-conversion-operator.serviceAccountName" -}}
+{{- default (include "model-conversion-operator.fullname" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{/* What finds the operator's pods. A Deployment's selector can never change, so nothing else may get in. */}}
+{{- define "model-conversion-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "model-conversion-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* Labels of an object: a dict with root, component (operator), and labels of its own. Ours win. */}}
+{{- define "model-conversion-operator.labels" -}}
+{{- $ours := dict
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" (include "model-conversion-operator.name" .root)
+  "app.kubernetes.io/instance" .root.Release.Name
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "app.kubernetes.io/part-of" "model-conversion-operator"
+  "app.kubernetes.io/component" (default "operator" .component) -}}
+{{- toYaml (merge $ours (default dict .labels) (default dict .root.Values.commonLabels)) -}}
+{{- end -}}
+
+{{/*
+Metadata of an object: a dict with root, name (the release's), namespace (the release's; "-" for an object of the
+cluster), component, labels and annotations.
+*/}}
+{{- define "model-conversion-operator.metadata" -}}
+name: {{ default (include "model-conversion-operator.fullname" .root) .name }}
+{{- if ne (default "" .namespace) "-" }}
+namespace: {{ default .root.Release.Namespace .namespace }}
+{{- end }}
+labels:
+  {{- include "model-conversion-operator.labels" . | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Annotations of the operator's pods; those of the user win. */}}
+{{- define "model-conversion-operator.podAnnotations" -}}
+{{- /* The operator reads its file of defaults when it starts: another one makes another pod. */}}
+{{- $ours := dict
+  "checksum/defaults" (include "model-conversion-operator.defaults" . | sha256sum)
+  "kubectl.kubernetes.io/default-container" "operator" -}}
+{{- if eq .Values.metrics.mode "Annotations" -}}
+{{- $ours = merge $ours (dict "prometheus.io/scrape" "true" "prometheus.io/port" "8080" "prometheus.io/path" "/metrics") -}}
+{{- end -}}
+{{- toYaml (merge (dict) (default dict .Values.podAnnotations) $ours (default dict .Values.commonAnnotations)) -}}
+{{- end -}}
+
+{{/* Reference of an image: a dict with root and image. With a digest, a tag is for the reader only. */}}
+{{- define "model-conversion-operator.image" -}}
+{{- $tag := .image.tag | toString -}}
+{{- if and (not $tag) (not .image.digest) -}}{{- $tag = .root.Chart.AppVersion -}}{{- end -}}
+{{- .image.repository -}}
+{{- with $tag }}:{{ . }}{{ end -}}
+{{- with .image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/* Namespaces whose Jobs get a network policy, as JSON: {"namespaces": [...]}. */}}
+{{- define "model-conversion-operator.jobPolicyNamespaces" -}}
+{{- dict "namespaces" (default .Values.networkPolicy.jobs.namespaces .Values.watchNamespaces) | toJson -}}
+{{- end -}}
+
+{{/* The content of --defaults-file. What is empty is left out, because the operator takes it for a value. */}}
+{{- define "model-conversion-operator.defaults" -}}
+{{- $job := dict -}}
+{{- range $name, $value := .Values.defaults.job -}}
+{{- if $value -}}{{- $_ := set $job $name $value -}}{{- end -}}
+{{- end -}}
+{{- with .Values.converter.image.pullSecrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
+{{- toYaml (dict "storage" .Values.defaults.storage "job" $job) -}}
+{{- end -}}
+
+{{- define "model-conversion-operator.networkPolicyDNS" -}}
+- ports:
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
