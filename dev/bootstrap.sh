@@ -59,7 +59,7 @@ fi
 # The file says which lock the environment was made from, so that an up-to-date one costs nothing.
 stamp=.venv/.installed-from
 if ! cmp -s <(cat uv.lock pyproject.toml) "$stamp"; then
-    say "Installing the Python packages into .venv (2.9 GB with TensorFlow, once)"
+    say "Installing the Python packages into .venv (2.4 GB with TensorFlow, once)"
     # Compiled now, for half of what TensorFlow takes to start is compiling its own modules.
     uv sync --all-extras --locked --compile-bytecode
     cat uv.lock pyproject.toml >"$stamp"

@@ -65,14 +65,14 @@ class AsyncApi:
         """What is there, then what changes, for ever; what went between two watches is not told."""
         while True:
             query = f"{path}?labelSelector={selector}"
-            status, listing = await self.request("GET", query)
-            if status != 200:
-                await asyncio.sleep(0.2)
-                continue
-            for item in listing["items"]:
-                yield "ADDED", item
-            version = listing["metadata"]["resourceVersion"]
             try:
+                status, listing = await self.request("GET", query)
+                if status != 200:
+                    await asyncio.sleep(0.2)
+                    continue
+                for item in listing["items"]:
+                    yield "ADDED", item
+                version = listing["metadata"]["resourceVersion"]
                 async for event in self._events(f"{query}&watch=true&resourceVersion={version}"):
                     yield event
             except (aiohttp.ClientError, TimeoutError):

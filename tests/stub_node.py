@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from async_api import AsyncApi
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
@@ -108,7 +110,10 @@ class StubNode:
 
     async def _patch(self, path: str, status: Json) -> None:
         while True:
-            answer, _ = await self._api.request("PATCH", f"{path}/status", {"status": status})
+            try:
+                answer, _ = await self._api.request("PATCH", f"{path}/status", {"status": status})
+            except (aiohttp.ClientError, TimeoutError):
+                answer = 503  # a server at its limits, and one patch more or less must not end the node
             if answer < 429:  # a pod that is gone is no business of this node any more
                 return
             await asyncio.sleep(0.5)
