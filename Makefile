@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test lint crds clean-cache
+.PHONY: help install demo test e2e images lint crds chart dashboards requirements clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
@@ -13,34 +13,64 @@ ARGS ?=
 ENVIRONMENT := source dev/bootstrap.sh
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## Make the Python environment (.venv) with everything in it
 	@$(ENVIRONMENT)
 
-demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves it up until Ctrl-C, PICTURE=f.svg)
+demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves it up, NODE=containers needs root)
 	@$(ENVIRONMENT)
-	exec $(RUN) python -m devcluster.demo $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(PICTURE))
+	exec $(RUN) python -m devcluster.demo $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(PICTURE)) \
+		$(if $(filter containers,$(NODE)),--containers)
 
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.binaries
+	# NODE=containers: a node's programs are built along, in less time than apart from these.
+	$(RUN) python -m devcluster.binaries $(if $(filter containers,$(NODE)),--node)
+	$(RUN) python -m devcluster.helm
 	exec $(RUN) pytest $(ARGS)
 
-lint: ## Check style, types, the rules between rooms, and that crds/ is up to date
+e2e: ## Run the end-to-end tests in real containers, as root; with KUBECONFIG set, in that cluster
+	@$(ENVIRONMENT)
+	if [ -z "$${KUBECONFIG:-}" ]; then
+		$(RUN) python -m devcluster.binaries --node
+		$(RUN) python -m devcluster.images
+	fi
+	exec $(RUN) pytest $(or $(ARGS),tests/e2e)
+
+images: ## Build both container images into the cache folder and show their layers (as root)
+	@$(ENVIRONMENT)
+	exec $(RUN) python -m devcluster.images sizes
+
+lint: ## Check style, types, the rules between rooms, and that what is generated is up to date
 	@$(ENVIRONMENT)
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) lint-imports --no-cache
 	$(RUN) python -m devcluster.crds --check
+	$(RUN) python -m devcluster.requirements --check
+	$(RUN) python -m devcluster.chart_readme --check
+	$(RUN) python -m devcluster.dashboards --check
 
 crds: ## Write crds/ from operator/modelconversion_api
 	@$(ENVIRONMENT)
 	$(RUN) python -m devcluster.crds
 
+chart: ## Write the chart's README from its values
+	@$(ENVIRONMENT)
+	$(RUN) python -m devcluster.chart_readme
+
+dashboards: ## Write the Grafana dashboards into the chart
+	@$(ENVIRONMENT)
+	$(RUN) python -m devcluster.dashboards
+
+requirements: ## Write from uv.lock what the container images install
+	@$(ENVIRONMENT)
+	$(RUN) python -m devcluster.requirements
+
 clean-cache: ## Remove what was downloaded and built outside the work tree
 	@folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/model-conversion-operator"
 	chmod -R u+w "$$folder" 2>/dev/null || true # Go writes its module cache read-only
-	rm -rf "$$folder"
+	rm -rf --one-file-system "$$folder" # nothing that a node has mounted there
 	echo "removed $$folder"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +18,14 @@ import yaml
 
 from .api import KubeApi
 from .errors import ApiError, ProcessError
-from .local import installed_program, write_private
+from .kubectl import Kubectl
+from .local import write_private
 from .processes import Process, free_ports, wait_until_ready
 
 NODE_USER = "process-node"
 _READY_SECONDS = 60
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
+_API_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", _ISSUER.removeprefix("https://"))
 # What Jobs need, and what the garbage of any object needs. Each controller costs start time and memory.
 _CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -39,6 +40,23 @@ _CONTROLLERS = (
 )
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What is around a control plane; by default nothing but one process node, which needs no network."""
+
+    address: str = "127.0.0.1"
+    """Where the API server listens."""
+    service_range: str = "10.0.0.0/24"
+    """From which Services get their addresses; the first one is the API server's own."""
+    controllers: tuple[str, ...] = _CONTROLLERS
+    authorization: str = "RBAC"
+    api_server_flags: tuple[str, ...] = ("--endpoint-reconciler-type=none",)
+    users: tuple[tuple[str, str, str], ...] = ((NODE_USER, NODE_USER, ""),)
+    """Whose kubeconfigs are written beside the administrator's: its name, the user, and the user's group."""
+    certificates: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    """What the authority certifies besides, in ``pki/NAME.crt``: the name, its hosts, and its group."""
+
+
 class ControlPlane:
     """A control plane that runs while the context is open.
 
@@ -47,8 +65,11 @@ class ControlPlane:
     RBAC is on, anonymous requests are refused.
     """
 
-    def __init__(self, binaries: Path, state: Path | None = None) -> None:
+    def __init__(
+        self, binaries: Path, state: Path | None = None, surroundings: Surroundings | None = None
+    ) -> None:
         self._binaries = binaries
+        self._around = surroundings or Surroundings()
         self._temporary = state is None
         self.state = state or Path(tempfile.mkdtemp(prefix="devcluster-"))
         self._pki = self.state / "pki"
@@ -57,9 +78,11 @@ class ControlPlane:
         self._etcd_url = f"https://127.0.0.1:{ports[0]}"
         self._etcd_peer_url = f"http://127.0.0.1:{ports[1]}"
         self._port, self._controller_manager_port = ports[2:]
-        self.server = f"https://127.0.0.1:{self._port}"
+        self.server = f"https://{self._around.address}:{self._port}"
         self.kubeconfig = self.state / "admin.kubeconfig"
         """Kubeconfig of a cluster administrator."""
+        self.kubectl = Kubectl(self.kubeconfig, self.state / "kubectl-cache")
+        """kubectl as administrator."""
 
     def __enter__(self) -> Self:
         try:
@@ -108,15 +131,17 @@ class ControlPlane:
         """Start the API server and wait until it is ready."""
         process = self._start(
             "kube-apiserver",
-            f"--bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port={self._port}"
+            f"--bind-address={self._around.address} --advertise-address={self._around.address}"
+            f" --secure-port={self._port}"
             f" --etcd-servers={self._etcd_url} --etcd-cafile={self._pki}/etcd-ca.crt"
             f" --etcd-certfile={self._pki}/etcd-client.crt --etcd-keyfile={self._pki}/etcd-client.key"
             f" --tls-cert-file={self._pki}/apiserver.crt --tls-private-key-file={self._pki}/apiserver.key"
             f" --cert-dir={self._pki} --token-auth-file={self._pki}/tokens.csv --anonymous-auth=false"
-            f" --authorization-mode=RBAC --service-account-issuer={_ISSUER}"
+            f" --authorization-mode={self._around.authorization} --service-account-issuer={_ISSUER}"
             f" --service-account-key-file={self._pki}/service-account.key"
             f" --service-account-signing-key-file={self._pki}/service-account.key"
-            " --service-cluster-ip-range=10.0.0.0/24 --endpoint-reconciler-type=none --profiling=false",
+            f" --service-cluster-ip-range={self._around.service_range} --profiling=false"
+            f" {' '.join(self._around.api_server_flags)}",
         )
         wait_until_ready(process, self._ready, _READY_SECONDS)
 
@@ -133,7 +158,7 @@ class ControlPlane:
             f" --service-account-private-key-file={self._pki}/service-account.key"
             f" --root-ca-file={self._pki}/ca.crt --use-service-account-credentials --leader-elect=false"
             " --kube-api-qps=200 --kube-api-burst=400 --concurrent-job-syncs=10 --profiling=false"
-            f" --controllers={','.join(_CONTROLLERS)}",
+            f" --controllers={','.join(self._around.controllers)}",
         )
         wait_until_ready(process, lambda: self._exists("default"), _READY_SECONDS)
 
@@ -173,40 +198,9 @@ class ControlPlane:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         return self.kubeconfig_for(self.api.create(path, body)["status"]["token"], f"{namespace}-{name}")
 
-    def kubectl(
-        self,
-        *args: str,
-        input: str | None = None,  # noqa: A002 - named as subprocess.run names it
-        check: bool = True,
-        kubeconfig: Path | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as administrator, or as the user of another kubeconfig.
-
-        Raises :class:`ProcessError` with kubectl's message unless it succeeds or ``check`` is False.
-        """
-        environment = os.environ | {
-            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
-            "KUBECACHEDIR": str(self.state / "kubectl-cache"),
-        }
-        result = subprocess.run(
-            [installed_program("kubectl"), *args],
-            input=input,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if check and result.returncode:
-            raise ProcessError(f"kubectl {' '.join(args)} failed: {result.stderr.strip()}")
-        return result
-
     def apply(self, what: Path | Iterable[Mapping[str, Any]]) -> None:
         """``kubectl apply`` a file, a folder, or objects."""
-        if isinstance(what, Path):
-            self.kubectl("apply", "-f", str(what))
-        else:
-            items = {"apiVersion": "v1", "kind": "List", "items": list(what)}
-            self.kubectl("apply", "-f", "-", input=json.dumps(items))
+        self.kubectl.apply(what)
 
     def create_namespace(self, name: str) -> None:
         """Create a namespace and wait until Pods can be created in it."""
@@ -249,20 +243,22 @@ class ControlPlane:
         authority, etcd_authority = trustme.CA(), trustme.CA()
         authority.cert_pem.write_to_path(self._pki / "ca.crt")
         etcd_authority.cert_pem.write_to_path(self._pki / "etcd-ca.crt")
-        api_names = ("127.0.0.1", "localhost", "kubernetes.default.svc")
-        for name, ca, hosts in (
-            ("apiserver", authority, api_names),
-            ("etcd", etcd_authority, ("127.0.0.1",)),
-            ("etcd-client", etcd_authority, ("kube-apiserver",)),
-            ("service-account", authority, ("service-account",)),
+        first = str(ip_network(self._around.service_range)[1])
+        api_names = (self._around.address, first, "localhost", *_API_NAMES)
+        for name, ca, hosts, group in (
+            ("apiserver", authority, api_names, ""),
+            ("etcd", etcd_authority, ("127.0.0.1",), ""),
+            ("etcd-client", etcd_authority, ("kube-apiserver",), ""),
+            ("service-account", authority, ("service-account",), ""),
+            *((name, authority, hosts, group) for name, hosts, group in self._around.certificates),
         ):
-            certificate = ca.issue_cert(*hosts)
+            certificate = ca.issue_cert(*hosts, common_name=hosts[0], organization_name=group or None)
             write_private(self._pki / f"{name}.key", certificate.private_key_pem.bytes().decode())
             certificate.cert_chain_pems[0].write_to_path(self._pki / f"{name}.crt")
         users = (
             ("admin", "admin", "system:masters"),
             ("kube-controller-manager", "system:kube-controller-manager", ""),
-            (NODE_USER, NODE_USER, ""),
+            *self._around.users,
         )
         lines = []
         for name, user, groups in users:

@@ -1,4 +1,4 @@
-"""The demonstration: ``make demo``, or ``python -m devcluster.demo [--keep]``.
+"""The demonstration: ``make demo``, or ``python -m devcluster.demo [--keep] [--containers]``.
 
 Trains a model, converts it on the command line, then has the operator convert it in a real control plane.
 The first part already runs while the control plane's programs are being fetched or built (once a machine).
@@ -24,18 +24,14 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from .binaries import ensure_control_plane_binaries
+from .binaries import ensure_control_plane_binaries, ensure_node_binaries
 from .cache import REPOSITORY, cache_dir
-from .controlplane import ControlPlane
+from .demo_clusters import EXAMPLES_ENDPOINT, EXAMPLES_PORT, ContainerCluster, DemoCluster, ProcessCluster
 from .demo_view import DemoView
 from .errors import DevClusterError, ProcessError
-from .install import install_crd, install_node_rbac, install_operator_rbac
-from .node import ProcessNode
-from .processes import Process, free_ports, port_is_free, wait_until_ready
-from .s3 import ObjectStore
+from .host import NODE_TOOLS, ensure_host_tools
+from .processes import Process, port_is_free
 
-S3_PORT = 18333
-"""Fixed, because the examples name it."""
 BUCKET = "models"
 SECRET = "s3-credentials"  # noqa: S105 - the name of a Secret, not a secret
 NAMESPACE = "default"
@@ -57,22 +53,29 @@ print(f"predict_batch(features): {np.mean(np.array(predicted) == labels):.1%} of
 class Demo:
     """One run of the demonstration."""
 
-    def __init__(self, console: Console, *, keep: bool, picture: Path | None) -> None:
+    def __init__(
+        self, console: Console, *, keep: bool, picture: Path | None, containers: bool = False
+    ) -> None:
         self._view = DemoView(console)
         self._console = console
         self._keep = keep
         self._picture = picture
+        self._containers = containers
         self._folder = cache_dir() / "demo"
         self._folder.mkdir(exist_ok=True)
         self._binaries: Path | DevClusterError | None = None
+        self._cluster: DemoCluster
         self._fetching = threading.Thread(target=self._fetch_binaries, daemon=True)
 
     def run(self) -> None:
         """Run all parts; raises :class:`DevClusterError` when one fails."""
-        if not port_is_free(S3_PORT):
+        if self._containers:
+            ensure_host_tools(NODE_TOOLS, self._console)  # says at once what the machine lacks
+        elif not port_is_free(EXAMPLES_PORT):
             raise ProcessError(
-                f"port {S3_PORT} of 127.0.0.1 is in use, and the examples need it for the S3 server: end the "
-                f"program that listens there (`ss -ltnp 'sport = :{S3_PORT}'` names it), maybe another demo"
+                f"port {EXAMPLES_PORT} of 127.0.0.1 is in use, and the examples need it for the S3 server: "
+                f"end the program that listens there (`ss -ltnp 'sport = :{EXAMPLES_PORT}'` names it), maybe "
+                "another demo"
             )
         self._fetching.start()
         self._show_command_line()
@@ -86,7 +89,7 @@ class Demo:
             if self._picture:
                 self._view.save_picture(self._picture)
             if self._keep:
-                self._view.keep(self._control_plane, self._store, self._operator_url, self._node)
+                self._view.keep(self._cluster)
                 signal.pause()
             self._view.end()
 
@@ -133,57 +136,29 @@ class Demo:
 
     def _fetch_binaries(self) -> None:
         try:
-            self._binaries = ensure_control_plane_binaries(self._console)
+            fetch = ensure_node_binaries if self._containers else ensure_control_plane_binaries
+            self._binaries = fetch(self._console)
         except DevClusterError as error:
             self._binaries = error
 
     def _start_cluster(self, stack: ExitStack) -> None:
         self._view.part("A Kubernetes control plane, an S3 server, the operator and a node")
         if self._fetching.is_alive():
-            self._view.say("Waiting for the control plane's programs, which come once a machine")
+            self._view.say("Waiting for the cluster's programs, which come once a machine")
         self._fetching.join()
         if isinstance(self._binaries, DevClusterError):
             raise self._binaries
         assert self._binaries is not None  # noqa: S101 - for the type checker: the thread has ended
-        self._control_plane = stack.enter_context(ControlPlane(self._binaries))
-        self._view.done("etcd, kube-apiserver and kube-controller-manager")
-        self._store = stack.enter_context(ObjectStore(port=S3_PORT))
-        self._view.done(f"S3 (SeaweedFS) at {self._store.endpoint}")
-        install_crd(self._control_plane)
-        kubeconfig = install_operator_rbac(self._control_plane, NAMESPACE)
-        self._view.done("ModelConversion resource; the operator's service account and permissions")
-        self._start_operator(kubeconfig, stack)
-        self._view.done(f"operator, metrics at {self._operator_url}/metrics")
-        node = ProcessNode(install_node_rbac(self._control_plane), self._control_plane.state)
-        self._node = stack.enter_context(node)
-        self._view.done("node that runs containers as processes")
-
-    def _start_operator(self, kubeconfig: Path, stack: ExitStack) -> None:
-        (port,) = free_ports(1)
-        self._operator_url = f"http://127.0.0.1:{port}"
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "KUBECONFIG": str(kubeconfig),
-            "MODELCONVERSION_CONVERTER_IMAGE": "model-conversion-converter:demo",  # the node uses no images
-            "MODELCONVERSION_HTTP_HOST": "127.0.0.1",
-            "MODELCONVERSION_HTTP_PORT": str(port),
-        }
-        program = Path(sys.executable).with_name("modelconversion-operator")
-        log = self._control_plane.state / "operator.log"
-        operator = Process("the operator", [program], log, environment=environment)
-        stack.callback(operator.stop)
-        wait_until_ready(operator, self._operator_ready, 60)
-
-    def _operator_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self._operator_url}/readyz", trust_env=False).is_success
-        except httpx.HTTPError:
-            return False
+        if self._containers:
+            self._cluster = ContainerCluster(self._console, NAMESPACE, stack, self._view.done)
+        else:
+            self._cluster = ProcessCluster(self._binaries, NAMESPACE, stack, self._view.done)
+        self._kubectl = self._cluster.control_plane.kubectl
 
     def _upload(self) -> None:
         self._view.part("Upload the model and its data")
-        client = self._store.client()
-        self._store.create_bucket(BUCKET)
+        client = self._cluster.client()
+        client.create_bucket(Bucket=BUCKET)
         models, datasets = self._folder / "models", self._folder / "datasets"
         saved_model = (models / "gesture_classifier_savedmodel").rglob("*")
         files = {
@@ -196,10 +171,10 @@ class Demo:
         for key, file in files.items():
             client.upload_file(str(file), BUCKET, key)
         self._view.done(f"{len(files)} objects in s3://{BUCKET}/")
-        self._control_plane.kubectl(
+        self._kubectl(
             *("create", "secret", "generic", SECRET, "-n", NAMESPACE),
-            f"--from-literal=AWS_ACCESS_KEY_ID={self._store.access_key}",
-            f"--from-literal=AWS_SECRET_ACCESS_KEY={self._store.secret_key}",
+            f"--from-literal=AWS_ACCESS_KEY_ID={self._cluster.access_key}",
+            f"--from-literal=AWS_SECRET_ACCESS_KEY={self._cluster.secret_key}",
         )
         self._view.done(f"Secret {SECRET} with the S3 keys, which only the fetch and publish containers get")
 
@@ -207,8 +182,15 @@ class Demo:
         """Apply an example and follow it to its end."""
         file = REPOSITORY / "examples" / f"{name}.yaml"
         self._view.part(f"Convert {name}")
-        self._view.command(f"kubectl apply -f examples/{name}.yaml")
-        self._view.output(self._control_plane.kubectl("apply", "-n", NAMESPACE, "-f", str(file)).stdout)
+        text, endpoint = file.read_text(), self._cluster.endpoint
+        if endpoint == EXAMPLES_ENDPOINT:
+            self._view.command(f"kubectl apply -f examples/{name}.yaml")
+        else:
+            text = text.replace(EXAMPLES_ENDPOINT, endpoint)
+            self._view.command(
+                f"sed 's|{EXAMPLES_ENDPOINT}|{endpoint}|' examples/{name}.yaml | kubectl apply -f -"
+            )
+        self._view.output(self._kubectl("apply", "-n", NAMESPACE, "-f", "-", input=text).stdout)
         status = self._follow(name)
         if status.get("phase") != "Succeeded":
             failure = status.get("failure") or {}
@@ -222,12 +204,12 @@ class Demo:
         deadline = time.monotonic() + _CONVERSION_SECONDS
         with self._view.conversion() as show:
             while time.monotonic() < deadline:
-                status: dict[str, Any] = self._control_plane.api.get(path).get("status", {})
+                status: dict[str, Any] = self._cluster.control_plane.api.get(path).get("status", {})
                 show(status)
                 if status.get("phase") in ("Succeeded", "Failed"):
                     return status
                 time.sleep(0.2)
-        raise ProcessError(f"{name} has not ended after {_CONVERSION_SECONDS} s; logs: {self._node.logs}")
+        raise ProcessError(f"{name} has not ended after {_CONVERSION_SECONDS} s; logs: {self._cluster.logs}")
 
     # What came of it.
 
@@ -235,8 +217,8 @@ class Demo:
         self._view.part("What came of it")
         for arguments in ("get mconv", "get mconv -o wide"):
             self._view.command(f"kubectl {arguments}")
-            self._view.output(self._control_plane.kubectl(*arguments.split(), "-n", NAMESPACE).stdout)
-        client = self._store.client()
+            self._view.output(self._kubectl(*arguments.split(), "-n", NAMESPACE).stdout)
+        client = self._cluster.client()
         self._view.bucket(
             BUCKET, client.list_objects_v2(Bucket=BUCKET, Prefix="converted/").get("Contents", [])
         )
@@ -245,9 +227,8 @@ class Demo:
         client.download_file(BUCKET, f"converted/gesture-classifier/{target.name}", str(target))
         self._view.command(f"TFLiteInference({target.name!r}), downloaded from the bucket")
         self._python("-c", _PREDICT)
-        self._view.metrics(
-            self._operator_url, httpx.get(f"{self._operator_url}/metrics", trust_env=False).text
-        )
+        url = self._cluster.operator_url
+        self._view.metrics(url, httpx.get(f"{url}/metrics", trust_env=False).text)
 
 
 def _training_recipe() -> str:
@@ -264,6 +245,9 @@ def main() -> int:
         prog="python -m devcluster.demo", description="Show a conversion, end to end."
     )
     parser.add_argument("--keep", action="store_true", help="leave everything up until Ctrl-C")
+    parser.add_argument(
+        "--containers", action="store_true", help="in a real node (as root) instead of in processes"
+    )
     parser.add_argument("--picture", type=Path, help="save the last parts as an SVG file")
     options = parser.parse_args()
     # However the program is asked to end, it takes the same way out, past all that must be stopped.
@@ -273,7 +257,7 @@ def main() -> int:
     if not console.is_terminal:
         console.width = 120  # a log has no width, and tables need one
     try:
-        Demo(console, keep=options.keep, picture=options.picture).run()
+        Demo(console, keep=options.keep, picture=options.picture, containers=options.containers).run()
     except KeyboardInterrupt:
         console.print("\nStopped; nothing is left running.")
         return 0 if options.keep else 130

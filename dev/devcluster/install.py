@@ -9,6 +9,7 @@ import yaml
 
 from .cache import REPOSITORY
 from .controlplane import NODE_USER, ControlPlane
+from .kubectl import Kubectl
 
 CRDS = REPOSITORY / "crds"
 OPERATOR_RULES = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "operator-rules.yaml"
@@ -25,15 +26,26 @@ _NODE_RULES = [
 
 def install_crd(control_plane: ControlPlane) -> None:
     """Apply ``crds/`` and wait until the API server serves the resource."""
-    control_plane.apply(CRDS)
+    apply_crd(control_plane.kubectl)
+
+
+def apply_crd(kubectl: Kubectl) -> None:
+    """The same in any cluster."""
+    kubectl.apply(CRDS)
     # kubectl's wait for a condition fails at once on an object that has no status yet.
-    control_plane.kubectl("wait", "--for=create", "--timeout=30s", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=jsonpath={.status.conditions}", "--timeout=30s", "-f", str(CRDS))
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    kubectl("wait", "--for=create", "--timeout=30s", "-f", str(CRDS))
+    kubectl("wait", "--for=jsonpath={.status.conditions}", "--timeout=30s", "-f", str(CRDS))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
 
 
 def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
     """Give the operator its service account with exactly the rules of the Helm chart; its kubeconfig."""
+    control_plane.apply(operator_rbac(namespace))
+    return control_plane.service_account_kubeconfig(namespace, OPERATOR)
+
+
+def operator_rbac(namespace: str) -> list[dict[str, Any]]:
+    """The operator's service account, roles and bindings."""
     rules = yaml.safe_load(OPERATOR_RULES.read_text())
     account = {
         "apiVersion": "v1",
@@ -41,19 +53,18 @@ def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
         "metadata": {"name": OPERATOR, "namespace": namespace},
     }
     subject = {"kind": "ServiceAccount", "name": OPERATOR, "namespace": namespace}
-    lease = _role("Role", f"{OPERATOR}-lease", rules["leaseRules"], subject, namespace)
-    control_plane.apply([account, *_role("ClusterRole", OPERATOR, rules["rules"], subject), *lease])
-    return control_plane.service_account_kubeconfig(namespace, OPERATOR)
+    lease = role_and_binding("Role", f"{OPERATOR}-lease", rules["leaseRules"], subject, namespace)
+    return [account, *role_and_binding("ClusterRole", OPERATOR, rules["rules"], subject), *lease]
 
 
 def install_node_rbac(control_plane: ControlPlane) -> Path:
     """Give the process node what it needs, and return its kubeconfig."""
     subject = {"kind": "User", "name": NODE_USER, "apiGroup": "rbac.authorization.k8s.io"}
-    control_plane.apply(_role("ClusterRole", NODE_USER, _NODE_RULES, subject))
+    control_plane.apply(role_and_binding("ClusterRole", NODE_USER, _NODE_RULES, subject))
     return control_plane.state / f"{NODE_USER}.kubeconfig"
 
 
-def _role(
+def role_and_binding(
     kind: str, name: str, rules: list[Any], subject: dict[str, str], namespace: str | None = None
 ) -> list[dict[str, Any]]:
     """A Role or ClusterRole, and its binding to ``subject``."""

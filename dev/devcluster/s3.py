@@ -101,20 +101,7 @@ class ObjectStore:
 
     def client(self) -> S3Client:
         """A boto3 client with the store's own keys."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name=_REGION,
-            config=Config(
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                s3={"addressing_style": "path"},
-                retries={"total_max_attempts": 2},
-                proxies={},
-            ),
-        )
+        return s3_client(self.endpoint, self.access_key, self.secret_key)
 
     def create_bucket(self, name: str) -> None:
         """Create a bucket."""
@@ -139,3 +126,21 @@ class ObjectStore:
         }
         write_private(path, json.dumps({"identities": [identity]}))
         return path
+
+
+def s3_client(endpoint: str, access_key: str, secret_key: str) -> S3Client:
+    """A client of a server of this kind, wherever it runs."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name=_REGION,
+        config=Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 2},
+            proxies={},
+        ),
+    )

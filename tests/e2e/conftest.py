@@ -1,0 +1,118 @@
+"""One cluster for all end-to-end tests: a real node of this machine, or the cluster that KUBECONFIG names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chart_release import Release
+from e2e_cluster import Cluster, Conversions, ImageNames, Store
+from rich.console import Console
+
+from devcluster.cache import REPOSITORY
+from devcluster.deploy import (
+    OBJECT_STORE,
+    RESTRICTED,
+    S3_PORT,
+    S3Keys,
+    object_store_manifests,
+    wait_for_deployment,
+)
+from devcluster.images import ensure_images
+from devcluster.kubectl import Kubectl
+from devcluster.port_forward import PortForward
+from devcluster.real_node import RealNode
+
+STORE_NAMESPACE = "e2e-storage"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """End-to-end tests wait for real containers."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
+
+
+def _existing_cluster() -> Path | None:
+    named = os.environ.get("KUBECONFIG")
+    return Path(named) if named else None
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster that KUBECONFIG names, else a real node of this machine."""
+    if existing := _existing_cluster():
+        yield Cluster(Kubectl(existing, tmp_path_factory.mktemp("kubectl")), None)
+        return
+    with RealNode(Console(stderr=True)) as node:
+        yield Cluster(node.kubectl, node)
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> ImageNames:
+    """This tree's images, loaded into the node; an existing cluster pulls those that variables name."""
+    if cluster.node is None:
+        missing = [n for n in ("E2E_OPERATOR_IMAGE", "E2E_CONVERTER_IMAGE") if n not in os.environ]
+        if missing:
+            pytest.fail(f"the cluster of KUBECONFIG pulls its images: set {' and '.join(missing)}")
+        return ImageNames(
+            os.environ["E2E_OPERATOR_IMAGE"],
+            os.environ["E2E_CONVERTER_IMAGE"],
+            os.environ.get("E2E_OBJECT_STORE_IMAGE", "chrislusf/seaweedfs"),
+        )
+    built = ensure_images(Console(stderr=True))
+    for image in (built.operator, built.converter, built.object_store):
+        cluster.node.load_image(image)
+    return ImageNames(built.operator.reference, built.converter.reference, built.object_store.reference)
+
+
+@pytest.fixture(scope="session")
+def release(
+    cluster: Cluster, images: ImageNames, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Release]:
+    """The operator, by Helm and the chart's defaults."""
+    made = Release(cluster.kubectl, images, tmp_path_factory.mktemp("helm"))
+    made.install()
+    yield made
+    if made.left():
+        made.helm("uninstall", "--ignore-not-found")
+    cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def store(cluster: Cluster, images: ImageNames, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """SeaweedFS as a pod under the Restricted policy."""
+    # "canary" is what a model that steals looks for.
+    keys = S3Keys(f"CANARY{secrets.token_hex(7).upper()}", f"canary-{secrets.token_urlsafe(24)}")
+    cluster.kubectl.create_namespace(STORE_NAMESPACE, RESTRICTED)
+    cluster.kubectl.apply(object_store_manifests(STORE_NAMESPACE, images.object_store, keys))
+    wait_for_deployment(cluster.kubectl, OBJECT_STORE, STORE_NAMESPACE)
+    log = tmp_path_factory.mktemp("store") / "port-forward.log"
+    with PortForward(cluster.kubectl, STORE_NAMESPACE, f"service/{OBJECT_STORE}", S3_PORT, log) as forward:
+        yield Store(STORE_NAMESPACE, keys, forward)
+    cluster.kubectl("delete", "namespace", STORE_NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def gesture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The gesture model and its data, trained by the project's own script: files by their keys."""
+    folder = tmp_path_factory.mktemp("gesture")
+    script = REPOSITORY / "converter_image" / "train_gesture_model.py"
+    subprocess.run([sys.executable, script], cwd=folder, check=True, capture_output=True)
+    names = ("val_features", "val_labels", "test_features", "test_labels")
+    data = {f"datasets/{name}.npy": folder / "datasets" / f"{name}.npy" for name in names}
+    return {"gesture_classifier.h5": folder / "models" / "gesture_classifier.h5"} | data
+
+
+@pytest.fixture
+def conversions(cluster: Cluster, store: Store, gesture: dict[str, Path]) -> Iterator[Conversions]:
+    """A namespace with the gesture model in its bucket."""
+    made = Conversions(cluster.kubectl, store)
+    made.upload(gesture)
+    yield made
+    made.remove()
