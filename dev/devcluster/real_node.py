@@ -113,7 +113,7 @@ class RealNode:
     def _start(self) -> None:
         host.ensure_host_tools(host.NODE_TOOLS, self._console)
         self._binaries = ensure_node_binaries(self._console)
-        self._stack.enter_context(_only_one())
+        self._stack.enter_context(only_node())
         node_cleanup.clean(self.layout)  # of a node that was killed
         self.layout.state.mkdir(parents=True)
         node_cleanup.remember_machine(self.layout.state)
@@ -277,7 +277,7 @@ def _seconds(timestamp: str) -> float:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
+def only_node() -> Iterator[None]:
     """Hold the right to be the node of this machine: addresses and fixed places can serve one only."""
     with _LOCK.open("w") as lock:
         try:

@@ -20,7 +20,7 @@ from rich.console import Console
 from . import node_cleanup
 from .errors import DevClusterError, HostError
 from .node_layout import NodeLayout
-from .real_node import DEFAULT_NAME, RealNode, layout_of
+from .real_node import DEFAULT_NAME, RealNode, layout_of, only_node
 
 _POLL_SECONDS: Final = 0.2
 _DOWN_SECONDS: Final = 60
@@ -98,12 +98,15 @@ def hold(layout: NodeLayout) -> None:
 
 def down(layout: NodeLayout) -> None:
     """End the process that holds the node, and take away what it did not."""
+    if os.geteuid() != 0:
+        raise HostError("only root can take a node down")
     if pid := _running(layout):
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _DOWN_SECONDS
         while _running(layout) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-    node_cleanup.clean(layout)
+    with only_node():
+        node_cleanup.clean(layout)
     for file in (_holder(layout), _log(layout)):
         file.unlink(missing_ok=True)
     if left := node_cleanup.leftovers(layout):

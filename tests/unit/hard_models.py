@@ -9,6 +9,7 @@ import numpy as np
 from tflite_files import O, T, floats, tflite
 
 from tflite_converter.arrays import Array
+from tflite_converter.tuning import RANGE_CHOICE_SAMPLES
 
 WIDTH = 8
 CLASSES = 4
@@ -51,7 +52,7 @@ def outlier_in_calibration() -> Hard:
     """One calibration sample in a hundred reaches a thousand times as far as any sample should."""
     content = chain(_layers((WIDTH, WIDTH), (CLASSES, WIDTH)), ["hidden", OUTPUT])
     calibration = _samples(100, 1)
-    calibration[40] *= 1000.0
+    calibration[RANGE_CHOICE_SAMPLES - 1] *= 1000.0  # among those that choose the ranges
     return Hard(content, {INPUT: calibration}, {INPUT: _samples(200, 2)})
 
 
