@@ -11,6 +11,7 @@ from typing import Final
 from . import host
 from .cache import cache_dir
 from .errors import HostError, ImageError
+from .mounts import unmount_below
 from .processes import Process
 
 _TAIL_LINES: Final = 40
@@ -88,6 +89,11 @@ class Buildah:
             self.run("commit", "--quiet", f"--timestamp={_EPOCH}", container, reference)
         finally:
             self.run("rm", container)
+
+    def tidy(self) -> None:
+        """Remove the containers that builds have left, and what the store has mounted."""
+        self.run("rm", "--all")
+        unmount_below(self._store)
 
     def remove_others(self, reference: str) -> None:
         """Remove older images of the same name; what they share with this one stays."""

@@ -113,24 +113,27 @@ def _build(recipe: Recipe, image: Image, console: Console) -> None:
     host.ensure_host_tools(host.BUILD_TOOLS, console)
     started = time.monotonic()
     buildah = Buildah()
-    ensure_base_image(buildah, console)
-    log = images_dir() / f"{recipe.name}.log"
-    with (
-        tempfile.TemporaryDirectory(prefix="devcluster-") as folder,
-        Progress(console, f"Building {recipe.name}", 0) as progress,
-    ):
-        buildah.build(
-            REPOSITORY / recipe.dockerfile,
-            REPOSITORY,
-            image.reference,
-            log,
-            secrets=_secrets(Path(folder)),
-            tell=lambda line: progress.advance(1, line[:_SHORT]),
-        )
-    for older in image.archive.parent.glob(f"{recipe.name}-*.tar"):
-        older.unlink()
-    buildah.save(image.reference, image.archive)
-    buildah.remove_others(image.reference)
+    try:
+        ensure_base_image(buildah, console)
+        log = images_dir() / f"{recipe.name}.log"
+        with (
+            tempfile.TemporaryDirectory(prefix="devcluster-") as folder,
+            Progress(console, f"Building {recipe.name}", 0) as progress,
+        ):
+            buildah.build(
+                REPOSITORY / recipe.dockerfile,
+                REPOSITORY,
+                image.reference,
+                log,
+                secrets=_secrets(Path(folder)),
+                tell=lambda line: progress.advance(1, line[:_SHORT]),
+            )
+        for older in image.archive.parent.glob(f"{recipe.name}-*.tar"):
+            older.unlink()
+        buildah.save(image.reference, image.archive)
+        buildah.remove_others(image.reference)
+    finally:
+        buildah.tidy()
     megabytes = image.archive.stat().st_size // 1_000_000
     console.print(f"{image.reference}: {megabytes} MB, {time.monotonic() - started:.0f} s", soft_wrap=True)
 

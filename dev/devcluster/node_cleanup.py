@@ -8,13 +8,13 @@ name or lie in its folder, so this can be run at any time, also for a node that 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from . import cgroups, host
+from .mounts import mounts_below, unmount_below
 from .node_layout import NodeLayout
 
 _CNI_CACHE: Final = Path("/var/lib/cni/results")
@@ -89,30 +89,6 @@ def leftovers(layout: NodeLayout) -> list[str]:
     if layout.state.exists():
         found.append(f"folder {layout.state}")
     return found
-
-
-# Mounts.
-
-
-def unmount_below(folder: Path) -> None:
-    """Unmount everything below ``folder``, the deepest first."""
-    for mount in mounts_below(folder):
-        host.run("umount", "--lazy", mount, check=False)
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mount points below ``folder``, the deepest first."""
-    return mount_points(Path("/proc/self/mountinfo").read_text(), folder)
-
-
-def mount_points(mountinfo: str, folder: Path) -> list[str]:
-    """Mount points below ``folder`` in the kernel's list, the last mounted first."""
-    points = [_unescaped(line.split(" ")[4]) for line in mountinfo.splitlines() if line]
-    return [point for point in reversed(points) if Path(point).is_relative_to(folder)]
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 # Files, devices, settings.

@@ -25,6 +25,7 @@ from .cache import cache_dir
 from .controlplane import ControlPlane, Surroundings
 from .errors import HostError
 from .kubectl import Kubectl
+from .mounts import unmount_below
 from .node_images import Image, program_image
 from .node_layout import NodeLayout
 from .processes import Process, free_ports, wait_until_ready
@@ -99,7 +100,7 @@ class RealNode:
         for program in ("kubelet", "kube-proxy", "containerd"):
             self._processes.pop(program).kill()
         cgroups.kill(self.layout.name)
-        node_cleanup.unmount_below(self.layout.state)
+        unmount_below(self.layout.state)
         cgroups.remove(self.layout.name)
         cgroups.create(self.layout.name)
         shutil.rmtree(self.layout.runtime_state)  # as /run, where it would be, is empty after a reboot

@@ -13,7 +13,7 @@ from devcluster import node_config, pip_settings
 from devcluster.errors import HostError, ImageError
 from devcluster.host import BUILD_TOOLS, NODE_TOOLS, missing
 from devcluster.images import CONVERTER, OPERATOR, digest_of
-from devcluster.node_cleanup import mount_points
+from devcluster.mounts import mount_points
 from devcluster.node_layout import NodeLayout
 from devcluster.oci_archive import layers, write_program_image
 
