@@ -20,6 +20,7 @@ from . import sandbox
 from .errors import ConverterError
 from .worker_protocol import (
     PROGRESS_FD_ENV,
+    SPEECHLESS_EXIT_CODE,
     ChildLimits,
     WorkerFailure,
     WorkerProgress,
@@ -134,6 +135,8 @@ def run(
         # Native threads and destructors have nothing left to do that is worth waiting for.
         sys.stdout.flush()
         sys.stderr.flush()
+    except MemoryError:
+        code = SPEECHLESS_EXIT_CODE
     except BaseException:
         traceback.print_exc()
     finally:

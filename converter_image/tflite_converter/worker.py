@@ -25,7 +25,14 @@ from . import machine
 from .errors import ConverterError
 from .progress import Event, Listener
 from .untrusted import open_regular
-from .worker_protocol import PROGRESS_FD_ENV, WorkerFailure, WorkerProgress, error_file, result_file
+from .worker_protocol import (
+    PROGRESS_FD_ENV,
+    SPEECHLESS_EXIT_CODE,
+    WorkerFailure,
+    WorkerProgress,
+    error_file,
+    result_file,
+)
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 _LOOK_SECONDS = 0.2
@@ -34,7 +41,7 @@ _MOST_RESULT_BYTES = 64 << 20
 """A child's answer beyond this is none: real ones have a megabyte at most."""
 _MOST_LINE_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 14
-_SHORT_OF_MEMORY = re.compile(r"bad_alloc|Cannot allocate memory|MemoryError|pthread_create\(\) failed")
+_SHORT_OF_MEMORY = re.compile(r"bad_alloc|[Cc]annot allocate memory|MemoryError|pthread_create\(\) failed")
 """What a child's output says of an allocation that failed; a thread needs memory for its stack."""
 _LAST_WORDS = re.compile(r"Check failed: .+|what\(\): .+|Assertion .+ failed")
 """What native code says before it aborts."""
@@ -215,7 +222,7 @@ def _why(
     if found is not None:
         hint = None if found.hint is None else _printable(found.hint)
         return ConverterError(found.reason, found.stage, _printable(found.cause), hint=hint)
-    if code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log)):
+    if code == SPEECHLESS_EXIT_CODE or (code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log))):
         return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
     if code >= 0:
         cause = f"{program.words} ended with exit code {code}: {_last_line(log) or 'without a word'}"

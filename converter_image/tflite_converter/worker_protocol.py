@@ -28,6 +28,8 @@ EVALUATION_FOLDER: Final = "evaluation"
 LABELS_FILE: Final = "labels.npy"
 FROZEN_FOLDER: Final = "frozen"
 PROGRESS_FD_ENV: Final = "CONVERTER_PROGRESS_FD"
+SPEECHLESS_EXIT_CODE: Final = 77
+"""A child ends with it when it has no memory left even to say so."""
 
 
 class ChildLimits(ApiModel):
