@@ -106,6 +106,11 @@ def run_helm(
     return subprocess.run(command, input=text, env=env, capture_output=True, text=True, check=False)
 
 
+def helm_homes(home: Path) -> dict[str, str]:
+    """Variables that keep what Helm remembers in a folder of the test's own."""
+    return {f"HELM_{what}_HOME": str(home / what.lower()) for what in ("CACHE", "CONFIG", "DATA")}
+
+
 def render_text(
     values: Mapping[str, Any] | None = None, *, release: str = RELEASE, chart: Path = CHART
 ) -> str:

@@ -164,15 +164,19 @@ def _operators(targets: Sequence[TargetCheck], wanted: Target | None) -> dict[st
     """How many operators there are, and how many of them the target has no kernel for."""
     if wanted is None:
         return {}
-    check = next(c for c in targets if c.target is wanted)
+    check = _of(targets, wanted)
     return {"operators": check.operators, "fallback_operators": check.fallback_operators}
+
+
+def _of(targets: Sequence[TargetCheck], wanted: Target) -> TargetCheck:
+    return next(check for check in targets if check.target is wanted)
 
 
 def _unsuitable(targets: Sequence[TargetCheck], wanted: Target | None) -> list[str]:
     """What keeps a file from a target that has nothing to fall back on."""
     if wanted not in INTEGER_ONLY:
         return []
-    check = next(c for c in targets if c.target is wanted)
+    check = _of(targets, wanted)
     return [] if check.suitable else [f"it cannot run on {wanted.value}: {'; '.join(check.problems)}"]
 
 

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from . import download
 from .cache import cache_dir, locked
-from .errors import DevClusterError
 from .gobuild import MODULE, GoCaches, Program, build
+from .programs import tells_errors
 
 KUBERNETES_VERSION = "v1.36.0"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -138,17 +138,14 @@ def _key(*packages: str) -> str:
     return digest.hexdigest()[:12]
 
 
+@tells_errors
 def main() -> int:
     """Make sure that the programs are there."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.binaries", description=__doc__)
     parser.add_argument("--node", action="store_true", help="a node's programs too, in the same build")
     options = parser.parse_args()
     console = Console()
-    try:
-        print(ensure_control_plane_binaries(console) if not options.node else ensure_node_binaries(console))
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(ensure_control_plane_binaries(console) if not options.node else ensure_node_binaries(console))
     return 0
 
 

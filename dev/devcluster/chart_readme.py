@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from .cache import REPOSITORY
+from .programs import write_or_check
 
 CHART: Final = REPOSITORY / "helm" / "model-conversion-operator"
 README: Final = CHART / "README.md"
@@ -115,17 +116,13 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
     options = parser.parse_args()
-    current = README.read_text()
-    wanted, name = readme(current), README.relative_to(REPOSITORY)
-    if current == wanted:
-        print(f"{name} is up to date")
-        return 0
-    if options.check:
-        print(f"error: {name} is out of date with values.yaml: run `make chart`", file=sys.stderr)
-        return 1
-    README.write_text(wanted)
-    print(f"wrote {name}")
-    return 0
+    return write_or_check(
+        {README: readme(README.read_text())},
+        REPOSITORY,
+        check=options.check,
+        source="values.yaml",
+        command="make chart",
+    )
 
 
 if __name__ == "__main__":

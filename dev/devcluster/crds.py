@@ -11,6 +11,7 @@ from modelconversion_api.base import GROUP, PLURAL
 from modelconversion_api.crd import custom_resource_definition
 
 from .install import CRDS
+from .programs import write_or_check
 
 _ROOT = CRDS.parent
 _NAME = f"{PLURAL}.{GROUP}.yaml"
@@ -39,20 +40,13 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
     options = parser.parse_args()
-    wanted = manifest()
-    outdated = [file for file in FILES if not file.exists() or file.read_text() != wanted]
-    for file in FILES:
-        name = file.relative_to(_ROOT)
-        if file not in outdated:
-            print(f"{name} is up to date")
-        elif options.check:
-            told = f"error: {name} is out of date with operator/modelconversion_api: run `make crds`"
-            print(told, file=sys.stderr)
-        else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(wanted)
-            print(f"wrote {name}")
-    return 1 if outdated and options.check else 0
+    return write_or_check(
+        dict.fromkeys(FILES, manifest()),
+        _ROOT,
+        check=options.check,
+        source="operator/modelconversion_api",
+        command="make crds",
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .cache import REPOSITORY
 from .dashboard_operator import operator_health
 from .dashboard_overview import overview
 from .dashboard_quality import model_quality
+from .programs import write_or_check
 
 FOLDER: Final = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "dashboards"
 
@@ -36,24 +37,13 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     options = parser.parse_args()
-    outdated = []
-    for name in DASHBOARDS:
-        file, wanted = FOLDER / f"{name}.json", document(name)
-        if file.exists() and file.read_text() == wanted:
-            continue
-        outdated.append(str(file.relative_to(REPOSITORY)))
-        if not options.check:
-            FOLDER.mkdir(parents=True, exist_ok=True)
-            file.write_text(wanted)
-    if options.check and outdated:
-        print(
-            f"error: {', '.join(outdated)}: out of date with dev/devcluster/dashboards.py: run `make "
-            "dashboards`",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"wrote {', '.join(outdated)}" if outdated else "the dashboards are up to date")
-    return 0
+    return write_or_check(
+        {FOLDER / f"{name}.json": document(name) for name in DASHBOARDS},
+        REPOSITORY,
+        check=options.check,
+        source="dev/devcluster/dashboards.py",
+        command="make dashboards",
+    )
 
 
 if __name__ == "__main__":

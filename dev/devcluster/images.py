@@ -26,10 +26,10 @@ from . import host, pip_settings
 from .base_image import ensure_base_image
 from .buildah import Buildah
 from .cache import REPOSITORY, locked
-from .errors import DevClusterError
 from .local import installed_program
 from .node_images import Image, images_dir, program_image
 from .oci_archive import layers
+from .programs import tells_errors
 from .progress import Progress
 
 _SHORT: Final = 48
@@ -179,22 +179,19 @@ def _short(instruction: str) -> str:
     return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
 
 
+@tells_errors
 def main() -> int:
     """Build the images; with ``sizes`` show what is in them."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
     parser.add_argument("action", nargs="?", choices=("build", "sizes"), default="build")
     options = parser.parse_args()
     console = Console(highlight=False)
-    try:
-        images = ensure_images(console)
-        if options.action == "sizes":
-            _sizes(images, console)
-        else:
-            for image in (images.operator, images.converter, images.object_store):
-                console.print(f"{image.reference} is in {image.archive}", soft_wrap=True)
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    images = ensure_images(console)
+    if options.action == "sizes":
+        _sizes(images, console)
+    else:
+        for image in (images.operator, images.converter, images.object_store):
+            console.print(f"{image.reference} is in {image.archive}", soft_wrap=True)
     return 0
 
 

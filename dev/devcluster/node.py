@@ -43,8 +43,9 @@ import httpx
 
 from . import pod_status
 from .api import KubeApi
-from .errors import ApiError, DevClusterError
+from .errors import ApiError
 from .pod_process import PodProcess
+from .programs import tells_errors
 from .scheduling import is_for_scheduler, machine_capacity, machine_labels, misfit, unschedulable
 
 Json = dict[str, Any]
@@ -303,6 +304,7 @@ def _has_started(pod: Json) -> bool:
     return any("waiting" not in s["state"] for s in statuses)
 
 
+@tells_errors
 def main() -> int:
     """Run a process node until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
@@ -321,19 +323,15 @@ def main() -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    try:
-        with ProcessNode(
-            options.kubeconfig,
-            options.state,
-            name=options.name,
-            max_pods=options.max_pods,
-            entrypoint=options.entrypoint,
-        ) as node:
-            print(f"{node.name} is ready; logs: {node.logs}", flush=True)
-            ended.wait()
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with ProcessNode(
+        options.kubeconfig,
+        options.state,
+        name=options.name,
+        max_pods=options.max_pods,
+        entrypoint=options.entrypoint,
+    ) as node:
+        print(f"{node.name} is ready; logs: {node.logs}", flush=True)
+        ended.wait()
     return 0
 
 

@@ -18,8 +18,9 @@ from typing import Final
 from rich.console import Console
 
 from . import node_cleanup
-from .errors import DevClusterError, HostError
+from .errors import HostError
 from .node_layout import NodeLayout
+from .programs import tells_errors
 from .real_node import DEFAULT_NAME, RealNode, layout_of, only_node
 
 _POLL_SECONDS: Final = 0.2
@@ -121,6 +122,7 @@ def status(layout: NodeLayout) -> None:
         print(f"  {thing}")
 
 
+@tells_errors
 def main() -> int:
     """Do what the command line says."""
     actions = {"up": up, "down": down, "status": status, "hold": hold}
@@ -128,11 +130,7 @@ def main() -> int:
     parser.add_argument("action", choices=actions, help="hold is what up starts")
     parser.add_argument("--name", default=DEFAULT_NAME, help="of the node (%(default)s)")
     options = parser.parse_args()
-    try:
-        actions[options.action](layout_of(options.name))
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    actions[options.action](layout_of(options.name))
     return 0
 
 

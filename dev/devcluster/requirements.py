@@ -7,14 +7,14 @@ registry cannot give a build anything but what the lock has seen.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
 from typing import Final
 
 from .cache import REPOSITORY
-from .errors import DevClusterError, ProcessError
+from .errors import ProcessError
+from .installer import find_uv
+from .programs import tells_errors, write_or_check
 
 FILES: Final = {
     "operator/requirements.txt": ("--no-dev", "--extra", "operator"),
@@ -27,7 +27,7 @@ _HEADER: Final = "# From uv.lock, by `make requirements`; `make lint` checks tha
 
 def exported(selection: tuple[str, ...]) -> str:
     """A part of uv.lock, as pip reads it."""
-    uv = os.environ.get("UV") or shutil.which("uv")  # `uv run` sets UV to its own path
+    uv = find_uv()
     if uv is None:
         raise ProcessError("uv is missing: `source dev/bootstrap.sh` installs it")
     command = [uv, "export", "--quiet", "--locked", "--no-emit-project", "--format=requirements-txt"]
@@ -38,27 +38,19 @@ def exported(selection: tuple[str, ...]) -> str:
     return _HEADER + result.stdout
 
 
+@tells_errors
 def main() -> int:
     """Write the files, or say which are out of date."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.requirements", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is out of date")
     options = parser.parse_args()
-    stale = []
-    try:
-        for name, selection in FILES.items():
-            file, text = REPOSITORY / name, exported(selection)
-            if file.exists() and file.read_text() == text:
-                continue
-            stale.append(name)
-            if not options.check:
-                file.write_text(text)
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if stale and options.check:
-        print(f"{', '.join(stale)} is not what uv.lock says: run `make requirements`", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(
+        {REPOSITORY / name: exported(selection) for name, selection in FILES.items()},
+        REPOSITORY,
+        check=options.check,
+        source="uv.lock",
+        command="make requirements",
+    )
 
 
 if __name__ == "__main__":

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pydantic_core import from_json
 
 from modelconversion_api.status import Phase
 
 from .views import ConversionView, JobView, Key, PodView, readable_status
+
+V = TypeVar("V", JobView, PodView)
 
 
 def is_newer(resource_version: str, than: str) -> bool:
@@ -30,6 +33,21 @@ def is_newer(resource_version: str, than: str) -> bool:
 def _was_listed(view: JobView | PodView, namespace: str | None, version: str) -> bool:
     """Whether a listing would have had an object, were it still there: it may be newer, or elsewhere."""
     return namespace in (None, view.namespace) and not is_newer(view.resource_version, version)
+
+
+def _retain(
+    known: Mapping[str, Mapping[str, V]],
+    drop: Callable[[V], object],
+    namespace: str | None,
+    uids: set[str],
+    version: str,
+) -> set[str]:
+    """Drop what a listing did not have; gives the UIDs of its conversions."""
+    views = [view for views in known.values() for view in views.values()]
+    gone = [v for v in views if v.uid not in uids and _was_listed(v, namespace, version)]
+    for view in gone:
+        drop(view)
+    return {view.owner_uid for view in gone}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +213,7 @@ class Store:
             The UIDs of their conversions.
 
         """
-        known = [job for jobs in self._jobs.values() for job in jobs.values()]
-        gone = [j for j in known if j.uid not in uids and _was_listed(j, namespace, version)]
-        for job in gone:
-            self.drop_job(job)
-        return {job.owner_uid for job in gone}
+        return _retain(self._jobs, self.drop_job, namespace, uids, version)
 
     def active(self) -> Mapping[str, set[str]]:
         """By namespace, the conversions with a Job that takes one of the places.
@@ -254,11 +268,7 @@ class Store:
             The UIDs of their conversions.
 
         """
-        known = [pod for pods in self._pods.values() for pod in pods.values()]
-        gone = [p for p in known if p.uid not in uids and _was_listed(p, namespace, version)]
-        for pod in gone:
-            self.drop_pod(pod)
-        return {pod.owner_uid for pod in gone}
+        return _retain(self._pods, self.drop_pod, namespace, uids, version)
 
     def _forget_children(self, key: Key) -> None:
         self._jobs.pop(key.uid, None)

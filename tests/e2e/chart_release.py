@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from e2e_cluster import ImageNames
 
-from charts import CHART, NAME, RELEASE, run_helm
+from charts import CHART, NAME, RELEASE, helm_homes, run_helm
 from devcluster.deploy import RESTRICTED, wait_for_deployment
 from devcluster.kubectl import Kubectl
 
@@ -34,8 +34,7 @@ class Release:
             "image": _image(images.operator),
             "converter": {"image": _image(images.converter)},
         }
-        homes = {f"HELM_{what}_HOME": str(home / what.lower()) for what in ("CACHE", "CONFIG", "DATA")}
-        self._environment = kubectl.environment() | homes
+        self._environment = kubectl.environment() | helm_homes(home)
 
     def helm(self, verb: str, *args: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
         """Run Helm on the release; fails with what it said."""

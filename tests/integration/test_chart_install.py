@@ -15,7 +15,18 @@ import pytest
 from conversions import Operator, manifest, until
 from rich.console import Console
 
-from charts import CHART, EVERYTHING, NAME, NAMESPACED, RELEASE, Json, Rendered, render_text, run_helm
+from charts import (
+    CHART,
+    EVERYTHING,
+    NAME,
+    NAMESPACED,
+    RELEASE,
+    Json,
+    Rendered,
+    helm_homes,
+    render_text,
+    run_helm,
+)
 from devcluster.binaries import ensure_control_plane_binaries
 from devcluster.controlplane import ControlPlane
 
@@ -43,8 +54,7 @@ class Release:
     def __init__(self, cluster: ControlPlane, home: Path) -> None:
         self.cluster = cluster
         self.namespace = self.new_namespace()
-        homes = {f"HELM_{what}_HOME": str(home / what.lower()) for what in ("CACHE", "CONFIG", "DATA")}
-        self._environment = {"KUBECONFIG": str(cluster.kubeconfig)} | homes
+        self._environment = {"KUBECONFIG": str(cluster.kubeconfig)} | helm_homes(home)
 
     def new_namespace(self) -> str:
         name = f"test-{secrets.token_hex(4)}"
