@@ -3,7 +3,7 @@
 As a module: ``from examples_tflite_inference import TFLiteInference``.
 """
 
-from tflite_converter.inference import TFLiteInference
+from edge_inference import TFLiteInference
 from tflite_converter.inference_examples import app
 
 __all__ = ["TFLiteInference"]

@@ -27,11 +27,11 @@ def examples(
     import numpy as np
     from rich.table import Table
 
+    from edge_inference import TFLiteInference
     from modelconversion_api.text import human_size
 
     from .console import open_console
     from .gesture_model import GESTURES
-    from .inference import TFLiteInference
 
     files = [path for method in Method if (path := models / method.file_name(NAME)).is_file()]
     missing = [path for path in (data, labels) if not path.is_file()] or (
@@ -72,7 +72,7 @@ def examples(
 
 
 def _micros(model: object, sample: object) -> float:
-    from .inference import TFLiteInference
+    from edge_inference import TFLiteInference
 
     assert isinstance(model, TFLiteInference)  # noqa: S101 - tells the type; imported late for --help
     started = time.perf_counter_ns()
