@@ -98,7 +98,7 @@ class Child:
             resource.setrlimit(resource.RLIMIT_DATA, (most, most + _LAST_WORDS_BYTES))
             self.memory_limit_bytes = most
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        self.isolation = sandbox.enter(limits.readable, [self.folder])
+        self.isolation = sandbox.enter(limits.readable, [self.folder], limits.programs)
 
 
 def ends_with_its_parent() -> None:

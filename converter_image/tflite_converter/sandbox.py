@@ -80,6 +80,8 @@ _DENIED = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
 }
+_OF_PROGRAMS = ("execve", "execveat")
+"""What a child that runs a compiler is not denied."""
 _CLONE = (56, 220)
 _CLONE3 = 435
 """Its flags lie in memory, where a filter cannot look; the C library takes ``clone`` where it is missing."""
@@ -92,7 +94,7 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
 _READ = _READ_FILE | _READ_DIR
-_OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 _FS_RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many of the lowest bits name file system rights."""
 _NET_TCP = 0b11
@@ -119,22 +121,30 @@ _SYSTEM_PATHS = (
     "/dev/null",
 )
 _WRITABLE_DEVICES = ("/dev/null",)
+_SYSTEM_PROGRAMS = ("/usr", "/lib", "/lib64")
+"""A program that may be run needs the loader and perhaps a shell; /bin is a link to /usr/bin."""
 
 
-def enter(readable: Iterable[Path], writable: Iterable[Path]) -> tuple[str, ...]:
+def enter(
+    readable: Iterable[Path], writable: Iterable[Path], programs: Iterable[Path] = ()
+) -> tuple[str, ...]:
     """Gives up everything else for the rest of this process's life and its children's.
 
-    ``readable`` and ``writable`` are files and folders besides those that Python itself needs. Returns which
-    protections hold; never raises, because a kernel without them must not keep anybody from converting.
+    ``readable`` and ``writable`` are files and folders besides those that Python itself needs. ``programs``
+    are files and folders of programs that may be run, those of the system along with them, for a compiler
+    that is one; they are held to the same rules. Returns which protections hold; never raises, because a
+    kernel without them must not keep anybody from converting.
     """
+    programs = list(programs)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ()
     held = []
-    if _restrict_files(libc, [*_python_paths(), *readable], writable):
+    run = [*programs, *map(Path, _SYSTEM_PROGRAMS)] if programs else []
+    if _restrict_files(libc, [*_python_paths(), *readable], writable, run):
         held.append(OWN_FILES)
-    if _deny_system_calls(libc):
-        held += [NO_NETWORK, NO_PROGRAMS]
+    if _deny_system_calls(libc, set(_OF_PROGRAMS) if programs else set()):
+        held += [NO_NETWORK] if programs else [NO_NETWORK, NO_PROGRAMS]
     return tuple(sorted(held))
 
 
@@ -147,12 +157,12 @@ def _python_paths() -> list[Path]:
     return [Path(p) for p in sorted(paths)]
 
 
-def _deny_system_calls(libc: ctypes.CDLL) -> bool:
+def _deny_system_calls(libc: ctypes.CDLL, granted: set[str]) -> bool:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return False
     column, audit_arch = machine
-    denied = [numbers[column] for numbers in _DENIED.values()]
+    denied = [numbers[column] for name, numbers in _DENIED.items() if name not in granted]
     instructions = _filter(denied, _CLONE[column], audit_arch)
     code = ctypes.create_string_buffer(b"".join(instructions))
     program = struct.pack("HxxxxxxP", len(instructions), ctypes.addressof(code))
@@ -189,7 +199,9 @@ def _filter(denied: Sequence[int], clone: int, audit_arch: int) -> list[bytes]:
     ]
 
 
-def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
+def _restrict_files(
+    libc: ctypes.CDLL, readable: Iterable[Path], writable: Iterable[Path], programs: Iterable[Path]
+) -> bool:
     abi = libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
     if abi < 1:
         return False
@@ -205,6 +217,8 @@ def _restrict_files(libc: ctypes.CDLL, readable: Iterable[Path], writable: Itera
             _allow(libc, ruleset, path, _READ & handled)
         for path in (*writable, *map(Path, _WRITABLE_DEVICES)):
             _allow(libc, ruleset, path, handled & ~_EXECUTE)
+        for path in programs:
+            _allow(libc, ruleset, path, (_READ | _EXECUTE) & handled)
         return bool(libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0)
     finally:
         os.close(ruleset)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import socket
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,16 +128,22 @@ def test_a_jump_reaches_as_far_as_the_table_is_long() -> None:
     assert len(sandbox._DENIED) < 250
 
 
-def held_in_a_fork(*, readable: list[Path] | None = None) -> tuple[str, ...]:
-    """What :func:`sandbox.enter` returns, in a process that it may confine."""
+def in_a_fork(work: Callable[[], str]) -> str:
+    """What ``work`` gives, in a process that it may confine."""
     reader, writer = os.pipe()
     if (pid := os.fork()) == 0:
-        os.write(writer, ",".join(sandbox.enter(readable or [], [])).encode())
+        os.write(writer, work().encode())
         os._exit(0)
     os.close(writer)
     os.waitpid(pid, 0)
     with os.fdopen(reader) as stream:
-        return tuple(filter(None, stream.read().split(",")))
+        return stream.read()
+
+
+def held_in_a_fork(*, readable: list[Path] | None = None) -> tuple[str, ...]:
+    """What :func:`sandbox.enter` returns."""
+    said = in_a_fork(lambda: ",".join(sandbox.enter(readable or [], [])))
+    return tuple(filter(None, said.split(",")))
 
 
 class StandInKernel:
@@ -218,6 +226,33 @@ def test_each_version_of_landlock_is_asked_for_what_it_knows(
     attributes = asked.read_bytes()
     assert len(attributes) == size
     assert struct.unpack_from("=Q", attributes)[0] == (1 << rights) - 1
+
+
+def test_a_compilers_child_may_run_its_programs_and_nothing_that_it_brought(tmp_path: Path) -> None:
+    """Native code that parses a model is no better than the model: it keeps what can be kept."""
+    if held_in_a_fork() != EVERYTHING:
+        pytest.skip("this kernel has no Landlock, or no seccomp")
+    granted, brought = tmp_path / "granted", tmp_path / "brought"
+    for folder in (granted, brought):
+        folder.mkdir()
+        (folder / "program").write_text("#!/bin/sh\nexit 7\n")
+        (folder / "program").chmod(0o755)
+
+    def tried() -> str:
+        held = sandbox.enter([brought], [brought], [granted])
+        ran = []
+        for folder in (granted, brought):
+            try:
+                ran.append(subprocess.run([str(folder / "program")], check=False).returncode)
+            except OSError as error:
+                ran.append(error.errno or 0)
+        try:
+            socket.socket()
+        except OSError as error:
+            ran.append(error.errno or 0)
+        return f"{','.join(held)} {ran}"
+
+    assert in_a_fork(tried) == f"no-network,own-files-only {[7, 13, 13]}"
 
 
 def test_an_unknown_machine_has_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,52 @@
+"""What the Edge TPU would run of a file, by the documented limits of each operator; nothing is compiled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from modelconversion_api.compilation import OperatorFallback
+
+from .target_edge_tpu import objection
+from .tflite_types import TFLiteFile
+
+BEHIND = "follows an operator that the Edge TPU cannot run; it maps one piece of the graph, so mend that one"
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How many operators there are, how many map, and why the others do not."""
+
+    operators: int
+    mapped: int
+    fallbacks: tuple[OperatorFallback, ...]
+
+    @property
+    def fraction(self) -> float:
+        """Share of operators that maps; 0 of a file without any."""
+        return self.mapped / self.operators if self.operators else 0.0
+
+    def reason(self, operator: str) -> str | None:
+        """Why operators of this name do not map, where one does not for a reason of its own."""
+        return next((f.reason for f in self.fallbacks if f.operator == operator and f.reason != BEHIND), None)
+
+
+def predict(file: TFLiteFile) -> Prediction:
+    """The prediction for ``file``.
+
+    The compiler maps one piece of the graph from its beginning on: what follows the first operator that it
+    cannot map stays on the CPU as well ("How the compiler works" of coral.ai's page on the compiler).
+    """
+    reasons: Counter[tuple[str, str]] = Counter()
+    operators = 0
+    for operator, graph in file.operators():
+        operators += 1
+        reason = objection(operator, graph)
+        if reason is not None or reasons:
+            reasons[operator.name[:_LONGEST_NAME], reason or BEHIND] += 1
+    fallbacks = tuple(
+        OperatorFallback(operator=name, count=count, reason=reason)
+        for (name, reason), count in reasons.items()
+    )
+    return Prediction(operators, operators - reasons.total(), fallbacks)

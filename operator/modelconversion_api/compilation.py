@@ -1,0 +1,174 @@
+"""What the compilers gave for one full-integer file: figures of the status, and the rest for the report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from .base import ApiModel, Sha256
+from .reasons import FailureReason
+
+MOST_FALLBACKS: Final = 16
+"""Kinds of operators that fell back which a status names; the report has all."""
+
+
+class OperatorFallback(ApiModel):
+    """Operators of one kind that stay on the CPU for one reason."""
+
+    operator: Annotated[str, Field(max_length=64)]
+    """Name of the operator, e.g. SOFTMAX."""
+    count: Annotated[int, Field(ge=1)]
+    """How many there are."""
+    reason: Annotated[str, Field(max_length=512)]
+    """Why, and what to do about it."""
+
+
+class CompilerFigures(ApiModel):
+    """What every compiler for an accelerator says of a file."""
+
+    passed: bool
+    """Whether it was compiled, where that was asked for, and the mapped share meets its gate."""
+    compiled: bool
+    """Whether there is a compiled file; otherwise the figures are a prediction, or what is known of the
+    failure."""
+    operators: Annotated[int, Field(ge=0)]
+    """Operators in the full-integer file."""
+    mapped_operators: Annotated[int, Field(ge=0)]
+    """Those that run on the accelerator."""
+    size_bytes: Annotated[int, Field(ge=1)] | None = None
+    """Size of the compiled file, of all segments together."""
+    sha256: Sha256 | None = None
+    """Digest of the compiled file, of the first segment where there are several."""
+    fallbacks: Annotated[tuple[OperatorFallback, ...], Field(max_length=64)] = ()
+    """The operators that stay on the CPU, and why."""
+    reason: FailureReason | None = None
+    """Why there is no compiled file although one was asked for."""
+    message: Annotated[str, Field(max_length=512)] | None = None
+    """What failed or which gate was missed, for people."""
+
+
+class EdgeTPUFigures(CompilerFigures):
+    """The same for the Edge TPU."""
+
+    predicted_operators: Annotated[int, Field(ge=0)] | None = None
+    """Those that map by the documented limits; not what the compiler found."""
+    segments: Annotated[int, Field(ge=1)] = 1
+    """Files that the model was cut into."""
+    subgraphs: Annotated[int, Field(ge=0)] | None = None
+    """Parts of the graph that run on the Edge TPU."""
+    on_chip_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Parameters that are kept in the Edge TPU's own memory."""
+    off_chip_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Parameters that are fetched over USB or PCIe at every inference."""
+
+
+class EthosUFigures(CompilerFigures):
+    """The same for an Ethos-U; memory and speed are Vela's estimates."""
+
+    sram_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Static memory that it takes."""
+    dram_bytes: Annotated[int, Field(ge=0)] | None = None
+    """DRAM that it takes; 0 on systems without."""
+    flash_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Flash that it takes."""
+    inferences_per_second: (
+        Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,13}([.][0-9]{1,2})?$")] | None
+    ) = None
+    """Inferences in a second on the core alone, without the CPU's operators."""
+
+
+class MicrocontrollerFigures(ApiModel):
+    """What the full-integer file takes under TFLite Micro."""
+
+    passed: bool
+    """Whether TFLite Micro has every operator, and the arena meets its gate."""
+    arena_bytes: Annotated[int, Field(ge=0)]
+    """Estimate of the tensor arena: the activations as its planner lays them, and its tables."""
+    flash_bytes: Annotated[int, Field(ge=1)]
+    """Bytes of the array in flash, which is the file."""
+    has_source: bool = False
+    """Whether there is C source of it."""
+    message: Annotated[str, Field(max_length=512)] | None = None
+    """Which gate was missed."""
+
+
+class CompiledFile(ApiModel):
+    """A file that a compiler left beside the full-integer file."""
+
+    file_name: Annotated[str, Field(max_length=200, pattern=r"^[A-Za-z0-9._-]+\.(tflite|cc|h)$")]
+    size_bytes: Annotated[int, Field(gt=0)]
+    sha256: Sha256
+
+
+class EdgeTPUReport(EdgeTPUFigures):
+    """All that is known of the compilation for the Edge TPU."""
+
+    files: Annotated[tuple[CompiledFile, ...], Field(max_length=16)] = ()
+    compiler: Annotated[str, Field(max_length=128)] | None = None
+    """Version that the compiler gave of itself."""
+    on_chip_remaining_bytes: int | None = None
+    """What was left of the memory on the chip."""
+    tries: Annotated[int, Field(ge=0)] = 0
+    """Runs of the compiler: some failures are known to pass, and are tried once more."""
+    seconds: float = 0.0
+
+
+class EthosUReport(EthosUFigures):
+    """All that is known of the compilation for an Ethos-U."""
+
+    files: Annotated[tuple[CompiledFile, ...], Field(max_length=1)] = ()
+    accelerator: Annotated[str, Field(max_length=64)]
+    system_config: Annotated[str, Field(max_length=64)] | None = None
+    memory_mode: Annotated[str, Field(max_length=64)] | None = None
+    compiler: Annotated[str, Field(max_length=128)] | None = None
+    macs: int | None = None
+    """Multiply-accumulates of one inference."""
+    seconds: float = 0.0
+
+
+class MicrocontrollerReport(MicrocontrollerFigures):
+    """All that is known of the file under TFLite Micro."""
+
+    files: Annotated[tuple[CompiledFile, ...], Field(max_length=2)] = ()
+    activation_bytes: Annotated[int, Field(ge=0)]
+    """The part of the arena that holds activations."""
+    operators: tuple[Annotated[str, Field(max_length=64)], ...] = ()
+    """The kinds of operators, as a resolver is given them."""
+
+
+class Compilations(ApiModel):
+    """What the compilers made of one full-integer file; None where one was not asked for."""
+
+    edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
+    ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
+    microcontroller: MicrocontrollerReport | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything that was asked for is there and meets its gate."""
+        made = (self.edge_tpu, self.ethos_u, self.microcontroller)
+        return all(one is None or one.passed for one in made)
+
+    @property
+    def reason(self) -> FailureReason | None:
+        """Why there is no compiled file, of the first compiler that has a reason."""
+        made = (self.edge_tpu, self.ethos_u)
+        return next((one.reason for one in made if one is not None and one.reason is not None), None)
+
+    @property
+    def message(self) -> str | None:
+        """What failed or which gate was missed, of all of them."""
+        made = (
+            ("Edge TPU", self.edge_tpu),
+            ("Ethos-U", self.ethos_u),
+            ("microcontroller", self.microcontroller),
+        )
+        failed = [f"{name}: {one.message}" for name, one in made if one is not None and not one.passed]
+        return "; ".join(failed) or None
+
+    @property
+    def files(self) -> tuple[CompiledFile, ...]:
+        """The files that they left."""
+        made = (self.edge_tpu, self.ethos_u, self.microcontroller)
+        return tuple(file for one in made if one is not None for file in one.files)

@@ -1,0 +1,87 @@
+"""Metrics of what the compilers made of full-integer files: by compiler, never by model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from modelconversion_api.compilation import CompilerFigures
+from modelconversion_api.reasons import FailureReason
+from modelconversion_api.report import ArtifactSummary
+
+_PREFIX: Final = "modelconversion"
+_EDGE_TPU, _ETHOS_U = "edge-tpu", "ethos-u"
+_EDGE_TPU_MEMORY, _ETHOS_U_MEMORY = ("on-chip", "off-chip"), ("sram", "dram", "flash")
+_COMPILED, _PREDICTED = "Compiled", "Predicted"
+_FAILURES: Final = (
+    FailureReason.COMPILATION_FAILED,
+    FailureReason.COMPILER_TIMED_OUT,
+    FailureReason.NOTHING_MAPPED,
+)
+_BYTES: Final = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 21, 1 << 22, 1 << 23, 1 << 24, 1 << 26)
+_PARTS: Final = (0, 1, 2, 3, 5, 10)
+
+
+class CompilerMetrics:
+    """The metrics, in the registry of the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._compilations = Counter(
+            f"{_PREFIX}_compilations",
+            "Compilations of full-integer files that ended, by outcome; a prediction compiles nothing.",
+            ["compiler", "outcome"],
+            registry=registry,
+        )
+        self._operators = Counter(
+            f"{_PREFIX}_compiled_operators",
+            "Operators of compiled or predicted files, by where they run.",
+            ["compiler", "placement"],
+            registry=registry,
+        )
+        self._memory = Histogram(
+            f"{_PREFIX}_compiled_memory_bytes",
+            "Memory that a compiled file takes of its accelerator, by kind.",
+            ["compiler", "memory"],
+            buckets=_BYTES,
+            registry=registry,
+        )
+        self._subgraphs = Histogram(
+            f"{_PREFIX}_compiled_subgraphs",
+            "Parts of a compiled graph that run on the Edge TPU; more than one costs transfers between them.",
+            buckets=_PARTS,
+            registry=registry,
+        )
+        for compiler, kinds in ((_EDGE_TPU, _EDGE_TPU_MEMORY), (_ETHOS_U, _ETHOS_U_MEMORY)):
+            # A series that starts at zero makes increase() see the first event.
+            for outcome in (_COMPILED, _PREDICTED, *_FAILURES):
+                self._compilations.labels(compiler, outcome)
+            for memory in kinds:
+                self._memory.labels(compiler, memory)
+            for placement in ("accelerator", "cpu"):
+                self._operators.labels(compiler, placement)
+
+    def artifact_ended(self, artifact: ArtifactSummary) -> None:
+        """Count what the compilers made of an artifact whose conversion has ended."""
+        if (tpu := artifact.edge_tpu) is not None:
+            self._count(_EDGE_TPU, tpu)
+            sizes = (tpu.on_chip_bytes, tpu.off_chip_bytes)
+            self._took(_EDGE_TPU, dict(zip(_EDGE_TPU_MEMORY, sizes, strict=True)))
+            if tpu.subgraphs is not None:
+                self._subgraphs.observe(tpu.subgraphs)
+        if (npu := artifact.ethos_u) is not None:
+            self._count(_ETHOS_U, npu)
+            kinds = (npu.sram_bytes, npu.dram_bytes, npu.flash_bytes)
+            self._took(_ETHOS_U, dict(zip(_ETHOS_U_MEMORY, kinds, strict=True)))
+
+    def _count(self, compiler: str, figures: CompilerFigures) -> None:
+        outcome = figures.reason or (_COMPILED if figures.compiled else _PREDICTED)
+        self._compilations.labels(compiler, str(outcome)).inc()
+        self._operators.labels(compiler, "accelerator").inc(figures.mapped_operators)
+        self._operators.labels(compiler, "cpu").inc(max(0, figures.operators - figures.mapped_operators))
+
+    def _took(self, compiler: str, sizes: Mapping[str, int | None]) -> None:
+        for memory, size in sizes.items():
+            if size is not None:
+                self._memory.labels(compiler, memory).observe(size)
