@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devcluster.dashboards import DASHBOARDS, FOLDER
+from prometheus_client import CollectorRegistry
+
+from devcluster.dashboards import DASHBOARDS, EXAMPLES, file
+from edge_inference.metrics import InferenceMetrics
 from modelconversion_operator.metrics import Metrics
 
 Json = dict[str, Any]
 
-METRIC = re.compile(r"\b(?:modelconversion|process)_[a-z_]+[a-z]\b")
+METRIC = re.compile(r"\b(?:modelconversion|process|edge_inference)_[a-z_]+[a-z]\b")
 """Names of metrics in a query."""
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 _VARIABLE = re.compile(r"\$([A-Za-z_]\w*)|\$\{([A-Za-z_]\w*)\}")  # $1 is no variable
@@ -45,7 +48,12 @@ class Target:
 
 def documents() -> dict[str, Json]:
     """The dashboards of the chart."""
-    return {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DASHBOARDS}
+    return {name: json.loads(file(name).read_text()) for name in DASHBOARDS}
+
+
+def example_documents() -> dict[str, Json]:
+    """The dashboards of the examples."""
+    return {name: json.loads(file(name).read_text()) for name in EXAMPLES}
 
 
 def panels(document: Json) -> Iterator[Json]:
@@ -56,8 +64,8 @@ def panels(document: Json) -> Iterator[Json]:
             yield panel
 
 
-def targets() -> list[Target]:
-    """All queries of all panels."""
+def targets(of: Mapping[str, Json] | None = None) -> list[Target]:
+    """All queries of all panels of these dashboards; the chart's if none are given."""
     return [
         Target(
             name,
@@ -67,17 +75,18 @@ def targets() -> list[Target]:
             target.get("legendFormat", ""),
             bool(target.get("instant")),
         )
-        for name, document in documents().items()
+        for name, document in (documents() if of is None else of).items()
         for panel in panels(document)
         for target in panel["targets"]
     ]
 
 
 def exported_metrics() -> set[str]:
-    """Every name that the operator's metrics can be asked for by."""
+    """Every name that the operator's metrics, and those of running models, can be asked for by."""
     metrics = Metrics()
     metrics.observe(dict, lambda: 0)
-    families = metrics.registry.collect()
+    models = InferenceMetrics(CollectorRegistry())
+    families = [*metrics.registry.collect(), *models.describe()]
     names = {f"{family.name}{suffix}" for family in families for suffix in _SUFFIXES[family.type]}
     # Of a histogram that has seen values below zero, the sum is no counter: it is not exported.
     return names - {"modelconversion_artifact_accuracy_drop_sum"}

@@ -7,9 +7,11 @@ import typer
 from .cli_benchmark import benchmark
 from .cli_calibrate_check import calibrate_check
 from .cli_compare import compare
+from .cli_compilers import compile_file
 from .cli_convert import convert
 from .cli_inspect import inspect
 from .cli_jobs import job_convert, job_fetch, job_publish
+from .cli_snippet import snippet
 from .cli_targets import targets
 
 _JOB_PANEL = "In a Job's containers, run by the operator"
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.command(name="convert")(convert)
 app.command(name="targets")(targets)
 app.command(name="inspect")(inspect)
+app.command(name="compile")(compile_file)
+app.command(name="snippet")(snippet)
 app.command(name="compare")(compare)
 app.command(name="benchmark")(benchmark)
 app.command(name="calibrate-check")(calibrate_check)

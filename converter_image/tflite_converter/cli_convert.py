@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelconversion_api.compilers import EDGE_TPU_TIMEOUT_SECONDS, EthosUOptimise
 from modelconversion_api.data import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_EVALUATION_SAMPLES,
@@ -20,11 +21,31 @@ from modelconversion_api.methods import Method, Target, artifact_base_name, meth
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import DEFAULT_TUNING_SECONDS
 
+from . import cli_training as training
+from .cli_compilers import (
+    CArray,
+    DensePerTensor,
+    EdgeTPUFlag,
+    EdgeTPUPredict,
+    EdgeTPURuntime,
+    EdgeTPUSearch,
+    EdgeTPUSegments,
+    EdgeTPUTimeout,
+    EthosUMemoryOption,
+    EthosUOptimiseOption,
+    EthosUOption,
+    EthosUSystemOption,
+    MaxArena,
+    MinMapped,
+    compilers_of,
+)
 from .cli_errors import ends_with_a_message
 from .errors import ConverterError, UsageError
 from .progress import Event, Listener
 
 if TYPE_CHECKING:
+    from modelconversion_api.data import Images
+
     from .datasets import DataFiles
 
 MethodName = StrEnum("MethodName", {m.name: m.cli_name for m in Method} | {"ALL": "all"})  # type: ignore[misc]  # made from the contract's methods, which mypy cannot see
@@ -191,6 +212,32 @@ def convert(
             rich_help_panel=_MEASURING,
         ),
     ] = DEFAULT_TUNING_SECONDS,
+    prune: training.PruneOption = None,
+    qat: training.QatOption = None,
+    distill: training.DistillOption = None,
+    train_data: training.TrainDataOption = None,
+    train_labels: training.TrainLabelsOption = None,
+    epochs: training.EpochsOption = None,
+    learning_rate: training.LearningRateOption = None,
+    train_batch: training.TrainBatchOption = training.TRAIN_BATCH,
+    temperature: training.TemperatureOption = training.TEMPERATURE,
+    alpha: training.AlphaOption = training.ALPHA,
+    checkpoint: training.CheckpointOption = None,
+    train_deadline: training.DeadlineOption = training.DEADLINE,
+    edgetpu: EdgeTPUFlag = False,
+    edgetpu_predict: EdgeTPUPredict = False,
+    edgetpu_runtime: EdgeTPURuntime = None,
+    edgetpu_segments: EdgeTPUSegments = 1,
+    edgetpu_search: EdgeTPUSearch = False,
+    edgetpu_timeout: EdgeTPUTimeout = EDGE_TPU_TIMEOUT_SECONDS,
+    ethos_u: EthosUOption = None,
+    ethos_u_system: EthosUSystemOption = None,
+    ethos_u_memory: EthosUMemoryOption = None,
+    ethos_u_optimise: EthosUOptimiseOption = EthosUOptimise.PERFORMANCE,
+    min_mapped: MinMapped = None,
+    c_array: CArray = False,
+    max_arena: MaxArena = None,
+    dense_per_tensor: DensePerTensor = False,
     memory_limit: Annotated[
         int | None,
         typer.Option(
@@ -242,8 +289,14 @@ def convert(
       convert --model gesture.h5 --method full_integer --data val.csv --label-column gesture
       --max-accuracy-drop 0.01
 
+      convert --model vww.h5 --method full_integer --data frames.npy --ethos-u ethos-u55-128 --c-array
+
+      convert --model gesture.h5 --method full_integer --data val.npy --qat 3 --prune 0.8
+      --train-data train.npy --train-labels train_labels.npy
+
     """
     # Not at the top: --help must not wait for numpy and rich.
+    from modelconversion_api.report import reason_of_none_passed
     from modelconversion_api.spec import Benchmark
 
     from .console import ProgressView, open_console, show_report, stream_fd
@@ -262,6 +315,22 @@ def convert(
                 "--max-accuracy-drop needs labels of the data that artifacts are compared on",
                 hint="give --validation-labels (or --labels), or use --min-agreement",
             )
+        compilers = compilers_of(
+            edgetpu=edgetpu,
+            edgetpu_predict=edgetpu_predict,
+            edgetpu_runtime=edgetpu_runtime,
+            edgetpu_segments=edgetpu_segments,
+            edgetpu_search=edgetpu_search,
+            edgetpu_timeout=edgetpu_timeout,
+            ethos_u=ethos_u,
+            ethos_u_system=ethos_u_system,
+            ethos_u_memory=ethos_u_memory,
+            ethos_u_optimise=ethos_u_optimise,
+            min_mapped=min_mapped,
+            c_array=c_array,
+            max_arena=max_arena,
+            dense_per_tensor=dense_per_tensor,
+        )
         key = None if sign_key is None else _read_key(sign_key)
         with ProgressView(console, quiet=quiet) as view:
             options = Options(
@@ -283,6 +352,24 @@ def convert(
                 gates=Gates(max_accuracy_drop, min_agreement, max_size, max_latency),
                 benchmark=Benchmark(threads=threads, runs=runs, batch_size=batch_size),
                 tuning_seconds=tuning_seconds,
+                compilers=compilers,
+                training=training.training_options(
+                    prune=prune,
+                    qat=qat,
+                    distill=distill,
+                    data=train_data,
+                    labels=train_labels,
+                    label_column=label_column,
+                    images=_images(image_scaling, image_resize),
+                    epochs=epochs,
+                    learning_rate=learning_rate,
+                    batch_size=train_batch,
+                    temperature=temperature,
+                    alpha=alpha,
+                    checkpoint=checkpoint,
+                    deadline=train_deadline,
+                    seed=seed,
+                ),
                 memory_limit_bytes=None if memory_limit is None else memory_limit << 20,
                 step_timeout_seconds=step_timeout,
             )
@@ -303,11 +390,13 @@ def convert(
             show_report(console, report, files)
         if report.recommended is None:
             missed = "; ".join(f"{a.method.cli_name}: {a.message}" for a in report.artifacts)
+            reason = reason_of_none_passed(report.artifacts)
+            by_gates = reason is FailureReason.GATES_NOT_MET
             raise ConverterError(
-                FailureReason.GATES_NOT_MET,
-                Stage.EVALUATE,
+                reason,
+                Stage.EVALUATE if by_gates else Stage.COMPILE,
                 f"no artifact passed its gates ({missed})",
-                hint="loosen the gates, or choose another method",
+                hint="loosen the gates, or choose another method" if by_gates else None,
             )
 
 
@@ -336,14 +425,17 @@ def _data(
     scaling: ImageScaling | None,
     resize: ImageResize,
 ) -> DataFiles | None:
-    from modelconversion_api.data import Images
-
     from .datasets import DataFiles
 
     if path is None:
         return None
-    images = None if scaling is None else Images(scaling=scaling, resize=resize)
-    return DataFiles(path, labels, None if labels is not None else label_column, images)
+    return DataFiles(path, labels, None if labels is not None else label_column, _images(scaling, resize))
+
+
+def _images(scaling: ImageScaling | None, resize: ImageResize) -> Images | None:
+    from modelconversion_api.data import Images
+
+    return None if scaling is None else Images(scaling=scaling, resize=resize)
 
 
 def _input_shapes(given: list[str]) -> dict[str, tuple[int, ...]]:

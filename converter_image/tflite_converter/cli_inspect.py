@@ -36,11 +36,14 @@ def inspect(
 
     Shows inputs and outputs with their quantization, operators, dtypes, where the bytes are, the record of
     the conversion that made the file, and for each target whether the file runs there and what is in its way.
+    For EdgeTPU it predicts which operators the compiler would map, and for Microcontroller it estimates the
+    arena and lists what a resolver needs.
 
     \b
     Examples:
       tflite-converter inspect converted_models/gesture_classifier_int8.tflite
-      tflite-converter inspect model.tflite --target microcontroller
+      tflite-converter inspect model_int8.tflite --target edgetpu
+      tflite-converter inspect model_int8.tflite --target microcontroller
       tflite-converter inspect model.tflite --json | jq '.inventory.operators'
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     with ends_with_a_message():
@@ -56,6 +59,7 @@ def inspect(
 
 def _inspect_tflite(path: Path, target: Target | None, *, as_json: bool) -> None:
     from .metadata import read_record
+    from .target_details import details_of
     from .targets import check_target
     from .tflite_file import inventory, read_file
 
@@ -67,12 +71,13 @@ def _inspect_tflite(path: Path, target: Target | None, *, as_json: bool) -> None
     contents = inventory(file)
     checks = [check_target(file, t) for t in ([target] if target is not None else Target)]
     record = read_record(file)
+    details = details_of(file, target)
     if as_json:
-        _print_json(_document(file, digest, contents, checks, record))
+        _print_json(_document(file, digest, contents, checks, record) | details.to_wire())
     else:
         from .inspect_view import show_file  # rich is for people
 
-        show_file(file, digest, contents, checks, record)
+        show_file(file, digest, contents, checks, record, details)
 
 
 def _document(

@@ -22,9 +22,11 @@ from rich.text import Text
 
 from modelconversion_api.calibration_report import DataRole
 from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.report import ArtifactReport, ConversionReport, compilations_of
 from modelconversion_api.text import human_latency, human_size
 
+from .compiling_view import show_compilation
+from .console_training import show_training
 from .progress import Event
 
 _PLAIN_WIDTH = 140
@@ -91,6 +93,10 @@ def show_report(console: Console, report: ConversionReport, files: list[Path]) -
     for artifact in report.artifacts:
         if artifact.attempts:
             console.print(_attempts(artifact))
+    if report.optimization is not None:
+        show_training(console, report.optimization)
+    for artifact in report.artifacts:
+        show_compilation(console, compilations_of(artifact))
     for failure in report.failed_methods:
         console.print(Text(f"{failure.method.cli_name} was not made: {failure.message}", style="red"))
     console.print(Text(_compared_on(report)))

@@ -18,6 +18,7 @@ from modelconversion_api.spec import Benchmark
 
 from .arrays import Array, NamedArrays
 from .breakdown import confusion, worst_class
+from .drift_record import output_record
 from .errors import ConverterError
 from .gates import Gates
 from .metrics import agreement, fidelity, scores, snr_db
@@ -44,6 +45,8 @@ class Reference:
     """The original's own figures; None without labels that fit the task."""
     source_bytes: int
     class_names: tuple[str, ...] = ()
+    is_real: bool = True
+    """Whether the samples are data, and not random numbers."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Request:
     gates: Gates
     benchmark: Benchmark
     target: Target | None
+    compiled: bool = False
+    """Whether a compiler for the target has the last word on where it runs, and not the analysis."""
 
 
 def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
@@ -105,7 +110,7 @@ def _report(
         size_bytes=len(content),
         latency_millis=latency.median_millis,
     )
-    missed += _unsuitable(targets, request.target)
+    missed += _unsuitable(targets, None if request.compiled else request.target)
     labels = reference.labels
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
@@ -128,6 +133,7 @@ def _report(
         worst_class=worst_class(original, given, labels, reference.class_names) if is_classes else None,
         confusion=confusion(original, given, labels, reference.class_names) if is_classes else None,
         performance=performance,
+        baseline=output_record(reference.task, outputs) if reference.is_real else None,
         inventory=inventory(file),
         targets=targets,
         **_operators(targets, request.target),
@@ -143,7 +149,7 @@ def _not_measured(
         agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
     ) + (["latency could not be measured"] if latency is not None else [])
     targets = tuple(check_target(file, target) for target in Target)
-    missed += _unsuitable(targets, request.target)
+    missed += _unsuitable(targets, None if request.compiled else request.target)
     names = ", ".join(operations)
     note = f"needs the Flex delegate for {names}; not run here, where LiteRT has none"
     return ArtifactReport(

@@ -34,6 +34,8 @@ def cards(report: ConversionReport) -> Markup:
 
 def _card(artifact: ArtifactReport) -> Markup:
     figures = [*_fidelity(artifact.fidelity), *_scores(artifact.scores), *_worst_class(artifact)]
+    if artifact.baseline is not None and artifact.baseline.confidence is not None:
+        figures.append(("Mean confidence", percent(artifact.baseline.confidence.mean)))
     speed = _performance(artifact.performance) or _latency("One sample", artifact.latency)
     return tag(
         "article",

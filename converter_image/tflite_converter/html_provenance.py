@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from modelconversion_api.report import ConversionReport, Provenance
+from modelconversion_api.report import ConversionReport, Provenance, compilations_of
 
 from .html_data import data_facts
 from .html_figures import NOTHING, code, facts, more, section, size, table
@@ -25,6 +25,9 @@ def provenance(report: ConversionReport) -> Markup:
         parts.append(_group("Calibration", data_facts(report.calibration.data)))
     parts += _making(report.provenance)
     digests = [[code(a.file_name), code(a.sha256)] for a in report.artifacts]
+    digests += [
+        [code(f.file_name), code(f.sha256)] for a in report.artifacts for f in compilations_of(a).files
+    ]
     return section(
         "provenance",
         "Provenance",

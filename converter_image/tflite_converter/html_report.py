@@ -19,9 +19,12 @@ from modelconversion_api.text import human_latency
 from . import html_artifacts as artifacts
 from . import html_data as data
 from .html_cards import cards
+from .html_compilers import compilers
 from .html_figures import METHOD_NAMES, counted, first_of, method, percent, section, size
 from .html_markup import Child, Markup, document, joined, styles, tag
 from .html_provenance import provenance
+from .html_snippets import use_it
+from .html_training import training
 
 _STYLE_SHEET = "html_report.css"
 
@@ -34,8 +37,11 @@ def render(report: ConversionReport) -> str:
         _warnings(report),
         artifacts.summary(report),
         artifacts.plot(report),
+        training(report),
         cards(report),
+        compilers(report),
         artifacts.targets(report),
+        use_it(report),
         data.confusion(report),
         data.layers(report),
         artifacts.attempts(report),

@@ -14,7 +14,9 @@ from modelconversion_api.methods import Target
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size
 
+from .compiling_view import edge_tpu_words, microcontroller_words, show_fallbacks
 from .console import open_console
+from .target_details import Details
 from .tflite_types import TFLiteFile
 
 _MOST_ROWS = 40
@@ -36,6 +38,7 @@ def show_file(
     contents: Inventory,
     checks: Sequence[TargetCheck],
     record: dict[str, Any] | None,
+    details: Details,
 ) -> None:
     """All that is known of a TFLite file, on standard output."""
     console = open_console(1)
@@ -53,6 +56,12 @@ def show_file(
     else:
         console.print(_record(record))
     console.print(_targets(checks))
+    if (tpu := details.edge_tpu) is not None:
+        console.print(Text(f"Edge TPU: {edge_tpu_words(tpu)}", style="bold"))
+        show_fallbacks(console, "Operators that would stay on the CPU", tpu.fallbacks)
+    if (micro := details.microcontroller) is not None:
+        console.print(Text(f"TFLite Micro: {microcontroller_words(micro)}", style="bold"))
+        console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
 
 
 def show_source(name: str, found: SourceFormat, command: str) -> None:

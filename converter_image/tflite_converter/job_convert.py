@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from modelconversion_api.data import (
@@ -11,16 +12,22 @@ from modelconversion_api.data import (
     Calibration,
     Validation,
 )
-from modelconversion_api.reasons import Stage
+from modelconversion_api.optimization import Training
+from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
 from modelconversion_api.request import PROGRESS_ADDRESS_ENV, ConversionRequest
 from modelconversion_api.text import human_size
 
+from .compiling import Compilers
 from .datasets import DataFiles
+from .errors import ConverterError
 from .gates import Gates
 from .job_environment import (
     CALIBRATION,
     CALIBRATION_LABELS,
+    STUDENT,
+    TRAINING,
+    TRAINING_LABELS,
     VALIDATION,
     VALIDATION_LABELS,
     FetchRecord,
@@ -31,6 +38,8 @@ from .job_progress import Estimate, serving
 from .options import Options
 from .pipeline import convert
 from .progress import Event
+from .training_checkpoint import CHECKPOINT_FILE
+from .training_plan import TrainingOptions, plan_of
 from .workspace import remove_leftovers, workspace
 
 
@@ -48,7 +57,7 @@ def convert_job(job: JobEnvironment) -> StageResult:
     record = job.record(Stage.LOAD)
     job.output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(job.output)
-    estimate = Estimate(len(set(job.request.methods)))
+    estimate = Estimate(len(set(job.request.methods)), trains=job.request.optimize is not None)
     listener = _Log(estimate)
     with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
         report = convert(options_of(job.request, record, job.input), work, listener)
@@ -80,12 +89,35 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         gates=Gates.from_validation(validation),
         benchmark=request.benchmark,
         tuning_seconds=request.tuning.budget_seconds,
+        training=_training(request, record, folder),
+        compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller),
         request=request,
     )
 
 
+def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> TrainingOptions | None:
+    """What to train, and on what; the checkpoint lies in the pod's volume, apart from what is published."""
+    asked, student = request.optimize, record.data.get(STUDENT)
+    if asked is None:
+        return None
+    data = _data_files(asked.training, record, folder, TRAINING, TRAINING_LABELS)
+    if data is None:
+        cause = "job-fetch has left no training data"
+        raise ConverterError(FailureReason.INTERNAL_ERROR, Stage.LOAD, cause)
+    return TrainingOptions(
+        plan_of(asked),
+        data,
+        folder / student.path if student else None,
+        Path(tempfile.gettempdir()) / CHECKPOINT_FILE,
+    )
+
+
 def _data_files(
-    asked: Calibration | Validation | None, record: FetchRecord, folder: Path, name: str, labels_name: str
+    asked: Calibration | Validation | Training | None,
+    record: FetchRecord,
+    folder: Path,
+    name: str,
+    labels_name: str,
 ) -> DataFiles | None:
     """The data of one kind; None where none was asked for, or gates only."""
     found, labels = record.data.get(name), record.data.get(labels_name)
@@ -121,5 +153,7 @@ def _log_report(report: ConversionReport) -> None:
             figures.append(f"accuracy {a.accuracy:.4f}")
         figures.append("passed" if a.passed else "failed")
         log(f"{a.file_name}: {', '.join(figures)}{f' ({a.message})' if a.message else ''}")
+    for c in report.optimization.comparisons if report.optimization else ():
+        log(f"{c.method.cli_name}: {c.message}")
     for f in report.failed_methods:
         log(f"{f.method.cli_name}: no file: {f.reason.value}: {f.message}")

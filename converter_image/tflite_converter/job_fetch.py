@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.data import Calibration, Validation
+from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
@@ -23,6 +24,9 @@ from .job_environment import (
     CALIBRATION_LABELS,
     FETCH_RECORD,
     SOURCE,
+    STUDENT,
+    TRAINING,
+    TRAINING_LABELS,
     VALIDATION,
     VALIDATION_LABELS,
     FetchedFile,
@@ -79,11 +83,14 @@ def fetch(job: JobEnvironment) -> StageResult:
 
 def _data(request: ConversionRequest) -> dict[str, str]:
     """The URIs of a request's data by what they are for."""
-    parts: dict[tuple[str, str], Calibration | Validation | None] = {
+    optimize = request.optimize
+    parts: dict[tuple[str, str], Calibration | Validation | Training | None] = {
         (CALIBRATION, CALIBRATION_LABELS): request.calibration,
         (VALIDATION, VALIDATION_LABELS): request.validation,
+        (TRAINING, TRAINING_LABELS): optimize.training if optimize else None,
     }
-    wanted: dict[str, str | None] = {}
+    student = optimize.distillation if optimize else None
+    wanted: dict[str, str | None] = {STUDENT: student.student_uri if student else None}
     for (name, labels_name), part in parts.items():
         if part is not None:
             wanted |= {name: part.uri, labels_name: part.labels_uri}

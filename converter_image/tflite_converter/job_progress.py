@@ -23,6 +23,8 @@ _CLIENT_SECONDS: Final = 2.0
 _TENSORFLOW: Final = {Stage.LOAD: (0, 25), Stage.CONVERT: (25, 40), Stage.EVALUATE: (40, 50)}
 """Percent at the beginning and at the end of each stage while the original model is read and run."""
 _METHODS_BEGIN: Final = 50
+_TRAINING: Final = (30, 80)
+"""Percent at the beginning and at the end of training, where there is any."""
 _OF_A_METHOD: Final = {
     Stage.QUANTIZE: (0.0, 0.3),
     Stage.CALIBRATE: (0.1, 0.3),
@@ -35,11 +37,14 @@ class Estimate:
     """Makes a percentage of the steps of a conversion into ``methods`` files. It never goes back.
 
     The original is read and run first; then each method is made and measured, one after another. Further
-    tries of a method that misses its gates come after the last one, and move nothing.
+    tries of a method that misses its gates come after the last one, and move nothing. Where a model is
+    trained (``trains``), all that is done twice, with the training in between.
     """
 
-    def __init__(self, methods: int) -> None:
+    def __init__(self, methods: int, *, trains: bool = False) -> None:
         self._methods = max(1, methods)
+        self._trains = trains
+        self._trained = False
         self._begun = 0
         self._stage = Stage.LOAD
         self._percent = 0
@@ -54,13 +59,19 @@ class Estimate:
         self._stage = event.stage
         share = min(max(event.fraction or 0.0, 0.0), 1.0)
         percent: float
-        if self._begun == 0:
+        begin, end = (_TRAINING[1], 100) if self._trained else (0, _TRAINING[0] if self._trains else 100)
+        if event.stage is Stage.TRAIN:
+            self._trained, self._begun = True, 0
+            begin, end = _TRAINING
+            percent = 100.0 * share
+        elif self._begun == 0:
             first, last = _TENSORFLOW.get(event.stage, (0, 0))
             percent = first + (last - first) * share
         else:
-            begin, end = _OF_A_METHOD.get(event.stage, (0.0, 0.0))
-            done = min(self._begun, self._methods) - 1 + begin + (end - begin) * share
+            low, high = _OF_A_METHOD.get(event.stage, (0.0, 0.0))
+            done = min(self._begun, self._methods) - 1 + low + (high - low) * share
             percent = _METHODS_BEGIN + (100 - _METHODS_BEGIN) * done / self._methods
+        percent = begin + (end - begin) * percent / 100
         self._percent = max(self._percent, min(int(percent), 99))
         self.latest = StageProgress(stage=event.stage, percent=self._percent)
 

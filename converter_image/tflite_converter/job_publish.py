@@ -19,7 +19,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from modelconversion_api.compilation import CompiledFile
+from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
 from modelconversion_api.methods import Method
+from modelconversion_api.optimization import summary_of
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
     HTML_REPORT_FILE_NAME,
@@ -30,6 +33,7 @@ from modelconversion_api.report import (
     ConversionReport,
     ConversionSummary,
     StageResult,
+    compilations_of,
 )
 from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
@@ -47,6 +51,8 @@ _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
     SIGNATURE_FILE_NAME: "application/json",
     REPORT_FILE_NAME: "application/json",
+    ".cc": "text/plain; charset=utf-8",
+    ".h": "text/plain; charset=utf-8",
 }
 
 
@@ -69,16 +75,16 @@ def publish(job: JobEnvironment) -> StageResult:
     document = {REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode()}
     signature = {}
     if (signing := job.request.output.signing) is not None:
-        artifacts = {a.file_name: job.output / a.file_name for a in report.artifacts}
-        signed = _signature(signing.secret_ref, job.request.base_name, artifacts | page | document)
+        files = {name: job.output / name for name in _files(report)}
+        signed = _signature(signing.secret_ref, job.request.base_name, files | page | document)
         signature = {SIGNATURE_FILE_NAME: signed}
     store = ObjectStore(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
-    for artifact in report.artifacts:
-        with _open_regular(job.output / artifact.file_name, MAX_ARTIFACT_BYTES) as stream:
-            stored = Stored(artifact.sha256, artifact.size_bytes)
-            _upload(store, f"{prefix}{artifact.file_name}", stream, stored, "application/octet-stream")
+    for name, stored in _files(report).items():
+        with _open_regular(job.output / name, MAX_ARTIFACT_BYTES) as stream:
+            kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
+            _upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature | document).items():
         stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
         _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
@@ -89,6 +95,7 @@ def publish(job: JobEnvironment) -> StageResult:
         failed_methods=report.failed_methods,
         stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
         original_accuracy=report.evaluation.original_accuracy,
+        optimization=None if report.optimization is None else summary_of(report.optimization),
     )
     return StageResult(summary=summary)
 
@@ -106,6 +113,14 @@ def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path |
         work = Path(folder) / base_name
         work.mkdir()
         return sign(files, private_key, work)
+
+
+def _files(report: ConversionReport) -> dict[str, Stored]:
+    """The artifacts and what was compiled of them, by name."""
+    files = {a.file_name: Stored(a.sha256, a.size_bytes) for a in report.artifacts}
+    for artifact in report.artifacts:
+        files |= {f.file_name: Stored(f.sha256, f.size_bytes) for f in compilations_of(artifact).files}
+    return files
 
 
 def _summary(artifact: ArtifactReport) -> ArtifactSummary:
@@ -135,7 +150,10 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
         except ValidationError as error:
             raise _invalid(f"{REPORT_FILE_NAME} does not follow the contract") from error
     expected = _expected(report, request)
-    _check_names(output, {*expected, REPORT_FILE_NAME})
+    compiled = _expected_compiled(report, request)
+    _check_names(output, {*expected, *compiled, REPORT_FILE_NAME})
+    for told in compiled.values():
+        _check_digest(output / told.file_name, told.sha256, told.size_bytes)
     artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
     source = report.source.model_copy(
         update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
@@ -168,6 +186,31 @@ def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str,
     return expected
 
 
+def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
+    """The files that compilers left, by name: of the full-integer file only, and only what was asked for."""
+    found: dict[str, CompiledFile] = {}
+    for artifact in report.artifacts:
+        allowed: set[str] = set()
+        if artifact.method is Method.FULL_INTEGER:
+            allowed = _names_of_compilers(artifact, request)
+        for told in compilations_of(artifact).files:
+            if told.file_name not in allowed - found.keys():
+                raise _invalid(f"{REPORT_FILE_NAME} lists a compiled file that was not asked for, or twice")
+            found[told.file_name] = told
+    return found
+
+
+def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) -> set[str]:
+    names: set[str] = set()
+    if request.edge_tpu is not None:
+        names |= set(edge_tpu_names(artifact.file_name, request.edge_tpu.num_segments))
+    if request.ethos_u is not None:
+        names.add(ethos_u_name(artifact.file_name))
+    if request.microcontroller is not None:
+        names |= set(c_array_names(artifact.file_name))
+    return names
+
+
 def _check_names(output: Path, expected: set[str]) -> None:
     try:
         present = {entry.name for entry in os.scandir(output)}
@@ -182,11 +225,16 @@ def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> Artif
     with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
         if not is_tflite(stream.read(8)):
             raise _invalid(f"{path.name} is no TFLite file")
-        stream.seek(0)
+    _check_digest(path, artifact.sha256, artifact.size_bytes)
+    fraction = round(artifact.size_bytes / record.source.size_bytes, 4)
+    return artifact.model_copy(update={"size_fraction": fraction})
+
+
+def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
+    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
         digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
-    if (digest, size) != (artifact.sha256, artifact.size_bytes):
+    if (digest, size) != (sha256, size_bytes):
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
-    return artifact.model_copy(update={"size_fraction": round(size / record.source.size_bytes, 4)})
 
 
 def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:

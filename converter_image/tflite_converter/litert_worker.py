@@ -163,7 +163,15 @@ class _Work:
             warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
             truth = None
         self._reference = Reference(
-            samples, outputs, truth, task, metric, original, job.source_bytes, job.class_names
+            samples,
+            outputs,
+            truth,
+            task,
+            metric,
+            original,
+            job.source_bytes,
+            job.class_names,
+            is_real=job.has_evaluation_data,
         )
         return EvaluationBasis(
             task=task,
@@ -199,7 +207,8 @@ class _Work:
         if made.stability is not None:
             self._stability = made.stability
         name = method.file_name(self._job.base_name)
-        request = Request(method, name, self._gates, self._job.benchmark, self._job.target)
+        job = self._job
+        request = Request(method, name, self._gates, job.benchmark, job.target, compiled=job.compiled)
         words = f"measuring {method.cli_name}"
         count = len(next(iter(self._reference.samples.values())))
 
@@ -262,6 +271,7 @@ class _Work:
             self._job.target,
             lambda text: self._process.say(Stage.QUANTIZE, text),
             threads,
+            dense_per_tensor=self._job.dense_per_tensor,
         )
         attempts: tuple[Attempt, ...] = ()
         message = None

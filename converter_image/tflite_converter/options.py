@@ -11,8 +11,10 @@ from modelconversion_api.methods import Method, Target
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import DEFAULT_TUNING_SECONDS, Benchmark, SourceFormat
 
+from .compiling import Compilers
 from .datasets import DataFiles
 from .gates import Gates
+from .training_plan import TrainingOptions
 
 DEFAULT_STEP_TIMEOUT_SECONDS = 1800
 """How long a child may say nothing before it is taken for hung."""
@@ -46,6 +48,10 @@ class Options:
     benchmark: Benchmark = field(default_factory=Benchmark)
     tuning_seconds: int = DEFAULT_TUNING_SECONDS
     """How long other ways to full integer are tried when the plain one misses its gates."""
+    training: TrainingOptions | None = None
+    """What to train before the conversion; None for nothing."""
+    compilers: Compilers = field(default_factory=Compilers)
+    """What is to be made of the full-integer file."""
     memory_limit_bytes: int | None = None
     """Limit of each child's data."""
     step_timeout_seconds: int = DEFAULT_STEP_TIMEOUT_SECONDS

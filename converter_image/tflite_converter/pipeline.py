@@ -6,9 +6,12 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from modelconversion_api.calibration_report import CalibrationReport, DataInfo
 from modelconversion_api.methods import Method
+from modelconversion_api.optimization import Measured, OptimizationReport
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
     ArtifactReport,
@@ -16,20 +19,31 @@ from modelconversion_api.report import (
     Evaluation,
     MethodFailure,
     Provenance,
+    compilations_of,
 )
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import SourceInfo, TensorInfo
 
 from . import machine
+from .compiling import Workplace, adopt, compile_artifact
 from .conversion_data import RANDOM_SAMPLES, ConversionData, HandedOver, choose, hand_over
 from .dataset import Dataset
 from .dataset_checks import stability_warnings
 from .errors import ConverterError
 from .formats import MAX_TFLITE_BYTES
+from .optimizing import (
+    TrainingSamples,
+    compare,
+    hand_over_labels,
+    measured,
+    prepare,
+    report_of,
+)
 from .options import Options
 from .progress import Event, Listener, ignore
 from .recommendation import recommend
 from .sources import SourceModel, open_source
+from .training_checkpoint import CheckpointKeeper
 from .untrusted import open_regular
 from .worker import LITERT, TENSORFLOW, Watch, run_worker
 from .worker_protocol import (
@@ -75,6 +89,10 @@ class _Conversion:
         self._work = workspace.folder.resolve() / "work"
         """What the children may write; nothing that is finished lies here."""
         self._work.mkdir()
+        self._trained = workspace.folder.resolve() / "trained"
+        """The same for the children that train a model and measure what became of it."""
+        self._optimized: set[Method] = set()
+        """Methods whose file comes from there."""
 
     def run(self) -> ConversionReport:
         options = self._options
@@ -85,7 +103,10 @@ class _Conversion:
         self._refuse_contradictions(source)
         data = choose(options, self._work, self._tell)
         self._warn(*data.warnings)
+        training = prepare(options, source.format, data, self._trained, self._tell)
         samples = hand_over(data, self._work)
+        if training is not None:
+            hand_over_labels(self._work, self._trained)
         self._took({Stage.LOAD: time.monotonic() - started})
 
         loaded = None
@@ -96,10 +117,66 @@ class _Conversion:
         self._took(found.seconds)
         results = self._second_way(source, data, samples, found) if loaded is not None else found.methods
         self._warn(*found.evaluation.warnings, *(found.calibration.warnings if found.calibration else ()))
-        return self._report(source, data, samples, loaded, found, results)
+        optimization = None
+        if training is not None:
+            results, optimization = self._optimize(source, data, samples, training, found, results)
+        results = self._compile(results)
+        report = self._report(source, data, samples, loaded, found, results)
+        return report.model_copy(update={"optimization": optimization})
+
+    def _optimize(
+        self,
+        source: SourceModel,
+        data: ConversionData,
+        samples: HandedOver,
+        training: TrainingSamples,
+        found: LiteRTResult,
+        plain: dict[Method, MethodResult],
+    ) -> tuple[dict[Method, MethodResult], OptimizationReport]:
+        """Trains, makes and measures every file again, and keeps of each method the better one."""
+        task = found.evaluation.task
+        keeper = CheckpointKeeper(self._trained, training.options.checkpoint, self._tell)
+        job = self._tensorflow_job(source, samples, "optimize").model_copy(
+            update={"training": training.job(task, source.sha256)}
+        )
+        try:
+            trained = run_worker(TENSORFLOW, job, TensorFlowResult, self._trained, self._watch(), keeper)
+        finally:
+            keeper.take()
+        if trained.training is None:
+            cause = f"{TENSORFLOW.words} does not say what it trained"
+            raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.TRAIN, cause)
+        self._took(trained.seconds)
+        again = self._run_litert(
+            source, data, samples, trained=tuple(s.step.value for s in trained.training.steps)
+        )
+        self._took(again.seconds)
+
+        def figures(result: MethodResult, is_optimized: bool) -> Measured | None:
+            folder = self._trained if is_optimized else self._work
+            return None if result.artifact is None else measured(result.artifact, folder)
+
+        comparisons = {
+            method: compare(method, plain.get(method), again.methods.get(method), figures)
+            for method in dict.fromkeys((*plain, *again.methods))
+        }
+        self._optimized = {method for method, comparison in comparisons.items() if comparison.published}
+        for comparison in comparisons.values():
+            self._tell(Event(Stage.EVALUATE, f"{comparison.method.cli_name}: {comparison.message}"))
+        told = training.told(trained.training, task)
+        better = {method: again.methods[method] for method in self._optimized}
+        return plain | better, report_of(told, trained.training, comparisons)
 
     def _refuse_contradictions(self, source: SourceModel) -> None:
         options = self._options
+        if options.compilers and Method.FULL_INTEGER not in options.methods:
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST,
+                Stage.LOAD,
+                "the compilers take the full-integer file on, and none is made",
+                hint="add full integer to the methods",
+            )
+        options.compilers.edge_tpu_program()
         if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
             raise ConverterError(
                 FailureReason.INVALID_REQUEST,
@@ -109,10 +186,16 @@ class _Conversion:
             )
 
     def _run_tensorflow(self, source: SourceModel, samples: HandedOver) -> TensorFlowResult:
-        options = self._options
         self._tell(Event(Stage.LOAD, "starting TensorFlow"))
-        job = TensorFlowJob(
-            task="float",
+        job = self._tensorflow_job(source, samples, "float")
+        return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
+
+    def _tensorflow_job(
+        self, source: SourceModel, samples: HandedOver, task: Literal["float", "optimize"]
+    ) -> TensorFlowJob:
+        options = self._options
+        return TensorFlowJob(
+            task=task,
             limits=self._limits(source),
             source=source.path.absolute(),
             format=source.format,
@@ -124,7 +207,6 @@ class _Conversion:
             random_samples=RANDOM_SAMPLES,
             seed=options.seed,
         )
-        return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
     def _run_litert(
         self,
@@ -132,6 +214,7 @@ class _Conversion:
         data: ConversionData,
         samples: HandedOver,
         ready: dict[Method, str] | None = None,
+        trained: tuple[str, ...] = (),
     ) -> LiteRTResult:
         options, gates = self._options, self._options.gates
         from_tflite = source.format is SourceFormat.TFLITE
@@ -149,7 +232,7 @@ class _Conversion:
             evaluation_name=samples.evaluation.name if samples.evaluation else "the evaluation data",
             random_samples=RANDOM_SAMPLES,
             seed=options.seed,
-            record=self._record(source, data),
+            record=self._record(source, data) | ({"training": list(trained)} if trained else {}),
             task=options.task,
             max_accuracy_drop=gates.max_accuracy_drop,
             min_agreement=gates.min_agreement,
@@ -157,9 +240,12 @@ class _Conversion:
             max_latency_millis=gates.max_latency_millis,
             benchmark=options.benchmark,
             tuning_seconds=options.tuning_seconds,
+            dense_per_tensor=options.compilers.want_dense_per_tensor,
+            compiled=options.compilers.edge_tpu is not None,
             class_names=samples.class_names,
         )
-        return run_worker(LITERT, job, LiteRTResult, self._work, self._watch(), self._tell)
+        folder = self._trained if trained else self._work
+        return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
     def _second_way(
         self, source: SourceModel, data: ConversionData, samples: HandedOver, found: LiteRTResult
@@ -186,6 +272,26 @@ class _Conversion:
         self._took(again.seconds)
         self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}"[:1024])
         return found.methods | again.methods
+
+    def _compile(self, results: dict[Method, MethodResult]) -> dict[Method, MethodResult]:
+        """The results with the full-integer file compiled, where that was asked for and there is one."""
+        options, result = self._options, results.get(Method.FULL_INTEGER)
+        if not options.compilers or result is None:
+            return results
+        if result.artifact is None:
+            self._warn("nothing was compiled: there is no full-integer file")
+            return results
+        started = time.monotonic()
+        folder = self._folder(Method.FULL_INTEGER)
+        place = Workplace(folder, options.memory_limit_bytes, self._tell)
+        artifact = compile_artifact(result.artifact, options.compilers, place)
+        adopt(compilations_of(artifact).files, folder, self._workspace.write)
+        self._took({Stage.COMPILE: time.monotonic() - started})
+        return results | {Method.FULL_INTEGER: result.model_copy(update={"artifact": artifact})}
+
+    def _folder(self, method: Method) -> Path:
+        """Where the file of ``method`` lies that is to be published."""
+        return self._trained if method in self._optimized else self._work
 
     def _report(
         self,
@@ -260,7 +366,7 @@ class _Conversion:
     def _adopt(self, method: Method, artifact: ArtifactReport) -> None:
         """Takes a finished file out of the children's reach, if it is the one that was measured."""
         name = method.file_name(self._options.base_name)
-        with open_regular(self._work / name, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+        with open_regular(self._folder(method) / name, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
             content = stream.read(MAX_TFLITE_BYTES)
         told = (artifact.method, artifact.file_name, artifact.size_bytes, artifact.sha256)
         if told != (method, name, len(content), hashlib.sha256(content).hexdigest()):
@@ -307,9 +413,12 @@ class _Conversion:
         options = self._options
         named = (options.calibration, options.validation)
         images = [files.path.absolute() for files in named if files is not None and files.images is not None]
-        return ChildLimits(
-            readable=(source.path.absolute(), *images), memory_limit_bytes=options.memory_limit_bytes
-        )
+        readable = [source.path.absolute(), *images]
+        if (training := options.training) is not None:
+            more = (training.student, training.checkpoint, training.data.path)
+            # The samples lie in the first children's folder; the second ones may read there, not write.
+            readable += [self._work, *(path.absolute() for path in more if path is not None)]
+        return ChildLimits(readable=tuple(readable), memory_limit_bytes=options.memory_limit_bytes)
 
     def _watch(self) -> Watch:
         return Watch(self._options.step_timeout_seconds, self._options.memory_limit_bytes)

@@ -36,10 +36,15 @@ class Recipe:
     activation_bits: int = 8
     float_scopes: tuple[str, ...] = ()
     """Operators that stay in float, by the names of their output tensors."""
+    dense_per_tensor: bool = False
+    """Whether FULLY_CONNECTED has one scale all the same: older compilers and runtimes know no other."""
 
     def __str__(self) -> str:
+        kind = "per-channel" if self.per_channel else "per-tensor"
+        if self.per_channel and self.dense_per_tensor:
+            kind = "per-channel (dense per-tensor)"
         parts = [
-            f"{'per-channel' if self.per_channel else 'per-tensor'} int8 weights ({self.weights})",
+            f"{kind} int8 weights ({self.weights})",
             f"int{self.activation_bits} activations ({self.ranges})",
         ]
         if self.float_scopes:
@@ -103,9 +108,8 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
 
     algorithms = algorithm_manager.AlgorithmName
     everything = qtyping.TFLOperationName.ALL_SUPPORTED
-    granularity = (
-        qtyping.QuantGranularity.CHANNELWISE if chosen.per_channel else qtyping.QuantGranularity.TENSORWISE
-    )
+    names = qtyping.TFLOperationName
+    by_channel, by_tensor = qtyping.QuantGranularity.CHANNELWISE, qtyping.QuantGranularity.TENSORWISE
     manager = recipe_manager.RecipeManager()
 
     def static(operation: Any, algorithm: Any) -> None:
@@ -114,15 +118,18 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
             operation,
             activation_num_bits=chosen.activation_bits,
             weight_num_bits=8,
-            weight_granularity=granularity,
+            weight_granularity=by_channel
+            if chosen.per_channel and not (chosen.dense_per_tensor and operation is names.FULLY_CONNECTED)
+            else by_tensor,
             algorithm_key=algorithm,
         )
 
     static(everything, algorithms.MIN_MAX_UNIFORM_QUANT)
+    if chosen.dense_per_tensor:
+        static(names.FULLY_CONNECTED, algorithms.MIN_MAX_UNIFORM_QUANT)
     if chosen.weights is not Weights.MIN_MAX:
         # Only operators with weights have another algorithm; the others keep the plain one.
         algorithm = algorithms.MSE if chosen.weights is Weights.MSE else algorithms.OCTAV
-        names = qtyping.TFLOperationName
         for operation in (
             names.CONV_2D,
             names.DEPTHWISE_CONV_2D,

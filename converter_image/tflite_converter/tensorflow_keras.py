@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,17 @@ def load_keras(
         ConverterError: CustomObject naming the layers, and others of loading.
 
     """
+    model, described = read_keras(path, source_format, folder)
+    return keras_model(model, f"keras {described.keras_version}", shapes)
+
+
+def read_keras(path: Path, source_format: SourceFormat, folder: Path) -> tuple[Any, KerasFile]:
+    """The Keras model itself, of the generation that wrote it, and what its file says of it.
+
+    Raises:
+        ConverterError: as :func:`load_keras`.
+
+    """
     described = describe(path, source_format)
     link = folder / ("model.h5" if source_format is SourceFormat.KERAS_H5 else "model.keras")
     link.unlink(missing_ok=True)
@@ -59,7 +70,7 @@ def load_keras(
         if (found := _custom_object(described, str(error))) is None:
             raise
         raise found from error
-    return keras_model(model, f"keras {described.keras_version}", shapes)
+    return model, described
 
 
 def _loaded_by_keras_3(path: Path, described: KerasFile) -> Any:
@@ -142,6 +153,44 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
         ConverterError: UnsupportedShape.
 
     """
+    declared, _ = _entries(model)
+    inputs = pinned(declared, shapes)
+    run = keras_call(model)
+    found = OriginalModel(
+        inputs=inputs,
+        open_batch=all(info.shape[:1] == [-1] for info in declared),
+        call=lambda tensors: run(tensors, False),
+        writer=writer,
+        parameter_bytes=bytes_of(model.weights),
+        unroll=lambda: _unroll(model, inputs),
+    )
+    return with_unrolling(found) if _loops_regardless(model) else found
+
+
+def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
+    """Runs a Keras model on ``{input: (n, ...)}``, in training mode or not, and gives ``{output: (n, ...)}``.
+
+    Raises:
+        ConverterError: UnsupportedShape.
+
+    """
+    import tensorflow as tf
+
+    declared, structure = _entries(model)
+    output_names = [safe_name(name) for name in _output_names(model)]
+
+    def call(tensors: Tensors, training: bool) -> Tensors:
+        packed = tf.nest.pack_sequence_as(structure, [tensors[info.name] for info in declared])
+        return named(model(packed, training=training), output_names)
+
+    return call
+
+
+def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
+    """The inputs, open sizes -1, and the nested structure that the model was built with.
+
+    A dict of inputs cannot be called with a list.
+    """
     import tensorflow as tf
 
     if not getattr(model, "inputs", None):
@@ -151,28 +200,11 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
             "the model does not say what its inputs look like",
             hint="give the model an Input layer, or export it as a SavedModel",
         )
-    # The nested structure that the model was built with; a dict of inputs cannot be called with a list.
     structures = (getattr(model, name, None) for name in ("_inputs_struct", "_nested_inputs", "inputs"))
     structure = next(found for found in structures if found is not None)
     leaves = tf.nest.flatten(structure)
     names = unique([safe_name(getattr(leaf, "name", "") or f"input_{i}") for i, leaf in enumerate(leaves)])
-    declared = [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)]
-    inputs = pinned(declared, shapes)
-    output_names = [safe_name(name) for name in _output_names(model)]
-
-    def call(tensors: Tensors) -> Tensors:
-        packed = tf.nest.pack_sequence_as(structure, [tensors[name] for name in names])
-        return named(model(packed, training=False), output_names)
-
-    found = OriginalModel(
-        inputs=inputs,
-        open_batch=all(info.shape[:1] == [-1] for info in declared),
-        call=call,
-        writer=writer,
-        parameter_bytes=bytes_of(model.weights),
-        unroll=lambda: _unroll(model, inputs),
-    )
-    return with_unrolling(found) if _loops_regardless(model) else found
+    return [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)], structure
 
 
 def _loops_regardless(model: Any) -> bool:

@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
     """Does what ``job`` says."""
-    return _make_float(job, process) if job.task == "float" else _make_int8(job, process)
+    match job.task:
+        case "float":
+            return _make_float(job, process)
+        case "optimize":
+            return _optimize(job, process)
+        case "int8":
+            return _make_int8(job, process)
 
 
 def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
@@ -90,6 +96,30 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         import_seconds=importing,
         tool_versions=_versions(),
         isolation=process.isolation,
+    )
+
+
+def _optimize(job: TensorFlowJob, process: Child) -> TensorFlowResult:
+    """Trains the model, or a smaller one, before the float file is written."""
+    if job.training is None:
+        raise ValueError("the task optimize needs to be told what to train")
+    clock = _Clock()
+    process.say(Stage.LOAD, "starting TensorFlow")
+    from .keras_files import describe
+
+    _import_tensorflow(is_keras_3=describe(job.source, job.format).is_keras_3)
+    from .tensorflow_optimizing import optimize
+
+    importing = clock.now()
+    inputs, outputs, outcome = optimize(job, job.training, process, clock.lap)
+    return TensorFlowResult(
+        inputs=inputs,
+        outputs=outputs,
+        writer="",
+        seconds=clock.seconds,
+        import_seconds=importing,
+        isolation=process.isolation,
+        training=outcome,
     )
 
 

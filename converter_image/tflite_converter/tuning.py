@@ -84,6 +84,8 @@ class Tuner:
         target: Target | None,
         tell: Callable[[str], None],
         threads: int = 1,
+        *,
+        dense_per_tensor: bool = False,
     ) -> None:
         self._float_file = float_file
         self._calibration = calibration
@@ -92,6 +94,7 @@ class Tuner:
         self._target = target
         self._tell = tell
         self._threads = threads
+        self._plain = Recipe(dense_per_tensor=dense_per_tensor)
         self._files: dict[Recipe, bytes] = {}
         self._tried: list[Candidate] = []
         self._failed: list[Attempt] = []
@@ -104,7 +107,7 @@ class Tuner:
             ConverterError: QuantizationFailed.
 
         """
-        recipe = Recipe(ranges=self._nearest_ranges())
+        recipe = dataclasses.replace(self._plain, ranges=self._nearest_ranges())
         return recipe, self._file(recipe)
 
     def run(self, budget_seconds: float) -> Tuned:
@@ -116,7 +119,8 @@ class Tuner:
         """
         started = time.monotonic()
         self._deadline = started + budget_seconds
-        plain = self._try(Recipe(ranges=self._nearest_ranges()), must_work=True)
+        recipe = dataclasses.replace(self._plain, ranges=self._nearest_ranges())
+        plain = self._try(recipe, must_work=True)
         assert plain is not None  # noqa: S101 - must_work raises instead
         if not plain.quality.missed or budget_seconds <= 0:
             return Tuned(plain, ())
@@ -232,7 +236,7 @@ class Tuner:
 
         def closeness(method: RangeMethod) -> float:
             try:
-                content = self._file(Recipe(ranges=method))
+                content = self._file(dataclasses.replace(self._plain, ranges=method))
                 ratio = snr_db(reference, TFLiteModel(content, threads=self._threads).run_each(some))
             except (ConverterError, RuntimeError, ValueError):
                 return -math.inf  # the plain recipe will say why, where no way is left

@@ -12,12 +12,14 @@ from modelconversion_api.calibration_report import InputCoverage, Stability
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric, Scores
 from modelconversion_api.methods import Method, Target
+from modelconversion_api.optimization import TrainedStep
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
 
 from .datasets import SavedSamples
+from .training_plan import TrainingPlan
 
 FLOAT_FILE: Final = "float.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
@@ -26,6 +28,7 @@ REFERENCE_FOLDER: Final = "reference"
 CALIBRATION_FOLDER: Final = "calibration"
 EVALUATION_FOLDER: Final = "evaluation"
 LABELS_FILE: Final = "labels.npy"
+TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
 PROGRESS_FD_ENV: Final = "CONVERTER_PROGRESS_FD"
 SPEECHLESS_EXIT_CODE: Final = 77
@@ -37,16 +40,43 @@ class ChildLimits(ApiModel):
 
     readable: tuple[Path, ...] = ()
     """Files and folders it may read besides Python's own and its work folder."""
+    programs: tuple[Path, ...] = ()
+    """Programs it may run, and what of the system they need; none but for a compiler's child."""
     memory_limit_bytes: int | None = None
     """Limit of its data (RLIMIT_DATA)."""
+
+
+class TrainingJob(ApiModel):
+    """What the child with TensorFlow trains, and on what."""
+
+    plan: TrainingPlan
+    samples: SavedSamples
+    task: Task
+    student: Path | None = None
+    """A Keras file; None for a narrowed copy of the original."""
+    checkpoint: Path | None = None
+    """Where an earlier run left off."""
+    fingerprint: str
+    """What a checkpoint must belong to."""
+
+
+class TrainingOutcome(ApiModel):
+    """What training did."""
+
+    steps: tuple[TrainedStep, ...]
+    samples: int
+    held_out: int
+    labelled: bool
+    """Whether the labels were of use."""
 
 
 class TensorFlowJob(ApiModel):
     """What the child with TensorFlow is to do."""
 
-    task: Literal["float", "int8"]
+    task: Literal["float", "int8", "optimize"]
     """``float``: load, freeze, write the float file and the reference outputs. ``int8``: TensorFlow's own
-    full-integer conversion of what ``float`` froze."""
+    full-integer conversion of what ``float`` froze. ``optimize``: ``float`` with a model that is trained in
+    between; the reference outputs stay the original's."""
     limits: ChildLimits
     source: Path
     format: SourceFormat
@@ -58,6 +88,8 @@ class TensorFlowJob(ApiModel):
     evaluation: SavedSamples | None = None
     random_samples: int = 32
     seed: int = 0
+    training: TrainingJob | None = None
+    """For ``optimize``."""
 
 
 class TensorFlowResult(ApiModel):
@@ -73,6 +105,7 @@ class TensorFlowResult(ApiModel):
     """Part of the time for loading that went into starting TensorFlow."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
+    training: TrainingOutcome | None = None
 
 
 class LiteRTJob(ApiModel):
@@ -104,6 +137,10 @@ class LiteRTJob(ApiModel):
     max_latency_millis: float | None = None
     benchmark: Benchmark = Benchmark()
     tuning_seconds: int = 0
+    dense_per_tensor: bool = False
+    """Whether FULLY_CONNECTED gets one scale for all of its weights."""
+    compiled: bool = False
+    """Whether a compiler for the target comes afterwards."""
     class_names: tuple[str, ...] = ()
 
 

@@ -313,8 +313,37 @@ def _words(words: Mapping[str, tuple[str, str]]) -> models.ValueMap:
 # Dashboards
 
 
+@dataclass(frozen=True)
+class Scraped:
+    """Whose metrics a dashboard shows.
+
+    Attributes:
+        metric: One that every process of them has.
+        what: What a process is, for the variables' labels.
+        namespaces: What a namespace says about it.
+
+    """
+
+    metric: str
+    what: str
+    namespaces: str
+
+
+OPERATOR: Final = Scraped(
+    "modelconversion_leader",
+    "operator",
+    "Where the operator runs. Conversions of all namespaces are counted together.",
+)
+
+
 def board(
-    name: str, title: str, description: str, rows: Mapping[str, Sequence[PanelBuilder]], *, since: str
+    name: str,
+    title: str,
+    description: str,
+    rows: Mapping[str, Sequence[PanelBuilder]],
+    *,
+    since: str,
+    of: Scraped = OPERATOR,
 ) -> models.Dashboard:
     """Make a dashboard of rows of panels, with the variables and links that all have."""
     made = dashboard.Dashboard(title).uid(f"model-conversion-{name}").description(description)
@@ -324,7 +353,7 @@ def board(
     made = made.link(others.tags([TAG]).keep_time(True).include_vars(True).as_dropdown(False))
     docs = dashboard.DashboardLink("Metrics").type(models.DashboardLinkType.LINK).icon("doc")
     made = made.link(docs.url(f"{REPOSITORY_URL}/blob/main/docs/metrics.md").target_blank(True))
-    for variable in _variables():
+    for variable in _variables(of):
         made = made.with_variable(variable)
     for row, panels in rows.items():
         made = made.with_row(dashboard.Row(row))
@@ -338,7 +367,7 @@ def board(
     return built
 
 
-def _variables() -> list[Builder[models.VariableModel]]:
+def _variables(of: Scraped) -> list[Builder[models.VariableModel]]:
     source = dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
     everything = models.VariableOption(text="All", value="$__all", selected=True)
 
@@ -349,21 +378,20 @@ def _variables() -> list[Builder[models.VariableModel]]:
             made.sort(models.VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).current(everything)
         )
 
-    leader = "modelconversion_leader"
     namespace = labels(
         "namespace",
-        "Operator's namespace",
-        f"label_values({leader}, namespace)",
-        "Where the operator runs. Conversions of all namespaces are counted together.",
+        f"{of.what.capitalize()}'s namespace",
+        f"label_values({of.metric}, namespace)",
+        of.namespaces,
     ).all_value(".*")  # also where the scrape adds no such label
     job = labels(
         "job",
         "Scrape job",
-        f'label_values({leader}{{namespace=~"$namespace"}}, job)',
-        "The operator's scrape job.",
+        f'label_values({of.metric}{{namespace=~"$namespace"}}, job)',
+        f"The {of.what}'s scrape job.",
     )
     window = dashboard.IntervalVariable("interval").label("Window").values(",".join(_WINDOWS))
-    window = window.description("Quantiles and shares of conversions are taken over so long a time.")
+    window = window.description("Quantiles and shares are taken over so long a time.")
     choices = [models.VariableOption(text=w, value=w, selected=w == _WINDOW) for w in _WINDOWS]
     window = window.options(choices).current(choices[_WINDOWS.index(_WINDOW)])
     return [source, namespace, job, window]

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from .dashboard_parts import Text, bars, board, heat, increase, lines, mean, quantile, reasons
+from .dashboard_parts import (
+    PanelBuilder,
+    Text,
+    bars,
+    board,
+    heat,
+    increase,
+    lines,
+    mean,
+    quantile,
+    reasons,
+)
 
 
 def model_quality() -> Dashboard:
@@ -228,10 +239,63 @@ def model_quality() -> Dashboard:
             "Fidelity": fidelity,
             "Speed": speed,
             "On the target": targets,
+            "Compiled": _compiled(),
             "Output": output,
         },
         since="now-7d",
     )
+
+
+def _compiled() -> list[PanelBuilder]:
+    """What the compilers made of full-integer files; empty where nobody has files compiled."""
+    operators = "modelconversion_compiled_operators_total"
+    on_it = increase(operators, 'placement="accelerator"', labels=["compiler"])
+    return [
+        bars(
+            Text(
+                "Operators on the accelerator",
+                "Share of the operators of compiled and predicted files, in the time shown, that runs on the "
+                "accelerator. The others fell back to the CPU.",
+            ),
+            "percentunit",
+            f"{on_it} / {increase(operators, labels=['compiler'])}",
+            "{{compiler}}",
+            width=8,
+            height=8,
+            decimals=0,
+            top=1,
+            steps=((None, "red"), (0.5, "yellow"), (0.9, "green")),
+        ),
+        lines(
+            Text(
+                "Compilations",
+                "Files that were compiled in the window before each point, by compiler and outcome. What is "
+                "predicted is analysed, and not compiled.",
+            ),
+            "none",
+            {
+                "{{compiler}}: {{outcome}}": increase(
+                    "modelconversion_compilations_total",
+                    labels=["compiler", "outcome"],
+                    window="$interval",
+                )
+            },
+            width=8,
+        ),
+        lines(
+            Text(
+                "Memory of compiled files",
+                "Median memory that a compiled file takes, by compiler and kind. Estimated from buckets.",
+            ),
+            "bytes",
+            {
+                "{{compiler}}, {{memory}}": quantile(
+                    0.5, "modelconversion_compiled_memory_bytes", ["compiler", "memory"]
+                )
+            },
+            width=8,
+        ),
+    ]
 
 
 def _share_within(histogram: str, bucket: str) -> str:

@@ -1,15 +1,17 @@
-"""Writes the Grafana dashboards of the Helm chart: ``python -m devcluster.dashboards [--check]``."""
+"""Writes the Grafana dashboards of chart and examples: ``python -m devcluster.dashboards [--check]``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 from .cache import REPOSITORY
+from .dashboard_inference import inference
 from .dashboard_operator import operator_health
 from .dashboard_overview import overview
 from .dashboard_quality import model_quality
@@ -24,21 +26,31 @@ DASHBOARDS: Final = {
 }
 """What makes each file of :data:`FOLDER`."""
 
+EXAMPLES: Final = {"inference": (inference, "examples/monitor/dashboard.json")}
+"""What makes the dashboards of the examples, and where they lie."""
+
 
 def document(name: str) -> str:
     """The JSON of a dashboard."""
-    return json.dumps(DASHBOARDS[name](), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+    make = DASHBOARDS[name] if name in DASHBOARDS else EXAMPLES[name][0]
+    return json.dumps(make(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+
+
+def file(name: str) -> Path:
+    """Where a dashboard lies."""
+    return REPOSITORY / EXAMPLES[name][1] if name in EXAMPLES else FOLDER / f"{name}.json"
 
 
 def main() -> int:
     """Write the files; with ``--check`` only say whether they are up to date."""
     parser = argparse.ArgumentParser(
-        prog="python -m devcluster.dashboards", description="Write the chart's Grafana dashboards."
+        prog="python -m devcluster.dashboards",
+        description="Write the Grafana dashboards of the chart and of the examples.",
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     options = parser.parse_args()
     return write_or_check(
-        {FOLDER / f"{name}.json": document(name) for name in DASHBOARDS},
+        {file(name): document(name) for name in (*DASHBOARDS, *EXAMPLES)},
         REPOSITORY,
         check=options.check,
         source="dev/devcluster/dashboards.py",

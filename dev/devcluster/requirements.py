@@ -19,6 +19,7 @@ from .programs import tells_errors, write_or_check
 FILES: Final = {
     "operator/requirements.txt": ("--no-dev", "--extra", "operator"),
     "converter_image/requirements.txt": ("--no-dev", "--extra", "converter"),
+    "examples/monitor/requirements.txt": ("--no-dev", "--extra", "edge"),
     "dev/build-requirements.txt": ("--only-group", "build"),
 }
 """Each file, and which part of uv.lock is in it."""

@@ -85,7 +85,7 @@ _URI_FOR_THE_REST = cel(
 )
 
 
-def _reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
+def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
     """The rules over how ``uri`` is read, which calibration and validation data have in common."""
     given = "!has(self.uri) || " if uri_is_optional else ""
     return [
@@ -116,7 +116,7 @@ LabelColumn = Annotated[str, Field(min_length=1, max_length=128)]
 class Calibration(ApiModel):
     """The representative dataset that sets the ranges of the activations for full integer."""
 
-    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*_reading_rules()]})
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
     uri: S3Uri
     """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
@@ -139,7 +139,7 @@ class Validation(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                *_reading_rules(uri_is_optional=True),
+                *reading_rules(uri_is_optional=True),
                 _LABELS_FOR_ACCURACY,
                 _URI_FOR_THE_REST,
             ]

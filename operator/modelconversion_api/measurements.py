@@ -128,6 +128,36 @@ class LayerError(ApiModel):
     """Signal-to-noise ratio against the float file's tensor on calibration samples."""
 
 
+class ConfidenceRecord(ApiModel):
+    """How sure a classifier was: the probability of the class that it put first."""
+
+    edges: Annotated[tuple[float, ...], Field(max_length=65)]
+    """Bounds of the bins; a value belongs to the first bin whose upper bound it does not exceed."""
+    counts: Annotated[tuple[int, ...], Field(max_length=64)]
+    """Samples in each bin."""
+    mean: float
+    logits: bool = False
+    """Whether the outputs are logits: the probabilities are then their softmax."""
+
+
+class LevelRecord(ApiModel):
+    """The level of an output, which is the mean of a sample's values, over the samples."""
+
+    output: Annotated[str, Field(max_length=256)]
+    mean: float
+    std: float
+
+
+class OutputRecord(ApiModel):
+    """What a file gave on the data that it was compared on: drift in production is measured against it."""
+
+    samples: int
+    confidence: ConfidenceRecord | None = None
+    """None for what is no classifier."""
+    level: LevelRecord | None = None
+    """Of the first output, for what is no classifier."""
+
+
 class OperatorCount(ApiModel):
     """How often an operator occurs."""
 

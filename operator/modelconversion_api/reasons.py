@@ -18,9 +18,11 @@ class Stage(StrEnum):
     FETCH = "Fetch"
     LOAD = "Load"
     CONVERT = "Convert"
+    TRAIN = "Train"
     CALIBRATE = "Calibrate"
     QUANTIZE = "Quantize"
     EVALUATE = "Evaluate"
+    COMPILE = "Compile"
     PUBLISH = "Publish"
 
 
@@ -52,6 +54,12 @@ class FailureReason(StrEnum):
     LABELS_MISMATCH = "LabelsMismatch"
     EVALUATION_FAILED = "EvaluationFailed"
     GATES_NOT_MET = "GatesNotMet"
+    TRAINING_FAILED = "TrainingFailed"
+    TRAINING_DIVERGED = "TrainingDiverged"
+    COMPILATION_FAILED = "CompilationFailed"
+    COMPILER_NOT_FOUND = "CompilerNotFound"
+    COMPILER_TIMED_OUT = "CompilerTimedOut"
+    NOTHING_MAPPED = "NothingMapped"
     ARTIFACT_INVALID = "ArtifactInvalid"
     SIGNING_FAILED = "SigningFailed"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
@@ -137,6 +145,25 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.EVALUATION_FAILED: Failure(40, "LiteRT cannot run this file: try another method"),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
+    FailureReason.COMPILATION_FAILED: Failure(
+        42, "change the model as the message says, or leave the compiler out; the full-integer file is there"
+    ),
+    FailureReason.COMPILER_NOT_FOUND: Failure(
+        43,
+        "use the edgetpu variant of the converter image (x86-64 only), or set edgeTPU.compile to false",
+    ),
+    FailureReason.COMPILER_TIMED_OUT: Failure(
+        46, "raise timeoutSeconds of the compiler, or try a smaller model"
+    ),
+    FailureReason.NOTHING_MAPPED: Failure(
+        47, "the report names each operator and why; inspect --target says what to change in the model"
+    ),
+    FailureReason.TRAINING_FAILED: Failure(
+        44, "the model cannot be trained as asked: leave out the step that the message names, or change it"
+    ),
+    FailureReason.TRAINING_DIVERGED: Failure(
+        45, "lower the learning rate (--learning-rate, spec.optimize.training.learningRate)"
+    ),
     FailureReason.ARTIFACT_INVALID: Failure(
         50, "nothing was published: the conversion's output failed its check"
     ),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Final, Literal
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from .base import ApiModel, Sha256
 from .calibration_report import CalibrationReport, DataInfo
+from .compilation import (
+    Compilations,
+    CompilerFigures,
+    EdgeTPUFigures,
+    EdgeTPUReport,
+    EthosUFigures,
+    EthosUReport,
+    MicrocontrollerFigures,
+    MicrocontrollerReport,
+)
 from .data import Task
 from .measurements import (
     AgreementMetric,
@@ -19,11 +30,13 @@ from .measurements import (
     Inventory,
     Latency,
     LayerError,
+    OutputRecord,
     Performance,
     Scores,
     TargetCheck,
 )
 from .methods import Method
+from .optimization import OptimizationReport, OptimizationSummary
 from .reasons import FailureReason, Stage
 from .request import ConversionRequest
 from .status import SourceInfo
@@ -33,6 +46,9 @@ HTML_REPORT_FILE_NAME: Final = "report.html"
 SIGNATURE_FILE_NAME: Final = "model.sig"
 TERMINATION_MESSAGE_LIMIT: Final = 4096
 """Kubernetes keeps this many bytes of a container's termination message."""
+
+
+_Figures = TypeVar("_Figures", bound=CompilerFigures)
 
 
 class ArtifactSummary(ApiModel):
@@ -55,10 +71,17 @@ class ArtifactSummary(ApiModel):
     fallback_operators: int | None = None
     """Those that the target has no kernel for."""
     message: Annotated[str, Field(max_length=512)] | None = None
+    edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
+    ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
+    microcontroller: MicrocontrollerFigures | None = None
 
 
 class ArtifactReport(ArtifactSummary):
     """One artifact: the file and all that was measured on it."""
+
+    edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
+    ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
+    microcontroller: MicrocontrollerReport | None = None
 
     fidelity: Fidelity | None = None
     scores: Scores | None = None
@@ -66,6 +89,8 @@ class ArtifactReport(ArtifactSummary):
     """The class that lost most accuracy (agreement, where there are no labels)."""
     confusion: Confusion | None = None
     performance: Performance | None = None
+    baseline: OutputRecord | None = None
+    """What it gave on the samples; None for random ones, of which nothing follows."""
     inventory: Inventory | None = None
     targets: tuple[TargetCheck, ...] = ()
     layers: tuple[LayerError, ...] = ()
@@ -74,6 +99,22 @@ class ArtifactReport(ArtifactSummary):
     """How it was quantized."""
     attempts: tuple[Attempt, ...] = ()
     """Full integer only: the recipes that were tried because the plain one missed its gates."""
+
+
+def compilations_of(artifact: ArtifactReport) -> Compilations:
+    """What the compilers made of an artifact; empty where nothing was asked of them."""
+    return Compilations(
+        edge_tpu=artifact.edge_tpu, ethos_u=artifact.ethos_u, microcontroller=artifact.microcontroller
+    )
+
+
+def reason_of_none_passed(artifacts: Sequence[ArtifactSummary]) -> FailureReason:
+    """Why no artifact may be used: a compiler's own reason where one failed, otherwise the gates."""
+    for artifact in artifacts:
+        for figures in (artifact.edge_tpu, artifact.ethos_u):
+            if figures is not None and figures.reason is not None:
+                return figures.reason
+    return FailureReason.GATES_NOT_MET
 
 
 class MethodFailure(ApiModel):
@@ -139,6 +180,8 @@ class ConversionReport(ApiModel):
     failed_methods: tuple[MethodFailure, ...] = ()
     """Methods that gave no file."""
     calibration: CalibrationReport | None = None
+    optimization: OptimizationReport | None = None
+    """What training did; None where none was asked for."""
     evaluation: Evaluation
     provenance: Provenance | None = None
     warnings: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
@@ -167,6 +210,8 @@ class ConversionSummary(ApiModel):
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     original_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of the model itself, on the data that the artifacts' accuracy was measured on."""
+    optimization: OptimizationSummary | None = None
+    """What training did, in short."""
 
 
 class StageResult(ApiModel):
@@ -178,7 +223,7 @@ class StageResult(ApiModel):
 
     def encode(self) -> str:
         """JSON of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes; long tensor lists and texts are cut."""
-        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0))):
+        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1))):
             text = result.to_json()
             if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
                 return text
@@ -196,9 +241,10 @@ class StageResult(ApiModel):
 def _shortened(result: StageResult, keep: int) -> StageResult:
     """``result`` with at most ``keep`` inputs and outputs, and with shorter texts.
 
-    With ``keep`` 0, four artifacts and four failures fit, whatever is in them.
+    With ``keep`` -1, what becomes of four methods fits, whatever is in it.
     """
-    texts = 120 + 8 * keep if keep else 56
+    texts = 120 + 8 * keep if keep > 0 else 56 if keep == 0 else 24
+    bare, keep = keep < 0, max(keep, 0)
     failure, summary = result.failure, result.summary
     if failure is not None:
         failure = failure.model_copy(update={"message": _cut(failure.message, 4 * texts)})
@@ -206,7 +252,7 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
         source = summary.source.model_copy(
             update={"inputs": summary.source.inputs[:keep], "outputs": summary.source.outputs[:keep]}
         )
-        artifacts = tuple(_shortened_artifact(a, texts) for a in summary.artifacts)
+        artifacts = tuple(_shortened_artifact(a, keep, texts, bare=bare) for a in summary.artifacts)
         recommended = summary.recommended
         if recommended is not None:
             alternatives = tuple(
@@ -219,9 +265,14 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
         failed = tuple(
             f.model_copy(update={"message": _cut(f.message, 2 * texts)}) for f in summary.failed_methods
         )
+        optimization = summary.optimization
+        if optimization is not None:
+            shorter = optimization.model_copy(update={"message": _cut(optimization.message, texts)})
+            optimization = None if bare else shorter
         summary = summary.model_copy(
             update={
                 "source": source,
+                "optimization": optimization,
                 "artifacts": artifacts,
                 "recommended": recommended,
                 "failed_methods": failed,
@@ -230,13 +281,39 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
     return StageResult(failure=failure, summary=summary)
 
 
-def _shortened_artifact(artifact: ArtifactSummary, texts: int) -> ArtifactSummary:
-    """``artifact`` with a shorter message, and of its latency only what the status and the metrics take."""
+def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:
+    """``artifact`` with shorter texts, and of its latency only what the status and the metrics take."""
     latency = artifact.latency
     if latency is not None:
         latency = latency.model_copy(update={"p99_millis": None, "throughput_per_second": None})
     message = _cut(artifact.message, texts) if artifact.message else None
-    return artifact.model_copy(update={"latency": latency, "message": message})
+    micro = artifact.microcontroller
+    return artifact.model_copy(
+        update={
+            "latency": latency,
+            "message": message,
+            "edge_tpu": _shortened_figures(artifact.edge_tpu, keep, texts, bare=bare),
+            "ethos_u": _shortened_figures(artifact.ethos_u, keep, texts, bare=bare),
+            "microcontroller": micro
+            and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
+        }
+    )
+
+
+def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare: bool) -> _Figures | None:
+    """A compiler's figures with fewer kinds of operators that fell back, and shorter texts.
+
+    ``bare`` are those without the digest as well, which the report has.
+    """
+    if figures is None:
+        return None
+    fallbacks = tuple(
+        f.model_copy(update={"operator": f.operator[:32], "reason": _cut(f.reason, texts)})
+        for f in figures.fallbacks[: keep // 4]
+    )
+    message = _cut(figures.message or "", texts) or None
+    update = {"fallbacks": fallbacks, "message": message} | ({"sha256": None} if bare else {})
+    return figures.model_copy(update=update)
 
 
 def _cut(text: str, limit_bytes: int) -> str:

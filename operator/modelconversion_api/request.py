@@ -7,8 +7,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from .base import ApiModel
+from .compilers import EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .methods import Method, Target, artifact_base_name
+from .optimization import Optimize
 from .reasons import Stage
 from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
 from .storage import StorageAccess
@@ -55,6 +57,10 @@ class ConversionRequest(ApiModel):
     validation: Validation | None = None
     benchmark: Benchmark = Benchmark()
     tuning: Tuning = Tuning()
+    optimize: Optimize | None = None
+    edge_tpu: Annotated[EdgeTPU | None, Field(alias="edgeTPU")] = None
+    ethos_u: Annotated[EthosU | None, Field(alias="ethosU")] = None
+    microcontroller: Microcontroller | None = None
 
 
 def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
@@ -71,4 +77,8 @@ def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
         validation=spec.validation,
         benchmark=spec.benchmark,
         tuning=spec.tuning,
+        optimize=spec.optimize,
+        edge_tpu=spec.edge_tpu,
+        ethos_u=spec.ethos_u,
+        microcontroller=spec.microcontroller,
     )

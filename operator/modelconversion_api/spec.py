@@ -9,8 +9,10 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from .base import ApiModel, S3Uri, Sha256, cel
+from .compilers import EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .methods import Method, Target, methods_for_target
+from .optimization import Optimize
 from .scheduling import JobSpec, Name
 from .storage import Storage
 
@@ -138,12 +140,32 @@ _CALIBRATION_FOR_TARGET = cel(
     "!has(self.target) || !(self.target in ['EdgeTPU', 'Microcontroller']) || has(self.calibration)",
     "this target runs full-integer models only, which need calibration data: set calibration.uri",
 )
+_FULL_INTEGER_FOR_COMPILERS = cel(
+    "!(has(self.edgeTPU) || has(self.ethosU) || has(self.microcontroller)) || (has(self.calibration)"
+    " && ((has(self.methods) && 'FullInteger' in self.methods)"
+    " || (has(self.target) && self.target in ['EdgeTPU', 'Microcontroller', 'RaspberryPi'])))",
+    "edgeTPU, ethosU and microcontroller take the full-integer file on: add FullInteger to methods, or a"
+    " target that gets it, and calibration",
+)
 _LABELS_FOR_ACCURACY = cel(
     "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
     " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
     " || has(self.calibration.images)))",
     "validation.maxAccuracyDrop needs labelled data: set validation.uri and validation.labelsUri, or"
     " calibration.labelsUri, for without validation.uri the rest of the calibration data is measured on",
+)
+
+_KERAS_FOR_TRAINING = cel(
+    "!has(self.optimize) || !(self.source.format in ['TFLite', 'SavedModel'] || self.source.uri.endsWith('/')"
+    " || self.source.uri.lowerAscii().matches('[.](tflite|zip|tgz|tar|tar[.]gz)$'))",
+    "optimize trains the model, which needs the Keras file (.h5 or .keras): a SavedModel and a TFLite file"
+    " have no layers left to train",
+)
+
+_TRAINING_IN_TIME = cel(
+    "!has(self.optimize) || self.optimize.training.deadlineSeconds < self.job.activeDeadlineSeconds",
+    "training may take as long as the whole Job: raise job.activeDeadlineSeconds, or lower"
+    " optimize.training.deadlineSeconds, so that there is time left to convert what was trained",
 )
 
 
@@ -166,10 +188,14 @@ class ModelConversionSpec(ApiModel):
                 _METHODS_XOR_TARGET,
                 _CALIBRATION_FOR_METHODS,
                 _CALIBRATION_FOR_TARGET,
+                _FULL_INTEGER_FOR_COMPILERS,
                 _LABELS_FOR_ACCURACY,
                 _output_outside("source.uri", optional=False),
                 _output_outside("calibration.uri", optional=True),
                 _output_outside("validation.uri", optional=True),
+                _output_outside("optimize.training.uri", optional=True),
+                _KERAS_FOR_TRAINING,
+                _TRAINING_IN_TIME,
             ]
         }
     )
@@ -199,6 +225,15 @@ class ModelConversionSpec(ApiModel):
     """How latency is measured."""
     tuning: Tuning = Tuning()
     """What is tried when full integer misses its gates."""
+    optimize: Optimize | None = None
+    """Training before the conversion: distillation, pruning, quantization-aware training. Each optimised file
+    is published only where it is better than the plain one."""
+    edge_tpu: Annotated[EdgeTPU | None, Field(alias="edgeTPU")] = None
+    """Compiles the full-integer file for Coral's Edge TPU."""
+    ethos_u: Annotated[EthosU | None, Field(alias="ethosU")] = None
+    """Compiles the full-integer file for an Arm Ethos-U."""
+    microcontroller: Microcontroller | None = None
+    """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     suspend: bool = False

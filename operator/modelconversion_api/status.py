@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import ApiModel, Fraction, Sha256
+from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
 from .methods import Method
+from .optimization import OptimizationSummary
 from .reasons import FailureReason, Stage
 from .spec import SourceFormat
 
@@ -99,6 +101,30 @@ class SourceInfo(ApiModel):
     """The model's outputs."""
 
 
+_Uri = Annotated[str, Field(max_length=1280)]
+
+
+class EdgeTPUResult(EdgeTPUFigures):
+    """The full-integer file on the Edge TPU."""
+
+    uri: _Uri | None = None
+    """Where the compiled file lies, of segments the first."""
+
+
+class EthosUResult(EthosUFigures):
+    """The full-integer file on an Ethos-U."""
+
+    uri: _Uri | None = None
+    """Where the compiled file lies."""
+
+
+class MicrocontrollerResult(MicrocontrollerFigures):
+    """The full-integer file under TFLite Micro."""
+
+    uri: _Uri | None = None
+    """Where the C source lies, its header beside it."""
+
+
 class Artifact(ApiModel):
     """One converted file and what it is worth."""
 
@@ -126,6 +152,12 @@ class Artifact(ApiModel):
     """Those of them that the target has no kernel for."""
     message: Annotated[str, Field(max_length=512)] | None = None
     """Which gate was missed, or what to know about this artifact."""
+    edge_tpu: Annotated[EdgeTPUResult | None, Field(alias="edgeTPU")] = None
+    """What the Edge TPU compiler made of it."""
+    ethos_u: Annotated[EthosUResult | None, Field(alias="ethosU")] = None
+    """What Vela made of it for an Ethos-U."""
+    microcontroller: MicrocontrollerResult | None = None
+    """What it takes on a microcontroller."""
 
 
 class Recommended(ApiModel):
@@ -215,6 +247,8 @@ class ModelConversionStatus(ApiModel):
     """The methods that gave no file, and why."""
     recommended: Recommended | None = None
     """The artifact to use, and why."""
+    optimization: OptimizationSummary | None = None
+    """What training before the conversion did; the report has the figures."""
     failure: FailureInfo | None = None
     """What went wrong."""
     report_uri: Annotated[str, Field(max_length=1280)] | None = None

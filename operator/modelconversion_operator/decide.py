@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import reason_of_none_passed
 from modelconversion_api.request import StageProgress
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase, Reason
@@ -250,14 +251,22 @@ def _completed(run: Run) -> Decision:
             "artifacts": outcome.artifacts_of(summary, output_uri),
             "failed_methods": outcome.failed_methods_of(summary),
             "recommended": recommended,
+            "optimization": summary.optimization,
             "report_uri": outcome.report_uri(output_uri),
         }
     )
-    without = outcome.words_of_failed_methods(summary)
+    told = (
+        outcome.words_of_failed_methods(summary),
+        outcome.words_of_optimization(summary),
+        outcome.words_of_compilers(summary),
+    )
+    without = "; ".join(filter(None, told)) or None
     if recommended is None:
         missed = [f"{a.method}: {a.message or 'missed'}" for a in summary.artifacts]
         words = "; ".join([*missed, without] if without else missed)
-        why = failure(FailureReason.GATES_NOT_MET, words, run.now, Stage.EVALUATE)
+        reason = reason_of_none_passed(summary.artifacts)
+        stage = Stage.EVALUATE if reason is FailureReason.GATES_NOT_MET else Stage.COMPILE
+        why = failure(reason, words, run.now, stage)
         return failed(run.conversion, status, why, run.now)
     status = ended(status, Phase.SUCCEEDED, run.now)
     sizes = ", ".join(f"{a.method} {human_size(a.size_bytes)}" for a in summary.artifacts)

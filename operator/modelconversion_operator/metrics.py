@@ -22,6 +22,8 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
 
+from .compiler_metrics import CompilerMetrics
+
 # They double the number of series, and nobody asks for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
@@ -131,6 +133,7 @@ class Metrics:
             ["method", "reason"],
             registry=self.registry,
         )
+        self._compilers = CompilerMetrics(self.registry)
         self.reconcile_seconds = Histogram(
             f"{_PREFIX}_reconcile_duration_seconds",
             "Time of one look at a conversion, writes included.",
@@ -257,6 +260,7 @@ class Metrics:
                 self._latency.labels(method).observe(artifact.latency.median_millis)
             if artifact.fallback_operators is not None:
                 self._fallback.labels(method).observe(artifact.fallback_operators)
+            self._compilers.artifact_ended(artifact)
         for failed in summary.failed_methods:
             self._method_failures.labels(failed.method, failed.reason).inc()
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelconversion_api.base import fraction
+from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
 from modelconversion_api.report import (
     REPORT_FILE_NAME,
     ArtifactSummary,
     ConversionSummary,
     StageResult,
 )
-from modelconversion_api.status import Artifact, FailedMethod, Recommended
+from modelconversion_api.status import (
+    Artifact,
+    EdgeTPUResult,
+    EthosUResult,
+    FailedMethod,
+    MicrocontrollerResult,
+    Recommended,
+)
 from modelconversion_api.text import human_size
 
 from .views import PodView
@@ -52,7 +60,35 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         operators=report.operators,
         fallback_operators=report.fallback_operators,
         message=report.message,
+        edge_tpu=_edge_tpu(report, output_uri),
+        ethos_u=_ethos_u(report, output_uri),
+        microcontroller=_microcontroller(report, output_uri),
     )
+
+
+def _edge_tpu(report: ArtifactSummary, output_uri: str) -> EdgeTPUResult | None:
+    figures = report.edge_tpu
+    if figures is None:
+        return None
+    name = edge_tpu_names(report.file_name, figures.segments)[0]
+    return EdgeTPUResult(**dict(figures), uri=object_uri(output_uri, name) if figures.compiled else None)
+
+
+def _ethos_u(report: ArtifactSummary, output_uri: str) -> EthosUResult | None:
+    figures = report.ethos_u
+    if figures is None:
+        return None
+    name = ethos_u_name(report.file_name)
+    return EthosUResult(**dict(figures), uri=object_uri(output_uri, name) if figures.compiled else None)
+
+
+def _microcontroller(report: ArtifactSummary, output_uri: str) -> MicrocontrollerResult | None:
+    figures = report.microcontroller
+    if figures is None:
+        return None
+    source, _ = c_array_names(report.file_name)
+    uri = object_uri(output_uri, source) if figures.has_source else None
+    return MicrocontrollerResult(**dict(figures), uri=uri)
 
 
 def failed_methods_of(summary: ConversionSummary) -> list[FailedMethod]:
@@ -64,6 +100,23 @@ def words_of_failed_methods(summary: ConversionSummary) -> str | None:
     """One sentence on the methods that gave no file; None where each gave one."""
     failed = ", ".join(f"{f.method} ({f.reason})" for f in summary.failed_methods)
     return f"no file by {failed}: see status.failedMethods" if failed else None
+
+
+def words_of_compilers(summary: ConversionSummary) -> str | None:
+    """One sentence on compilations that failed; None where there was none."""
+    failed = [
+        f"{name} ({figures.reason})"
+        for artifact in summary.artifacts
+        for name, figures in (("Edge TPU", artifact.edge_tpu), ("Ethos-U", artifact.ethos_u))
+        if figures is not None and figures.reason is not None
+    ]
+    return f"not compiled for {', '.join(failed)}: see status.artifacts" if failed else None
+
+
+def words_of_optimization(summary: ConversionSummary) -> str | None:
+    """One sentence on what training did; None where none was asked for."""
+    found = summary.optimization
+    return None if found is None else f"training: {found.message}"
 
 
 def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended | None:

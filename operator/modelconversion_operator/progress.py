@@ -16,7 +16,15 @@ WRITE_SECONDS: Final = 10.0
 """A conversion under way is written at most this often: a short one costs no write for its progress."""
 _SPANS: Final = {"fetch": (0, 10), "convert": (10, 90), "publish": (90, 100)}
 """Percent of the work at the beginning and at the end of each container, about."""
-_OF_CONVERT: Final = (Stage.LOAD, Stage.CONVERT, Stage.CALIBRATE, Stage.QUANTIZE, Stage.EVALUATE)
+_OF_CONVERT: Final = (
+    Stage.LOAD,
+    Stage.CONVERT,
+    Stage.TRAIN,
+    Stage.CALIBRATE,
+    Stage.QUANTIZE,
+    Stage.EVALUATE,
+    Stage.COMPILE,
+)
 
 
 def is_converting(pod: PodView) -> bool:

@@ -51,6 +51,8 @@ def conversion(namespace: str, number: int) -> dict[str, Any]:
                 "samples": 200,
             },
             "validation": validation,
+            # The operator is measured: with thousands of Jobs at once, pods wait for their controller.
+            "job": {"pendingDeadlineSeconds": 86400},
         },
     }
 

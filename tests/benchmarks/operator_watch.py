@@ -92,6 +92,11 @@ class Observer:
         return sorted(max(0.0, t - self.job_ended[u]) for u, t in self.ended.items() if u in self.job_ended)
 
     @property
+    def lost(self) -> int:
+        """Conversions that have not ended although their Job has."""
+        return sum(owner not in self.ended for owner in self.job_ended)
+
+    @property
     def doubled(self) -> int:
         """Conversions that had more than one Job."""
         return sum(len(uids) > 1 for uids in self.jobs.values())

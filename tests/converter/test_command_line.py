@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from converting import SCRIPTS, Script
 
+from edge_inference import TFLiteInference, read_baseline
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
 from tflite_converter.gesture_model import build_model, make_samples
-from tflite_converter.inference import TFLiteInference
 
 SLOW_IMPORTS = ("tensorflow", "keras", "tf_keras", "numpy", "boto3", "litert_quantizer", "ai_edge_litert")
 
@@ -97,6 +97,13 @@ def test_report_of_the_gesture_model(gesture: Path) -> None:
     for artifact in report.artifacts:
         assert (artifact.agreement or 0) >= 0.98
         assert (artifact.accuracy or 0) >= report.evaluation.original_accuracy - 0.02
+        baseline = read_baseline(
+            gesture / "converted_models" / "gesture_classifier_report.json",
+            gesture / "converted_models" / artifact.file_name,
+        )
+        assert baseline.confidence is not None
+        assert sum(baseline.confidence.counts) == baseline.samples == 1000
+        assert 0.8 < baseline.confidence.mean < 1
     assert {a.method: a.size_fraction < 0.35 for a in report.artifacts} == {
         Method.FLOAT32: False,
         Method.DYNAMIC_RANGE: True,
@@ -146,6 +153,9 @@ def test_the_shortest_command_line_makes_dynamic_range(gesture: Path) -> None:
         "gesture_classifier_savedmodel_report.html",
         "gesture_classifier_savedmodel_report.json",
     ]
+    text = (gesture / "short" / "gesture_classifier_savedmodel_report.json").read_text()
+    (artifact,) = ConversionReport.model_validate_json(text).artifacts
+    assert artifact.baseline is None  # it was measured on random numbers
 
 
 def test_all_without_data_leaves_out_full_integer_and_a_missed_gate_is_told(gesture: Path) -> None:

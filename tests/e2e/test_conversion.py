@@ -37,3 +37,36 @@ def test_the_pods_logs_are_there(release: Release, conversions: Conversions) -> 
         "logs", pod["metadata"]["name"], "-c", "convert", "-n", conversions.namespace
     ).stdout
     assert logs
+
+
+def test_vela_and_the_c_source_in_containers(release: Release, conversions: Conversions) -> None:
+    """The compilers' child runs under the pod's own restrictions; the Edge TPU is predicted."""
+    name = conversions.apply(
+        EXAMPLE,
+        methods=["FullInteger"],
+        ethosU={"accelerator": "ethos-u55-128"},
+        microcontroller={},
+        edgeTPU={"compile": False},
+    )
+    status = conversions.ended(name)
+    assert status["phase"] == "Succeeded", conversions.describe(status)
+    (artifact,) = status["artifacts"]
+    npu, micro, tpu = artifact["ethosU"], artifact["microcontroller"], artifact["edgeTPU"]
+    assert (npu["compiled"], npu["mappedOperators"]) == (True, npu["operators"])
+    assert (tpu["compiled"], tpu["mappedOperators"]) == (False, tpu["operators"])
+    assert micro["arenaBytes"] > 0
+    written = conversions.keys("converted/gesture-classifier/")
+    assert {npu["uri"], micro["uri"]} == {
+        f"s3://{conversions.bucket}/converted/gesture-classifier/gesture_classifier_int8{end}"
+        for end in ("_vela.tflite", ".cc")
+    }
+    assert {"gesture_classifier_int8_vela.tflite", "gesture_classifier_int8.h"} < written
+
+
+def test_a_compiler_that_the_image_does_not_have_is_named_at_once(
+    release: Release, conversions: Conversions
+) -> None:
+    name = conversions.apply(EXAMPLE, methods=["FullInteger"], edgeTPU={})
+    status = conversions.ended(name)
+    assert status["phase"] == "Failed"
+    assert status["failure"]["reason"] == "CompilerNotFound"

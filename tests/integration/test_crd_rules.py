@@ -40,6 +40,14 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
         {"methods": GONE, "target": "Mobile"},
         {"methods": GONE, "target": "RaspberryPi"},
         {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION},
+        {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION, "edgeTPU": {}},
+        {"methods": GONE, "target": "RaspberryPi", "calibration": CALIBRATION, "microcontroller": {}},
+        {
+            "methods": ["FullInteger"],
+            "calibration": CALIBRATION,
+            "edgeTPU": {"numSegments": 2, "minRuntimeVersion": 13, "minMappedFraction": "0.9"},
+            "ethosU": {"accelerator": "ethos-u85-256", "systemConfig": "Ethos_U85_SYS_DRAM_Mid"},
+        },
         {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"], "calibration": CALIBRATION},
         {"storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}},
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
@@ -61,6 +69,10 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
         {"benchmark": {"threads": 4, "runs": 10, "batchSize": 1}, "tuning": {"budgetSeconds": 0}},
         {"source": {"uri": "s3://models/net/"}, "output": {"uri": "s3://models/net-converted/"}},
         {"calibration": IMAGES, "output": {"uri": "s3://models/images-out/"}},
+        {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.8"}}},
+        {"optimize": {"training": IMAGES | {"learningRate": "0.0005"}, "quantizationAwareTraining": {}}},
+        {"optimize": {"training": CALIBRATION, "distillation": {"width": "0.5"}}},
+        {"optimize": {"training": CALIBRATION, "distillation": {"studentUri": "s3://models/small.keras"}}},
     ],
 )
 def test_accepted(crd, namespace, changes):
@@ -73,7 +85,87 @@ def test_accepted(crd, namespace, changes):
         ({"target": "Mobile"}, "set either methods (e.g. [DynamicRange]) or target"),
         ({"methods": GONE}, "set either methods (e.g. [DynamicRange]) or target"),
         ({"methods": []}, "should have at least 1 items"),
+        ({"edgeTPU": {}}, "take the full-integer file on: add FullInteger"),
+        ({"methods": ["Float16"], "calibration": CALIBRATION, "microcontroller": {}}, "add FullInteger"),
+        ({"methods": GONE, "target": "Mobile", "calibration": CALIBRATION, "edgeTPU": {}}, "add FullInteger"),
+        (
+            {"methods": GONE, "target": "RaspberryPi", "ethosU": {"accelerator": "ethos-u55-32"}},
+            "and calibration",
+        ),
+        ({"ethosU": {"accelerator": "ethos-u55-100"}}, "Unsupported value"),
+        ({"edgeTPU": {"numSegments": 17}}, "should be less than or equal to 16"),
+        ({"edgeTPU": {"minRuntimeVersion": 9}}, "should be greater than or equal to 10"),
+        ({"edgeTPU": {"minMappedFraction": "1.5"}}, 'must be a share from "0" to "1"'),
+        (
+            {
+                "methods": ["FullInteger"],
+                "calibration": CALIBRATION,
+                "ethosU": {"accelerator": "ethos-u55-128", "systemConfig": "Ethos_U65_Embedded"},
+            },
+            "systemConfig is another core's",
+        ),
         ({"methods": ["Int4"]}, "Unsupported value"),
+        ({"optimize": {"training": CALIBRATION}}, "nothing to train for: set pruning"),
+        (
+            {
+                "optimize": {
+                    "training": CALIBRATION | {"deadlineSeconds": 3600},
+                    "quantizationAwareTraining": {},
+                }
+            },
+            "training may take as long as the whole Job: raise job.activeDeadlineSeconds",
+        ),
+        (
+            {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "1"}}},
+            'must be a number between "0" and "1" in quotes',
+        ),
+        (
+            {
+                "optimize": {
+                    "training": CALIBRATION,
+                    "pruning": {"targetSparsity": "0.5", "initialSparsity": "0.6"},
+                }
+            },
+            "initialSparsity must be less than targetSparsity",
+        ),
+        (
+            {
+                "optimize": {
+                    "training": CALIBRATION,
+                    "distillation": {"width": "0.5", "studentUri": "s3://models/small.h5"},
+                }
+            },
+            "set either studentUri or width",
+        ),
+        (
+            {"optimize": {"training": CALIBRATION | {"temperature": "0.5"}, "distillation": {}}},
+            'must be a number from "1" to "999" in quotes',
+        ),
+        (
+            {
+                "optimize": {"training": CALIBRATION, "quantizationAwareTraining": {}},
+                "source": {"uri": "s3://models/net/"},
+            },
+            "which needs the Keras file (.h5 or .keras)",
+        ),
+        (
+            {
+                "optimize": {"training": CALIBRATION, "quantizationAwareTraining": {}},
+                "source": {"uri": "s3://models/net.tflite"},
+            },
+            "which needs the Keras file (.h5 or .keras)",
+        ),
+        (
+            {"optimize": {"training": {"uri": "s3://models/x/"}, "quantizationAwareTraining": {}}},
+            "a prefix or an archive holds images: set images.scaling",
+        ),
+        (
+            {
+                "optimize": {"training": IMAGES, "quantizationAwareTraining": {}},
+                "output": {"uri": "s3://models/images/out/"},
+            },
+            "output.uri lies inside optimize.training.uri",
+        ),
         ({"methods": ["Float32", "Float32"]}, "Duplicate value"),
         ({"methods": ["FullInteger"]}, "FullInteger needs calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "EdgeTPU"}, "need calibration data: set calibration.uri"),
@@ -231,12 +323,20 @@ FIXED = [
     {"storage": {"region": "eu-west-1"}},
     {"benchmark": {"runs": 7}},
     {"tuning": {"budgetSeconds": 7}},
+    {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},
     {"calibration": CALIBRATION},
     {"validation": {"uri": "s3://m1x/v.npy"}},
     {"job": {"backoffLimit": 5}},
     {"job": {"nodeSelector": {"disk": "ssd"}}},
     {"job": {"serviceAccountName": "other"}},
+    {"methods": ["FullInteger"], "calibration": CALIBRATION, "edgeTPU": {"compile": False}},
+    {
+        "methods": ["FullInteger"],
+        "calibration": CALIBRATION,
+        "ethosU": {"accelerator": "ethos-u55-128"},
+        "microcontroller": {},
+    },
 ]
 
 

@@ -253,7 +253,9 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         "calibration": calibration,
         "validation": {"uri": uri("test.npy"), "labelsUri": uri("test_labels.npy")},
     }
-    conversions.apply("gesture", methods=["Float32", "DynamicRange", "Float16", "FullInteger"], **labelled)
+    compilers = {"ethosU": {"accelerator": "ethos-u55-128"}, "edgeTPU": {"compile": False}}
+    methods = ["Float32", "DynamicRange", "Float16", "FullInteger"]
+    conversions.apply("gesture", methods=methods, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])
     conversions.apply("corrupt", source={"uri": uri("corrupt.h5")}, methods=["Float16"])
     conversions.apply("pi", target="RaspberryPi", **labelled)

@@ -13,18 +13,27 @@ from modelconversion_api.calibration_report import (
     Stability,
     UnstableTensor,
 )
+from modelconversion_api.compilation import (
+    CompiledFile,
+    EdgeTPUReport,
+    EthosUReport,
+    MicrocontrollerReport,
+    OperatorFallback,
+)
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import (
     AccuracyMetric,
     AgreementMetric,
     Attempt,
     ClassResult,
+    ConfidenceRecord,
     Confusion,
     Fidelity,
     Inventory,
     Latency,
     LayerError,
     OperatorCount,
+    OutputRecord,
     Performance,
     Scores,
     TargetCheck,
@@ -99,6 +108,43 @@ def inventory(dtype: str, names: Sequence[str] = ("FULLY_CONNECTED", "SOFTMAX"))
     )
 
 
+def compiled() -> dict[str, object]:
+    """What every compiler says of a file, one of them that it failed."""
+    fallback = OperatorFallback(operator="SOFTMAX", count=1, reason="the Edge TPU does not have it")
+    file = CompiledFile(file_name="gesture_classifier_int8_vela.tflite", size_bytes=9000, sha256="e" * 64)
+    return {
+        "edge_tpu": EdgeTPUReport(
+            passed=False,
+            compiled=False,
+            operators=9,
+            mapped_operators=0,
+            fallbacks=(fallback,),
+            reason=FailureReason.COMPILATION_FAILED,
+            message="internal error of the compiler",
+            compiler="edgetpu_compiler 16.0",
+        ),
+        "ethos_u": EthosUReport(
+            passed=True,
+            compiled=True,
+            operators=9,
+            mapped_operators=8,
+            fallbacks=(fallback,),
+            files=(file,),
+            accelerator="ethos-u55-128",
+            sram_bytes=40_000,
+            flash_bytes=12_000,
+            inferences_per_second="2263.78",
+        ),
+        "microcontroller": MicrocontrollerReport(
+            passed=True,
+            arena_bytes=50_000,
+            activation_bytes=40_000,
+            flash_bytes=22_000,
+            operators=("AddFullyConnected", "AddSoftmax"),
+        ),
+    }
+
+
 def artifact(
     method: Method, size_bytes: int, accuracy: float | None, *, passed: bool = True, seed: int = 0
 ) -> ArtifactReport:
@@ -161,7 +207,12 @@ def artifact(
         ),
         inventory=inventory("int8" if integer else "float32"),
         targets=checks,
+        baseline=OutputRecord(
+            samples=900,
+            confidence=ConfidenceRecord(edges=(0.0, 0.5, 0.9, 1.0), counts=(20, 180, 700), mean=0.912),
+        ),
         layers=layers(9) if integer else (),
+        **(compiled() if integer else {}),
         recipe="int8 weights by channel, int8 activations, ranges by the 99.9th percentile"
         if integer
         else None,

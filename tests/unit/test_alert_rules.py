@@ -1,4 +1,4 @@
-"""The chart's alerts: each fires when it should, and only then, and has a page that says what to do.
+"""The alerts of chart and monitor: each fires when it should, only then, and has a page that says what to do.
 
 The cases run in promtool, on the rule file as it is shipped. A case gives series in promtool's notation, one
 sample a minute: ``0+2x30`` starts at 0 and grows by 2 thirty times.
@@ -23,9 +23,13 @@ from devcluster.prometheus import PrometheusUnavailableError, ensure_prometheus
 from modelconversion_api.reasons import FailureReason
 
 RULES = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "alerts.yaml"
+MONITOR_RULES = REPOSITORY / "examples" / "monitor" / "alerts.yaml"
 PAGES = REPOSITORY / "docs" / "runbooks"
 ALERTS: dict[str, Any] = {
-    rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+    rule["alert"]: rule
+    for file in (RULES, MONITOR_RULES)
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
 }
 WHERE = {"namespace": "edgeml", "job": "operator"}
 FIRST, SECOND = ({**WHERE, "instance": f"10.0.0.{n}:8080"} for n in (1, 2))
@@ -84,6 +88,24 @@ def waits(metric: str, fast: float, slow: float) -> dict[str, str]:
     return {of(f"{metric}_bucket", le=bound): f"0+{count}x60" for bound, count in grows.items()}
 
 
+def model(metric: str, values: str) -> dict[str, str]:
+    """A gauge of one running model."""
+    return {of(f"edge_inference_{metric}", model="gesture"): values}
+
+
+def runs(fast: int, slow: int) -> dict[str, str]:
+    """A running model of which so many samples a minute take up to 5 ms, and so many 5 to 10 ms."""
+    grows = {"0.0025": 0, "0.005": fast, "0.01": fast + slow, "+Inf": fast + slow}
+    name = "edge_inference_duration_seconds_bucket"
+    return {of(name, model="gesture", le=bound): f"0+{count}x60" for bound, count in grows.items()}
+
+
+GESTURE = {**WHERE, "model": "gesture"}
+OTHER_BUDGET = {of("edge_inference_budget_seconds", model="other"): "0.001x40"}
+DRIFTED = (
+    "What gesture gives has been unlike what it gave on its validation data for 10 minutes. Its accuracy is "
+    "unknown until somebody looks at the data."
+)
 LEADER = {of("modelconversion_leader"): "1x60"}
 STANDBY = {of("modelconversion_leader", SECOND): "0x60"}
 ENDED = "modelconversion_conversions_total"
@@ -347,6 +369,45 @@ CASES = [
         waits("modelconversion_start_duration_seconds", 19, 1),
         40,
     ),
+    Case(
+        "InferenceDrift",
+        "other confidences on one of two replicas",
+        model("drift_psi", "0.05x5 0.4x30")
+        | {of("edge_inference_drift_psi", SECOND, model="gesture"): "0x60"},
+        20,
+        GESTURE,
+        DRIFTED,
+    ),
+    Case(
+        "InferenceDrift",
+        "less sure, in the same shape",
+        model("drift_psi", "0.15x40") | model("drift_confidence_drop", "0.12x40"),
+        20,
+        GESTURE,
+        DRIFTED,
+    ),
+    Case("InferenceDrift", "no classifier", model("drift_output_shift", "1.5x40"), 20, GESTURE, DRIFTED),
+    Case(
+        "InferenceDrift",
+        "as on the validation data",
+        model("drift_psi", "0.06x40")
+        | model("drift_confidence_drop", "-0.2x40")
+        | model("drift_output_shift", "0.4x40"),
+        30,
+    ),
+    Case("InferenceDrift", "an odd minute", model("drift_psi", "0.05x5 0.5x4 0.05x40"), 16),
+    Case("InferenceDrift", "a window that has too few samples", model("drift_samples", "0+1x40"), 30),
+    Case(
+        "InferenceSlow",
+        "one in twenty over the budget",
+        runs(19, 1) | model("budget_seconds", "0.005x40"),
+        25,
+        GESTURE,
+        "One in a hundred samples takes gesture 9ms or more, for 10 minutes, which is over its budget.",
+    ),
+    Case("InferenceSlow", "one in a thousand", runs(999, 1) | model("budget_seconds", "0.005x40"), 25),
+    Case("InferenceSlow", "no budget", runs(1, 19), 25),
+    Case("InferenceSlow", "another model's budget", runs(1, 19) | OTHER_BUDGET, 25),
 ]
 
 
@@ -363,14 +424,19 @@ def run(promtool: Path, *arguments: str | Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_promtool_finds_no_fault_in_the_rules(promtool: Path) -> None:
-    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", RULES)
+@pytest.mark.parametrize("rules", [RULES, MONITOR_RULES], ids=["chart", "monitor"])
+def test_promtool_finds_no_fault_in_the_rules(promtool: Path, rules: Path) -> None:
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", rules)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}: {case.name}")
 def test_alerts_fire_when_they_should_and_only_then(promtool: Path, tmp_path: Path, case: Case) -> None:
     file = tmp_path / "case.yaml"
-    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [case.document]}
+    document = {
+        "rule_files": [str(RULES), str(MONITOR_RULES)],
+        "evaluation_interval": "1m",
+        "tests": [case.document],
+    }
     file.write_text(json.dumps(document))
     run(promtool, "test", "rules", file)
 
@@ -383,7 +449,7 @@ def test_each_alert_is_tested_both_ways(alert: str) -> None:
 @pytest.mark.parametrize("alert", ALERTS)
 def test_each_alert_says_how_bad_it_is_and_where_to_read_on(alert: str) -> None:
     rule = ALERTS[alert]
-    assert re.fullmatch(r"ModelConversion[A-Z][A-Za-z]+", alert)
+    assert re.fullmatch(r"(ModelConversion|Inference)[A-Z][A-Za-z]+", alert)
     assert rule["labels"]["severity"] in ("warning", "critical")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == runbook_url(alert)

@@ -13,6 +13,12 @@ from objects import spec, summary
 from pydantic import ValidationError
 
 from modelconversion_api.base import fraction
+from modelconversion_api.compilation import (
+    EdgeTPUFigures,
+    EthosUFigures,
+    MicrocontrollerFigures,
+    OperatorFallback,
+)
 from modelconversion_api.crd import custom_resource_definition
 from modelconversion_api.flowchart import FLOWCHART, Question, drawn
 from modelconversion_api.measurements import Latency
@@ -23,6 +29,7 @@ from modelconversion_api.methods import (
     artifact_base_name,
     methods_for_target,
 )
+from modelconversion_api.optimization import OptimizationStep, OptimizationSummary
 from modelconversion_api.reasons import (
     FAILURES,
     PERMANENT_EXIT_CODES,
@@ -216,9 +223,59 @@ latencies = st.builds(
 )
 
 
+def compiled(text: str, count: int) -> dict[str, Any]:
+    """What the compilers say of a file, at its longest."""
+    reason = max(FailureReason, key=len)
+    fallbacks = [OperatorFallback(operator="X" * 64, count=count + 1, reason=text or "none")] * 16
+    common = {
+        "passed": False,
+        "compiled": False,
+        "operators": count,
+        "mapped_operators": count,
+        "size_bytes": count + 1,
+        "sha256": "c" * 64,
+        "fallbacks": fallbacks,
+        "reason": reason,
+        "message": text,
+    }
+    return {
+        "edge_tpu": EdgeTPUFigures(
+            **common,
+            predicted_operators=count,
+            segments=16,
+            subgraphs=count,
+            on_chip_bytes=count,
+            off_chip_bytes=count,
+        ),
+        "ethos_u": EthosUFigures(
+            **common,
+            sram_bytes=count,
+            dram_bytes=count,
+            flash_bytes=count,
+            inferences_per_second="1" * 13 + ".11",
+        ),
+        "microcontroller": MicrocontrollerFigures(
+            passed=False, arena_bytes=count, flash_bytes=count + 1, message=text
+        ),
+    }
+
+
+def compilations() -> st.SearchStrategy[dict[str, Any]]:
+    return st.just({}) | st.builds(compiled, texts(500), st.integers(0, 2**33))
+
+
+optimizations = st.builds(
+    OptimizationSummary,
+    steps=st.just(tuple(OptimizationStep)),
+    methods=st.sampled_from([(), tuple(Method)]),
+    message=texts(256),
+)
+
+
 @st.composite
 def summaries(draw: st.DrawFn) -> ConversionSummary:
-    """Summaries with everything that may be in one; more artifacts and failures than there are methods."""
+    """Summaries with everything that may be in one; a method gave an artifact or failed."""
+    made = draw(st.integers(0, len(Method)))
     base = draw(st.sampled_from(["gesture", "n" * 128]))
     artifacts = tuple(
         ArtifactSummary(
@@ -233,8 +290,9 @@ def summaries(draw: st.DrawFn) -> ConversionSummary:
             latency=draw(st.none() | latencies),
             passed=draw(st.booleans()),
             message=draw(st.none() | texts(512)),
+            **(draw(compilations()) if method is Method.FULL_INTEGER else {}),
         )
-        for method in Method
+        for method in list(Method)[len(Method) - made :]
     )
     recommended = RecommendedMethod(
         method=Method.FULL_INTEGER,
@@ -243,7 +301,7 @@ def summaries(draw: st.DrawFn) -> ConversionSummary:
     )
     failed = [
         MethodFailure(method=m, reason=draw(st.sampled_from(FailureReason)), message=draw(texts(2048)))
-        for m in Method
+        for m in list(Method)[: len(Method) - made]
     ]
     tensor = TensorInfo(name=draw(texts(256)), shape=[2**31] * 16, dtype="float32")
     tensors = [tensor] * draw(st.integers(0, 64))
@@ -254,13 +312,14 @@ def summaries(draw: st.DrawFn) -> ConversionSummary:
         source=source,
         artifacts=artifacts,
         recommended=draw(st.none() | st.just(recommended)),
-        failed_methods=draw(st.sampled_from([(), failed[:1], failed])),
+        failed_methods=draw(st.sampled_from([(), failed])),
         stage_seconds={stage: draw(figures) for stage in Stage},
+        optimization=draw(st.none() | optimizations),
     )
 
 
 def largest() -> ConversionSummary:
-    """More than a conversion can have to say, in the figures and characters that take most bytes."""
+    """All that a conversion can have to say, in the figures and characters that take most bytes."""
     figure, text = -1.2345678901234567e-300, "\0" * 500
     latency = Latency(
         median_millis=figure,
@@ -285,16 +344,18 @@ def largest() -> ConversionSummary:
             latency=latency,
             passed=False,
             message=text,
+            **(compiled(text, 2**33) if method is Method.FULL_INTEGER else {}),
         )
         for method in Method
     )
-    reason = max(FailureReason, key=len)
     return ConversionSummary(
         source=SourceInfo(sha256="a" * 64, size_bytes=6 << 30, format=SourceFormat.SAVED_MODEL),
         artifacts=artifacts,
         recommended=RecommendedMethod(method=Method.DYNAMIC_RANGE, reason=text),
-        failed_methods=tuple(MethodFailure(method=m, reason=reason, message=text) for m in Method),
         stage_seconds=dict.fromkeys(Stage, figure),
+        optimization=OptimizationSummary(
+            steps=tuple(OptimizationStep), methods=tuple(Method), message=text[:256]
+        ),
     )
 
 
@@ -312,7 +373,14 @@ def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read
         assert (after.latency and after.latency.median_millis) == (
             before.latency and before.latency.median_millis
         )
-        assert after.model_copy(update={"message": before.message, "latency": before.latency}) == before
+        for mine, its in ((before.edge_tpu, after.edge_tpu), (before.ethos_u, after.ethos_u)):
+            same = {"message": None, "fallbacks": (), "sha256": None}
+            assert (its and its.model_copy(update=same)) == (mine and mine.model_copy(update=same))
+        texts_aside = {
+            name: getattr(before, name)
+            for name in ("message", "latency", "edge_tpu", "ethos_u", "microcontroller")
+        }
+        assert after.model_copy(update=texts_aside) == before
     assert [(f.method, f.reason) for f in found.failed_methods] == [
         (f.method, f.reason) for f in summary.failed_methods
     ]
@@ -320,6 +388,10 @@ def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read
         summary.recommended and summary.recommended.method
     )
     assert found.stage_seconds == summary.stage_seconds
+    mine, its = summary.optimization, found.optimization
+    if its is not None:  # the least of what is told: it goes first where nothing else can
+        assert mine is not None
+        assert (its.steps, its.methods) == (mine.steps, mine.methods)
 
 
 def test_a_usual_summary_is_not_shortened():

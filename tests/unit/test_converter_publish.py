@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from modelconversion_api.calibration_report import DataInfo, DataRole
+from modelconversion_api.compilation import CompiledFile, EdgeTPUReport, EthosUReport
+from modelconversion_api.compilers import EthosU, EthosUAccelerator, Microcontroller
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Method
@@ -28,7 +30,7 @@ from modelconversion_api.spec import Output, Source, SourceFormat
 from modelconversion_api.status import SourceInfo
 from tflite_converter.errors import ConverterError
 from tflite_converter.job_environment import FetchedFile, FetchRecord
-from tflite_converter.job_publish import MAX_REPORT_BYTES, checked_report
+from tflite_converter.job_publish import MAX_REPORT_BYTES, _files, checked_report
 
 METHODS = (Method.DYNAMIC_RANGE, Method.FLOAT16)
 REQUEST = ConversionRequest(
@@ -206,4 +208,88 @@ def test_tampered_folders_are_refused(output: Path, tamper: Callable[[Path], obj
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConverterError) as caught:
         checked_report(tmp_path / "nope", REQUEST, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+INT8 = REQUEST.model_copy(
+    update={
+        "methods": (Method.FULL_INTEGER,),
+        "ethos_u": EthosU(accelerator=EthosUAccelerator.U55_128),
+        "microcontroller": Microcontroller(),
+    }
+)
+
+
+def compiled_file(name: str, content: bytes = CONTENT) -> CompiledFile:
+    return CompiledFile(file_name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def vela(*files: CompiledFile) -> EthosUReport:
+    return EthosUReport(
+        passed=True,
+        compiled=True,
+        operators=1,
+        mapped_operators=1,
+        accelerator="ethos-u55-128",
+        files=files,
+    )
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    folder = tmp_path / "compiled"
+    folder.mkdir()
+    for name in ("gesture_int8.tflite", "gesture_int8_vela.tflite"):
+        (folder / name).write_bytes(CONTENT)
+    whole = vela(compiled_file("gesture_int8_vela.tflite"))
+    write_report(folder, artifact(Method.FULL_INTEGER, ethos_u=whole))
+    return folder
+
+
+def test_compiled_files_are_published_with_the_file_that_they_were_made_of(compiled: Path) -> None:
+    found = checked_report(compiled, INT8, RECORD)
+    assert list(_files(found)) == ["gesture_int8.tflite", "gesture_int8_vela.tflite"]
+
+
+def _other_content(folder: Path) -> None:
+    (folder / "gesture_int8_vela.tflite").write_bytes(CONTENT + b"x")
+
+
+def _a_link(folder: Path) -> None:
+    (folder / "gesture_int8_vela.tflite").unlink()
+    (folder / "gesture_int8_vela.tflite").symlink_to("/etc/passwd")
+
+
+def _not_listed(folder: Path) -> None:
+    write_report(folder, artifact(Method.FULL_INTEGER, ethos_u=vela()))
+
+
+def _another_name(folder: Path) -> None:
+    (folder / "other.tflite").write_bytes(CONTENT)
+    both = vela(compiled_file("other.tflite"))
+    write_report(folder, artifact(Method.FULL_INTEGER, ethos_u=both))
+
+
+def _the_artifact_itself(folder: Path) -> None:
+    itself = vela(compiled_file("gesture_int8.tflite"))
+    write_report(folder, artifact(Method.FULL_INTEGER, ethos_u=itself))
+
+
+def _not_asked_for(folder: Path) -> None:
+    name = "gesture_int8_edgetpu.tflite"
+    (folder / name).write_bytes(CONTENT)
+    figures = {"passed": True, "compiled": True, "operators": 1, "mapped_operators": 1}
+    tpu = EdgeTPUReport.model_validate(figures | {"files": (compiled_file(name),)})
+    whole = vela(compiled_file("gesture_int8_vela.tflite"))
+    write_report(folder, artifact(Method.FULL_INTEGER, ethos_u=whole, edge_tpu=tpu))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_other_content, _a_link, _not_listed, _another_name, _the_artifact_itself, _not_asked_for],
+)
+def test_no_other_compiled_file_is_published(compiled: Path, change: Callable[[Path], None]) -> None:
+    change(compiled)
+    with pytest.raises(ConverterError) as caught:
+        checked_report(compiled, INT8, RECORD)
     assert caught.value.reason is FailureReason.ARTIFACT_INVALID

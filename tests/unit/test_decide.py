@@ -19,11 +19,19 @@ from objects import (
     pod,
     published,
     running,
+    summary,
     waiting,
 )
 
+from modelconversion_api.compilation import (
+    EdgeTPUFigures,
+    EthosUFigures,
+    MicrocontrollerFigures,
+    OperatorFallback,
+)
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, FailureReason, Stage
+from modelconversion_api.report import ConversionSummary, StageResult
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.decide import (
     CreateJob,
@@ -119,6 +127,51 @@ def test_missed_gates_fail_but_keep_the_artifacts_in_the_status():
     assert decision.status.artifacts
     assert decision.status.failure is not None
     assert "0.9950" in decision.status.failure.message
+
+
+def with_compilers(whole: ConversionSummary, **figures: object) -> str:
+    (artifact,) = whole.artifacts
+    return StageResult(
+        summary=whole.model_copy(update={"artifacts": (artifact.model_copy(update=figures),)})
+    ).encode()
+
+
+def test_what_compilers_made_is_in_the_status_with_its_place():
+    common = {"passed": True, "compiled": True, "operators": 4, "mapped_operators": 3, "sha256": "d" * 64}
+    fallback = OperatorFallback(operator="SOFTMAX", count=1, reason="the Ethos-U does not have it")
+    message = with_compilers(
+        summary(),
+        edge_tpu=EdgeTPUFigures(**common, segments=2, subgraphs=2, on_chip_bytes=5),
+        ethos_u=EthosUFigures(**common, sram_bytes=7, inferences_per_second="9.50", fallbacks=(fallback,)),
+        microcontroller=MicrocontrollerFigures(passed=True, arena_bytes=1, flash_bytes=2, has_source=True),
+    )
+    pods = [pod(ended(), ended(), ended(message=message), phase="Succeeded")]
+    decision = decide(conversion(started()), job(complete=True), pods, NOW)
+    assert condition(decision) == ("True", "Converted")
+    (artifact,) = decision.status.artifacts
+    assert artifact.edge_tpu is not None
+    assert artifact.ethos_u is not None
+    assert artifact.microcontroller is not None
+    assert artifact.edge_tpu.uri == "s3://models/out/gesture_int8_segment_0_of_2_edgetpu.tflite"
+    assert artifact.ethos_u.uri == "s3://models/out/gesture_int8_vela.tflite"
+    assert artifact.microcontroller.uri == "s3://models/out/gesture_int8.cc"
+    assert (artifact.edge_tpu.on_chip_bytes, artifact.ethos_u.sram_bytes) == (5, 7)
+    assert artifact.ethos_u.fallbacks == (fallback,)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_compilation_that_failed_is_in_one_sentence_and_the_reason_where_nothing_else_passed(passed):
+    figures = EdgeTPUFigures(
+        passed=False, compiled=False, operators=4, mapped_operators=0, reason=FailureReason.NOTHING_MAPPED
+    )
+    message = with_compilers(summary(passed=passed), edge_tpu=figures)
+    pods = [pod(ended(), ended(), ended(message=message), phase="Succeeded")]
+    decision = decide(conversion(started()), job(complete=True), pods, NOW)
+    assert condition(decision) == (("True", "Converted") if passed else ("False", "NothingMapped"))
+    assert "not compiled for Edge TPU (NothingMapped)" in decision.status.conditions[0].message
+    (artifact,) = decision.status.artifacts
+    assert artifact.edge_tpu is not None
+    assert artifact.edge_tpu.uri is None
 
 
 @pytest.mark.parametrize("passed", [True, False])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from objects import NOW, summary
 
+from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures
 from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import Method
 from modelconversion_api.report import TERMINATION_MESSAGE_LIMIT, ConversionSummary, StageResult
@@ -24,7 +25,16 @@ def measured() -> ConversionSummary:
     """A summary with every figure that there can be."""
     whole = summary(without=(Method.FLOAT16,))
     latency = Latency.model_validate({"medianMillis": 0.4, "p90Millis": 0.5, "runs": 50, "threads": 1})
-    more = {"latency": latency, "operators": 9, "fallback_operators": 2}
+    counts = {"passed": True, "compiled": True, "operators": 9, "mapped_operators": 7}
+    tpu = EdgeTPUFigures(**counts, subgraphs=1, on_chip_bytes=1 << 20, off_chip_bytes=0)
+    npu = EthosUFigures(**counts, sram_bytes=1 << 16, dram_bytes=0, flash_bytes=1 << 18)
+    more = {
+        "latency": latency,
+        "operators": 9,
+        "fallback_operators": 2,
+        "edge_tpu": tpu,
+        "ethos_u": npu,
+    }
     artifacts = tuple(a.model_copy(update=more) for a in whole.artifacts)
     return whole.model_copy(update={"artifacts": artifacts, "original_accuracy": 0.95})
 
@@ -119,3 +129,20 @@ def test_the_original_s_accuracy_fits_into_the_termination_message():
     assert decoded is not None
     assert decoded.summary is not None
     assert decoded.summary.original_accuracy == 0.95
+
+
+def test_operators_on_the_accelerator_and_on_the_cpu_are_counted_by_compiler(metrics):
+    artifacts = len(measured().artifacts)
+    for compiler in ("edge-tpu", "ethos-u"):
+        counted = {
+            placement: value(
+                metrics, "modelconversion_compiled_operators_total", compiler=compiler, placement=placement
+            )
+            for placement in ("accelerator", "cpu")
+        }
+        assert counted == {"accelerator": 7 * artifacts, "cpu": 2 * artifacts}
+        name = "modelconversion_compilations_total"
+        assert value(metrics, name, compiler=compiler, outcome="Compiled") == artifacts
+        assert value(metrics, name, compiler=compiler, outcome="NothingMapped") == 0
+    name = "modelconversion_compiled_memory_bytes_sum"
+    assert value(metrics, name, compiler="ethos-u", memory="flash") == artifacts << 18

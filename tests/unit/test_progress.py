@@ -133,6 +133,17 @@ def test_an_estimate_only_grows_and_ends_below_a_hundred(events):
         before = estimate.latest.percent
 
 
+def test_training_stands_between_two_conversions():
+    L, C, T, Q, E = Stage.LOAD, Stage.CONVERT, Stage.TRAIN, Stage.QUANTIZE, Stage.EVALUATE  # noqa: N806
+    estimate, percents = Estimate(1, trains=True), []
+    plain = [(L, None), (C, 1.0), (E, 1.0), (Q, None), (E, 1.0), (L, None), (E, 1.0)]
+    for stage, fraction in [*plain, (T, 0.0), (T, 0.5), (T, 1.0), (C, None), (Q, None), (E, 1.0)]:
+        estimate(Event(stage, "x", fraction))
+        percents.append(estimate.latest.percent)
+    assert percents == [0, 12, 15, 15, 30, 30, 30, 30, 55, 80, 85, 90, 99]
+    assert seen(at(0, STARTED, says(Stage.TRAIN, 50))) == (Stage.TRAIN, 50)
+
+
 def test_a_warning_is_no_step():
     estimate = Estimate(1)
     estimate(Event(Stage.EVALUATE, "few samples", warning=True))
