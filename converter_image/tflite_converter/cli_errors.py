@@ -11,6 +11,7 @@ from types import FrameType
 import typer
 
 from modelconversion_api.reasons import INTERNAL_EXIT_CODE, FailureReason, Stage
+from modelconversion_api.text import printable
 
 from .errors import ConverterError, from_os_error
 
@@ -22,7 +23,7 @@ def ends_with_a_message() -> Iterator[None]:
     try:
         yield
     except ConverterError as error:
-        typer.echo(f"error: {error.message}", err=True)
+        typer.echo(f"error: {printable(error.message)}", err=True)
         raise typer.Exit(error.exit_code) from None
     except (typer.Exit, KeyboardInterrupt):
         raise

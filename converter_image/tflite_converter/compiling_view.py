@@ -16,7 +16,7 @@ from modelconversion_api.compilation import (
     MicrocontrollerReport,
     OperatorFallback,
 )
-from modelconversion_api.text import human_size
+from modelconversion_api.text import human_size, printable
 
 
 def show_compilation(console: Console, made: Compilations) -> None:
@@ -82,7 +82,7 @@ def show_fallbacks(console: Console, title: str, fallbacks: Sequence[OperatorFal
     table.add_column("Count", justify="right")
     table.add_column("Why, and what to do", overflow="fold")
     for one in fallbacks:
-        table.add_row(Text(one.operator), str(one.count), Text(one.reason))
+        table.add_row(Text(printable(one.operator)), str(one.count), Text(printable(one.reason)))
     console.print(table)
 
 
@@ -94,11 +94,11 @@ def _mapped(figures: CompilerFigures) -> str:
 def _not_compiled(figures: CompilerFigures) -> str:
     if figures.reason is None:
         return f"predicted, not compiled: {_with_message([_mapped(figures)], figures.message)}"
-    return f"{figures.reason.value}: {figures.message}"
+    return f"{figures.reason.value}: {printable(figures.message or '')}"
 
 
 def _with_message(parts: list[str], message: str | None) -> str:
-    return f"{', '.join(parts)}{f'; {message}' if message else ''}"
+    return f"{', '.join(parts)}{f'; {printable(message)}' if message else ''}"
 
 
 def _style(passed: bool) -> str:

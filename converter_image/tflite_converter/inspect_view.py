@@ -12,7 +12,7 @@ from rich.text import Text
 from modelconversion_api.measurements import Inventory, TargetCheck, TensorDetail
 from modelconversion_api.methods import Target
 from modelconversion_api.spec import SourceFormat
-from modelconversion_api.text import human_size
+from modelconversion_api.text import human_size, printable
 
 from .compiling_view import edge_tpu_words, microcontroller_words, show_fallbacks
 from .console import open_console
@@ -70,11 +70,6 @@ def show_source(name: str, found: SourceFormat, command: str) -> None:
     console.print(Text.assemble((printable(name), "bold"), f" is {_WHAT.get(found, found.value)}."))
     console.print(Text("inspect reads TFLite files. To make one of it:"))
     console.print(Text(f"  {printable(command)}"))
-
-
-def printable(text: str) -> str:
-    """``text`` without control characters: a model's names must not steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _kind(contents: Inventory) -> str:

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Figures and texts as people read them."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def human_duration(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m"
     return f"{minutes}m{secs}s" if minutes else f"{secs}s"
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters: a model's names must not steer the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

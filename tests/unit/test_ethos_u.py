@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from rich.console import Console
 from tflite_files import O, T, floats, tflite
 
-from modelconversion_api.compilation import EthosUReport
+from modelconversion_api.compilation import Compilations, EthosUReport
 from modelconversion_api.compilers import (
     EthosU,
     EthosUAccelerator,
@@ -18,6 +19,7 @@ from modelconversion_api.compilers import (
 )
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.compiling import Compilers, compile_alone
+from tflite_converter.compiling_view import show_compilation
 from tflite_converter.ethos_u import Run, report_of
 from tflite_converter.progress import ignore
 from tflite_converter.tflite_file import read_file
@@ -140,3 +142,12 @@ def test_published_models_give_what_vela_gives_by_itself(name, size, sram, tmp_p
     report = compiled(path.read_bytes(), tmp_path)
     assert report.mapped_operators == report.operators
     assert (report.size_bytes, report.sram_bytes) == (size, sram)
+
+
+def test_a_name_in_a_model_does_not_steer_the_terminal(tmp_path, capsys):
+    content = chain("TANH", "\x1b[2J\x1b[1mMyOp")
+    report = compiled(content, tmp_path)
+    show_compilation(Console(width=200), Compilations(ethos_u=report))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "MyOp" in shown
