@@ -90,6 +90,7 @@ def compile_edge_tpu(program: Path, path: Path, options: EdgeTPU, folder: Path, 
     started = time.monotonic()
     file = read_file(path.read_bytes(), path.name)
     prediction = predict(file)
+    say(f"{prediction.mapped} of {prediction.operators} operators should map, by the documented limits", 0.0)
     tries, run = 1, _run(program, path, options, folder, say)
     refusal = judge(run)
     if refusal is not None and refusal.passes:

@@ -230,6 +230,16 @@ def test_without_the_compiler_nothing_is_begun(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_what_should_map_is_told_before_the_compiler_is_asked(compiler, tmp_path):
+    program = compiler("internal")
+    path = tmp_path / "m_int8.tflite"
+    path.write_bytes(chain("TANH", "EXP", "TANH"))
+    said: list[str] = []
+    (tmp_path / "out").mkdir()
+    compile_edge_tpu(program, path, EdgeTPU(), tmp_path / "out", lambda text, _: said.append(text))
+    assert said[0] == "1 of 3 operators should map, by the documented limits"
+
+
 def test_a_prediction_needs_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     report = in_the_child(chain("TANH", "EXP", "TANH"), tmp_path, compile=False, min_mapped_fraction="0.5")
