@@ -14,10 +14,10 @@ from modelconversion_api.methods import artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 
+from .compiler_results import compiled_file
 from .compiler_worker import PROGRAM_NAME, CompilerJob, CompilerResult
 from .edge_tpu_compiler import PROGRAM
 from .errors import ConverterError
-from .microcontroller import compiled_file
 from .progress import Listener
 from .tflite_file import read_file
 from .untrusted import open_regular

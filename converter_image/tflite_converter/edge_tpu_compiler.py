@@ -13,13 +13,15 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.compilation import EdgeTPUReport, OperatorFallback
+from modelconversion_api.compilation import MOST_FALLBACKS, EdgeTPUReport, OperatorFallback
 from modelconversion_api.compilers import EdgeTPU, edge_tpu_names
 from modelconversion_api.reasons import FailureReason
 
+from .compiler_results import compiled_file, missed_share
 from .edge_tpu_output import (
     SUCCESS,
     LogRow,
@@ -31,12 +33,12 @@ from .edge_tpu_output import (
 )
 from .edge_tpu_prediction import Prediction, predict
 from .errors import ConverterError
-from .microcontroller import compiled_file
 from .target_operators import EDGE_TPU_CUSTOM
 from .tflite_file import read_file
 from .tflite_types import TFLiteFile
 
 PROGRAM: Final = "edgetpu_compiler"
+_NAME: Final = "the Edge TPU"
 _GRACE_SECONDS: Final = 30
 """What the compiler gets beyond its own limit, to end by itself."""
 _SAY_SECONDS: Final = 2.0
@@ -59,6 +61,28 @@ class Run:
     files: tuple[tuple[str, bytes], ...]
     """The files that it was to leave, empty where one is not there."""
 
+    @cached_property
+    def output(self) -> Output:
+        """What the text says."""
+        return read_output(self.text)
+
+    @cached_property
+    def rows(self) -> tuple[LogRow, ...]:
+        """What the logs say."""
+        return read_log(self.log)
+
+    @cached_property
+    def mapped(self) -> int | None:
+        """Operators on the Edge TPU, by the text or else by the logs; None where neither says."""
+        if self.output.mapped is not None:
+            return self.output.mapped
+        return self.logged
+
+    @property
+    def logged(self) -> int | None:
+        """The same by the logs alone."""
+        return sum(row.count for row in self.rows if row.is_mapped) if self.rows else None
+
 
 @dataclass(frozen=True)
 class _Refusal:
@@ -73,14 +97,15 @@ class _Refusal:
 def predicted(file: TFLiteFile, options: EdgeTPU) -> EdgeTPUReport:
     """The prediction for ``file`` as a report, where nothing is to be compiled."""
     found = predict(file)
-    message = _missed(found.mapped, found.operators, options, "by the documented limits ")
+    missed = missed_share(found.mapped, found.operators, options.min_mapped_fraction, _NAME)
+    message = missed and f"by the documented limits {missed}"
     return EdgeTPUReport(
         passed=message is None,
         compiled=False,
         operators=found.operators,
         mapped_operators=found.mapped,
         predicted_operators=found.mapped,
-        fallbacks=found.fallbacks[:64],
+        fallbacks=found.fallbacks[:MOST_FALLBACKS],
         message=message,
     )
 
@@ -116,11 +141,11 @@ def command(program: Path, path: Path, options: EdgeTPU, folder: Path) -> list[s
 
 def judge(run: Run) -> _Refusal | None:
     """Why ``run`` is no success; None where everything that it left says that it is one."""
-    failed, output = FailureReason.COMPILATION_FAILED, read_output(run.text)
+    failed, output = FailureReason.COMPILATION_FAILED, run.output
     if run.code is None or (run.code != 0 and says_timed_out(run.text)):
         return _Refusal(FailureReason.COMPILER_TIMED_OUT, "the compiler's time was up")
     if run.code != 0 or not output.succeeded:
-        return _why(run, output)
+        return _why(run)
     custom = 0
     for name, content in run.files:
         if not content:
@@ -132,9 +157,7 @@ def judge(run: Run) -> _Refusal | None:
                 failed, f"the compiler left a file that cannot be read: {error.cause}", passes=True
             )
         custom += operators.count(EDGE_TPU_CUSTOM)
-    rows = read_log(run.log)
-    logged = sum(row.count for row in rows if row.is_mapped) if rows else None
-    mapped = output.mapped if output.mapped is not None else logged
+    mapped, logged = run.mapped, run.logged
     if mapped is None:
         return _Refusal(failed, "the compiler does not say how many operators it mapped")
     if mapped == 0 and not custom:
@@ -150,7 +173,7 @@ def judge(run: Run) -> _Refusal | None:
 
 def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, options: EdgeTPU) -> EdgeTPUReport:
     """What the last run says, as a report."""
-    output, rows = read_output(run.text), read_log(run.log)
+    output, rows, mapped = run.output, run.rows, run.mapped or 0
     operators = output.operators or sum(row.count for row in rows) or prediction.operators
     compiler = f"{PROGRAM} {output.version}"[:128] if output.version else PROGRAM
     common = {
@@ -160,7 +183,7 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
         "compiler": compiler,
     }
     if refusal is not None:
-        fallbacks = _fallbacks(rows, prediction) or prediction.fallbacks[:64]
+        fallbacks = _fallbacks(rows, prediction) or prediction.fallbacks[:MOST_FALLBACKS]
         return EdgeTPUReport(
             passed=False,
             compiled=False,
@@ -170,9 +193,8 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
             message=refusal.words[:_LONGEST],
             **common,
         )
-    mapped = output.mapped if output.mapped is not None else sum(r.count for r in rows if r.is_mapped)
     files = tuple(compiled_file(name, content) for name, content in run.files)
-    message = _missed(mapped, operators, options, "")
+    message = missed_share(mapped, operators, options.min_mapped_fraction, _NAME)
     return EdgeTPUReport(
         passed=message is None,
         compiled=True,
@@ -190,11 +212,11 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
     )
 
 
-def _why(run: Run, output: Output) -> _Refusal:
+def _why(run: Run) -> _Refusal:
     """The cause of a failure that the compiler shows by its exit status or its words."""
     failed = FailureReason.COMPILATION_FAILED
-    if output.failure is not None:
-        return _Refusal(failed, output.failure.words, output.failure.passes)
+    if (known := run.output.failure) is not None:
+        return _Refusal(failed, known.words, known.passes)
     assert run.code is not None  # noqa: S101 - one that was stopped was judged before
     if run.code < 0 or run.code > 128:
         # A program behind a shell that dies of a signal gives the shell's 128 and the signal's number.
@@ -274,13 +296,4 @@ def _fallbacks(rows: Sequence[LogRow], prediction: Prediction) -> tuple[Operator
         )
         for row in rows
         if not row.is_mapped
-    )[:64]
-
-
-def _missed(mapped: int, operators: int, options: EdgeTPU, how: str) -> str | None:
-    if options.min_mapped_fraction is None:
-        return None
-    wanted = float(options.min_mapped_fraction)
-    if operators and mapped / operators >= wanted - 1e-9:
-        return None
-    return f"{how}{mapped} of {operators} operators map to the Edge TPU, less than {wanted:.0%}"
+    )[:MOST_FALLBACKS]

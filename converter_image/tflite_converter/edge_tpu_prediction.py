@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelconversion_api.compilation import OperatorFallback
 
-from .target_edge_tpu import objection
+from .target_edge_tpu import verdicts
 from .tflite_types import TFLiteFile
 
 BEHIND = "follows an operator that the Edge TPU cannot run; it maps one piece of the graph, so mend that one"
@@ -33,18 +33,13 @@ class Prediction:
 
 
 def predict(file: TFLiteFile) -> Prediction:
-    """The prediction for ``file``.
-
-    The compiler maps one piece of the graph from its beginning on: what follows the first operator that it
-    cannot map stays on the CPU as well ("How the compiler works" of coral.ai's page on the compiler).
-    """
+    """The prediction for ``file``."""
     reasons: Counter[tuple[str, str]] = Counter()
     operators = 0
-    for operator, graph in file.operators():
+    for verdict in verdicts(file):
         operators += 1
-        reason = objection(operator, graph)
-        if reason is not None or reasons:
-            reasons[operator.name[:_LONGEST_NAME], reason or BEHIND] += 1
+        if not verdict.maps:
+            reasons[verdict.operator.name[:_LONGEST_NAME], verdict.reason or BEHIND] += 1
     fallbacks = tuple(
         OperatorFallback(operator=name, count=count, reason=reason)
         for (name, reason), count in reasons.items()

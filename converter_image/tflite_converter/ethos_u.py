@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.compilation import EthosUReport, OperatorFallback
+from modelconversion_api.compilation import MOST_FALLBACKS, EthosUReport, OperatorFallback
 from modelconversion_api.compilers import EthosU, ethos_u_name
 from modelconversion_api.reasons import FailureReason, Stage
 
+from .compiler_results import compiled_file, missed_share
 from .errors import ConverterError
-from .microcontroller import compiled_file
 from .target_findings import runs_in_float
 from .tflite_file import read_file
 from .tflite_types import TFLiteFile
@@ -88,24 +88,22 @@ def report_of(run: Run, before: TFLiteFile, content: bytes, options: EthosU) -> 
         reason = FailureReason.NOTHING_MAPPED
         message = f"none of {operators} operators maps to {options.accelerator.value}"
         left = Counter(operator.name for operator, _ in before.operators())
-    elif options.min_mapped_fraction is not None and operators:
-        wanted = float(options.min_mapped_fraction)
-        if mapped / operators < wanted - 1e-9:
-            where = options.accelerator.value
-            message = f"{mapped} of {operators} operators map to {where}, less than {wanted:.0%}"
+    else:
+        message = missed_share(mapped, operators, options.min_mapped_fraction, options.accelerator.value)
     figures = run.summary if reason is None else {}
     name = ethos_u_name(before.name)
+    files = (compiled_file(name, content),) if reason is None else ()
     return EthosUReport(
         passed=message is None,
         compiled=reason is None,
         operators=operators,
         mapped_operators=mapped,
-        size_bytes=len(content) if reason is None else None,
-        sha256=compiled_file(name, content).sha256 if reason is None else None,
+        size_bytes=files[0].size_bytes if files else None,
+        sha256=files[0].sha256 if files else None,
         fallbacks=_fallbacks(left, _reasons(run.output) | _floats(before)),
         reason=reason,
         message=message and message[:512],
-        files=(compiled_file(name, content),) if reason is None else (),
+        files=files,
         accelerator=options.accelerator.value,
         system_config=figures.get("system_config"),
         memory_mode=figures.get("memory_mode"),
@@ -220,7 +218,7 @@ def _floats(before: TFLiteFile) -> dict[str, str]:
 def _fallbacks(left: Counter[str], reasons: Mapping[str, str]) -> tuple[OperatorFallback, ...]:
     return tuple(
         OperatorFallback(operator=name[:64], count=count, reason=reasons.get(name, _UNSAID)[:512])
-        for name, count in left.most_common(64)
+        for name, count in left.most_common(MOST_FALLBACKS)
     )
 
 

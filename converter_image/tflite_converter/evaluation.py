@@ -110,7 +110,7 @@ def _report(
         size_bytes=len(content),
         latency_millis=latency.median_millis,
     )
-    missed += _unsuitable(targets, None if request.compiled else request.target)
+    missed += _unsuitable(targets, request)
     labels = reference.labels
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
@@ -149,7 +149,7 @@ def _not_measured(
         agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
     ) + (["latency could not be measured"] if latency is not None else [])
     targets = tuple(check_target(file, target) for target in Target)
-    missed += _unsuitable(targets, None if request.compiled else request.target)
+    missed += _unsuitable(targets, request)
     names = ", ".join(operations)
     note = f"needs the Flex delegate for {names}; not run here, where LiteRT has none"
     return ArtifactReport(
@@ -178,9 +178,10 @@ def _of(targets: Sequence[TargetCheck], wanted: Target) -> TargetCheck:
     return next(check for check in targets if check.target is wanted)
 
 
-def _unsuitable(targets: Sequence[TargetCheck], wanted: Target | None) -> list[str]:
-    """What keeps a file from a target that has nothing to fall back on."""
-    if wanted not in INTEGER_ONLY:
+def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
+    """What keeps a file from a target that has nothing to fall back on, where no compiler decides that."""
+    wanted = request.target
+    if request.compiled or wanted not in INTEGER_ONLY:
         return []
     check = _of(targets, wanted)
     return [] if check.suitable else [f"it cannot run on {wanted.value}: {'; '.join(check.problems)}"]

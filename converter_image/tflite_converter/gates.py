@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from modelconversion_api.data import Validation
 
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 """0.95 - 0.93 is a little more than 0.02 in binary; a gate of 0.02 lets it pass."""
 
 
@@ -63,12 +63,12 @@ class Gates:
         if self.max_accuracy_drop is not None:
             if accuracy is None or original_accuracy is None:
                 found.append("accuracy could not be measured")
-            elif not (drop := original_accuracy - accuracy) <= self.max_accuracy_drop + _ROUNDING:
+            elif not (drop := original_accuracy - accuracy) <= self.max_accuracy_drop + ROUNDING:
                 found.append(f"accuracy fell by {drop:.4f}, more than {self.max_accuracy_drop:g}")
         if self.min_agreement is not None:
             if agreement is None:
                 found.append("agreement could not be measured")
-            elif not agreement >= self.min_agreement - _ROUNDING:
+            elif not agreement >= self.min_agreement - ROUNDING:
                 found.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
         return found
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from modelconversion_api.compilation import CompiledFile, MicrocontrollerReport
+from modelconversion_api.compilation import MicrocontrollerReport
 from modelconversion_api.compilers import Microcontroller
 from modelconversion_api.methods import Target
 
 from .arena import estimate
+from .compiler_results import compiled_file
 from .micro_source import resolver_methods, source
 from .targets import check_target
 from .tflite_types import TFLiteFile
@@ -48,8 +49,3 @@ def prepare(
         (folder / name).write_bytes(text)
         files.append(compiled_file(name, text))
     return report.model_copy(update={"has_source": True, "files": tuple(files)})
-
-
-def compiled_file(name: str, content: bytes) -> CompiledFile:
-    """A file as the report has it."""
-    return CompiledFile(file_name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

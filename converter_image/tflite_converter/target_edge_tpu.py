@@ -8,11 +8,12 @@ is not run. Source: "TensorFlow models on the Edge TPU" on coral.ai, sections "M
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from .target_operators import EDGE_TPU, EDGE_TPU_CUSTOM, EDGE_TPU_FIRST_REFUSED_VERSION
-from .tflite_types import Operator, Subgraph, Tensor
+from .tflite_types import Operator, Subgraph, Tensor, TFLiteFile
 
 SOFTMAX_LIMIT: Final = 16_000
 """Elements of the largest SOFTMAX input."""
@@ -40,6 +41,31 @@ _CONSTANTS: Final[dict[str, tuple[int, ...]]] = {
     "TRANSPOSE": (1,),
 }
 """The inputs that are parameters, and must be constant when the model is compiled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be expected of one operator."""
+
+    operator: Operator
+    graph: Subgraph
+    reason: str | None
+    """Its own reason against it, if it has one."""
+    maps: bool
+    """Whether it runs on the Edge TPU; what follows one that does not stays on the CPU as well."""
+
+
+def verdicts(file: TFLiteFile) -> Iterator[Verdict]:
+    """A verdict on each operator, in the file's order.
+
+    The compiler maps one piece of the graph, from its beginning on ("How the compiler works" of coral.ai's
+    page on the compiler).
+    """
+    maps = True
+    for operator, graph in file.operators():
+        reason = objection(operator, graph)
+        maps = maps and reason is None
+        yield Verdict(operator, graph, reason, maps)
 
 
 def objection(operator: Operator, graph: Subgraph) -> str | None:

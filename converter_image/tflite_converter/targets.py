@@ -104,13 +104,12 @@ def _edge_tpu(file: TFLiteFile) -> _Verdict:
     against = Findings()
     dense: Counter[str] = Counter()
     fallback = 0
-    for operator, graph in file.operators():
-        if reason := edge_tpu.objection(operator, graph):
-            against.add(operator, reason)
-        elif is_dense_by_channel(operator, graph):
-            dense[operator.name] += 1
-        # The compiler maps one piece of the graph: what follows the first refusal stays on the CPU as well.
-        fallback += bool(against)
+    for verdict in edge_tpu.verdicts(file):
+        if verdict.reason is not None:
+            against.add(verdict.operator, verdict.reason)
+        elif is_dense_by_channel(verdict.operator, verdict.graph):
+            dense[verdict.operator.name] += 1
+        fallback += not verdict.maps
     problems = against.sentences()
     if file.has_outside_buffers:
         problems.append(_OUTSIDE.format(who="the compiler of 2021 does not look"))

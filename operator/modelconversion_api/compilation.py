@@ -9,8 +9,8 @@ from pydantic import Field
 from .base import ApiModel, Sha256
 from .reasons import FailureReason
 
-MOST_FALLBACKS: Final = 16
-"""Kinds of operators that fell back which a status names; the report has all."""
+MOST_FALLBACKS: Final = 64
+"""Kinds of operators that fell back which are named."""
 
 
 class OperatorFallback(ApiModel):
@@ -40,7 +40,7 @@ class CompilerFigures(ApiModel):
     """Size of the compiled file, of all segments together."""
     sha256: Sha256 | None = None
     """Digest of the compiled file, of the first segment where there are several."""
-    fallbacks: Annotated[tuple[OperatorFallback, ...], Field(max_length=64)] = ()
+    fallbacks: Annotated[tuple[OperatorFallback, ...], Field(max_length=MOST_FALLBACKS)] = ()
     """The operators that stay on the CPU, and why."""
     reason: FailureReason | None = None
     """Why there is no compiled file although one was asked for."""

@@ -75,6 +75,12 @@ class ArtifactSummary(ApiModel):
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
 
+    @property
+    def accelerators(self) -> tuple[tuple[str, CompilerFigures], ...]:
+        """What the compilers for accelerators said, with the accelerator's name."""
+        made = (("Edge TPU", self.edge_tpu), ("Ethos-U", self.ethos_u))
+        return tuple((name, figures) for name, figures in made if figures is not None)
+
 
 class ArtifactReport(ArtifactSummary):
     """One artifact: the file and all that was measured on it."""
@@ -111,8 +117,8 @@ def compilations_of(artifact: ArtifactReport) -> Compilations:
 def reason_of_none_passed(artifacts: Sequence[ArtifactSummary]) -> FailureReason:
     """Why no artifact may be used: a compiler's own reason where one failed, otherwise the gates."""
     for artifact in artifacts:
-        for figures in (artifact.edge_tpu, artifact.ethos_u):
-            if figures is not None and figures.reason is not None:
+        for _, figures in artifact.accelerators:
+            if figures.reason is not None:
                 return figures.reason
     return FailureReason.GATES_NOT_MET
 

@@ -107,8 +107,8 @@ def words_of_compilers(summary: ConversionSummary) -> str | None:
     failed = [
         f"{name} ({figures.reason})"
         for artifact in summary.artifacts
-        for name, figures in (("Edge TPU", artifact.edge_tpu), ("Ethos-U", artifact.ethos_u))
-        if figures is not None and figures.reason is not None
+        for name, figures in artifact.accelerators
+        if figures.reason is not None
     ]
     return f"not compiled for {', '.join(failed)}: see status.artifacts" if failed else None
 
