@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.reasons import Stage
+from modelconversion_api.reasons import FailureReason, Stage
 
 from . import sandbox
 from .errors import ConverterError
+from .quantizer_errors import first_line
 from .worker_protocol import (
     PROGRESS_FD_ENV,
     SPEECHLESS_EXIT_CODE,
@@ -141,6 +142,20 @@ def run(
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def classified_as(words: str) -> Classify:
+    """How a child tells what its libraries raise without a reason; ``words`` are what it is called."""
+
+    def classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
+        if isinstance(error, ConverterError):
+            return error
+        if at_memory_limit or isinstance(error, MemoryError):
+            return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{words} ran out of memory")
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        return ConverterError(FailureReason.INTERNAL_ERROR, stage, cause)
+
+    return classify
 
 
 def failure_of(error: ConverterError) -> WorkerFailure:

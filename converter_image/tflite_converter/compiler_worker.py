@@ -21,7 +21,6 @@ from .edge_tpu_compiler import compile_edge_tpu, predicted
 from .errors import ConverterError
 from .ethos_u import compile_ethos_u
 from .microcontroller import prepare
-from .quantizer_errors import first_line
 from .tflite_file import read_file
 from .worker_protocol import ChildLimits
 
@@ -75,14 +74,5 @@ def work(job: CompilerJob, process: Child) -> CompilerResult:
     raise ConverterError(FailureReason.INTERNAL_ERROR, Stage.COMPILE, "no compiler was asked for")
 
 
-def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
-    if isinstance(error, ConverterError):
-        return error
-    if at_memory_limit or isinstance(error, MemoryError):
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the compiler ran out of memory")
-    cause = f"{type(error).__name__}: {first_line(error)}"
-    return ConverterError(FailureReason.INTERNAL_ERROR, stage, cause)
-
-
 if __name__ == "__main__":
-    child.run(PROGRAM_NAME, CompilerJob, lambda job: job.limits, work, _classify)
+    child.run(PROGRAM_NAME, CompilerJob, lambda job: job.limits, work, child.classified_as("the compiler"))

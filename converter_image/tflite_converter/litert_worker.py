@@ -346,14 +346,7 @@ def _output_infos(path: Path) -> list[TensorInfo]:
     return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in found]
 
 
-def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
-    if isinstance(error, ConverterError):
-        return error
-    if at_memory_limit or isinstance(error, MemoryError):
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the LiteRT process ran out of memory")
-    cause = f"{type(error).__name__}: {first_line(error)}"
-    return ConverterError(FailureReason.INTERNAL_ERROR, stage, cause)
-
-
 if __name__ == "__main__":
-    child.run("litert_worker", LiteRTJob, lambda job: job.limits, work, _classify)
+    child.run(
+        "litert_worker", LiteRTJob, lambda job: job.limits, work, child.classified_as("the LiteRT process")
+    )
