@@ -26,14 +26,14 @@ demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves 
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)
 	# NODE=containers: a node's programs are built along, in less time than apart from these.
-	$(RUN) python -m devcluster.binaries $(if $(filter containers,$(NODE)),--node)
-	$(RUN) python -m devcluster.helm
+	$(RUN) python -m devcluster.tools.binaries $(if $(filter containers,$(NODE)),--node)
+	$(RUN) python -m devcluster.tools.helm
 	exec $(RUN) pytest $(ARGS)
 
 e2e: ## Run the end-to-end tests in real containers, as root; with KUBECONFIG set, in that cluster
 	@$(ENVIRONMENT)
 	if [ -z "$${KUBECONFIG:-}" ]; then
-		$(RUN) python -m devcluster.binaries --node
+		$(RUN) python -m devcluster.tools.binaries --node
 		$(RUN) python -m devcluster.images
 	fi
 	exec $(RUN) pytest $(or $(ARGS),tests/e2e)
@@ -48,18 +48,18 @@ lint: ## Check style, types, the rules between rooms, and that what is generated
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) lint-imports --no-cache
-	$(RUN) python -m devcluster.crds --check
-	$(RUN) python -m devcluster.requirements --check
-	$(RUN) python -m devcluster.chart_readme --check
+	$(RUN) python -m devcluster.generated.crds --check
+	$(RUN) python -m devcluster.generated.requirements --check
+	$(RUN) python -m devcluster.generated.chart_readme --check
 	$(RUN) python -m devcluster.dashboards --check
 
 crds: ## Write crds/ from operator/modelconversion_api
 	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.crds
+	$(RUN) python -m devcluster.generated.crds
 
 chart: ## Write the chart's README from its values
 	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.chart_readme
+	$(RUN) python -m devcluster.generated.chart_readme
 
 dashboards: ## Write the Grafana dashboards into the chart
 	@$(ENVIRONMENT)
@@ -67,7 +67,7 @@ dashboards: ## Write the Grafana dashboards into the chart
 
 requirements: ## Write from uv.lock what the container images install
 	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.requirements
+	$(RUN) python -m devcluster.generated.requirements
 
 clean-cache: ## Remove what was downloaded and built outside the work tree
 	@folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/model-conversion-operator"

@@ -4,7 +4,7 @@ As a module: ``from examples_tflite_inference import TFLiteInference``.
 """
 
 from edge_inference import TFLiteInference
-from tflite_converter.inference_examples import app
+from gesture_sample.inference import app
 
 __all__ = ["TFLiteInference"]
 

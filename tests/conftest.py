@@ -11,11 +11,11 @@ import pytest
 from hypothesis import settings
 from rich.console import Console
 
-from devcluster.binaries import ensure_control_plane_binaries
-from devcluster.controlplane import ControlPlane
-from devcluster.install import install_node_rbac
-from devcluster.node import ProcessNode
-from devcluster.s3 import ObjectStore
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.control_plane.install import install_node_rbac
+from devcluster.process_node.node import ProcessNode
+from devcluster.services.s3 import ObjectStore
+from devcluster.tools.binaries import ensure_control_plane_binaries
 
 # No test depends on the clock; what a machine of a busy CI finds must be found again on the next one.
 settings.register_profile("local", deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .arrays import Array
+from tflite_converter.arrays import Array
 
 BLOCK_BYTES = 16 << 20
 

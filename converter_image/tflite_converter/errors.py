@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 from modelconversion_api.reasons import FAILURES, USAGE_EXIT_CODE, FailureReason, Stage, exit_code
 
@@ -65,3 +66,9 @@ def from_os_error(error: OSError, stage: Stage, doing: str) -> ConverterError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ConverterError(FailureReason.NO_SPACE, stage, f"{doing}: {what}{where}")
     return ConverterError(FailureReason.OUTPUT_NOT_WRITABLE, stage, f"{doing}: {what}{where}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's words, at most 400 characters; its type where it has none."""
+    line = next(iter(re.split(r"[\r\n]", str(error).strip())), "") or type(error).__name__
+    return line[:400].rstrip(".")

@@ -12,8 +12,8 @@ from typing import Final
 
 from rich.console import Console
 
-from .cache import cache_dir, locked
-from .errors import HostError
+from devcluster.cache import cache_dir, locked
+from devcluster.errors import HostError
 
 SYSTEM_PATH: Final = os.pathsep.join(
     [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin", "/sbin"]  # root's PATH lacks them in places

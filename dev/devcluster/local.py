@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from .errors import ProcessError
+from devcluster.errors import ProcessError
 
 
 def installed_program(name: str) -> str:

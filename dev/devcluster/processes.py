@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .errors import ProcessError
+from devcluster.errors import ProcessError
 
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 _TAIL_LINES = 15

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .errors import DevClusterError
+from devcluster.errors import DevClusterError
 
 
 def tells_errors(main: Callable[[], int]) -> Callable[[], int]:

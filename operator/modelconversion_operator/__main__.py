@@ -2,6 +2,6 @@
 
 import sys
 
-from .main import main
+from modelconversion_operator.main import main
 
 sys.exit(main())

@@ -10,19 +10,19 @@ from typing import Any, Final
 
 import kopf
 
-from .cluster import Cluster
-from .defaults import read_defaults
-from .errors import OperatorError, SettingsError, WatchError
-from .leader import Leadership, LeaseTimes
-from .metrics import Metrics
-from .mirror import Mirror
-from .progress_reader import ProgressReader
-from .reconciler import Reconciler, run_workers
-from .settings import Settings
-from .store import Store
-from .watches import WatchProgress, make_mirrors, make_registry, make_settings
-from .web import serve
-from .workqueue import WorkQueue
+from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.leader import Leadership, LeaseTimes
+from modelconversion_operator.cluster.mirror import Mirror
+from modelconversion_operator.cluster.progress_reader import ProgressReader
+from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.cluster.watches import WatchProgress, make_mirrors, make_registry, make_settings
+from modelconversion_operator.deciding.defaults import read_defaults
+from modelconversion_operator.errors import OperatorError, SettingsError, WatchError
+from modelconversion_operator.reconciler import Reconciler, run_workers
+from modelconversion_operator.settings import Settings
+from modelconversion_operator.telemetry.metrics import Metrics
+from modelconversion_operator.telemetry.web import serve
+from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,19 @@ from typing import Any, Final
 
 from modelconversion_api.request import StageProgress
 from modelconversion_api.status import ModelConversionStatus, Phase
-
-from . import outcome
-from .admission import NO_LIMITS, Admission, Limits, held, released, wants_place
-from .cluster import Cluster
-from .decide import (
+from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.progress_reader import ProgressReader
+from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.deciding import outcome
+from modelconversion_operator.deciding.admission import (
+    NO_LIMITS,
+    Admission,
+    Limits,
+    held,
+    released,
+    wants_place,
+)
+from modelconversion_operator.deciding.decide import (
     REJECTED_RETRY_SECONDS,
     RESYNC_SECONDS,
     CreateJob,
@@ -27,16 +35,14 @@ from .decide import (
     Rejection,
     decide,
 )
-from .errors import ApiError, ConflictError, NotFoundError, RejectedError
-from .manifest import JobSettings, job_manifest
-from .metrics import Metrics
-from .policy import Policy
-from .progress_reader import ProgressReader
-from .repairs import job_changes
-from .store import Store
-from .views import ConversionView, EventView, JobView, Key, PodView
-from .waiting import wants_events
-from .workqueue import WorkQueue
+from modelconversion_operator.deciding.manifest import JobSettings, job_manifest
+from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.repairs import job_changes
+from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
+from modelconversion_operator.deciding.waiting import wants_events
+from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
+from modelconversion_operator.telemetry.metrics import Metrics
+from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
-from .admission import Limits
-from .defaults import Defaults
-from .errors import SettingsError
-from .manifest import JobSettings
-from .policy import Policy
-from .views import MANAGED_BY
+from modelconversion_operator.deciding.admission import Limits
+from modelconversion_operator.deciding.defaults import Defaults
+from modelconversion_operator.deciding.manifest import JobSettings
+from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.views import MANAGED_BY
+from modelconversion_operator.errors import SettingsError
 
 ENV_PREFIX: Final = "MODELCONVERSION_"
 

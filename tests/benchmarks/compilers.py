@@ -21,14 +21,15 @@ from modelconversion_api.compilation import Compilations
 from modelconversion_api.compilers import EdgeTPU, EthosU, EthosUAccelerator, Microcontroller
 from modelconversion_api.methods import Method
 from modelconversion_api.text import human_size
-from tflite_converter.compiling import Compilers, compile_alone
-from tflite_converter.datasets import DataFiles
-from tflite_converter.edge_tpu_prediction import BEHIND
-from tflite_converter.options import Options
-from tflite_converter.pipeline import convert
+from tflite_converter.compilers.compiling import compile_alone
+from tflite_converter.compilers.options import Compilers
+from tflite_converter.conversion.options import Options
+from tflite_converter.conversion.pipeline import convert
+from tflite_converter.data.files import DataFiles
+from tflite_converter.files.workspace import workspace
 from tflite_converter.progress import ignore
-from tflite_converter.tflite_file import read_file
-from tflite_converter.workspace import workspace
+from tflite_converter.targets.edge_tpu_prediction import BEHIND
+from tflite_converter.tflite.file import read_file
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT.parent / "shared" / "models"
@@ -79,7 +80,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 def _small(folder: Path) -> Iterable[Path]:
     """The tests' own small models: a classifier, and a recurrent one whose time steps are unrolled."""
-    maker = ROOT / "tests" / "converter" / "make_models.py"
+    maker = ROOT / "tests/support/converter/make_models.py"
     subprocess.run([sys.executable, str(maker), str(folder)], check=True, capture_output=True)
     steps = folder / "steps.npy"
     np.save(steps, np.random.default_rng(0).normal(size=(64, 6, 4)).astype(np.float32))
@@ -135,7 +136,7 @@ def _edge_tpu(files: Sequence[Path], folder: Path) -> list[list[str]]:
 
 
 def _micro(files: Sequence[Path]) -> list[list[str]]:
-    from tflite_converter.microcontroller import measured
+    from tflite_converter.compilers.microcontroller import measured
 
     rows = [["file", "flash", "arena, estimate", "arena, taken by the interpreter", "kinds of operators"]]
     for file in files:

@@ -136,8 +136,8 @@ def run_once(case: Case, folder: Path) -> Result:
 
 def _snr_of_plain(folder: Path, data: Path) -> float | None:
     """The plain int8 file against the plain float file, on samples that calibrated neither."""
-    from tflite_converter.metrics import snr_db
-    from tflite_converter.runtime import TFLiteModel
+    from tflite_converter.measuring.metrics import snr_db
+    from tflite_converter.tflite.runtime import TFLiteModel
 
     samples = np.load(data)
     outputs = []

@@ -7,16 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from converting import Script
 
-SHARED_MODELS = Path(__file__).parents[3] / "shared" / "models"
+from support.converter.converting import Script
+from support.paths import PUBLISHED_MODELS, REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that ``make_models.py`` fills."""
     folder = tmp_path_factory.mktemp("models")
-    program = Path(__file__).with_name("make_models.py")
+    program = REPOSITORY / "tests/support/converter/make_models.py"
     subprocess.run([sys.executable, program, folder], check=True, capture_output=True)
     return folder
 
@@ -24,9 +24,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def shared_models() -> Path:
     """The MLPerf Tiny models."""
-    if not SHARED_MODELS.is_dir():
+    if not PUBLISHED_MODELS.is_dir():
         pytest.skip("the MLPerf Tiny models are not beside the checkout (../shared/models)")
-    return SHARED_MODELS
+    return PUBLISHED_MODELS
 
 
 @pytest.fixture(scope="session")

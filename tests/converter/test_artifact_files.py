@@ -10,10 +10,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from modelconversion_api.methods import Method, Target
-from tflite_converter.metadata import STANDARD_NAME, read_record, with_metadata
-from tflite_converter.runtime import TFLiteModel
-from tflite_converter.targets import check_target
-from tflite_converter.tflite_file import inventory, is_float, read_file
+from tflite_converter.targets.check import check_target
+from tflite_converter.tflite.file import inventory, is_float, read_file
+from tflite_converter.tflite.metadata import STANDARD_NAME, read_record, with_metadata
+from tflite_converter.tflite.runtime import TFLiteModel
 
 PUBLISHED = ["ad01_fp32", "ad01_int8", "vww_96_float", "vww_96_int8"]
 

@@ -20,9 +20,9 @@ from model_signing import verifying
 from PIL import Image
 
 from modelconversion_api.report import ConversionReport
-from tflite_converter.cli import app
-from tflite_converter.runtime import TFLiteModel
-from unit.tiny_tflite import write_tiny_tflite
+from support.converter.tiny_tflite import write_tiny_tflite
+from tflite_converter.cli.main import app
+from tflite_converter.tflite.runtime import TFLiteModel
 
 PROGRAM = Path(sys.executable).with_name("tflite-converter")
 COMMANDS = [command.name for command in app.registered_commands]
@@ -70,7 +70,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy(command: str | None) -> 
     arguments = ["--help"] if command is None else [command, "--help"]
     code = (
         f"import sys; sys.argv = ['tflite-converter', *{arguments!r}]\n"
-        "from tflite_converter.cli import app\n"
+        "from tflite_converter.cli.main import app\n"
         "try:\n"
         "    app()\n"
         "except SystemExit as end:\n"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import SCRIPTS, Script
 
 from edge_inference import TFLiteInference, read_baseline
+from gesture_sample.model import build_model, make_samples
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
-from tflite_converter.gesture_model import build_model, make_samples
+from support.converter.converting import SCRIPTS, Script
 
 SLOW_IMPORTS = ("tensorflow", "keras", "tf_keras", "numpy", "boto3", "litert_quantizer", "ai_edge_litert")
 
@@ -41,7 +41,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy(name: str, tmp_path: Pat
 
 def test_jobs_that_only_move_files_do_not_import_tensorflow() -> None:
     code = (
-        "import sys, tflite_converter.job_fetch, tflite_converter.job_publish, tflite_converter.job_convert\n"
+        "import sys, tflite_converter.job.fetch, tflite_converter.job.publish, tflite_converter.job.convert\n"
     )
     code += f"assert not [m for m in {SLOW_IMPORTS[:3]!r} if m in sys.modules]"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import convert_into
 
 from modelconversion_api.compilers import (
     DenseWeights,
@@ -21,10 +20,11 @@ from modelconversion_api.compilers import (
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
-from tflite_converter.compiling import Compilers
+from support.converter.converting import convert_into
+from tflite_converter.compilers.options import Compilers
 from tflite_converter.errors import ConverterError
-from tflite_converter.runtime import TFLiteModel
-from tflite_converter.tflite_file import read_file
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.runtime import TFLiteModel
 
 runtime = pytest.importorskip("tflite_micro", reason="there is no package for this machine").runtime
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from converting import SCRIPTS, convert_into
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import Benchmark
-from tflite_converter import pipeline
+from support.converter.converting import SCRIPTS, convert_into
+from support.converter.tiny_tflite import write_tiny_tflite
+from tflite_converter.conversion import pipeline
 from tflite_converter.errors import ConverterError
 from tflite_converter.progress import Event
-from unit.tiny_tflite import write_tiny_tflite
 
 SLOW = Benchmark(runs=4000, batch_size=1)
 """On :func:`slow_source`: a second for each method, and so time to strike."""

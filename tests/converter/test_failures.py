@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import convert_into
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from support.converter.converting import convert_into
 from tflite_converter.errors import ConverterError
 from tflite_converter.progress import Event
 

@@ -14,7 +14,7 @@ from PIL import Image
 from modelconversion_api.data import Images, ImageScaling
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
-from tflite_converter.datasets import SavedSamples
+from tflite_converter.data.binding import SavedSamples
 
 HEIGHT, WIDTH = 24, 40
 MODES = ["RGB", "L", "RGBA", "P"]

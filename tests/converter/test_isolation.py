@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import Script
 
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
-from tflite_converter.runtime import TFLiteModel
+from support.converter.converting import Script
+from support.paths import REPOSITORY
+from tflite_converter.tflite.runtime import TFLiteModel
 
 CANARY = "canary-3f2a"
 TOKEN = "var/run/secrets/kubernetes.io/serviceaccount/token"
@@ -36,7 +37,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
         (home / name).parent.mkdir(parents=True)
         (home / name).write_text(f"{CANARY} of {name}\n")
     model = home / "models" / "innocent"
-    program = Path(__file__).with_name("make_hostile_model.py")
+    program = REPOSITORY / "tests/support/converter/make_hostile_model.py"
     patterns = [str(home / ".aws/credentials"), str(home / TOKEN), "/proc/[0-9]*/environ"]
     made = subprocess.run(
         [sys.executable, program, model, *patterns],

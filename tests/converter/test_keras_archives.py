@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import pytest
 
-from tflite_converter.keras_archives import modernised
+from tflite_converter.original.keras_archives import modernised
 
 OLD = "_layer_checkpoint_dependencies"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from converting import Converted, convert_into
 from numpy.typing import NDArray
 
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Method
-from tflite_converter.runtime import TFLiteModel
+from support.converter.converting import Converted, convert_into
+from tflite_converter.tflite.runtime import TFLiteModel
 
 pytestmark = pytest.mark.shared_models
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import Converted, convert_into
 
 from modelconversion_api.calibration_report import DataRole
 from modelconversion_api.data import Task
@@ -18,8 +17,9 @@ from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import SourceFormat
+from support.converter.converting import Converted, convert_into
 from tflite_converter.errors import ConverterError
-from tflite_converter.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import TFLiteModel
 
 SOURCES = {
     "keras2.h5": (SourceFormat.KERAS_H5, "keras 2"),

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from converting import Script, convert_into
 
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import OptimizationStep
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.datasets import DataFiles
+from support.converter.converting import Script, convert_into
+from support.paths import REPOSITORY
+from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError
-from tflite_converter.html_report import render
 from tflite_converter.progress import Event
-from tflite_converter.training_plan import PlannedStep, TrainingOptions, TrainingPlan
+from tflite_converter.report.page import render
+from tflite_converter.training.plan import PlannedStep, TrainingOptions, TrainingPlan
 
 GENERATIONS = ["keras2", "keras3"]
 DISTIL, PRUNE, AWARE = (
@@ -34,7 +35,7 @@ DISTIL, PRUNE, AWARE = (
 def lessons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that training_checks.py fills."""
     folder = tmp_path_factory.mktemp("lessons")
-    program = Path(__file__).with_name("training_checks.py")
+    program = REPOSITORY / "tests/support/converter/training_checks.py"
     done = subprocess.run([sys.executable, program, folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     (folder / "facts.json").write_text(done.stdout)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from converting import convert_into
 
-from benchmarks.written_sources import Recorded, closeness
+from benchmarks.sources.written_sources import Recorded, closeness
 from modelconversion_api.methods import Method
+from support.converter.converting import convert_into
+from support.paths import DATA
 
-WRITTEN_BY = Path(__file__).parents[1] / "data" / "written_by"
+WRITTEN_BY = DATA / "written_by"
 
 FLOAT_SNR_DB = 100.0
 HALF_SNR_DB = 45.0

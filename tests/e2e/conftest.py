@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chart_release import Release
-from e2e_cluster import Cluster, Conversions, ImageNames, Store
 from rich.console import Console
 
 from devcluster.cache import REPOSITORY
-from devcluster.deploy import (
+from devcluster.control_plane.kubectl import Kubectl
+from devcluster.control_plane.port_forward import PortForward
+from devcluster.images.build import ensure_images
+from devcluster.real_node.node import RealNode
+from devcluster.services.deploy import (
     OBJECT_STORE,
     RESTRICTED,
     S3_PORT,
@@ -23,10 +25,8 @@ from devcluster.deploy import (
     object_store_manifests,
     wait_for_deployment,
 )
-from devcluster.images import ensure_images
-from devcluster.kubectl import Kubectl
-from devcluster.port_forward import PortForward
-from devcluster.real_node import RealNode
+from support.cluster.chart_release import Release
+from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames, Store
 
 STORE_NAMESPACE = "e2e-storage"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-from chart_release import Release
-from e2e_cluster import Conversions
-
 from devcluster.cache import REPOSITORY
+from support.cluster.chart_release import Release
+from support.cluster.e2e_cluster import Conversions
 
 EXAMPLE = REPOSITORY / "examples" / "gesture-classifier.yaml"
 METHODS = {"Float32", "DynamicRange", "Float16", "FullInteger"}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chart_release import Release
-from e2e_cluster import Cluster, Conversions
 
 from devcluster.cache import REPOSITORY
+from support.cluster.chart_release import Release
+from support.cluster.e2e_cluster import Cluster, Conversions
 
 Json = dict[str, Any]
 

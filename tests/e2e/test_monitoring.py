@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_release import Release
-from e2e_cluster import Cluster, Conversions
 
 from devcluster.cache import REPOSITORY
-from devcluster.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from support.cluster.chart_release import Release
+from support.cluster.e2e_cluster import Cluster, Conversions
 
 Json = dict[str, Any]
 

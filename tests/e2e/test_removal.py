@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from chart_release import CRD, Release
-from e2e_cluster import Conversions
-
 from devcluster.cache import REPOSITORY
+from support.cluster.chart_release import CRD, Release
+from support.cluster.e2e_cluster import Conversions
 
 EXAMPLE = REPOSITORY / "examples" / "gesture-classifier.yaml"
 

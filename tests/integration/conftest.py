@@ -5,16 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conversions import Conversions, Gesture, Operator
 
-from devcluster.controlplane import ControlPlane
-from devcluster.install import install_crd, install_operator_rbac
-from devcluster.s3 import ObjectStore
-
-REPOSITORY = Path(__file__).parents[2]
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.control_plane.install import install_crd, install_operator_rbac
+from devcluster.services.s3 import ObjectStore
+from support.cluster.conversions import Conversions, Gesture, Operator
+from support.paths import REPOSITORY
 
 
 @pytest.fixture(scope="session")

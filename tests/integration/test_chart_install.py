@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conversions import Operator, manifest, until
 from rich.console import Console
 
-from charts import (
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.tools.binaries import ensure_control_plane_binaries
+from support.chart.charts import (
     CHART,
     EVERYTHING,
     NAME,
@@ -27,8 +28,7 @@ from charts import (
     render_text,
     run_helm,
 )
-from devcluster.binaries import ensure_control_plane_binaries
-from devcluster.controlplane import ControlPlane
+from support.cluster.conversions import Operator, manifest, until
 
 pytestmark = pytest.mark.cluster
 

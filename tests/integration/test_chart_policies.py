@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from charts import EVERYTHING, NAME, Json, render_text
-from devcluster.installer import find_uv
+from devcluster.tools.installer import find_uv
+from support.chart.charts import EVERYTHING, NAME, Json, render_text
 
 _CHECKER = "checkov==3.3.30"
 

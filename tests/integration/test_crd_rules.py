@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conversions import manifest
 
-from devcluster.controlplane import ControlPlane
+from devcluster.control_plane.control_plane import ControlPlane
 from modelconversion_api.spec import ModelConversionSpec
+from support.cluster.conversions import manifest
+from support.paths import REPOSITORY
 
 CALIBRATION = {"uri": "s3://models/val.npy"}
 IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
@@ -298,7 +298,7 @@ def test_defaults_are_written_into_what_is_stored(crd, namespace):
     assert found["tuning"] == {"budgetSeconds": 300}
 
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -27,15 +27,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conversions import Conversions, Gesture, Operator, until
-from fault_proxy import FaultProxy, Rule
 
-from dashboard_queries import Target, documents, targets
 from devcluster.cache import REPOSITORY
-from devcluster.controlplane import ControlPlane
+from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.processes import Process, free_ports
-from devcluster.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
-from devcluster.s3 import ObjectStore
+from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from devcluster.services.s3 import ObjectStore
+from support.chart.dashboard_queries import Target, documents, targets
+from support.cluster.conversions import Conversions, Gesture, Operator, until
+from support.faults.proxy import FaultProxy, Rule
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

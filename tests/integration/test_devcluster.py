@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
-from devcluster.controlplane import ControlPlane
+from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.errors import ApiError, ProcessError
-from devcluster.node import ProcessNode
+from devcluster.process_node.node import ProcessNode
 from devcluster.processes import Process
-from devcluster.s3 import ObjectStore
+from devcluster.services.s3 import ObjectStore
 
 Json = dict[str, Any]
 
@@ -232,7 +232,7 @@ def test_node_that_was_killed_reports_its_pods_as_lost(
 
     def start() -> subprocess.Popen[bytes]:
         arguments = ["--kubeconfig", str(kubeconfig), "--state", str(tmp_path), "--name", "mortal"]
-        return subprocess.Popen([sys.executable, "-m", "devcluster.node", *arguments])
+        return subprocess.Popen([sys.executable, "-m", "devcluster.process_node", *arguments])
 
     pid_file = tmp_path / "pid"
     script = f"echo $$$$ > {pid_file}.new; mv {pid_file}.new {pid_file}; sleep 1000"

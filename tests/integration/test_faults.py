@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from fault_cases import Stage
-from fault_matrix import CASES
 from rich.console import Console
 
-from devcluster.binaries import ensure_control_plane_binaries
-from devcluster.controlplane import ControlPlane
-from devcluster.install import install_crd, install_operator_rbac
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.control_plane.install import install_crd, install_operator_rbac
+from devcluster.tools.binaries import ensure_control_plane_binaries
+from support.faults.cases import Stage
+from support.faults.matrix import CASES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]  # tens of conversions, one fault each
 

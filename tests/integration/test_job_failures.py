@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from conversions import Conversions, Operator, until
-from kubelet import SELECTOR, Kubelet, ended, running, waiting
 
-from devcluster.controlplane import ControlPlane
+from devcluster.control_plane.control_plane import ControlPlane
+from support.cluster.conversions import Conversions, Operator, until
+from support.cluster.kubelet import SELECTOR, Kubelet, ended, running, waiting
 
 Json = dict[str, Any]
 

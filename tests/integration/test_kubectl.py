@@ -8,11 +8,11 @@ import time
 from typing import Any
 
 import pytest
-from conversions import until
-from kubelet import SELECTOR, Kubelet, ended, running, waiting
 
 from devcluster.local import installed_program
 from modelconversion_api.crd import custom_resource_definition
+from support.cluster.conversions import until
+from support.cluster.kubelet import SELECTOR, Kubelet, ended, running, waiting
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
 

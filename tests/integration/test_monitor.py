@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conversions import Gesture, until
 
-from dashboard_queries import Target, example_documents, targets
 from devcluster.cache import REPOSITORY
-from devcluster.controlplane import ControlPlane
-from devcluster.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
-from monitors import EXAMPLE, monitor
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from support.chart.dashboard_queries import Target, example_documents, targets
+from support.chart.monitors import EXAMPLE, monitor
+from support.cluster.conversions import Gesture, until
 
 pytestmark = pytest.mark.timeout(300)
 

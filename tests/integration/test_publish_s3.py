@@ -12,14 +12,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
-from stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 
-from devcluster.s3 import ObjectStore as Server
+from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import SIGNING_KEY_ENV
 from modelconversion_api.spec import Output, Signing, SigningKeyRef
-from tflite_converter.storage import ObjectStore
+from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
+from tflite_converter.job.storage import ObjectStore
 
 
 @pytest.fixture

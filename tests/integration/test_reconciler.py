@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from conversions import Conversions, Operator, until
 
-from modelconversion_operator.cluster import Cluster
-from modelconversion_operator.manifest import JobSettings, job_name
-from modelconversion_operator.metrics import Metrics
+from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.deciding.manifest import JobSettings, job_name
+from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.reconciler import Reconciler, run_workers
-from modelconversion_operator.store import Store
-from modelconversion_operator.views import ConversionView
+from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.workqueue import WorkQueue
+from support.cluster.conversions import Conversions, Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("process_node")]
 

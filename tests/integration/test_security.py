@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
-from conversions import Conversions, Operator, until
 
-from devcluster.api import KubeApi
-from devcluster.controlplane import ControlPlane
+from devcluster.control_plane.api import KubeApi
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.control_plane.install import OPERATOR, OPERATOR_RULES
 from devcluster.errors import ApiError
-from devcluster.install import OPERATOR, OPERATOR_RULES
+from support.cluster.conversions import Conversions, Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
 

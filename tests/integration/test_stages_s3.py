@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stages import MODEL, MODEL_DIGEST, Job, new_job
 
-from devcluster.s3 import ObjectStore as Server
+from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.data import Calibration, Images, ImageScaling, Validation
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.storage import StorageAccess
-from tflite_converter import job_fetch
-from tflite_converter.digests import source_digest
-from tflite_converter.job_environment import FETCH_RECORD
-from tflite_converter.job_fetch import DATA_RULES
-from tflite_converter.storage import Limit, ObjectInfo, ObjectStore
+from support.cluster.stages import MODEL, MODEL_DIGEST, Job, new_job
+from tflite_converter.files.digests import source_digest
+from tflite_converter.job import fetch as job_fetch
+from tflite_converter.job.environment import FETCH_RECORD
+from tflite_converter.job.fetch import DATA_RULES
+from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from stages import Job, new_job
 
-from devcluster.s3 import ObjectStore as Server
+from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.base import fraction
 from modelconversion_api.data import Calibration, Validation
 from modelconversion_api.methods import Method
@@ -25,11 +24,13 @@ from modelconversion_api.optimization import (
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.spec import Source
-from modelconversion_operator.outcome import words_of_optimization
-from tflite_converter.job_convert import convert_job
-from tflite_converter.job_environment import run_stage
+from modelconversion_operator.deciding.outcome import words_of_optimization
+from support.cluster.stages import Job, new_job
+from support.paths import SCRIPTS
+from tflite_converter.job.convert import convert_job
+from tflite_converter.job.environment import run_stage
 
-TRAIN = Path(__file__).parents[2] / "converter_image" / "train_gesture_model.py"
+TRAIN = SCRIPTS / "train_gesture_model.py"
 
 
 @pytest.fixture

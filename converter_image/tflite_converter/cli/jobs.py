@@ -1,0 +1,29 @@
+"""The Job's three commands: what the operator runs in the containers."""
+
+from __future__ import annotations
+
+import typer
+
+from modelconversion_api.reasons import Stage
+from tflite_converter.job.environment import run_stage
+
+
+def job_fetch() -> None:
+    """Download the source and its data into CONVERSION_INPUT_DIR, and check the digests."""
+    from tflite_converter.job.fetch import fetch  # boto3 is imported by the stages that use it only
+
+    raise typer.Exit(run_stage(Stage.FETCH, fetch))
+
+
+def job_convert() -> None:
+    """Convert what job-fetch downloaded, and write artifacts and report.json into CONVERSION_OUTPUT_DIR."""
+    from tflite_converter.job.convert import convert_job
+
+    raise typer.Exit(run_stage(Stage.LOAD, convert_job))
+
+
+def job_publish() -> None:
+    """Check what job-convert made, and upload it; report.json last."""
+    from tflite_converter.job.publish import publish
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, publish))

@@ -1,0 +1,42 @@
+"""The command line: commands for people, and ``job-fetch``, ``job-convert``, ``job-publish`` for the Job."""
+
+from __future__ import annotations
+
+import typer
+
+from tflite_converter.cli.benchmark import benchmark
+from tflite_converter.cli.calibrate_check import calibrate_check
+from tflite_converter.cli.compare import compare
+from tflite_converter.cli.compile import compile_file
+from tflite_converter.cli.convert import convert
+from tflite_converter.cli.inspect import inspect
+from tflite_converter.cli.jobs import job_convert, job_fetch, job_publish
+from tflite_converter.cli.snippet import snippet
+from tflite_converter.cli.targets import targets
+
+_JOB_PANEL = "In a Job's containers, run by the operator"
+
+app = typer.Typer(
+    name="tflite-converter",
+    no_args_is_help=True,
+    # A bug's traceback is for its report; rich's version would print local variables, and so model paths.
+    pretty_exceptions_enable=False,
+    help="Converts Keras and TensorFlow models to TFLite, and measures what each file is worth.\n\n"
+    "Start with: tflite-converter convert --model MODEL --method all --data SAMPLES.npy\n\n"
+    "Completion for your shell: tflite-converter --install-completion",
+)
+app.command(name="convert")(convert)
+app.command(name="targets")(targets)
+app.command(name="inspect")(inspect)
+app.command(name="compile")(compile_file)
+app.command(name="snippet")(snippet)
+app.command(name="compare")(compare)
+app.command(name="benchmark")(benchmark)
+app.command(name="calibrate-check")(calibrate_check)
+app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
+app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
+app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
+
+convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+"""``convert`` alone, as ``convert_to_tflite.py`` runs it."""
+convert_app.command()(convert)

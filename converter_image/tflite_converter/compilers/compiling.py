@@ -1,0 +1,155 @@
+"""Has the finished full-integer file compiled, each compiler in its own child, and checks what they left."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from modelconversion_api.compilation import Compilations, CompiledFile, EdgeTPUReport, EthosUReport
+from modelconversion_api.compilers import EdgeTPU, EthosU
+from modelconversion_api.methods import artifact_base_name
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ArtifactReport
+from tflite_converter.compilers.jobs import COMPILER, CompilerJob, CompilerResult
+from tflite_converter.compilers.options import Compilers
+from tflite_converter.compilers.results import compiled_file
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.untrusted import open_regular
+from tflite_converter.files.workspace import Workspace
+from tflite_converter.isolation.parent import Watch, run_worker
+from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.progress import Listener
+from tflite_converter.tflite.file import read_file
+
+_MOST_BYTES = 2 << 30
+_GRACE_SECONDS = 60
+_OTHERS_FAULT = (FailureReason.OUT_OF_MEMORY, FailureReason.INTERRUPTED, FailureReason.NO_SPACE)
+"""What ends the conversion rather than the compilation: another try can help."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """Where compilers run, and how they are watched."""
+
+    folder: Path
+    """What they may write; the full-integer file lies there."""
+    memory_limit_bytes: int | None
+    listener: Listener
+
+    def run(self, job: CompilerJob, timeout_seconds: float) -> CompilerResult:
+        """One compiler, to its end."""
+        watch = Watch(timeout_seconds, self.memory_limit_bytes)
+        return run_worker(COMPILER, job, CompilerResult, self.folder, watch, self.listener)
+
+
+def compile_file(name: str, compilers: Compilers, place: Workplace) -> Compilations:
+    """What the compilers make of the full-integer file ``name`` in the work folder, and their files in it.
+
+    Raises:
+        ConverterError: OutOfMemory and the like, which say nothing about the model.
+
+    """
+    edge_tpu = ethos_u = micro = None
+    if (tpu := compilers.edge_tpu) is not None:
+        program = compilers.edge_tpu_program()
+        programs = [program.parent, program.resolve().parent] if program else []
+        job = CompilerJob(limits=_limits(place, programs), file=name, edge_tpu=tpu, edge_tpu_program=program)
+        edge_tpu = _edge_tpu(job, tpu, place)
+    if (npu := compilers.ethos_u) is not None:
+        ethos_u = _ethos_u(CompilerJob(limits=_limits(place), file=name, ethos_u=npu), npu, place)
+    if (options := compilers.microcontroller) is not None:
+        job = CompilerJob(limits=_limits(place), file=name, microcontroller=options)
+        micro = place.run(job, _GRACE_SECONDS).microcontroller
+    return Compilations(edge_tpu=edge_tpu, ethos_u=ethos_u, microcontroller=micro)
+
+
+def compile_artifact(artifact: ArtifactReport, compilers: Compilers, place: Workplace) -> ArtifactReport:
+    """``artifact`` with what the compilers made of it; it fails where a compilation does, or misses a gate.
+
+    Raises:
+        ConverterError: as :func:`compile_file`.
+
+    """
+    made = compile_file(artifact.file_name, compilers, place)
+    update: dict[str, Any] = dict(made)
+    if not made.passed:
+        words = [text for text in (artifact.message, made.message) if text]
+        update |= {"passed": False, "message": "; ".join(words)[:512]}
+    return artifact.model_copy(update=update)
+
+
+def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: Listener) -> Compilations:
+    """Compiles a file that is there already; what comes of it is written to ``work``.
+
+    Raises:
+        ConverterError: UnsupportedFormat or UnreadableModel for what is no TFLite file; CompilerNotFound.
+
+    """
+    compilers.edge_tpu_program()
+    content = path.read_bytes()
+    read_file(content, path.name)
+    folder = work.folder.resolve() / "work"
+    folder.mkdir()
+    name = f"{artifact_base_name(str(path))}.tflite"
+    (folder / name).write_bytes(content)
+    made = compile_file(name, compilers, Workplace(folder, None, listener))
+    adopt(made.files, folder, work.write)
+    return made
+
+
+def adopt(files: Iterable[CompiledFile], folder: Path, write: Callable[[str, bytes], object]) -> None:
+    """Takes compiled files out of the children's reach, if they are those that the report speaks of.
+
+    Raises:
+        ConverterError: ArtifactInvalid.
+
+    """
+    for told in files:
+        with open_regular(folder / told.file_name, _MOST_BYTES, Stage.COMPILE) as stream:
+            content = stream.read(_MOST_BYTES)
+        if compiled_file(told.file_name, content) != told:
+            cause = f"{told.file_name} is not the file that was compiled"
+            raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.COMPILE, cause)
+        write(told.file_name, content)
+
+
+def _edge_tpu(job: CompilerJob, options: EdgeTPU, place: Workplace) -> EdgeTPUReport | None:
+    try:
+        # It speaks all the time; each of two runs may take its limit.
+        return place.run(job, options.timeout_seconds + _GRACE_SECONDS).edge_tpu
+    except ConverterError as error:
+        reason, message = _failure(error)
+        return EdgeTPUReport(
+            passed=False, compiled=False, operators=0, mapped_operators=0, reason=reason, message=message
+        )
+
+
+def _ethos_u(job: CompilerJob, options: EthosU, place: Workplace) -> EthosUReport | None:
+    try:
+        return place.run(job, options.timeout_seconds).ethos_u
+    except ConverterError as error:
+        reason, message = _failure(error)
+        return EthosUReport(
+            passed=False,
+            compiled=False,
+            operators=0,
+            mapped_operators=0,
+            reason=reason,
+            message=message,
+            accelerator=options.accelerator.value,
+        )
+
+
+def _failure(error: ConverterError) -> tuple[FailureReason, str]:
+    """A compiler's end as its own failure, unless it is the machine's."""
+    if error.reason in _OTHERS_FAULT:
+        raise error
+    timed_out = error.reason is FailureReason.CONVERTER_TIMED_OUT
+    reason = FailureReason.COMPILER_TIMED_OUT if timed_out else FailureReason.COMPILATION_FAILED
+    return reason, error.cause[:512]
+
+
+def _limits(place: Workplace, programs: Iterable[Path] = ()) -> ChildLimits:
+    return ChildLimits(programs=tuple(programs), memory_limit_bytes=place.memory_limit_bytes)

@@ -1,0 +1,35 @@
+"""Messages between the parent and the process of a compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.compilation import EdgeTPUReport, EthosUReport, MicrocontrollerReport
+from modelconversion_api.compilers import EdgeTPU, EthosU, Microcontroller
+from tflite_converter.isolation.parent import Program
+from tflite_converter.isolation.protocol import ChildLimits
+
+COMPILER: Final = Program("compiler", "tflite_converter.compilers.worker", "the compiler's process")
+
+
+class CompilerJob(ApiModel):
+    """One compilation; one of the three is set."""
+
+    limits: ChildLimits
+    file: str
+    """The full-integer file, by its name in the folder."""
+    edge_tpu: EdgeTPU | None = None
+    edge_tpu_program: Path | None = None
+    """The compiler; None where nothing is to be compiled, only predicted."""
+    ethos_u: EthosU | None = None
+    microcontroller: Microcontroller | None = None
+
+
+class CompilerResult(ApiModel):
+    """What came of it; the files lie in the folder."""
+
+    edge_tpu: EdgeTPUReport | None = None
+    ethos_u: EthosUReport | None = None
+    microcontroller: MicrocontrollerReport | None = None

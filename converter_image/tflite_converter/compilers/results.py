@@ -1,0 +1,23 @@
+"""What all compilers' results have in common: files with their digests, the gate on the mapped share."""
+
+from __future__ import annotations
+
+import hashlib
+
+from modelconversion_api.compilation import CompiledFile
+from tflite_converter.measuring.gates import ROUNDING
+
+
+def compiled_file(name: str, content: bytes) -> CompiledFile:
+    """A file as the report has it."""
+    return CompiledFile(file_name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def missed_share(mapped: int, operators: int, wanted: str | None, where: str) -> str | None:
+    """What to say where a smaller share than ``wanted`` maps to ``where``; None where the gate is met."""
+    if wanted is None:
+        return None
+    share = float(wanted)
+    if operators and mapped / operators >= share - ROUNDING:
+        return None
+    return f"{mapped} of {operators} operators map to {where}, less than {share:.0%}"

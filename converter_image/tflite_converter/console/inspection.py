@@ -1,0 +1,177 @@
+"""What ``inspect`` shows to a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from modelconversion_api.measurements import Inventory, TargetCheck, TensorDetail
+from modelconversion_api.methods import Target
+from modelconversion_api.spec import SourceFormat
+from modelconversion_api.text import human_size, printable
+from tflite_converter.compilers.details import Details
+from tflite_converter.console.compilers import edge_tpu_words, microcontroller_words, show_fallbacks
+from tflite_converter.console.report import open_console
+from tflite_converter.tflite.types import TFLiteFile
+
+_MOST_ROWS = 40
+"""Rows of a table; what a large model has more of is in ``--json``."""
+
+_DEEPEST = 3
+"""Levels of the conversion record that become rows; what is deeper is shown as JSON."""
+
+_WHAT = {
+    SourceFormat.KERAS_H5: "a Keras model in HDF5, or other HDF5 data",
+    SourceFormat.KERAS: "a .keras archive, or another zip file",
+    SourceFormat.SAVED_MODEL: "a TensorFlow SavedModel",
+}
+
+
+def show_file(
+    file: TFLiteFile,
+    digest: str,
+    contents: Inventory,
+    checks: Sequence[TargetCheck],
+    record: dict[str, Any] | None,
+    details: Details,
+) -> None:
+    """All that is known of a TFLite file, on standard output."""
+    console = open_console(1)
+    head = Text(printable(file.name), style="bold")
+    head.append(f"  {human_size(file.size_bytes)}, {_kind(contents)}", style="not bold")
+    console.print(head)
+    console.print(Text(f"sha256 {digest}", style="dim"))
+    console.print(_tensors("Inputs", contents.inputs))
+    console.print(_tensors("Outputs", contents.outputs))
+    console.print(_operators(contents))
+    console.print(_bytes(file, contents))
+    console.print(Text(_dtypes(contents)))
+    if record is None:
+        console.print(Text("No conversion record: this converter did not make the file, or left none."))
+    else:
+        console.print(_record(record))
+    console.print(_targets(checks))
+    if (tpu := details.edge_tpu) is not None:
+        console.print(Text(f"Edge TPU: {edge_tpu_words(tpu)}", style="bold"))
+        show_fallbacks(console, "Operators that would stay on the CPU", tpu.fallbacks)
+    if (micro := details.microcontroller) is not None:
+        console.print(Text(f"TFLite Micro: {microcontroller_words(micro)}", style="bold"))
+        console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
+
+
+def show_source(name: str, found: SourceFormat, command: str) -> None:
+    """What a source model is, and what to do with it."""
+    console = open_console(1)
+    console.print(Text.assemble((printable(name), "bold"), f" is {_WHAT.get(found, found.value)}."))
+    console.print(Text("inspect reads TFLite files. To make one of it:"))
+    console.print(Text(f"  {printable(command)}"))
+
+
+def _kind(contents: Inventory) -> str:
+    operators = sum(o.count for o in contents.operators)
+    weights = {name for name, size in contents.constant_bytes.items() if size}
+    dtypes = {o.dtype for o in contents.operators}
+    if not dtypes & {"float32", "float16"}:
+        kind = "full integer"
+    elif contents.per_channel_tensors or weights & {"int8", "uint8", "int4"}:
+        kind = "float with integer weights"
+    else:
+        kind = "float16 weights" if "float16" in weights else "float"
+    return f"{operators} operator{'s' * (operators != 1)}, {kind}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    # A title that is wider than its table would be folded.
+    table = Table(title=title, title_justify="left", title_style="bold", min_width=len(title) + 4)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add_rows(table: Table, rows: Iterable[Sequence[str | Text]]) -> Table:
+    for i, row in enumerate(rows):
+        if i == _MOST_ROWS:
+            table.add_row("... and more: --json has all")
+            break
+        table.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    return table
+
+
+def _tensors(title: str, tensors: Sequence[TensorDetail]) -> Table:
+    table = _table(title, "Name", "Shape", "Dtype", "Value of what is stored")
+    return _add_rows(table, ([t.name, _shape(t.shape), t.dtype, _meaning(t)] for t in tensors))
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join("?" if size < 0 else str(size) for size in shape) or "scalar"
+
+
+def _meaning(tensor: TensorDetail) -> str:
+    if tensor.scale is None:
+        return "itself"
+    zero = tensor.zero_point or 0
+    shifted = f"(stored {'-' if zero > 0 else '+'} {abs(zero)})" if zero else "stored"
+    return f"{shifted} * {tensor.scale:.6g}"
+
+
+def _operators(contents: Inventory) -> Table:
+    table = _table("Operators", "Operator", "Output", "Count")
+    table.columns[2].justify = "right"
+    return _add_rows(table, ([o.operator, o.dtype, str(o.count)] for o in contents.operators))
+
+
+def _bytes(file: TFLiteFile, contents: Inventory) -> Table:
+    table = _table("Bytes", "What", "Size", "Share")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    parts = [(f"{dtype} constants", size) for dtype, size in contents.constant_bytes.items()]
+    parts.sort(key=lambda part: -part[1])
+    rest = max(0, file.size_bytes - sum(size for _, size in parts))
+    parts.append(("graph, names, metadata", rest))
+    _add_rows(table, ([what, human_size(size), f"{size / file.size_bytes:.1%}"] for what, size in parts))
+    return table
+
+
+def _dtypes(contents: Inventory) -> str:
+    tensors = ", ".join(f"{count} {dtype}" for dtype, count in contents.tensor_dtypes.items())
+    return f"{tensors} tensors; {contents.per_channel_tensors or 'none'} quantized by channel"
+
+
+def _record(record: dict[str, Any]) -> Table:
+    table = _table("Conversion record", "What", "Value")
+
+    return _add_rows(table, _flat(record))
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Keys with dots for what lies deeper, and values as text."""
+    for key, item in record.items():
+        if isinstance(item, dict) and prefix.count(".") < _DEEPEST:
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+
+
+def _targets(checks: Sequence[TargetCheck]) -> Table:
+    table = _table("Targets", "Target", "Runs there", "Why not, or what to know")
+    for targets, check in _alike(checks):
+        verdict = Text("yes", style="green") if check.suitable else Text("no", style="red")
+        names = "\n".join(t.value for t in targets)
+        table.add_row(names, verdict, Text("\n".join(map(printable, check.problems))))
+    return table
+
+
+def _alike(checks: Sequence[TargetCheck]) -> list[tuple[list[Target], TargetCheck]]:
+    """Checks with those of the same answer in one row."""
+    rows: list[tuple[list[Target], TargetCheck]] = []
+    for check in checks:
+        for targets, other in rows:
+            if (check.suitable, check.problems) == (other.suitable, other.problems):
+                targets.append(check.target)
+                break
+        else:
+            rows.append(([check.target], check))
+    return rows

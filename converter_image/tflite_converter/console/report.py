@@ -1,0 +1,209 @@
+"""What a person sees: progress while a conversion runs, then a table, a recommendation and the files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from modelconversion_api.calibration_report import DataRole
+from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.report import ArtifactReport, ConversionReport, compilations_of
+from modelconversion_api.text import human_latency, human_size
+from tflite_converter.console.compilers import show_compilation
+from tflite_converter.console.training import show_training
+from tflite_converter.progress import Event
+
+_PLAIN_WIDTH = 140
+"""Columns where the output is no terminal: a log line is never cut to 80."""
+
+
+def open_console(fd: int) -> Console:
+    """A console on a duplicate of ``fd``, which is heard also while native output is silenced."""
+    stream = os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace")
+    return Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+class ProgressView:
+    """Shows events: a moving line on a terminal, one plain line for each step otherwise."""
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._last = ""
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            # rich would otherwise take over sys.stdout, which is not where this console writes.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar.live.is_started:
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Shows one event."""
+        if event.warning:
+            self._console.print(Text(f"warning: {event.text}", style="yellow"))
+            return
+        if self._quiet:
+            return
+        line = f"{event.stage.value.lower()}: {event.text}"
+        if self._console.is_terminal:
+            total = None if event.fraction is None else 1.0
+            self._bar.update(self._task, description=line, total=total, completed=event.fraction or 0.0)
+        elif line != self._last:
+            self._console.print(Text(line))
+        self._last = line
+
+
+def show_report(console: Console, report: ConversionReport, files: list[Path]) -> None:
+    """The table of artifacts, what they were compared on, which one to use, and where they are."""
+    console.print(_table(report))
+    for artifact in report.artifacts:
+        if artifact.attempts:
+            console.print(_attempts(artifact))
+    if report.optimization is not None:
+        show_training(console, report.optimization)
+    for artifact in report.artifacts:
+        show_compilation(console, compilations_of(artifact))
+    for failure in report.failed_methods:
+        console.print(Text(f"{failure.method.cli_name} was not made: {failure.message}", style="red"))
+    console.print(Text(_compared_on(report)))
+    if report.recommended is None:
+        console.print(Text("Recommended: none, because no artifact passed its gates", style="bold red"))
+    else:
+        line = f"Recommended: {report.recommended.method.cli_name} ({report.recommended.reason})"
+        console.print(Text(line, style="bold green"))
+        for other in report.recommended.alternatives:
+            console.print(Text(f"  or {other.method.cli_name}: {other.trade}"))
+    console.print(Text("Files:"))
+    for file in files:
+        console.print(Text(f"  {file}"))
+
+
+def _table(report: ConversionReport) -> Table:
+    title = f"{human_size(report.source.size_bytes)} {report.source.format.value} model"
+    table = Table(title=title, title_justify="left")
+    table.add_column("Method")
+    table.add_column("File", overflow="fold")
+    for name in ("Size", "Of original", "Agreement", "Accuracy", "SNR", "Latency"):
+        table.add_column(name, justify="right")
+    table.add_column("Result")
+    for artifact in report.artifacts:
+        table.add_row(*_row(artifact, recommended=_is_recommended(report, artifact)))
+    return table
+
+
+def _attempts(artifact: ArtifactReport) -> Table:
+    """What each recipe gave that was tried because the plain one missed its gates."""
+    table = Table(title=f"Recipes tried for {artifact.method.cli_name}", title_justify="left")
+    table.add_column("Recipe", overflow="fold")
+    for name in ("Size", "Agreement", "Accuracy", "SNR"):
+        table.add_column(name, justify="right")
+    table.add_column("Result")
+    for attempt in artifact.attempts:
+        result = Text("passed", style="green") if attempt.passed else Text("failed", style="red")
+        if attempt.message:
+            result.append(f": {attempt.message}")
+        table.add_row(
+            Text(attempt.recipe, style="bold" if attempt.chosen else ""),
+            "-" if attempt.size_bytes is None else human_size(attempt.size_bytes),
+            _percent(attempt.agreement),
+            _percent(attempt.accuracy),
+            "-" if attempt.snr_db is None else f"{attempt.snr_db:.1f} dB",
+            result,
+        )
+    return table
+
+
+def _row(artifact: ArtifactReport, *, recommended: bool) -> list[str | Text]:
+    result = Text("passed", style="green") if artifact.passed else Text("failed", style="red")
+    if artifact.message:
+        result.append(f": {artifact.message}")
+    latency = "-" if artifact.latency is None else human_latency(artifact.latency.median_millis)
+    return [
+        Text(artifact.method.cli_name, style="bold" if recommended else ""),
+        artifact.file_name,
+        human_size(artifact.size_bytes),
+        f"{artifact.size_fraction:.1%}",
+        _percent(artifact.agreement),
+        _percent(artifact.accuracy),
+        "equal" if artifact.snr_db is None else f"{artifact.snr_db:.1f} dB",
+        latency,
+        result,
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _is_recommended(report: ConversionReport, artifact: ArtifactReport) -> bool:
+    return report.recommended is not None and report.recommended.method is artifact.method
+
+
+def _compared_on(report: ConversionReport) -> str:
+    evaluation = report.evaluation
+    data = {
+        DataRole.VALIDATION: "validation samples",
+        DataRole.HELD_OUT: "samples held out of the data",
+        DataRole.CALIBRATION: "samples of the calibration data",
+        DataRole.RANDOM: "random inputs",
+    }[evaluation.data.role]
+    how = {
+        AgreementMetric.TOP1: "the share of samples where the same class comes first",
+        AgreementMetric.LABEL_MATCH: "the share of outputs on the same side of 0.5",
+        AgreementMetric.R2: "the share of the outputs' variance that is kept",
+        AgreementMetric.COSINE: "the mean cosine similarity of the outputs",
+    }[evaluation.agreement_metric]
+    source = "as given" if evaluation.task_is_given else "read from its outputs"
+    text = (
+        f"Task: {evaluation.task.value}, {source}. Compared with the original on {evaluation.data.samples}"
+        f" {data}; agreement is {how}."
+    )
+    if evaluation.original is not None:
+        metric, value = evaluation.original.metric.value, evaluation.original.accuracy
+        text += f" The original's accuracy ({metric}) is {value:.1%}."
+    latencies = [a.latency for a in report.artifacts if a.latency is not None]
+    if latencies:
+        threads = latencies[0].threads
+        text += (
+            f" Latency is the median of {latencies[0].runs} runs on {threads} thread{'s' * (threads > 1)}."
+        )
+    return text
+
+
+def stream_fd(*, json: bool) -> int:
+    """Where progress goes: with ``--json`` standard output belongs to the document."""
+    sys.stdout.flush()
+    return 2 if json else 1

@@ -1,0 +1,169 @@
+"""Which samples calibrate a model and which measure it: drawn once, and never the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from modelconversion_api.calibration_report import ClassCount, DataInfo, DataRole
+from modelconversion_api.methods import Method
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.conversion.options import Options
+from tflite_converter.data.binding import SavedSamples
+from tflite_converter.data.checks import class_counts, data_info, sample_warnings
+from tflite_converter.data.dataset import Dataset
+from tflite_converter.data.loading import load_dataset
+from tflite_converter.data.overlap import disjoint
+from tflite_converter.data.sampling import draw, split
+from tflite_converter.errors import ConverterError
+from tflite_converter.progress import Event, Listener
+from tflite_converter.workers.jobs import LABELS_FILE
+
+RANDOM_SAMPLES = 32
+"""How many random inputs stand in where there is no data."""
+
+_NONE = np.array([], dtype=np.int64)
+
+
+@dataclass
+class ConversionData:
+    """The samples of one conversion."""
+
+    calibration: Dataset | None = None
+    """What sets the ranges; None where nothing is calibrated."""
+    calibration_info: DataInfo | None = None
+    classes: tuple[ClassCount, ...] = ()
+    evaluation: Dataset | None = None
+    """What artifacts are compared on; None for random inputs."""
+    evaluation_info: DataInfo = field(
+        default_factory=lambda: DataInfo(role=DataRole.RANDOM, samples=RANDOM_SAMPLES, seed=0)
+    )
+    overlap: int = 0
+    """Evaluation samples left out because they calibrate as well."""
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """The samples as the children get them: files, while this process keeps none in memory."""
+
+    calibration: SavedSamples | None
+    evaluation: SavedSamples | None
+    class_names: tuple[str, ...]
+    calibration_form: Dataset | None
+    """The data set without its samples: what is left to say how they fit the model."""
+    evaluation_form: Dataset | None
+
+
+def hand_over(data: ConversionData, folder: Path) -> HandedOver:
+    """Writes samples and labels into ``folder`` and lets go of them.
+
+    To be called before a child has run there, which could put links in the files' place.
+    """
+    calibration, evaluation = data.calibration, data.evaluation
+    data.calibration = data.evaluation = None
+    if evaluation is not None and evaluation.labels is not None:
+        np.save(folder / LABELS_FILE, evaluation.labels, allow_pickle=False)
+    return HandedOver(
+        calibration.save(folder, "calibration-samples") if calibration else None,
+        evaluation.save(folder, "evaluation-samples") if evaluation else None,
+        evaluation.class_names if evaluation else (),
+        calibration.take(_NONE) if calibration else None,
+        evaluation.take(_NONE) if evaluation else None,
+    )
+
+
+def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
+    """Reads and draws the data before TensorFlow starts: bad data is known within a second.
+
+    Raises:
+        ConverterError: CalibrationMissing, and the reasons of :func:`datasets.load_dataset`.
+
+    """
+    calibrates = Method.FULL_INTEGER in options.methods
+    if calibrates and options.calibration is None:
+        raise ConverterError(
+            FailureReason.CALIBRATION_MISSING, Stage.CALIBRATE, "there is no calibration data"
+        )
+    data = ConversionData()
+    whole = None
+    if options.calibration is not None:
+        tell(Event(Stage.CALIBRATE, "reading the calibration data"))
+        whole = load_dataset(options.calibration, Stage.CALIBRATE, folder / "calibration-data")
+    if options.validation is not None:
+        tell(Event(Stage.EVALUATE, "reading the validation data"))
+        held_out = load_dataset(options.validation, Stage.EVALUATE, folder / "validation-data")
+        if whole is not None and calibrates:
+            indices = draw(whole.count, options.samples, options.seed, whole.classes)
+            _calibrate_with(data, whole, whole.take(indices), options)
+        _evaluate_on(data, held_out, options)
+    elif whole is not None:
+        _serve_both(data, whole, options, calibrates=calibrates)
+    else:
+        data.evaluation_info = data.evaluation_info.model_copy(update={"seed": options.seed})
+        data.warnings.append("no data was given: artifacts are compared with the original on random inputs")
+    return data
+
+
+def _calibrate_with(data: ConversionData, whole: Dataset, drawn: Dataset, options: Options) -> None:
+    data.calibration = drawn
+    data.calibration_info = data_info(whole, drawn, DataRole.CALIBRATION, options.seed)
+    data.classes = class_counts(whole, drawn)
+    data.warnings += sample_warnings(data.calibration_info, data.classes)
+
+
+def _evaluate_on(data: ConversionData, held_out: Dataset, options: Options) -> None:
+    """Validation data of its own, less what calibrates."""
+    drawn = held_out.take(draw(held_out.count, options.evaluation_samples, options.seed, held_out.classes))
+    fresh = _without_calibration(data, drawn)
+    if fresh is None:
+        data.warnings.append("all validation samples calibrate the model as well: its figures flatter it")
+    data.evaluation = fresh or drawn
+    data.evaluation_info = data_info(held_out, data.evaluation, DataRole.VALIDATION, options.seed)
+
+
+def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calibrates: bool) -> None:
+    """One data set for both ends: some samples calibrate, others measure."""
+    seed, most = options.seed, options.evaluation_samples
+    if not calibrates:
+        drawn = whole.take(draw(whole.count, most, seed, whole.classes))
+        data.evaluation = drawn
+        data.evaluation_info = data_info(whole, drawn, DataRole.HELD_OUT, seed)
+        return
+    first, rest = split(whole.count, options.samples, seed, whole.classes)
+    chosen = whole.take(first)
+    _calibrate_with(data, whole, chosen, options)
+    fresh = None
+    if len(rest) > 0:
+        remaining = whole.take(rest)
+        drawn = remaining.take(draw(remaining.count, most, seed, remaining.classes))
+        fresh = _without_calibration(data, drawn)
+    if fresh is None:
+        data.warnings.append(
+            "there is too little data to hold some out: artifacts are measured on what calibrates them"
+        )
+    data.evaluation = fresh or chosen
+    role = DataRole.CALIBRATION if fresh is None else DataRole.HELD_OUT
+    data.evaluation_info = data_info(whole, data.evaluation, role, seed)
+
+
+def _without_calibration(data: ConversionData, drawn: Dataset) -> Dataset | None:
+    """``drawn`` less the samples that calibrate, by their content; None where nothing is left.
+
+    Also a part that was held out may have some: a data set can hold a sample twice.
+    """
+    if data.calibration is None:
+        return drawn
+    fresh = disjoint(drawn, data.calibration)
+    if len(fresh) == drawn.count:
+        return drawn
+    if len(fresh) == 0:
+        return None
+    data.overlap = drawn.count - len(fresh)
+    data.warnings.append(
+        f"{data.overlap} evaluation sample{'s were' if data.overlap > 1 else ' was'} left out:"
+        " the same calibrate the model as well"
+    )
+    return drawn.take(fresh)

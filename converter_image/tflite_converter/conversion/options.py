@@ -1,0 +1,58 @@
+"""What to convert, and how: the input of the pipeline, from a command line or a Job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.request import ConversionRequest
+from modelconversion_api.spec import DEFAULT_TUNING_SECONDS, Benchmark, SourceFormat
+from tflite_converter.compilers.options import Compilers
+from tflite_converter.data.files import DataFiles
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.training.plan import TrainingOptions
+
+DEFAULT_STEP_TIMEOUT_SECONDS = 1800
+"""How long a child may say nothing before it is taken for hung."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """One conversion."""
+
+    source: Path
+    base_name: str
+    """Stem of the artifacts' file names."""
+    methods: Sequence[Method]
+    source_format: SourceFormat = SourceFormat.AUTO
+    expected_sha256: str | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Sizes of inputs that the model leaves open, by input name, the batch first."""
+    select_tensorflow_ops: bool = False
+    """Whether operations that TFLite lacks may stay TensorFlow's own (Flex)."""
+    target: Target | None = None
+    calibration: DataFiles | None = None
+    validation: DataFiles | None = None
+    samples: int = DEFAULT_CALIBRATION_SAMPLES
+    """Calibration samples to draw."""
+    evaluation_samples: int = DEFAULT_EVALUATION_SAMPLES
+    """Most samples that artifacts are compared on."""
+    seed: int = 0
+    task: Task | None = None
+    """What the model is for; read from its outputs and the labels where it is not given."""
+    gates: Gates = field(default_factory=Gates)
+    benchmark: Benchmark = field(default_factory=Benchmark)
+    tuning_seconds: int = DEFAULT_TUNING_SECONDS
+    """How long other ways to full integer are tried when the plain one misses its gates."""
+    training: TrainingOptions | None = None
+    """What to train before the conversion; None for nothing."""
+    compilers: Compilers = field(default_factory=Compilers)
+    """What is to be made of the full-integer file."""
+    memory_limit_bytes: int | None = None
+    """Limit of each child's data."""
+    step_timeout_seconds: int = DEFAULT_STEP_TIMEOUT_SECONDS
+    request: ConversionRequest | None = None
+    """What the report says was asked for, where a Job asks."""

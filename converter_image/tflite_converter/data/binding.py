@@ -1,0 +1,185 @@
+"""Samples meet the model: matched to its inputs by name, in their shapes and dtypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.data import Images
+from modelconversion_api.reasons import Stage
+from modelconversion_api.status import TensorInfo
+from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.errors import not_finite, shape_mismatch
+from tflite_converter.data.npz import read_arrays
+from tflite_converter.tflite.names import safe_name
+
+_OPEN_SIZE = 16
+"""What :func:`random_inputs` makes of a dimension that the model leaves open."""
+
+
+class SavedSamples(ApiModel):
+    """Samples as one process hands them to another: an .npz file, or the paths of images."""
+
+    name: str
+    """What messages call them."""
+    arrays: Path | None = None
+    files: tuple[Path, ...] = ()
+    images: Images | None = None
+
+    def bind(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, Array]:
+        """The samples by the model's input names: ``{input: (n, *input shape[1:])}`` in the inputs' dtypes.
+
+        Images are decoded now.
+
+        Raises:
+            ConverterError: DataShapeMismatch, with what the model takes and what was given; DataNotFinite
+                for a value that the input's dtype has no place for; DataUnreadable for a corrupt image.
+
+        """
+        if self.images is None:
+            return bind_arrays(self._arrays(stage), inputs, self.name, stage)
+        from tflite_converter.data.image_decoding import decode  # Pillow is for images only
+
+        info = _only_input(inputs, self.name, stage)
+        return {info.name: decode(self.files, self.images, info, stage)}
+
+    def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
+        """What :meth:`bind` does to come to the inputs' shapes, for the report's ``preprocessing``.
+
+        Raises:
+            ConverterError: DataShapeMismatch.
+
+        """
+        if self.images is None:
+            return array_fitting(self._arrays(stage), inputs, self.name, stage)
+        return image_fitting(inputs, self.name, stage)
+
+    def _arrays(self, stage: Stage) -> dict[str, Array]:
+        if self.arrays is None:
+            raise ValueError("saved samples are either arrays or images")
+        return read_arrays(self.arrays, stage)
+
+
+def array_fitting(
+    arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage
+) -> dict[str, str]:
+    """What :func:`bind_arrays` does to the arrays' shapes, for the report's ``preprocessing``."""
+    matched = _by_input(arrays, inputs, name, stage)
+    made = [
+        f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
+        for info in inputs
+        if _is_flat_row_of(matched[info.name], info)
+    ]
+    return {"reshape": "; ".join(made)} if made else {}
+
+
+def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
+    """The size that images come to, for the report's ``preprocessing``."""
+    from tflite_converter.data.image_decoding import image_size  # Pillow is for images only
+
+    height, width, channels = image_size(_only_input(inputs, name, stage), stage)
+    return {"size": f"{height} x {width} x {channels}"}
+
+
+def bind_arrays(
+    arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage
+) -> dict[str, Array]:
+    """``arrays`` by input names, as :meth:`SavedSamples.bind` gives them.
+
+    A single array fits a single input whatever it is called; several are matched by name. Flat rows
+    ``(n, k)`` are reshaped where an input of more dimensions takes ``k`` values a sample.
+
+    Raises:
+        ConverterError: DataShapeMismatch, DataNotFinite.
+
+    """
+    matched = _by_input(arrays, inputs, name, stage)
+    return {info.name: _fitted(matched[info.name], info, name, stage) for info in inputs}
+
+
+def random_inputs(inputs: Sequence[TensorInfo], samples: int, seed: int) -> dict[str, Array]:
+    """Seeded stand-in data where there is none: standard normal, for integer inputs 0 or 1.
+
+    Open dimensions other than the batch become 16.
+    """
+    generator = np.random.default_rng(seed)
+    made: dict[str, Array] = {}
+    for info in inputs:
+        shape = (samples, *(_OPEN_SIZE if size < 0 else size for size in info.shape[1:]))
+        dtype = np.dtype(info.dtype)
+        if dtype.kind == "f":
+            made[info.name] = generator.standard_normal(shape).astype(dtype)
+        else:
+            made[info.name] = generator.integers(0, 2, shape).astype(dtype)
+    return made
+
+
+def _only_input(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> TensorInfo:
+    if len(inputs) != 1:
+        raise shape_mismatch(
+            f"{name} holds images, but the model has {len(inputs)} inputs: {[info.name for info in inputs]}",
+            stage,
+            hint="save one array for each input: np.savez(path, input_name=array, ...)",
+        )
+    return inputs[0]
+
+
+def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, Array]:
+    if len(inputs) == 1 and len(arrays) == 1:
+        (array,) = arrays.values()
+        return {inputs[0].name: array}
+    by_name = {safe_name(key): array for key, array in arrays.items()}
+    if len(by_name) < len(arrays):
+        raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
+    wanted = [info.name for info in inputs]
+    if missing := [key for key in wanted if key not in by_name]:
+        raise shape_mismatch(
+            f"{name} has no array for the model's input {', '.join(map(repr, missing))}:"
+            f" it holds {sorted(arrays)}, the model takes {wanted}",
+            stage,
+            hint="save one array for each input: np.savez(path, input_name=array, ...)",
+        )
+    return {key: by_name[key] for key in wanted}
+
+
+def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
+    """``array`` in the shape and dtype of input ``info``."""
+    if _is_flat_row_of(array, info):
+        array = array.reshape(len(array), *info.shape[1:])
+    expected, got = tuple(info.shape[1:]), array.shape[1:]
+    if len(expected) != len(got) or any(e not in (-1, g) for e, g in zip(expected, got, strict=True)):
+        cause = f"{name} has samples of shape {got}, but the model's input {info.name!r} takes {expected}"
+        raise shape_mismatch(cause, stage)
+    dtype = np.dtype(info.dtype)
+    if dtype.kind in "iu":
+        _check_integers(array, dtype, f"the model's input {info.name!r}", name, stage)
+    fitted = np.ascontiguousarray(_narrowed(array, dtype), dtype=dtype)
+    if dtype.kind == "f" and not np.isfinite(fitted).all():
+        raise not_finite(f"{name} holds values that {dtype} of input {info.name!r} has no place for", stage)
+    return fitted
+
+
+def _narrowed(array: Array, dtype: np.dtype[np.generic]) -> Array:
+    """``array`` as ``dtype``, without numpy's warning of an overflow."""
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, copy=False)
+
+
+def _check_integers(array: Array, dtype: np.dtype[np.generic], taker: str, name: str, stage: Stage) -> None:
+    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+        raise shape_mismatch(f"{name} holds fractions, but {taker} takes {dtype}", stage)
+    limits = np.iinfo(dtype.name)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise shape_mismatch(f"{name} holds values outside the range of {dtype}, which {taker} takes", stage)
+
+
+def _is_flat_row_of(array: Array, info: TensorInfo) -> bool:
+    """Whether each sample is a row that holds just the values of one sample of ``info``."""
+    expected = info.shape[1:]
+    if array.ndim != 2 or len(expected) < 2 or min(expected) < 1:
+        return False
+    return bool(array.shape[1] == math.prod(expected))

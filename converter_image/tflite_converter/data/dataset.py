@@ -1,0 +1,87 @@
+"""A data set in memory or on disk, before it is known which model it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from modelconversion_api.data import Images
+from modelconversion_api.reasons import Stage
+from modelconversion_api.status import TensorInfo
+from tflite_converter.arrays import Array, IntArray, NamedArrays
+from tflite_converter.data.binding import SavedSamples, array_fitting, image_fitting
+from tflite_converter.data.labels import classes_of
+from tflite_converter.data.npz import write_npz
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples, as arrays or as image files, and what is true of them where there are labels."""
+
+    name: str
+    """The file's or folder's name, for messages."""
+    sha256: str
+    """Digest of the file, or over the folder's files (:func:`~.digests.folder_sha256`)."""
+    format: str
+    """``npy``, ``npz``, ``csv`` or ``images``."""
+    arrays: NamedArrays = field(default_factory=dict)
+    """Samples by array name; empty for images. They may be memory-mapped."""
+    files: tuple[Path, ...] = ()
+    """The image files, absolute; empty for arrays."""
+    file_digests: tuple[str, ...] = ()
+    """SHA-256 of each image file."""
+    images: Images | None = None
+    """How images become samples; None for arrays."""
+    labels: Array | None = None
+    """See :class:`~.dataset_labels.Labels`."""
+    labels_sha256: str | None = None
+    """Digest of the file of labels, where they have their own."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes in the order of their numbers, where the labels were names."""
+    preprocessing: dict[str, str] = field(default_factory=dict)
+    """What becomes of each sample, for the report."""
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self.files) if self.format == "images" else len(next(iter(self.arrays.values())))
+
+    @property
+    def classes(self) -> IntArray | None:
+        """The labels where there is one integer class for each sample: what a draw stratifies by."""
+        return classes_of(self.labels)
+
+    def take(self, indices: IntArray) -> Dataset:
+        """The samples at ``indices``, in that order; arrays are copied into memory."""
+        return replace(
+            self,
+            arrays={name: np.ascontiguousarray(array[indices]) for name, array in self.arrays.items()},
+            files=tuple(self.files[i] for i in indices) if self.files else (),
+            file_digests=tuple(self.file_digests[i] for i in indices) if self.files else (),
+            labels=None if self.labels is None else self.labels[indices],
+        )
+
+    def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
+        """What becomes of the samples to come to the inputs' shapes, for ``preprocessing``.
+
+        Raises:
+            ConverterError: DataShapeMismatch.
+
+        """
+        if self.format == "images":
+            return image_fitting(inputs, self.name, stage)
+        return array_fitting(self.arrays, inputs, self.name, stage)
+
+    def save(self, folder: Path, name: str) -> SavedSamples:
+        """The samples without their labels, for a process that will bind them.
+
+        Arrays are written to ``folder/<name>.npz``; images stay where they are.
+        """
+        if self.format == "images":
+            return SavedSamples(name=self.name, files=self.files, images=self.images)
+        path = folder.resolve() / f"{name}.npz"
+        write_npz(path, self.arrays)
+        return SavedSamples(name=self.name, arrays=path)

@@ -1,0 +1,70 @@
+"""Samples for TFLite files that are looked at on their own: a data set's, or random ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.status import TensorInfo
+from tflite_converter.arrays import Array
+from tflite_converter.data.binding import random_inputs
+from tflite_converter.data.files import DataFiles
+from tflite_converter.data.loading import load_dataset
+from tflite_converter.data.sampling import draw
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.formats import is_tflite
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.types import TFLiteFile
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What files are run on."""
+
+    arrays: dict[str, Array]
+    """``{input: (n, ...)}``"""
+    labels: Array | None
+    class_names: tuple[str, ...]
+    words: str
+    """What they are, for a person."""
+
+
+def read_tflite(path: Path) -> tuple[bytes, TFLiteFile]:
+    """A TFLite file's bytes and what is in them.
+
+    Raises:
+        ConverterError: SourceNotFound, UnsupportedFormat, UnreadableModel.
+
+    """
+    if not path.is_file():
+        hint = "correct the path of the TFLite file"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.LOAD, f"File not found: {path}", hint=hint)
+    content = path.read_bytes()
+    if not is_tflite(content[:8]):
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_FORMAT,
+            Stage.LOAD,
+            f"{path.name} is no TFLite file",
+            hint="make one first: tflite-converter convert --model MODEL",
+        )
+    return content, read_file(content, path.name)
+
+
+def samples_for(file: TFLiteFile, data: DataFiles | None, most: int, seed: int, folder: Path) -> Samples:
+    """At most ``most`` samples that fit ``file``'s inputs; random ones where there is no data."""
+    inputs = [
+        TensorInfo(
+            name=named.name,
+            shape=[1 if i == 0 and size < 0 else size for i, size in enumerate(named.tensor.shape)],
+            dtype="float32" if named.tensor.is_quantized else named.tensor.dtype,
+        )
+        for named in file.inputs
+    ]
+    if data is None:
+        count = min(most, 32)
+        return Samples(random_inputs(inputs, count, seed), None, (), f"{count} random inputs")
+    whole = load_dataset(data, Stage.EVALUATE, folder)
+    drawn = whole.take(draw(whole.count, most, seed, whole.classes))
+    bound = drawn.save(folder, "samples").bind(inputs, Stage.EVALUATE)
+    return Samples(bound, drawn.labels, drawn.class_names, f"{drawn.count} samples of {whole.name}")

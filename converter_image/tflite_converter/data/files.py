@@ -1,0 +1,22 @@
+"""Names of the data files that a user gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelconversion_api.data import Images
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """The data that a user names."""
+
+    path: Path
+    """A .npy, .npz or .csv file, or images: a folder, or a .zip or .tar.gz file of one."""
+    labels: Path | None = None
+    """A .npy or .csv file of labels."""
+    label_column: str | None = None
+    """The column of a .csv file that holds the labels: its name, or its number from 1."""
+    images: Images | None = None
+    """How images become samples."""

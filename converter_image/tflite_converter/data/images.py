@@ -1,0 +1,138 @@
+"""Folders of images: which files are samples, and which class each belongs to. Nothing is decoded here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.arrays import IntArray
+from tflite_converter.data.errors import unreadable
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.digests import file_sha256, folder_sha256
+
+MAX_IMAGES = 1_000_000
+
+_IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+"""What macOS and Windows leave in folders; names with a leading dot are ignored as well."""
+_HEAD_BYTES = 12
+
+
+class ImageFolder(NamedTuple):
+    """The images under a folder, in the order of their paths' bytes."""
+
+    files: tuple[Path, ...]
+    """Absolute."""
+    digests: tuple[str, ...]
+    """SHA-256 of each file's bytes."""
+    sha256: str
+    """Of the folder with all its files, ignored ones too: :func:`~.digests.folder_sha256`."""
+    labels: IntArray | None
+    """Shape ``(n,)``: the places of the samples' folders in ``class_names``."""
+    class_names: tuple[str, ...]
+    """Names of the class folders, sorted as Keras's ``image_dataset_from_directory`` does. One without an
+    image counts too: the others' numbers depend on it."""
+
+
+def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
+    """Finds the images under ``folder``: directly in it, or each in the folder of its class.
+
+    Args:
+        folder: Where the images lie.
+        name: What messages call it.
+        stage: The stage to blame.
+
+    Raises:
+        ConverterError: DataUnreadable for links, special files, files that are no images, and images both
+            beside and inside class folders; DataTooFew where there is none.
+
+    """
+    root = folder.resolve()
+    samples: list[tuple[str, ...]] = []
+    digests: dict[str, str] = {}
+    for parts in sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode()):
+        relative = "/".join(parts)
+        digests[relative] = file_sha256(root / relative)
+        if not _is_ignored(parts):
+            _check_image(root / relative, relative, name, stage)
+            samples.append(parts)
+    if not samples:
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no image")
+    class_names, labels = _classes(root, samples, name, stage)
+    relatives = ["/".join(parts) for parts in samples]
+    return ImageFolder(
+        tuple(root / relative for relative in relatives),
+        tuple(digests[relative] for relative in relatives),
+        folder_sha256(digests),
+        labels,
+        class_names,
+    )
+
+
+def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
+    """The parts of every file's path; no link is followed, and nothing but files and folders is there."""
+    waiting: list[tuple[str, ...]] = [()]
+    found = 0
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(root.joinpath(*folder)) as entries:
+            for entry in entries:
+                parts = (*folder, entry.name)
+                if not entry.name.isprintable():
+                    raise unreadable(
+                        name, f"it holds a file with the name {entry.name!r}", stage, hint=_PLAIN
+                    )
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(parts)
+                    continue
+                if not entry.is_file(follow_symlinks=False):
+                    kind = "a symbolic link" if entry.is_symlink() else "no plain file"
+                    raise unreadable(name, f"{'/'.join(parts)!r} in it is {kind}", stage, hint=_PLAIN)
+                found += 1
+                if found > MAX_IMAGES:
+                    raise unreadable(name, f"it holds more than {MAX_IMAGES} files", stage, hint=_FEWER)
+                yield parts
+
+
+_PLAIN = "give a folder of plain image files"
+_FEWER = "give a part of it: a few hundred images for each class are plenty"
+
+
+def _is_ignored(parts: tuple[str, ...]) -> bool:
+    return any(part in _IGNORED or part.startswith(".") for part in parts)
+
+
+def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not _is_image(head):
+        why = f"{relative!r} in it is no PNG, JPEG, BMP, GIF or WebP image"
+        raise unreadable(
+            name, why, stage, hint="leave in the folder what is to be a sample, and nothing else"
+        )
+
+
+def _is_image(head: bytes) -> bool:
+    return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")) or (
+        head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    )
+
+
+def _classes(
+    root: Path, samples: list[tuple[str, ...]], name: str, stage: Stage
+) -> tuple[tuple[str, ...], IntArray | None]:
+    loose = [parts for parts in samples if len(parts) == 1]
+    if len(loose) == len(samples):
+        return (), None
+    if loose:
+        why = f"there are images beside the class folders in it, {loose[0][0]!r} for one"
+        raise unreadable(
+            name, why, stage, hint="put every image into the folder of its class, or all into one folder"
+        )
+    class_names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not _is_ignored((p.name,))))
+    number = {class_name: i for i, class_name in enumerate(class_names)}
+    return class_names, np.array([number[parts[0]] for parts in samples], dtype=np.int64)

@@ -1,0 +1,131 @@
+"""Labels: classes, rows of yes and no, or true values; from files, columns and folder names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from modelconversion_api.reasons import Stage
+from tflite_converter.arrays import Array, IntArray
+from tflite_converter.data.errors import labels_mismatch
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+class Labels(NamedTuple):
+    """What is true of each sample."""
+
+    values: Array
+    """``(n,)`` int64 classes; ``(n, C)`` int64 of 0 and 1; or float64 true values, ``(n,)`` or ``(n, k)``."""
+    class_names: tuple[str, ...] = ()
+    """Where classes were named: the names in the order of their numbers."""
+
+
+def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
+    """``values`` in one of the forms of :class:`Labels`, a label for each of ``count`` samples.
+
+    Raises:
+        ConverterError: LabelsMismatch.
+
+    """
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if len(values) != count:
+        raise labels_mismatch(f"{name} has {len(values)} labels for {count} samples", stage)
+    is_float = values.dtype.kind == "f"
+    is_yes_or_no = values.ndim == 2 and not is_float and bool(np.isin(values, (0, 1)).all())
+    is_one_a_sample = values.ndim == 1
+    if values.size == 0 or not (is_one_a_sample or is_yes_or_no or (values.ndim == 2 and is_float)):
+        raise labels_mismatch(
+            f"{name} has shape {values.shape}, expected ({count},)",
+            stage,
+            hint="give one integer class for each sample, a row of 0 and 1 for several classes at once,"
+            " or floating-point numbers for true values",
+        )
+    if is_float:
+        if not np.isfinite(values).all():
+            raise labels_mismatch(f"{name} holds NaN or infinite labels", stage)
+        return np.asarray(values, dtype=np.float64)
+    if values.min() < 0:
+        raise labels_mismatch(f"{name} holds negative labels", stage)
+    if values.max() > np.iinfo(np.int64).max:
+        raise labels_mismatch(f"{name} holds labels beyond 64 bits", stage)
+    return np.asarray(values, dtype=np.int64)
+
+
+def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stage: Stage) -> Labels:
+    """Labels from the cells of a column: integers, else numbers, else the names of classes.
+
+    Named classes are numbered in the sorted order of the names, as scikit-learn's ``LabelEncoder`` and
+    Keras's ``image_dataset_from_directory`` do. ``lines`` says where in the file each cell is.
+
+    Raises:
+        ConverterError: LabelsMismatch for an empty cell.
+
+    """
+    cells = [text.strip() for text in texts]
+    if "" in cells:
+        raise labels_mismatch(f"{name}, line {lines[cells.index('')]}: the label is empty", stage)
+    if all(map(_INTEGER.fullmatch, cells)):
+        return Labels(np.array([int(cell) for cell in cells], dtype=np.int64))
+    if (numbers := _numbers(cells)) is not None:
+        return Labels(np.array(numbers, dtype=np.float64))
+    names = sorted(set(cells))
+    number = {class_name: i for i, class_name in enumerate(names)}
+    return Labels(np.array([number[cell] for cell in cells], dtype=np.int64), tuple(names))
+
+
+def classes_of(labels: Array | None) -> IntArray | None:
+    """``labels`` where they are one integer class for each sample, else None."""
+    return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind == "i" else None
+
+
+def check_classes(
+    labels: Array | None, class_names: Sequence[str], classes: int, name: str, stage: Stage
+) -> None:
+    """Refuses labels that do not belong to a classifier of ``classes`` classes; None belongs to any.
+
+    Raises:
+        ConverterError: LabelsMismatch.
+
+    """
+    if labels is None:
+        return
+    if labels.dtype.kind == "f":
+        raise labels_mismatch(
+            f"the labels of {name} are {labels.dtype} values, expected integers: the model has"
+            f" {classes} classes",
+            stage,
+        )
+    if labels.ndim == 2 and labels.shape[1] != classes:
+        raise labels_mismatch(
+            f"the labels of {name} are rows of {labels.shape[1]}, but the model has {classes} classes", stage
+        )
+    if labels.ndim == 1 and (highest := int(labels.max())) >= classes:
+        raise labels_mismatch(
+            f"the labels of {name} go up to {highest}, but the model's classes to {classes - 1}", stage
+        )
+    if class_names and len(class_names) != classes:
+        raise labels_mismatch(
+            f"{name} names {len(class_names)} classes ({_listed(class_names)}), but the model has {classes}",
+            stage,
+            hint="names are numbered in their sorted order, so each class of the model must be among them:"
+            " make an empty folder for a class without images, or give integer labels",
+        )
+
+
+def _numbers(cells: Sequence[str]) -> list[float] | None:
+    if any("_" in cell for cell in cells):
+        return None  # Python reads 1_0 as ten, but it is a name
+    try:
+        return [float(cell) for cell in cells]
+    except ValueError:
+        return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return f"{shown}, …" if len(names) > 5 else shown

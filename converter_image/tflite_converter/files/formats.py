@@ -1,0 +1,93 @@
+"""Which format a source model has, read from its first bytes and before anything is deserialised."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+from modelconversion_api.text import human_size
+from tflite_converter.errors import ConverterError
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_ZIP_MAGIC = b"PK\x03\x04"
+_TFLITE_MAGIC = b"TFL3"
+_TFLITE_MAGIC_OFFSET = 4
+
+MAX_TFLITE_BYTES = 2 << 30
+"""FlatBuffers address their content with signed 32 bits."""
+
+
+def is_tflite(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a TFLite FlatBuffer (identifier ``TFL3`` at byte 4)."""
+    return head[_TFLITE_MAGIC_OFFSET : _TFLITE_MAGIC_OFFSET + 4] == _TFLITE_MAGIC
+
+
+def is_keras_archive(path: Path) -> bool:
+    """Whether a zip file lists what a .keras file has; a damaged one counts, for its reader says more."""
+    with path.open("rb") as stream:
+        if not stream.read(4).startswith(_ZIP_MAGIC):
+            return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"metadata.json", "config.json"} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError):
+        return True
+
+
+def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> SourceFormat:
+    """The format of the model at ``path``.
+
+    Raises:
+        ConverterError: SourceNotFound; UnreadableModel for an empty file; UnsupportedFormat for anything
+            that is no model this converter reads, or not what ``expected`` says; SourceTooLarge.
+
+    """
+    if not path.exists():
+        raise ConverterError(
+            FailureReason.SOURCE_NOT_FOUND,
+            Stage.LOAD,
+            f"File not found: {path}",
+            hint="train the model first: python train_gesture_model.py, or correct the path",
+        )
+    found = _folder_format(path) if path.is_dir() else _file_format(path)
+    if expected not in (SourceFormat.AUTO, found):
+        raise _unsupported(f"{path.name} is declared as {expected.value}, but its bytes say {found.value}")
+    return found
+
+
+def _folder_format(path: Path) -> SourceFormat:
+    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+        return SourceFormat.SAVED_MODEL
+    raise _unsupported(f"the folder {path.name} holds no saved_model.pb, so it is not a SavedModel")
+
+
+def _file_format(path: Path) -> SourceFormat:
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if not head:
+        raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{path.name} is empty")
+    if head == _HDF5_MAGIC:
+        return SourceFormat.KERAS_H5
+    if head.startswith(_ZIP_MAGIC):
+        return SourceFormat.KERAS
+    if is_tflite(head):
+        if (size := path.stat().st_size) > MAX_TFLITE_BYTES:
+            raise too_large(path.name, size)
+        return SourceFormat.TFLITE
+    raise _unsupported(
+        f"{path.name} is no HDF5 file, .keras archive, SavedModel archive or TFLite file"
+        f" (it begins with {head.hex(' ')})"
+    )
+
+
+def too_large(name: str, size_bytes: int) -> ConverterError:
+    """The error for a model whose weights no TFLite file can hold."""
+    cause = f"{name} has {human_size(size_bytes)} of weights, a TFLite file ends at 2 GiB"
+    return ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.LOAD, cause)
+
+
+def _unsupported(cause: str) -> ConverterError:
+    hint = "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), or a float .tflite file"
+    return ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=hint)

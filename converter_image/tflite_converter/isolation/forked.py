@@ -1,0 +1,95 @@
+"""Runs one piece of work in a fork of this process, so that whatever it does to itself stays there.
+
+The fork has every import already and costs milliseconds. What it found comes back as a file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.reasons import FailureReason
+from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.isolation import machine
+from tflite_converter.isolation.child import Child, ends_with_its_parent, failure_of
+from tflite_converter.isolation.parent import death, left_by_child
+from tflite_converter.isolation.protocol import WorkerFailure
+
+_FAILED = 1
+_RESULT_FILE = "fork.json"
+
+Found = TypeVar("Found", bound=ApiModel)
+
+
+def forked(
+    child: Child, words: str, name: str, found: type[Found], work: Callable[[], Found]
+) -> Found | WorkerFailure:
+    """What ``work`` gives, or why it gave nothing: its exception, or the signal that ended it."""
+    path = child.folder / _RESULT_FILE
+    path.unlink(missing_ok=True)
+    kills_before = machine.out_of_memory_kills()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _run(child, words, work)
+    code = os.waitstatus_to_exitcode(_ended(pid))
+    if code < 0:
+        killed = machine.out_of_memory_kills() > kills_before
+        reason, cause = death(words, -code, out_of_memory=killed)
+        return WorkerFailure(reason=reason, stage=child.stage, cause=f"{cause} while {name}")
+    if code == _FAILED:
+        result: Found | WorkerFailure | None = left_by_child(path, WorkerFailure, child.stage)
+    else:
+        result = left_by_child(path, found, child.stage)
+    if result is not None:
+        return result
+    cause = f"{words} ended without a result that can be read while {name}"
+    return WorkerFailure(reason=FailureReason.CONVERTER_CRASHED, stage=child.stage, cause=cause)
+
+
+def _ended(pid: int) -> int:
+    """The wait status of the fork, which does not outlive an interruption of its parent."""
+    try:
+        _, status = os.waitpid(pid, 0)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    return status
+
+
+def _run(child: Child, words: str, work: Callable[[], ApiModel]) -> NoReturn:
+    """In the fork: never returns, and never runs what its parent has yet to do."""
+    code = 0
+    try:
+        ends_with_its_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            result: ApiModel = work()
+        except ConverterError as error:
+            result, code = failure_of(error), _FAILED
+        except Exception as error:
+            at_limit = child.at_memory_limit() or isinstance(error, MemoryError)
+            child.may_finish()
+            traceback.print_exc()
+            result, code = _failure(child, words, error, at_limit=at_limit), _FAILED
+        (child.folder / _RESULT_FILE).write_text(result.model_dump_json(by_alias=True))
+        sys.stderr.flush()
+    except BaseException:
+        code = 2
+    finally:
+        os._exit(code)
+
+
+def _failure(child: Child, words: str, error: Exception, *, at_limit: bool) -> WorkerFailure:
+    if at_limit:
+        reason, cause = FailureReason.OUT_OF_MEMORY, f"{words} ran out of memory"
+    else:
+        reason, cause = FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}"
+    return WorkerFailure(reason=reason, stage=child.stage, cause=cause)

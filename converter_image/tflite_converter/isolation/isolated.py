@@ -1,0 +1,53 @@
+"""Runs a command's work on a model apart: without network, other programs and other files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from modelconversion_api.base import ApiModel
+from tflite_converter.errors import ConverterError
+from tflite_converter.isolation.child import Child
+from tflite_converter.isolation.forked import forked
+from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
+
+Found = TypeVar("Found", bound=ApiModel)
+
+_WORDS = "the LiteRT process"
+"""Only files for LiteRT are opened this way."""
+
+
+def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: Callable[[], Found]) -> Found:
+    """What ``work`` gives, from a fork of this process that may read ``readable`` and write nothing.
+
+    To be called while this process has no other threads. ``name`` is what messages say it was doing.
+
+    Raises:
+        ConverterError: what ``work`` raised; ConverterCrashed or OutOfMemory when the fork died.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="tflite-converter-") as folder:
+        child = Child(Path(folder))
+        limits = ChildLimits(readable=tuple(path.absolute() for path in readable))
+
+        def restricted() -> Found:
+            _leave_the_terminal()
+            child.restrict(limits)
+            tempfile.tempdir = folder  # the only place that can still be written
+            return work()
+
+        result = forked(child, _WORDS, name, found, restricted)
+    if isinstance(result, WorkerFailure):
+        raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
+    return result
+
+
+def _leave_the_terminal() -> None:
+    """Whoever shares a terminal may type into it (TIOCSTI), and so have the shell do what it likes."""
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)

@@ -1,0 +1,273 @@
+"""Runs a child process that touches models, and makes a readable reason of however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TypeVar
+
+import modelconversion_api
+import tflite_converter
+from modelconversion_api.base import ApiModel
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.text import human_size
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.untrusted import open_regular
+from tflite_converter.isolation import machine
+from tflite_converter.isolation.protocol import (
+    PROGRESS_FD_ENV,
+    SPEECHLESS_EXIT_CODE,
+    WorkerFailure,
+    WorkerProgress,
+    error_file,
+    result_file,
+)
+from tflite_converter.progress import Event, Listener
+
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+_LOOK_SECONDS = 0.2
+"""How often memory, silence and the child's end are looked at while it runs."""
+_MOST_RESULT_BYTES = 64 << 20
+"""A child's answer beyond this is none: real ones have a megabyte at most."""
+_MOST_LINE_BYTES = 1 << 16
+_TAIL_BYTES = 1 << 14
+_SHORT_OF_MEMORY = re.compile(r"bad_alloc|[Cc]annot allocate memory|MemoryError|pthread_create\(\) failed")
+"""What a child's output says of an allocation that failed; a thread needs memory for its stack."""
+_LAST_WORDS = re.compile(r"Check failed: .+|what\(\): .+|Assertion .+ failed")
+"""What native code says before it aborts."""
+
+Result = TypeVar("Result", bound=ApiModel)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A module of this package that runs as a child."""
+
+    name: str
+    """Prefix of the files that it leaves."""
+    module: str
+    """The module that ``python -m`` runs."""
+    words: str
+    """Name in messages, e.g. ``the TensorFlow process``."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """When a child is taken for hung, or for a glutton."""
+
+    timeout_seconds: float
+    """How long it may say nothing."""
+    memory_limit_bytes: int | None
+    """How much resident memory it may have; None for what the container or machine has."""
+
+
+def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
+    """The child's environment: a few names of the parent's and our own, so that no secret is among them."""
+    packages = [
+        str(Path(tflite_converter.__file__).parents[1]),
+        *(str(Path(p).parent) for p in modelconversion_api.__path__),
+    ]
+    return {name: parent[name] for name in _PASSED_ON if name in parent} | {
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "KERAS_HOME": str(folder),
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(packages),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        # Its threads would not survive the forks of the LiteRT process, and nothing here multiplies matrices.
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def run_worker(
+    program: Program, job: ApiModel, result: type[Result], folder: Path, watch: Watch, listener: Listener
+) -> Result:
+    """Runs ``program`` on ``job`` to its end; its files are then in ``folder``.
+
+    Nothing in ``folder`` is believed, and nothing is written there: code that came with a model may have put
+    links in the place of files. Its parent folder is for the job and the child's output, out of reach.
+
+    Raises:
+        ConverterError: what the child found; OutOfMemory, ConverterTimedOut, or ConverterCrashed naming the
+            signal, when the child did not end by itself, or left no result that can be read.
+
+    """
+    kills_before = machine.out_of_memory_kills()
+    stage = Stage.LOAD
+    with tempfile.TemporaryFile(dir=folder.parent) as log:
+        with _started(program, job, folder, log) as (process, progress):
+            for message in _messages(program, process, progress, watch):
+                stage = message.stage
+                text = _printable(message.text)
+                listener(Event(stage, text, message.fraction, warning=message.warning))
+        if process.returncode != 0:
+            killed = machine.out_of_memory_kills() > kills_before
+            raise _why(program, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
+        found = left_by_child(folder / result_file(program.name), result, stage)
+    if found is None:
+        cause = f"{program.words} ended without a result that can be read"
+        raise ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
+    return found
+
+
+@contextlib.contextmanager
+def _started(
+    program: Program, job: ApiModel, folder: Path, log: IO[bytes]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The child and the reading end of its progress pipe; afterwards neither is left."""
+    reader, writer = os.pipe()
+    try:
+        with tempfile.TemporaryFile(dir=folder.parent) as request:
+            request.write(job.model_dump_json(by_alias=True).encode())
+            request.seek(0)
+            process = subprocess.Popen(
+                # -P: the folder with the model's files must not be searched for modules.
+                [sys.executable, "-P", "-m", program.module, str(folder)],
+                env=child_environment(folder, os.environ) | {PROGRESS_FD_ENV: str(writer)},
+                cwd=folder,
+                stdin=request,
+                stdout=log,
+                stderr=log,
+                pass_fds=(writer,),
+                start_new_session=True,
+            )
+        os.close(writer)
+        try:
+            yield process, reader
+        finally:
+            _end(process)
+    finally:
+        os.close(reader)
+
+
+def _messages(
+    program: Program, process: subprocess.Popen[bytes], pipe: int, watch: Watch
+) -> Iterator[WorkerProgress]:
+    """What the child says until it ends, while its memory and its silences are watched.
+
+    Raises:
+        ConverterError: OutOfMemory, ConverterTimedOut.
+
+    """
+    limit = watch.memory_limit_bytes or machine.memory_limit_bytes()
+    heard, doing, stage, rest = time.monotonic(), "starting", Stage.LOAD, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            if ended := _has_ended(process):
+                _kill_group(process)  # what it has said is in the pipe; nobody is to say more
+            received = b""
+            if selector.select(0 if ended else _LOOK_SECONDS):
+                received = os.read(pipe, 1 << 16)
+                if received:
+                    heard = time.monotonic()
+                    *lines, rest = (rest + received).split(b"\n")
+                    rest = rest[-_MOST_LINE_BYTES:]
+                    for line in lines:
+                        with contextlib.suppress(ValueError):
+                            message = WorkerProgress.model_validate_json(line)
+                            doing, stage = message.text, message.stage
+                            yield message
+                else:
+                    selector.unregister(pipe)  # it speaks no more, but may still have work to do
+            if ended and not received:
+                return
+            if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
+                cause = (
+                    f"{program.words} took {human_size(used)} of memory while {_printable(doing)}, "
+                    f"more than the {human_size(limit)} that it may"
+                )
+                raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
+            if (silent := time.monotonic() - heard) > watch.timeout_seconds:
+                cause = f"{program.words} has said nothing for {silent:.0f} s while {_printable(doing)}"
+                raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the child is there no more; its id stays taken until :func:`_end`."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the child and whatever it has started: all are of its process group, and cannot leave it."""
+    _kill_group(process)
+    process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _why(
+    program: Program, folder: Path, code: int, stage: Stage, log: str, *, out_of_memory: bool
+) -> ConverterError:
+    found = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
+    if found is not None:
+        hint = None if found.hint is None else _printable(found.hint)
+        return ConverterError(found.reason, found.stage, _printable(found.cause), hint=hint)
+    if code == SPEECHLESS_EXIT_CODE or (code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log))):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
+    if code >= 0:
+        cause = f"{program.words} ended with exit code {code}: {_last_line(log) or 'without a word'}"
+        return ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
+    reason, cause = death(program.words, -code, out_of_memory=out_of_memory, log=log)
+    return ConverterError(reason, stage, cause)
+
+
+def left_by_child(path: Path, kind: type[Result], stage: Stage) -> Result | None:
+    """What a child has left at ``path``; None where that is not what it should be."""
+    try:
+        with open_regular(path, _MOST_RESULT_BYTES, stage) as stream:
+            return kind.model_validate_json(stream.read())
+    except (ConverterError, ValueError):
+        return None  # not said why: a validation error repeats what was read
+
+
+def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tuple[FailureReason, str]:
+    """The reason and words for a process that signal ``number`` ended."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    if out_of_memory or _SHORT_OF_MEMORY.search(log):
+        return FailureReason.OUT_OF_MEMORY, f"{words} ran out of memory (it ended by {name})"
+    if number == signal.SIGKILL:
+        return (
+            FailureReason.OUT_OF_MEMORY,
+            f"{words} was killed (SIGKILL), as the kernel does when memory runs out",
+        )
+    last = _LAST_WORDS.search(log)
+    said = f": {_printable(last[0])[:400]}" if last else ""
+    return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}{said}"
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of the child's output."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - _TAIL_BYTES))
+    return log.read().decode(errors="replace")
+
+
+def _last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = (_printable(line).strip() for line in reversed(text.splitlines()))
+    return next((line[:400] for line in lines if line), "")
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would move a terminal's cursor: the names in a model are its author's choice."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,158 @@
+"""``job-convert``: runs the untrusted model code. Has no credentials, and needs no network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from modelconversion_api.data import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    DEFAULT_EVALUATION_SAMPLES,
+    Calibration,
+    Validation,
+)
+from modelconversion_api.optimization import Training
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
+from modelconversion_api.request import PROGRESS_ADDRESS_ENV, ConversionRequest
+from modelconversion_api.text import human_size
+from tflite_converter.compilers.options import Compilers
+from tflite_converter.conversion.options import Options
+from tflite_converter.conversion.pipeline import convert
+from tflite_converter.data.files import DataFiles
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.workspace import remove_leftovers, workspace
+from tflite_converter.job.environment import (
+    CALIBRATION,
+    CALIBRATION_LABELS,
+    STUDENT,
+    TRAINING,
+    TRAINING_LABELS,
+    VALIDATION,
+    VALIDATION_LABELS,
+    FetchRecord,
+    JobEnvironment,
+    log,
+)
+from tflite_converter.job.progress import Estimate, serving
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.progress import Event
+from tflite_converter.training.checkpoint import CHECKPOINT_FILE
+from tflite_converter.training.plan import TrainingOptions, plan_of
+
+
+def convert_job(job: JobEnvironment) -> StageResult:
+    """Writes the artifacts into the output folder, and ``report.json`` after them.
+
+    ``report.html`` is left to ``publish``, which would not believe one from here. Artifacts that miss their
+    gates are written too: the report says so, and the figures are what the user needs to choose other gates
+    or another method.
+
+    Raises:
+        ConverterError: the pipeline's failures. The output folder is then as it was.
+
+    """
+    record = job.record(Stage.LOAD)
+    job.output.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(job.output)
+    estimate = Estimate(len(set(job.request.methods)), trains=job.request.optimize is not None)
+    listener = _Log(estimate)
+    with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
+        report = convert(options_of(job.request, record, job.input), work, listener)
+        _log_report(report)
+        work.write(REPORT_FILE_NAME, report.to_json().encode())
+        work.publish()
+    return StageResult()
+
+
+def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) -> Options:
+    """What the pipeline is told for a request whose downloads lie in ``folder``."""
+    calibration, validation = request.calibration, request.validation
+    return Options(
+        source=folder / record.source.path,
+        base_name=request.base_name,
+        methods=tuple(dict.fromkeys(request.methods)),
+        source_format=request.source.format,
+        # What was fetched is what is converted, or the volume lies.
+        expected_sha256=record.source.sha256,
+        input_shapes={i.name: tuple(i.shape) for i in request.source.inputs},
+        select_tensorflow_ops=request.source.select_tensorflow_ops,
+        target=request.target,
+        calibration=_data_files(calibration, record, folder, CALIBRATION, CALIBRATION_LABELS),
+        validation=_data_files(validation, record, folder, VALIDATION, VALIDATION_LABELS),
+        samples=calibration.samples if calibration else DEFAULT_CALIBRATION_SAMPLES,
+        evaluation_samples=validation.samples if validation else DEFAULT_EVALUATION_SAMPLES,
+        seed=calibration.seed if calibration else 0,
+        task=validation.task if validation else None,
+        gates=Gates.from_validation(validation),
+        benchmark=request.benchmark,
+        tuning_seconds=request.tuning.budget_seconds,
+        training=_training(request, record, folder),
+        compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller),
+        request=request,
+    )
+
+
+def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> TrainingOptions | None:
+    """What to train, and on what; the checkpoint lies in the pod's volume, apart from what is published."""
+    asked, student = request.optimize, record.data.get(STUDENT)
+    if asked is None:
+        return None
+    data = _data_files(asked.training, record, folder, TRAINING, TRAINING_LABELS)
+    if data is None:
+        cause = "job-fetch has left no training data"
+        raise ConverterError(FailureReason.INTERNAL_ERROR, Stage.LOAD, cause)
+    return TrainingOptions(
+        plan_of(asked),
+        data,
+        folder / student.path if student else None,
+        Path(tempfile.gettempdir()) / CHECKPOINT_FILE,
+    )
+
+
+def _data_files(
+    asked: Calibration | Validation | Training | None,
+    record: FetchRecord,
+    folder: Path,
+    name: str,
+    labels_name: str,
+) -> DataFiles | None:
+    """The data of one kind; None where none was asked for, or gates only."""
+    found, labels = record.data.get(name), record.data.get(labels_name)
+    if asked is None or found is None:
+        return None
+    return DataFiles(
+        path=folder / found.path,
+        labels=folder / labels.path if labels else None,
+        label_column=asked.label_column,
+        images=asked.images,
+    )
+
+
+class _Log:
+    """Events as lines, each step once, and as an estimate of what is done."""
+
+    def __init__(self, estimate: Estimate) -> None:
+        self._last = ""
+        self._estimate = estimate
+
+    def __call__(self, event: Event) -> None:
+        self._estimate(event)
+        line = f"{'warning' if event.warning else event.stage.value.lower()}: {event.text}"
+        if line != self._last:
+            log(line)
+        self._last = line
+
+
+def _log_report(report: ConversionReport) -> None:
+    for a in report.artifacts:
+        figures = [human_size(a.size_bytes), f"agreement {a.agreement or 0.0:.4f}"]
+        if a.accuracy is not None:
+            figures.append(f"accuracy {a.accuracy:.4f}")
+        figures.append("passed" if a.passed else "failed")
+        log(f"{a.file_name}: {', '.join(figures)}{f' ({a.message})' if a.message else ''}")
+    for c in report.optimization.comparisons if report.optimization else ():
+        log(f"{c.method.cli_name}: {c.message}")
+    for f in report.failed_methods:
+        log(f"{f.method.cli_name}: no file: {f.reason.value}: {f.message}")

@@ -1,0 +1,155 @@
+"""What every stage of the Job has in common: where it reads, what it leaves, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from pydantic import Field, ValidationError
+
+from modelconversion_api.base import ApiModel, Sha256
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import StageFailure, StageResult
+from modelconversion_api.request import (
+    INPUT_DIR_ENV,
+    OUTPUT_DIR_ENV,
+    REQUEST_ENV,
+    TERMINATION_MESSAGE_ENV,
+    ConversionRequest,
+)
+from tflite_converter.errors import ConverterError, from_os_error
+
+SOURCE: Final = "source"
+CALIBRATION: Final = "calibration"
+CALIBRATION_LABELS: Final = "calibration-labels"
+VALIDATION: Final = "validation"
+VALIDATION_LABELS: Final = "validation-labels"
+TRAINING: Final = "training"
+TRAINING_LABELS: Final = "training-labels"
+STUDENT: Final = "student"
+"""What is fetched; also its name in the input folder, before a suffix."""
+FETCH_RECORD: Final = "fetch.json"
+"""The file of the input folder that says what lies in it."""
+
+
+class FetchedFile(ApiModel):
+    """One download: an object, or all objects under a prefix."""
+
+    path: str
+    """Where it lies in the input folder: a fixed name, with the object's suffix where that is known."""
+    name: str
+    """What it was called in the store, for reports and messages."""
+    sha256: Sha256
+    """Digest of the file, or over a folder's files."""
+    size_bytes: int
+
+
+class FetchRecord(ApiModel):
+    """``fetch.json``: what ``job-fetch`` downloaded, which the later stages hold against what they find."""
+
+    source: FetchedFile
+    data: dict[str, FetchedFile] = Field(default_factory=dict)
+    """The data by what it is for, e.g. ``calibration``."""
+    seconds: float = 0.0
+    """How long the downloads took."""
+
+
+@dataclass(frozen=True)
+class JobEnvironment:
+    """A stage's request and folders."""
+
+    request: ConversionRequest
+    input: Path
+    output: Path
+
+    def record(self, stage: Stage) -> FetchRecord:
+        """What ``job-fetch`` left.
+
+        Raises:
+            ConverterError: InternalError when there is none: the containers are not in their order.
+
+        """
+        try:
+            return FetchRecord.model_validate_json((self.input / FETCH_RECORD).read_bytes())
+        except (OSError, ValidationError) as error:
+            cause = f"job-fetch has left no record that can be read ({type(error).__name__})"
+            raise ConverterError(FailureReason.INTERNAL_ERROR, stage, cause) from error
+
+
+def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment:
+    """The environment that the operator has set.
+
+    Raises:
+        ConverterError: InvalidRequest.
+
+    """
+    missing = [name for name in (REQUEST_ENV, INPUT_DIR_ENV, OUTPUT_DIR_ENV) if not environ.get(name)]
+    if missing:
+        raise ConverterError(
+            FailureReason.INVALID_REQUEST, stage, f"{', '.join(missing)} is not set: the operator sets it"
+        )
+    try:
+        request = ConversionRequest.model_validate_json(environ[REQUEST_ENV])
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:4])
+        raise ConverterError(FailureReason.INVALID_REQUEST, stage, f"{REQUEST_ENV}: {problems}") from error
+    return JobEnvironment(request, Path(environ[INPUT_DIR_ENV]), Path(environ[OUTPUT_DIR_ENV]))
+
+
+def log(text: str) -> None:
+    """One line of the container's log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> int:
+    """Runs a stage and leaves its result as the termination message.
+
+    Returns the exit code: 0, or the code of the reason. Never raises.
+    """
+
+    def interrupted(_number: int, _frame: FrameType | None) -> None:
+        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
+
+    earlier = signal.signal(signal.SIGTERM, interrupted)
+    failure: ConverterError | None = None
+    result = StageResult()
+    try:
+        result = work(read_environment(os.environ, stage))
+    except ConverterError as error:
+        failure = error
+    except MemoryError:
+        failure = ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the stage ran out of memory")
+    except OSError as error:
+        failure = from_os_error(error, stage, "reading or writing files")
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        failure = ConverterError(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
+    # The stage is over: being stopped now must not cost its result, which takes no time to write.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if failure is not None:
+        log(f"error: {failure.reason.value}: {failure.message}")
+        result = StageResult(
+            failure=StageFailure(stage=failure.stage, reason=failure.reason, message=failure.message)
+        )
+    _leave(result)
+    signal.signal(signal.SIGTERM, earlier)
+    return 0 if failure is None else failure.exit_code
+
+
+def _leave(result: StageResult) -> None:
+    path = os.environ.get(TERMINATION_MESSAGE_ENV)
+    if not path:
+        return
+    try:
+        Path(path).write_text(result.encode())
+    except OSError as error:
+        # The exit code still tells the reason; the operator makes do with it.
+        log(f"warning: the termination message cannot be written: {error}")

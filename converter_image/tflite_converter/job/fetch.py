@@ -1,0 +1,167 @@
+"""``job-fetch``: downloads the source and its data, and checks what arrived. Has the credentials.
+
+Archives are downloaded as they are: what is inside is for the container without credentials to look at.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+from modelconversion_api.data import Calibration, Validation
+from modelconversion_api.optimization import Training
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import StageResult
+from modelconversion_api.request import ConversionRequest
+from modelconversion_api.spec import Source, SourceFormat
+from tflite_converter.errors import ConverterError
+from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
+from tflite_converter.job.environment import (
+    CALIBRATION,
+    CALIBRATION_LABELS,
+    FETCH_RECORD,
+    SOURCE,
+    STUDENT,
+    TRAINING,
+    TRAINING_LABELS,
+    VALIDATION,
+    VALIDATION_LABELS,
+    FetchedFile,
+    FetchRecord,
+    JobEnvironment,
+    log,
+)
+from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored
+
+ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
+DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
+"""Kept on downloads: a CSV file has nothing else to be known by."""
+
+TFLITE_LIMIT: Final = Limit(2 << 30)
+SOURCE_RULES: Final = FolderRules(
+    # TFLite files end at 2 GiB; a source may carry an optimizer's two slots for each weight as well.
+    Limit(6 << 30, "use a smaller model, or save it without its optimizer"),
+    max_files=1000,
+    bad_path=FailureReason.UNSUPPORTED_FORMAT,
+)
+DATA_RULES: Final = FolderRules(
+    Limit(8 << 30, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
+    max_files=100_000,
+    bad_path=FailureReason.DATA_UNREADABLE,
+)
+_DATA_HINT: Final = (
+    "correct the object key (keys are case-sensitive); the prefix of a folder of images must end in /"
+)
+
+
+def fetch(job: JobEnvironment) -> StageResult:
+    """Fills the input folder under fixed names, ``fetch.json`` last.
+
+    Raises:
+        ConverterError: the store's failures, SourceTooLarge, UnsupportedFormat, DataUnreadable,
+            DigestMismatch.
+
+    """
+    request, started = job.request, time.monotonic()
+    store = ObjectStore(request.storage, Stage.FETCH)
+    _clear(job.input)
+    source = _fetch_source(store, request.source, job.input)
+    if request.source.sha256 not in (None, source.sha256):
+        raise ConverterError(
+            FailureReason.DIGEST_MISMATCH,
+            Stage.FETCH,
+            f"{request.source.uri} has the digest {source.sha256}, expected {request.source.sha256}",
+        )
+    data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
+    record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
+    (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
+    return StageResult()
+
+
+def _data(request: ConversionRequest) -> dict[str, str]:
+    """The URIs of a request's data by what they are for."""
+    optimize = request.optimize
+    parts: dict[tuple[str, str], Calibration | Validation | Training | None] = {
+        (CALIBRATION, CALIBRATION_LABELS): request.calibration,
+        (VALIDATION, VALIDATION_LABELS): request.validation,
+        (TRAINING, TRAINING_LABELS): optimize.training if optimize else None,
+    }
+    student = optimize.distillation if optimize else None
+    wanted: dict[str, str | None] = {STUDENT: student.student_uri if student else None}
+    for (name, labels_name), part in parts.items():
+        if part is not None:
+            wanted |= {name: part.uri, labels_name: part.labels_uri}
+    return {name: uri for name, uri in wanted.items() if uri is not None}
+
+
+def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> FetchedFile:
+    try:
+        if not uri.endswith("/"):
+            path = folder / f"{name}{_suffix(uri, DATA_SUFFIXES)}"
+            return _fetch_file(store, uri, path, DATA_RULES.limit)
+        if objects := list_folder(store, uri, DATA_RULES):
+            return _fetch_folder(store, uri, objects, folder / name, DATA_RULES.limit)
+    except ConverterError as error:
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+            raise
+        raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
+    cause = f"nothing lies under {uri}"
+    raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
+
+
+def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
+    """A single object, or every object under the prefix of a SavedModel."""
+    uri, declared, path = source.uri, source.format, folder / SOURCE
+    is_archive = bool(_suffix(uri, ARCHIVE_SUFFIXES))
+    if not uri.endswith("/") and (is_archive or declared is not SourceFormat.SAVED_MODEL):
+        is_tflite = declared is SourceFormat.TFLITE or uri.lower().endswith(".tflite")
+        try:
+            return _fetch_file(store, uri, path, TFLITE_LIMIT if is_tflite else SOURCE_RULES.limit)
+        except ConverterError as error:
+            if declared is not SourceFormat.AUTO or error.reason is not FailureReason.SOURCE_NOT_FOUND:
+                raise
+    prefix = f"{uri.rstrip('/')}/"
+    objects = list_folder(store, prefix, SOURCE_RULES)
+    if not objects:
+        cause = f"{uri}: there is no such object, and nothing lies under {prefix}"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause)
+    if not {"saved_model.pb", "saved_model.pbtxt"} & objects.keys():
+        cause = f"{prefix} holds {len(objects)} objects but no saved_model.pb, so it is not a SavedModel"
+        raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.FETCH, cause)
+    return _fetch_folder(store, prefix, objects, path, SOURCE_RULES.limit)
+
+
+def _fetch_folder(
+    store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
+) -> FetchedFile:
+    stored = download_folder(store, prefix, objects, path, limit)
+    log(f"fetched {prefix}: {len(objects)} files, {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    return _fetched(prefix, path, stored)
+
+
+def _fetch_file(store: ObjectStore, uri: str, path: Path, limit: Limit) -> FetchedFile:
+    stored = store.download(uri, path, limit, DownloadMeter(uri))
+    log(f"fetched {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    return _fetched(uri, path, stored)
+
+
+def _fetched(uri: str, path: Path, stored: Stored) -> FetchedFile:
+    name = uri.rstrip("/").rsplit("/", 1)[-1]
+    return FetchedFile(path=path.name, name=name, sha256=stored.sha256, size_bytes=stored.size_bytes)
+
+
+def _suffix(uri: str, known: tuple[str, ...]) -> str:
+    """The one of ``known`` that ``uri`` ends in, or an empty string."""
+    return next((suffix for suffix in known if uri.lower().endswith(suffix)), "")
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier try has left: its files may be half of something."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

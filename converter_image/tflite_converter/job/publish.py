@@ -1,0 +1,271 @@
+"""``job-publish``: distrusts what the conversion left, and uploads it. Has the credentials.
+
+Untrusted model code ran where the output folder was written. So nothing there is believed: names, kinds and
+sizes of files are checked without following links, artifacts are hashed again, and the report's account of
+what was asked for and fetched is replaced by our own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from modelconversion_api.compilation import CompiledFile
+from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
+from modelconversion_api.methods import Method
+from modelconversion_api.optimization import summary_of
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import (
+    HTML_REPORT_FILE_NAME,
+    REPORT_FILE_NAME,
+    SIGNATURE_FILE_NAME,
+    ArtifactReport,
+    ArtifactSummary,
+    ConversionReport,
+    ConversionSummary,
+    StageResult,
+    compilations_of,
+)
+from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
+from modelconversion_api.spec import SigningKeyRef
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.formats import is_tflite
+from tflite_converter.job.environment import FetchRecord, JobEnvironment, log
+from tflite_converter.job.storage import ObjectStore, Stored
+from tflite_converter.measuring.recommendation import recommend
+
+MAX_ARTIFACT_BYTES = 2 << 30
+MAX_REPORT_BYTES = 16 << 20
+"""A confusion matrix of a thousand classes takes 2 MiB for each artifact."""
+_CONTENT_TYPES: Final = {
+    HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
+    SIGNATURE_FILE_NAME: "application/json",
+    REPORT_FILE_NAME: "application/json",
+    ".cc": "text/plain; charset=utf-8",
+    ".h": "text/plain; charset=utf-8",
+}
+
+
+def publish(job: JobEnvironment) -> StageResult:
+    """Uploads the artifacts, report.html, model.sig where asked for, then report.json.
+
+    Where report.json is, everything is. Everything that can fail without the store fails before anything is
+    uploaded.
+
+    Raises:
+        ConverterError: ArtifactInvalid, SigningFailed; the store's failures; UploadCorrupted.
+
+    """
+    from tflite_converter.report.page import render  # what it takes to draw is for this stage only
+
+    started, record = time.monotonic(), job.record(Stage.PUBLISH)
+    report = checked_report(job.output, job.request, record)
+    # Drawn here, from the checked report: a page that model code has written is not for a browser.
+    page = {HTML_REPORT_FILE_NAME: render(report).encode()}
+    document = {REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode()}
+    signature = {}
+    if (signing := job.request.output.signing) is not None:
+        files = {name: job.output / name for name in _files(report)}
+        signed = _signature(signing.secret_ref, job.request.base_name, files | page | document)
+        signature = {SIGNATURE_FILE_NAME: signed}
+    store = ObjectStore(job.request.storage, Stage.PUBLISH)
+    prefix = f"{job.request.output.uri.rstrip('/')}/"
+    _withdraw(store, prefix)
+    for name, stored in _files(report).items():
+        with _open_regular(job.output / name, MAX_ARTIFACT_BYTES) as stream:
+            kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
+            _upload(store, f"{prefix}{name}", stream, stored, kind)
+    for name, content in (page | signature | document).items():
+        stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
+        _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
+    summary = ConversionSummary(
+        source=report.source,
+        artifacts=tuple(_summary(a) for a in report.artifacts),
+        recommended=report.recommended,
+        failed_methods=report.failed_methods,
+        stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
+        original_accuracy=report.evaluation.original_accuracy,
+        optimization=None if report.optimization is None else summary_of(report.optimization),
+    )
+    return StageResult(summary=summary)
+
+
+def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
+    """The signature over everything else that is published."""
+    # Taken out of the environment: nothing that this process may start later inherits it.
+    private_key = os.environ.pop(SIGNING_KEY_ENV, "")
+    if not private_key:
+        cause = f"Secret {secret.name} has no key {secret.key}, or there is no such Secret"
+        raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
+    from tflite_converter.files.signing import sign
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) / base_name
+        work.mkdir()
+        return sign(files, private_key, work)
+
+
+def _files(report: ConversionReport) -> dict[str, Stored]:
+    """The artifacts and what was compiled of them, by name."""
+    files = {a.file_name: Stored(a.sha256, a.size_bytes) for a in report.artifacts}
+    for artifact in report.artifacts:
+        files |= {f.file_name: Stored(f.sha256, f.size_bytes) for f in compilations_of(artifact).files}
+    return files
+
+
+def _summary(artifact: ArtifactReport) -> ArtifactSummary:
+    """The part of an artifact's report that goes into the resource's status."""
+    return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
+
+
+def _upload(
+    store: ObjectStore, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
+) -> None:
+    store.upload(uri, content, stored, content_type)
+    log(f"published {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+
+
+def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:
+    """The report of a folder that holds what ``request`` asked for and nothing else.
+
+    A method may be missing where the report says that it failed.
+
+    Raises:
+        ConverterError: ArtifactInvalid.
+
+    """
+    with _open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES) as stream:
+        try:
+            report = ConversionReport.model_validate_json(stream.read())
+        except ValidationError as error:
+            raise _invalid(f"{REPORT_FILE_NAME} does not follow the contract") from error
+    expected = _expected(report, request)
+    compiled = _expected_compiled(report, request)
+    _check_names(output, {*expected, *compiled, REPORT_FILE_NAME})
+    for told in compiled.values():
+        _check_digest(output / told.file_name, told.sha256, told.size_bytes)
+    artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
+    source = report.source.model_copy(
+        update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
+    )
+    provenance = report.provenance
+    if provenance is not None:
+        provenance = provenance.model_copy(update={"base_name": request.base_name})
+    return report.model_copy(
+        update={
+            "request": request,
+            "source": source,
+            "artifacts": artifacts,
+            "recommended": recommend(artifacts, request.target),
+            "provenance": provenance,
+            "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
+        }
+    )
+
+
+def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, Method]:
+    """The artifacts that must be there, by file name: each method that was asked for and has not failed."""
+    failed = [f.method for f in report.failed_methods]
+    wanted = dict.fromkeys(request.methods)
+    if len(failed) != len(set(failed)) or not wanted.keys() >= set(failed):
+        raise _invalid(f"{REPORT_FILE_NAME} lists failed methods that were not asked for, or twice")
+    expected = {m.file_name(request.base_name): m for m in wanted if m not in failed}
+    listed = [(a.file_name, a.method) for a in report.artifacts]
+    if sorted(listed) != sorted(expected.items()):
+        raise _invalid(f"{REPORT_FILE_NAME} does not list the artifacts that were asked for")
+    return expected
+
+
+def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
+    """The files that compilers left, by name: of the full-integer file only, and only what was asked for."""
+    found: dict[str, CompiledFile] = {}
+    for artifact in report.artifacts:
+        allowed: set[str] = set()
+        if artifact.method is Method.FULL_INTEGER:
+            allowed = _names_of_compilers(artifact, request)
+        for told in compilations_of(artifact).files:
+            if told.file_name not in allowed - found.keys():
+                raise _invalid(f"{REPORT_FILE_NAME} lists a compiled file that was not asked for, or twice")
+            found[told.file_name] = told
+    return found
+
+
+def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) -> set[str]:
+    names: set[str] = set()
+    if request.edge_tpu is not None:
+        names |= set(edge_tpu_names(artifact.file_name, request.edge_tpu.num_segments))
+    if request.ethos_u is not None:
+        names.add(ethos_u_name(artifact.file_name))
+    if request.microcontroller is not None:
+        names |= set(c_array_names(artifact.file_name))
+    return names
+
+
+def _check_names(output: Path, expected: set[str]) -> None:
+    try:
+        present = {entry.name for entry in os.scandir(output)}
+    except OSError as error:
+        raise _invalid(f"the output folder cannot be read: {error.strerror}") from error
+    if present != expected:
+        extra, missing = sorted(present - expected), sorted(expected - present)
+        raise _invalid(f"the output folder holds unexpected files {extra[:5]} and lacks {missing}")
+
+
+def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
+    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+        if not is_tflite(stream.read(8)):
+            raise _invalid(f"{path.name} is no TFLite file")
+    _check_digest(path, artifact.sha256, artifact.size_bytes)
+    fraction = round(artifact.size_bytes / record.source.size_bytes, 4)
+    return artifact.model_copy(update={"size_fraction": fraction})
+
+
+def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
+    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+        digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
+    if (digest, size) != (sha256, size_bytes):
+        raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
+
+
+def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
+    """Opens a plain file for reading; links, devices, pipes and giants are refused."""
+    try:
+        # Without NONBLOCK, opening a pipe would wait for a writer for ever.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _invalid(f"{path.name} cannot be opened as a plain file: {error.strerror}") from error
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise _invalid(f"{path.name} is no plain file")
+    if found.st_size > limit_bytes:
+        os.close(fd)
+        raise _invalid(f"{path.name} is larger than {limit_bytes >> 20} MiB")
+    return os.fdopen(fd, "rb")
+
+
+def _withdraw(store: ObjectStore, prefix: str) -> None:
+    """Removes an earlier report and signature: while artifacts are replaced they vouch for a mixture.
+
+    Not every credential may delete. The digests in the old ones then still tell them from the new files.
+    """
+    for name in (REPORT_FILE_NAME, SIGNATURE_FILE_NAME):
+        try:
+            store.delete(f"{prefix}{name}")
+        except ConverterError as error:
+            if error.reason is not FailureReason.STORAGE_ACCESS_DENIED:
+                raise
+            log(f"warning: an earlier {name} could not be removed first: no permission to delete")
+
+
+def _invalid(cause: str) -> ConverterError:
+    return ConverterError(FailureReason.ARTIFACT_INVALID, Stage.PUBLISH, cause)

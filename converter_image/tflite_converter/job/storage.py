@@ -1,0 +1,242 @@
+"""The S3 store as the Job's stages use it: bounded, checked, and with the contract's failures."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import ssl
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.storage import AddressingStyle, ChecksumPolicy, StorageAccess
+from modelconversion_api.text import human_size
+from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.job.storage_errors import storage_errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHECKSUMS: Final[dict[ChecksumPolicy, Literal["when_required", "when_supported"]]] = {
+    ChecksumPolicy.WHEN_REQUIRED: "when_required",
+    ChecksumPolicy.WHEN_SUPPORTED: "when_supported",
+}
+_STYLES: Final[dict[AddressingStyle, Literal["auto", "path", "virtual"]]] = {
+    AddressingStyle.AUTO: "auto",
+    AddressingStyle.PATH: "path",
+    AddressingStyle.VIRTUAL: "virtual",
+}
+_CHUNK = 1 << 20
+_DOWNLOAD_TRIES = 3
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object of a listing."""
+
+    key: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Bytes as they were read or written."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How large a download may be, and what to do about one that is larger."""
+
+    size_bytes: int
+    hint: str | None = None
+    """The contract's hint for SourceTooLarge where None."""
+
+    def exceeded(self, stage: Stage, what: str) -> ConverterError:
+        """The failure of ``what``, e.g. ``s3://b/k has 3.0GiB``."""
+        cause = f"{what}, and {human_size(self.size_bytes)} is the limit"
+        return ConverterError(FailureReason.SOURCE_TOO_LARGE, stage, cause, hint=self.hint)
+
+
+class Meter(Protocol):
+    """Who wants to know how a download goes."""
+
+    def expect(self, size_bytes: int) -> None:
+        """The object has so many bytes; also after a download broke off and begins again."""
+
+    def add(self, size_bytes: int) -> None:
+        """So many bytes have arrived since the last call. May raise to end the download."""
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an S3 URI that the contract has checked."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+class ObjectStore:
+    """One S3 store, with credentials from the standard chain (``AWS_*``, web identity, instance profile)."""
+
+    def __init__(self, access: StorageAccess, stage: Stage) -> None:
+        self._stage = stage
+        try:
+            self._client = _client(access)
+        except ValueError as error:
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST, stage, f"spec.storage: {error}", hint="correct spec.storage"
+            ) from error
+
+    def list(self, uri: str) -> Iterator[ObjectInfo]:
+        """All objects whose keys begin with the URI's."""
+        bucket, prefix = split_uri(uri)
+        with storage_errors(self._stage, uri):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for found in page.get("Contents", []):
+                    yield ObjectInfo(found["Key"], found["Size"])
+
+    def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
+        """Writes an object to ``path``, whole or not at all, and digests it on the way.
+
+        An object that is too large is refused by the length that the store names, before any of it is read.
+        A connection that breaks in the middle is tried again, :data:`_DOWNLOAD_TRIES` times in all. Threads
+        may download at the same time.
+
+        Raises:
+            ConverterError: SourceTooLarge beyond ``limit``, NoSpace, and the store's failures.
+
+        """
+        # A name of its own: beside ``a`` there may be an object called ``a.part``.
+        part = path.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            for tries_left in reversed(range(_DOWNLOAD_TRIES)):
+                try:
+                    with storage_errors(self._stage, uri):
+                        stored = self._download_once(uri, part, limit, meter)
+                    break
+                except ConverterError as error:
+                    broken = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+                    if not (isinstance(error.__cause__, broken) and tries_left):
+                        raise
+            part.replace(path)
+        except OSError as error:
+            raise from_os_error(error, self._stage, "writing the download") from error
+        finally:
+            part.unlink(missing_ok=True)
+        return stored
+
+    def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
+        bucket, key = split_uri(uri)
+        answer = self._client.get_object(Bucket=bucket, Key=key)
+        with contextlib.closing(answer["Body"]) as body:
+            promised = answer["ContentLength"]
+            if promised > limit.size_bytes:
+                raise limit.exceeded(self._stage, f"{uri} has {human_size(promised)}")
+            if meter is not None:
+                meter.expect(promised)
+            digest, size = hashlib.sha256(), 0
+            with part.open("wb") as stream:
+                while chunk := body.read(_CHUNK):  # botocore holds what arrives against the length
+                    size += len(chunk)
+                    digest.update(chunk)
+                    stream.write(chunk)
+                    if meter is not None:
+                        meter.add(len(chunk))
+        return Stored(digest.hexdigest(), size)
+
+    def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
+        """Writes an object and makes sure that the store has what was sent.
+
+        The digest goes along as metadata. The store's ETag is the MD5 of what it received where it neither
+        encrypts nor splits; anywhere else the object is read back.
+
+        Raises:
+            ConverterError: UploadCorrupted, and the store's failures.
+
+        """
+        bucket, key = split_uri(uri)
+        with storage_errors(self._stage, uri):
+            content.seek(0)
+            md5 = hashlib.file_digest(content, _md5)
+            content.seek(0)
+            answer = self._client.put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                ContentLength=stored.size_bytes,
+                ContentType=content_type,
+                Metadata={"sha256": stored.sha256},
+            )
+            if answer.get("ETag", "").strip('"') != md5.hexdigest() and self._read_back(uri) != stored:
+                cause = f"{uri}: the store holds other bytes than were sent"
+                raise ConverterError(FailureReason.UPLOAD_CORRUPTED, self._stage, cause)
+
+    def _read_back(self, uri: str) -> Stored:
+        bucket, key = split_uri(uri)
+        body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+        digest, size = hashlib.sha256(), 0
+        while chunk := body.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        return Stored(digest.hexdigest(), size)
+
+    def delete(self, uri: str) -> None:
+        """Removes an object; one that is not there is no error."""
+        bucket, key = split_uri(uri)
+        with storage_errors(self._stage, uri):
+            self._client.delete_object(Bucket=bucket, Key=key)
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _client(access: StorageAccess) -> S3Client:
+    checksums = _CHECKSUMS[access.checksums]
+    style = _STYLES[access.addressing_style]
+    if access.addressing_style is AddressingStyle.AUTO and access.endpoint is not None:
+        style = "path"  # an endpoint of one's own rarely has a host name for every bucket
+    options: dict[str, Any] = {}
+    if access.ca_bundle is not None:
+        options["verify"] = _ca_file(access.ca_bundle)
+    # A session of its own: boto3.client() remembers the first credentials it has seen.
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=access.endpoint,
+        # Third-party stores accept any region, but signing needs one.
+        region_name=access.region or os.environ.get("AWS_REGION") or "us-east-1",
+        config=Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+            s3={"addressing_style": style},
+            user_agent_extra="tflite-converter",
+        ),
+        **options,
+    )
+
+
+def _ca_file(bundle: str) -> str:
+    """The bundle as a file in memory: the container's root is read-only, and botocore takes only paths."""
+    try:
+        ssl.create_default_context(cadata=bundle)
+    except ssl.SSLError as error:
+        raise ValueError("caBundle holds no certificates in PEM format") from error
+    fd = os.memfd_create("ca-bundle", flags=0)  # stays open as long as the process, as the client may
+    os.write(fd, bundle.encode())
+    return f"/proc/self/fd/{fd}"

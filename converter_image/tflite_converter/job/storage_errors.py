@@ -1,0 +1,96 @@
+"""boto3's exceptions as reasons of the contract. No message of ours repeats a header or a credential."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    SSLError,
+    TokenRetrievalError,
+)
+
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import ConverterError
+
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+_CORRUPTED = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+)
+_OTHER_REGION = frozenset(
+    {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+)
+
+
+@contextmanager
+def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
+    """Turns boto3's errors about ``uri`` into :class:`ConverterError`."""
+    try:
+        yield
+    except ClientError as error:
+        raise from_client_error(error, stage, uri) from error
+    except _NO_CREDENTIALS as error:
+        raise ConverterError(
+            FailureReason.STORAGE_ACCESS_DENIED,
+            stage,
+            f"{uri}: there are no credentials",
+            hint="set spec.storage.secretRef, or a service account with a cloud identity",
+        ) from error
+    except ParamValidationError as error:
+        raise ConverterError(
+            FailureReason.INVALID_REQUEST, stage, f"{uri} is not a valid location"
+        ) from error
+    except SSLError as error:
+        raise ConverterError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            stage,
+            f"{uri}: the store's certificate is not trusted: {error}",
+            hint="set spec.storage.caBundle to the certificate authority of the endpoint",
+        ) from error
+    except BotoCoreError as error:
+        raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
+
+
+def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterError:
+    """The reason behind an error answer of the store."""
+    details = error.response.get("Error", {})
+    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == "NoSuchBucket":
+        return ConverterError(FailureReason.BUCKET_NOT_FOUND, stage, f"{uri}: there is no such bucket")
+    if code in _OTHER_REGION:
+        return ConverterError(
+            FailureReason.BUCKET_NOT_FOUND,
+            stage,
+            f"{uri}: the bucket is in another region",
+            hint="set spec.storage.region to the bucket's region",
+        )
+    # An answer to HEAD has no body, and so no code but the status.
+    if code in ("NoSuchKey", "404") or status == 404:
+        return ConverterError(FailureReason.SOURCE_NOT_FOUND, stage, f"{uri}: there is no such object")
+    if code in _DENIED or status in (401, 403):
+        return ConverterError(
+            FailureReason.STORAGE_ACCESS_DENIED, stage, f"{uri}: {code} ({text.rstrip('.')})"
+        )
+    if code in _CORRUPTED:
+        return ConverterError(FailureReason.UPLOAD_CORRUPTED, stage, f"{uri}: {code}")
+    return ConverterError(
+        FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {code or status} ({text.rstrip('.')})"
+    )

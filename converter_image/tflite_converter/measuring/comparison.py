@@ -1,0 +1,117 @@
+"""Two TFLite files on the same samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.methods import Method
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.spec import Benchmark
+from tflite_converter.data.file_samples import read_tflite, samples_for
+from tflite_converter.data.files import DataFiles
+from tflite_converter.data.labels import check_classes
+from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.measuring.evaluation import Reference, Request, evaluate
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.measuring.metrics import scores
+from tflite_converter.measuring.tasks import agreement_metric, detect_task, is_scores, with_classes
+from tflite_converter.tflite.file import inventory, is_float
+from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.types import TFLiteFile
+
+
+class Comparison(ApiModel):
+    """What was found; ``b`` is measured against ``a``."""
+
+    task: Task
+    agreement_metric: AgreementMetric
+    samples: str
+    a: ArtifactReport
+    b: ArtifactReport
+
+
+def compare_files(
+    a: Path,
+    b: Path,
+    data: DataFiles | None,
+    task: Task | None,
+    most: int,
+    seed: int,
+    threads: int,
+    folder: Path,
+) -> Comparison:
+    """Runs both on at most ``most`` samples; ``folder`` is for what the data needs.
+
+    Raises:
+        ConverterError: those of reading the files and data; DataShapeMismatch where the files take different
+            inputs, LabelsMismatch; EvaluationFailed where one does not run, or their outputs differ in name
+            or shape.
+
+    """
+    content, file = read_tflite(a)
+    _, other = read_tflite(b)
+    _check_inputs(a.name, file, b.name, other)
+    samples = samples_for(file, data, most, seed, folder)
+    try:
+        outputs = TFLiteModel(content, threads=threads).run_each(samples.arrays)
+    except (RuntimeError, ValueError, KeyError) as error:
+        cause = f"{a.name} does not run: {first_line(error)}"
+        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
+    labels = with_classes(task, outputs, samples.labels)
+    for_what = task or detect_task(samples.arrays, outputs, labels)
+    if for_what.has_classes and is_scores(outputs):
+        (given,) = outputs.values()
+        check_classes(labels, samples.class_names, given.shape[1], samples.words, Stage.EVALUATE)
+    metric = agreement_metric(for_what, outputs)
+    own = None if labels is None else scores(for_what, samples.arrays, outputs, labels)
+    # Labels that do not fit the task say nothing of either file.
+    truth = None if own is None else labels
+    reference = Reference(
+        samples.arrays, outputs, truth, for_what, metric, own, len(content), samples.class_names
+    )
+
+    def measured(path: Path) -> ArtifactReport:
+        bytes_of, found = read_tflite(path)
+        request = Request(kind(found), path.name, Gates(), Benchmark(threads=threads), None)
+        return evaluate(bytes_of, reference, request, lambda _done: None)
+
+    return Comparison(
+        task=for_what, agreement_metric=metric, samples=samples.words, a=measured(a), b=measured(b)
+    )
+
+
+def _check_inputs(a: str, first: TFLiteFile, b: str, second: TFLiteFile) -> None:
+    """Refuses files that cannot be run on the same samples.
+
+    Raises:
+        ConverterError: DataShapeMismatch, with the inputs of both.
+
+    """
+    if _inputs(first) == _inputs(second):
+        return
+    cause = f"the files take different inputs: {a} takes {_words(first)}, {b} takes {_words(second)}"
+    hint = "compare files that were made from the same model"
+    raise ConverterError(FailureReason.DATA_SHAPE_MISMATCH, Stage.EVALUATE, cause, hint=hint)
+
+
+def _inputs(file: TFLiteFile) -> dict[str, tuple[int, ...]]:
+    """Sizes by name; the batch may be another."""
+    return {named.name: named.tensor.shape[1:] for named in file.inputs}
+
+
+def _words(file: TFLiteFile) -> str:
+    return ", ".join(f"{named.name!r} {list(named.tensor.shape)}" for named in file.inputs) or "nothing"
+
+
+def kind(file: TFLiteFile) -> Method:
+    """The method that a file looks like."""
+    dtypes = inventory(file).tensor_dtypes
+    if any(named.tensor.is_quantized for named in (*file.inputs, *file.outputs)):
+        return Method.FULL_INTEGER
+    if "float16" in dtypes:
+        return Method.FLOAT16
+    return Method.FLOAT32 if is_float(file) else Method.DYNAMIC_RANGE

@@ -1,0 +1,50 @@
+"""Records what a file gave on validation data, for the drift alert of whoever runs it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_inference.confidence import EDGES, are_logits, decided, histogram
+from edge_inference.drift import levels
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import ConfidenceRecord, LevelRecord, OutputRecord
+from tflite_converter.arrays import Array, NamedArrays
+
+_LONGEST_NAME = 256
+"""The contract's limit."""
+_DIGITS = 6
+
+
+def output_record(task: Task, outputs: NamedArrays) -> OutputRecord | None:
+    """The record of ``{output: (n, ...)}``: a classifier's confidence, the level of another's first output.
+
+    None where the outputs are no finite numbers. It has a few numbers however many samples there are.
+    """
+    name, given = next(iter(outputs.items()))
+    if not len(given) or given.dtype.kind not in "fiu" or not np.isfinite(given.astype(np.float64)).all():
+        return None
+    if task is Task.CLASSIFICATION and len(outputs) == 1 and given.ndim == 2:
+        return OutputRecord(samples=len(given), confidence=_confidence(given))
+    found = levels(given)
+    return OutputRecord(
+        samples=len(given),
+        level=LevelRecord(
+            output=name[:_LONGEST_NAME], mean=_rounded(float(found.mean())), std=_rounded(float(found.std()))
+        ),
+    )
+
+
+def _confidence(scores: Array) -> ConfidenceRecord:
+    logits = are_logits(scores)
+    _, confidences = decided(scores, logits=logits)
+    return ConfidenceRecord(
+        edges=EDGES,
+        counts=tuple(histogram(confidences).tolist()),
+        mean=round(float(confidences.mean()), _DIGITS),
+        logits=logits,
+    )
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: the level of a small output must not be 0."""
+    return float(f"{value:.{_DIGITS}g}")

@@ -1,0 +1,264 @@
+"""What one artifact is worth: its outputs against the original's and the labels, and how it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric, Performance, Scores, TargetCheck
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.spec import Benchmark
+from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.measuring.breakdown import confusion, worst_class
+from tflite_converter.measuring.drift_record import output_record
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.measuring.metrics import agreement, fidelity, scores, snr_db
+from tflite_converter.measuring.quality import Quality
+from tflite_converter.targets.check import check_target
+from tflite_converter.targets.operators import INTEGER_ONLY
+from tflite_converter.tflite.file import inventory, read_file
+from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.types import TFLiteFile
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What artifacts are compared with."""
+
+    samples: NamedArrays
+    """``{input: (n, ...)}``"""
+    outputs: NamedArrays
+    """The original's: ``{output: (n, ...)}``."""
+    labels: Array | None
+    task: Task
+    metric: AgreementMetric
+    original: Scores | None
+    """The original's own figures; None without labels that fit the task."""
+    source_bytes: int
+    class_names: tuple[str, ...] = ()
+    is_real: bool = True
+    """Whether the samples are data, and not random numbers."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """How one artifact is measured."""
+
+    method: Method
+    file_name: str
+    gates: Gates
+    benchmark: Benchmark
+    target: Target | None
+    compiled: bool = False
+    """Whether a compiler for the target has the last word on where it runs, and not the analysis."""
+
+
+def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
+    """How a file does on the samples, and which gates on quality it misses."""
+    outputs = _outputs(TFLiteModel(content, threads=threads), reference, file_name, lambda _done: None)
+    return _quality(outputs, reference, gates)
+
+
+def evaluate(
+    content: bytes, reference: Reference, request: Request, after_each: Callable[[int], None]
+) -> ArtifactReport:
+    """Runs the artifact on every sample and measures it; in a fresh process, so that memory means something.
+
+    Raises:
+        ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
+
+    """
+    file = read_file(content, request.file_name)
+    if operations := inventory(file).flex_operators:
+        return _not_measured(content, file, operations, reference, request)
+    before = _peak_bytes()
+    try:
+        model = TFLiteModel(content, threads=request.benchmark.threads)
+        outputs = _outputs(model, reference, request.file_name, after_each)
+        performance = _performance(model, content, reference.samples, request.benchmark)
+    except (RuntimeError, ValueError, KeyError) as error:
+        cause = f"{request.file_name} does not run: {first_line(error)}"
+        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
+    performance = performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
+    return _report(content, file, outputs, reference, request, performance)
+
+
+def _report(
+    content: bytes,
+    file: TFLiteFile,
+    outputs: NamedArrays,
+    reference: Reference,
+    request: Request,
+    performance: Performance,
+) -> ArtifactReport:
+    found = _quality(outputs, reference, request.gates)
+    latency = performance.single
+    targets = tuple(check_target(file, target) for target in Target)
+    missed = request.gates.missed(
+        agreement=found.agreement,
+        accuracy=found.accuracy,
+        original_accuracy=reference.original.accuracy if reference.original else None,
+        size_bytes=len(content),
+        latency_millis=latency.median_millis,
+    )
+    missed += _unsuitable(targets, request)
+    labels = reference.labels
+    is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
+    original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
+    is_classes = is_classes and given.ndim == 2
+    notes = missed or _notes(request.method, file)
+    return ArtifactReport(
+        method=request.method,
+        file_name=request.file_name,
+        size_bytes=len(content),
+        size_fraction=round(len(content) / reference.source_bytes, 4),
+        sha256=hashlib.sha256(content).hexdigest(),
+        agreement=round(found.agreement, 6),
+        accuracy=None if found.accuracy is None else round(found.accuracy, 6),
+        snr_db=None if found.snr_db is None else round(found.snr_db, 2),
+        latency=latency,
+        passed=not missed,
+        message="; ".join(notes)[:512] or None,
+        fidelity=fidelity(reference.task, reference.outputs, outputs),
+        scores=None if labels is None else scores(reference.task, reference.samples, outputs, labels),
+        worst_class=worst_class(original, given, labels, reference.class_names) if is_classes else None,
+        confusion=confusion(original, given, labels, reference.class_names) if is_classes else None,
+        performance=performance,
+        baseline=output_record(reference.task, outputs) if reference.is_real else None,
+        inventory=inventory(file),
+        targets=targets,
+        **_operators(targets, request.target),
+    )
+
+
+def _not_measured(
+    content: bytes, file: TFLiteFile, operations: tuple[str, ...], reference: Reference, request: Request
+) -> ArtifactReport:
+    """A file with TensorFlow's own operations: no interpreter that can be installed by package has them."""
+    latency = request.gates.max_latency_millis
+    missed = request.gates.missed(
+        agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
+    ) + (["latency could not be measured"] if latency is not None else [])
+    targets = tuple(check_target(file, target) for target in Target)
+    missed += _unsuitable(targets, request)
+    names = ", ".join(operations)
+    note = f"needs the Flex delegate for {names}; not run here, where LiteRT has none"
+    return ArtifactReport(
+        method=request.method,
+        file_name=request.file_name,
+        size_bytes=len(content),
+        size_fraction=round(len(content) / reference.source_bytes, 4),
+        sha256=hashlib.sha256(content).hexdigest(),
+        passed=not missed,
+        message="; ".join([*missed, note])[:512],
+        inventory=inventory(file),
+        targets=targets,
+        **_operators(targets, request.target),
+    )
+
+
+def _operators(targets: Sequence[TargetCheck], wanted: Target | None) -> dict[str, int]:
+    """How many operators there are, and how many of them the target has no kernel for."""
+    if wanted is None:
+        return {}
+    check = _of(targets, wanted)
+    return {"operators": check.operators, "fallback_operators": check.fallback_operators}
+
+
+def _of(targets: Sequence[TargetCheck], wanted: Target) -> TargetCheck:
+    return next(check for check in targets if check.target is wanted)
+
+
+def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
+    """What keeps a file from a target that has nothing to fall back on, where no compiler decides that."""
+    wanted = request.target
+    if request.compiled or wanted not in INTEGER_ONLY:
+        return []
+    check = _of(targets, wanted)
+    return [] if check.suitable else [f"it cannot run on {wanted.value}: {'; '.join(check.problems)}"]
+
+
+def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
+    agrees = agreement(reference.metric, reference.outputs, outputs)
+    found = None
+    if reference.labels is not None:
+        found = scores(reference.task, reference.samples, outputs, reference.labels)
+    right = None if found is None else found.accuracy
+    original = None if reference.original is None else reference.original.accuracy
+    missed = gates.missed_quality(agrees, right, original)
+    return Quality(agrees, right, snr_db(reference.outputs, outputs), tuple(missed))
+
+
+def _outputs(
+    model: TFLiteModel, reference: Reference, file_name: str, after_each: Callable[[int], None]
+) -> dict[str, Array]:
+    """The artifact's outputs, checked to be the original's by name, shape and finiteness."""
+    found = model.run_each(reference.samples, after_each)
+    for name, expected in reference.outputs.items():
+        got = found.get(name)
+        shape = None if got is None else got.shape
+        if got is None or shape != expected.shape:
+            cause = f"{file_name} gives {name!r} with shape {shape}, the original {expected.shape}"
+            raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
+        if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
+            cause = f"{file_name} gives NaN or infinite values in {name!r} where the original does not"
+            raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
+    return {name: found[name] for name in reference.outputs}
+
+
+def measure_performance(content: bytes, samples: NamedArrays, benchmark: Benchmark) -> Performance:
+    """How a file runs, in a fresh process.
+
+    Raises ``ValueError`` or ``RuntimeError`` where it does not.
+    """
+    before = _peak_bytes()
+    model = TFLiteModel(content, threads=benchmark.threads)
+    found = _performance(model, content, samples, benchmark)
+    return found.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
+
+
+def _performance(
+    model: TFLiteModel, content: bytes, samples: NamedArrays, benchmark: Benchmark
+) -> Performance:
+    first = {name: array[:1] for name, array in samples.items()}
+    single = model.benchmark(first, benchmark.runs)
+    size, batch = benchmark.batch_size, None
+    if size > 1:
+        many = {name: np.resize(array, (size, *array.shape[1:])) for name, array in samples.items()}
+        try:
+            # A model of its own: a graph that cannot be resized is of no use afterwards.
+            resized = TFLiteModel(content, threads=benchmark.threads)
+            if {len(value) for value in resized.run(many).values()} == {size}:
+                batch = resized.benchmark(many, max(1, benchmark.runs // size))
+        except (RuntimeError, ValueError):
+            batch = None  # the batch of 1 is baked in
+    return Performance(single=single, batch=batch, load_millis=round(model.load_millis, 3))
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _notes(method: Method, file: TFLiteFile) -> list[str]:
+    """What the method's name does not say: tensors that stayed in float, weights that were not touched."""
+    tensors = list(file.subgraphs[0].tensors)
+    dtypes = [tensor.dtype for tensor in tensors]
+    if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
+        return ["nothing was quantized: no weight of this model has an int8 kernel"]
+    if method is Method.FLOAT16 and "float16" not in dtypes:
+        return ["nothing was halved: no weight of this model can be stored as float16"]
+    if method is Method.FULL_INTEGER:
+        edges = [t.name for t in (*file.inputs, *file.outputs) if t.tensor.is_float]
+        if edges:
+            return [f"float stays at {', '.join(edges)}"]
+        if floats := sum(tensor.is_float for tensor in tensors):
+            return [f"{floats} tensor{'s' if floats > 1 else ''} stayed in float"]
+    return []

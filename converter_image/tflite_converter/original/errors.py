@@ -1,0 +1,110 @@
+"""TensorFlow's and Keras's exceptions as reasons of the contract, with the layer or operation named."""
+
+from __future__ import annotations
+
+import re
+
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import ConverterError
+
+_OPERATIONS = (
+    re.compile(r"'(tf\.[A-Za-z0-9_]+)' op is neither a custom op nor a flex op"),
+    re.compile(r"(?:TF Select ops|Flex ops|Custom ops): ([A-Za-z0-9_, ]+)"),
+    re.compile(r"^\s*(tf\.[A-Za-z0-9_]+)\(", re.MULTILINE),
+)
+_PLACE = re.compile(r'fused\["(\w+):", "([^"@]+)')
+"""MLIR's location of an operation: its type, and its path through the model's layers."""
+_WRAPPERS = re.compile(r"^(?:(?:Stateful)?PartitionedCall/)+|/(?:Stateful)?PartitionedCall(?=/)")
+"""Steps of such a path that are calls of functions, which no layer is."""
+_MLIR_ERROR = re.compile(r"error: loc\(.*\): (.+)")
+_CUSTOM_OBJECTS = (
+    re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
+    re.compile(r"Could not locate (?:class|function) '([^']+)'"),
+)
+_UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
+_SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
+_MEMORY = ("std::bad_alloc", "Resource exhausted", "RESOURCE_EXHAUSTED", "OOM when allocating")
+
+
+def classify(error: BaseException, stage: Stage, *, at_memory_limit: bool = False) -> ConverterError:
+    """The reason behind an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``).
+
+    ``at_memory_limit``: whether the process has taken nearly all the memory that it may.
+    """
+    if isinstance(error, ConverterError):
+        return error
+    text = str(error)
+    if at_memory_limit or isinstance(error, MemoryError) or any(mark in text for mark in _MEMORY):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "TensorFlow ran out of memory")
+    if stage is Stage.LOAD:
+        return _loading(text, error)
+    return _converting(text, error, stage)
+
+
+def _loading(text: str, error: BaseException) -> ConverterError:
+    if any(mark in text for mark in _UNSAFE):
+        cause = f"the model wants to run code when it is loaded: {_first_line(text)}"
+        return ConverterError(FailureReason.UNSAFE_MODEL, Stage.LOAD, cause)
+    if (class_name := custom_class(text)) is not None:
+        cause = f"the model uses {class_name!r}, which is not part of Keras"
+        return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    cause = f"the model cannot be loaded: {_first_line(text) or type(error).__name__}"
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
+
+
+def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError:
+    if any(mark in text for mark in _SHAPE):
+        cause = f"a dimension that is open keeps the model from being converted: {_complaint(text)}"
+        return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
+    if operations := _unsupported(text):
+        cause = f"TFLite has no operation for {', '.join(operations)}"
+        hint = (
+            "replace it by operations that TFLite has, or keep TensorFlow's own (--select-tf-ops,"
+            " selectTensorFlowOps), for which a device needs the Flex delegate"
+        )
+        return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause, hint=hint)
+    cause = f"TensorFlow could not convert the model: {_complaint(text) or type(error).__name__}"
+    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause)
+
+
+def custom_class(text: str) -> str | None:
+    """The class that a loading error misses."""
+    for pattern in _CUSTOM_OBJECTS:
+        if match := pattern.search(text):
+            return match[1].split(">")[-1]
+    return None
+
+
+def _unsupported(text: str) -> list[str]:
+    """Operations that an error complains of, each with the place where the model uses it."""
+    names = {
+        name.strip().removeprefix("tf.")
+        for pattern in _OPERATIONS
+        for found in pattern.findall(text)
+        for name in found.split(",")
+    }
+    places: dict[str, str] = {}
+    for operation, path in _PLACE.findall(text):
+        if scope := _scope(path):
+            places.setdefault(operation, scope)
+    return [f"{n} (in {places[n]})" if n in places else n for n in sorted(names) if n]
+
+
+def _scope(path: str) -> str:
+    """The layer that an operation belongs to: its path without the calls around it and its own name."""
+    return _WRAPPERS.sub("", path).rpartition("/")[0]
+
+
+def _complaint(text: str) -> str:
+    """What the converter says, with the place in the model instead of its own chain of locations."""
+    if (match := _MLIR_ERROR.search(text)) is None:
+        return _first_line(text)
+    place = _PLACE.search(match[0])
+    scope = _scope(place[2]) if place else ""
+    return _first_line(match[1]) + (f" (in {scope})" if scope else "")
+
+
+def _first_line(text: str) -> str:
+    """The first line that says something, at most 400 characters, without paths of this process."""
+    lines = (line.strip() for line in text.splitlines())
+    return re.sub(r"(?<![\w/])/[\w./-]+/", "", next((line for line in lines if line), ""))[:400].rstrip(".")

@@ -1,0 +1,238 @@
+"""Keras files, loaded by the Keras generation that wrote them. Child process only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+from modelconversion_api.status import TensorInfo
+from tflite_converter.errors import ConverterError
+from tflite_converter.original.errors import custom_class
+from tflite_converter.original.keras_archives import modernised
+from tflite_converter.original.keras_files import KerasFile, describe
+from tflite_converter.original.model import (
+    MAX_UNROLLED_STEPS,
+    OriginalModel,
+    Tensors,
+    bytes_of,
+    named,
+    pinned,
+    tensor_info,
+    unique,
+)
+from tflite_converter.original.unrolling import with_unrolling
+from tflite_converter.tflite.names import safe_name
+
+_UNLISTED = {
+    *("Functional", "ModuleWrapper", "TensorFlowOpLayer"),
+    *("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty"),
+}
+"""Layers that Keras 2 makes by itself and offers nobody."""
+
+
+def load_keras(
+    path: Path, source_format: SourceFormat, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> OriginalModel:
+    """The model in the file at ``path``: see :func:`~.tensorflow_models.load_model`.
+
+    Raises:
+        ConverterError: CustomObject naming the layers, and others of loading.
+
+    """
+    model, described = read_keras(path, source_format, folder)
+    return keras_model(model, f"keras {described.keras_version}", shapes)
+
+
+def read_keras(path: Path, source_format: SourceFormat, folder: Path) -> tuple[Any, KerasFile]:
+    """The Keras model itself, of the generation that wrote it, and what its file says of it.
+
+    Raises:
+        ConverterError: as :func:`load_keras`.
+
+    """
+    described = describe(path, source_format)
+    link = folder / ("model.h5" if source_format is SourceFormat.KERAS_H5 else "model.keras")
+    link.unlink(missing_ok=True)
+    is_old_archive = source_format is SourceFormat.KERAS and not described.is_keras_3
+    if not (is_old_archive and modernised(path, link)):
+        link.symlink_to(path.resolve())
+    try:
+        model = (
+            _loaded_by_keras_3(link, described)
+            if described.is_keras_3
+            else _loaded_by_keras_2(link, described)
+        )
+    except Exception as error:
+        if (found := _custom_object(described, str(error))) is None:
+            raise
+        raise found from error
+    return model, described
+
+
+def _loaded_by_keras_3(path: Path, described: KerasFile) -> Any:
+    import keras
+
+    # An archive names the modules of operations, an HDF5 file only their classes.
+    known = _operations(described.steps(layers=False))
+    return keras.saving.load_model(path, custom_objects=known, compile=False, safe_mode=True)
+
+
+def _loaded_by_keras_2(path: Path, described: KerasFile) -> Any:
+    import tf_keras
+
+    known = _first_attention() if "MultiHeadAttention" in described.steps(layers=True) else None
+    return tf_keras.models.load_model(path, custom_objects=known, compile=False, safe_mode=True)
+
+
+def _first_attention() -> dict[str, Any]:
+    """Keras 2's attention layer, made to read what TensorFlow 2.4 wrote, which did not note its shapes."""
+    import tf_keras
+
+    layer = tf_keras.layers.MultiHeadAttention
+    shapes = dict.fromkeys(("query_shape", "key_shape", "value_shape"))
+
+    class MultiHeadAttention(layer):  # type: ignore[misc, valid-type]  # a class of an untyped package
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return layer.from_config(shapes | config)
+
+    return {"MultiHeadAttention": MultiHeadAttention}
+
+
+def _operations(names: Set[str]) -> dict[str, Any]:
+    """Keras 3's own operations by name, which it writes into HDF5 files and does not find again."""
+    from keras.src.ops.operation import Operation  # the public API has no list of them
+
+    found, pending = {}, [Operation]
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        if kind.__name__ in names and kind.__module__.startswith("keras.src.ops."):
+            found[kind.__name__] = kind
+    return found
+
+
+def _custom_object(described: KerasFile, complaint: str) -> ConverterError | None:
+    """The error for a class or function of the user's own, with the layers that need it."""
+    # Not every complaint has the name; Keras 2's "'str' object is not callable" is one without.
+    for name in (custom_class(complaint), *described.foreign(), *_unknown_layers(described)):
+        if name is None:
+            continue
+        if layers := described.layers_of(name):
+            where = f"layer {', '.join(map(repr, layers))} is of class {name!r}"
+        elif layers := described.layers_using(name):
+            where = f"layer {', '.join(map(repr, layers))} uses the function {name!r}"
+        elif described.config.get("class_name") == name:
+            where = f"the model is of class {name!r}"
+        else:
+            continue
+        cause = f"{where}, which is not part of Keras"
+        return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    return None
+
+
+def _unknown_layers(described: KerasFile) -> list[str]:
+    """Classes of layers that Keras 2 knows nothing of."""
+    import tf_keras
+
+    return sorted(
+        name
+        for name in described.steps(layers=True) - _UNLISTED
+        if not (hasattr(tf_keras.layers, name) or hasattr(tf_keras, name))
+    )
+
+
+def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:
+    """A Keras model of either generation behind the interface.
+
+    Raises:
+        ConverterError: UnsupportedShape.
+
+    """
+    declared, _ = _entries(model)
+    inputs = pinned(declared, shapes)
+    run = keras_call(model)
+    found = OriginalModel(
+        inputs=inputs,
+        open_batch=all(info.shape[:1] == [-1] for info in declared),
+        call=lambda tensors: run(tensors, False),
+        writer=writer,
+        parameter_bytes=bytes_of(model.weights),
+        unroll=lambda: _unroll(model, inputs),
+    )
+    return with_unrolling(found) if _loops_regardless(model) else found
+
+
+def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
+    """Runs a Keras model on ``{input: (n, ...)}``, in training mode or not, and gives ``{output: (n, ...)}``.
+
+    Raises:
+        ConverterError: UnsupportedShape.
+
+    """
+    import tensorflow as tf
+
+    declared, structure = _entries(model)
+    output_names = [safe_name(name) for name in _output_names(model)]
+
+    def call(tensors: Tensors, training: bool) -> Tensors:
+        packed = tf.nest.pack_sequence_as(structure, [tensors[info.name] for info in declared])
+        return named(model(packed, training=training), output_names)
+
+    return call
+
+
+def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
+    """The inputs, open sizes -1, and the nested structure that the model was built with.
+
+    A dict of inputs cannot be called with a list.
+    """
+    import tensorflow as tf
+
+    if not getattr(model, "inputs", None):
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_SHAPE,
+            Stage.LOAD,
+            "the model does not say what its inputs look like",
+            hint="give the model an Input layer, or export it as a SavedModel",
+        )
+    structures = (getattr(model, name, None) for name in ("_inputs_struct", "_nested_inputs", "inputs"))
+    structure = next(found for found in structures if found is not None)
+    leaves = tf.nest.flatten(structure)
+    names = unique([safe_name(getattr(leaf, "name", "") or f"input_{i}") for i, leaf in enumerate(leaves)])
+    return [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)], structure
+
+
+def _loops_regardless(model: Any) -> bool:
+    """Whether there are convolutional recurrent layers of Keras 2: they loop whatever ``unroll`` says."""
+    kinds = {kind.__name__ for layer in model._flatten_layers() for kind in type(layer).__mro__}
+    return "ConvRNN" in kinds
+
+
+def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
+    """Sets ``unroll`` on every recurrent layer, also those inside wrappers.
+
+    A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
+    """
+    recurrent = [layer for layer in model._flatten_layers() if hasattr(layer, "unroll")]
+    steps = max((size for info in inputs for size in info.shape[1:2]), default=0)
+    is_open = any(size < 0 for info in inputs for size in info.shape)
+    if not recurrent or is_open or steps > MAX_UNROLLED_STEPS:
+        return False
+    for layer in recurrent:
+        layer.unroll = True
+        # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
+        if hasattr(layer, "_could_use_gpu_kernel"):
+            layer._could_use_gpu_kernel = False
+    return True
+
+
+def _output_names(model: Any) -> list[str]:
+    """The output names of Keras 2; for Keras 3, which names outputs anew, the layers they come from."""
+    if names := getattr(model, "output_names", None):
+        return list(names)
+    layers = [getattr(getattr(t, "_keras_history", None), "operation", None) for t in model.outputs]
+    return [layer.name for layer in layers if layer is not None]

@@ -1,0 +1,206 @@
+"""What a Keras file says of itself, read without deserialising a layer: who wrote it, and what is unsafe."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
+from tflite_converter.errors import ConverterError
+from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+
+MAX_CONFIG_BYTES = 64 << 20
+"""A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""
+_OWN_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """A Keras model file's own description."""
+
+    keras_version: str
+    config: dict[str, Any]
+
+    @property
+    def is_keras_3(self) -> bool:
+        """Keras 3 reads what it wrote; everything older goes to tf_keras, which is Keras 2."""
+        return self.keras_version.startswith("3.")
+
+    def layers_of(self, class_name: str) -> list[str]:
+        """Names of the layers of a class, at most eight."""
+        return self._layers(
+            lambda node, _config: str(node.get("class_name", "")).split(">")[-1] == class_name
+        )
+
+    def layers_using(self, function: str) -> list[str]:
+        """Names of the layers that a function is given to, e.g. as their activation; at most eight."""
+        return self._layers(lambda _node, config: function in map(_function, config.values()))
+
+    def steps(self, *, layers: bool) -> set[str]:
+        """Classes of the steps of functional models: of layers, or of what Keras 3 has between layers."""
+        return {
+            str(node.get("class_name"))
+            for node in nodes(self.config)
+            if "inbound_nodes" in node
+            and isinstance(config := node.get("config"), dict)
+            and ("trainable" in config) is layers
+        }
+
+    def foreign(self) -> list[str]:
+        """Classes and functions that are not Keras's own, where the file says so (Keras 2.13 and later)."""
+        found = []
+        for node in nodes(self.config):
+            module, _, _ = str(node.get("module") or "keras").partition(".")
+            package, registered, _ = str(node.get("registered_name")).partition(">")
+            if node.get("class_name") == "function":
+                found.append(str(node.get("config")))
+            elif module not in _OWN_MODULES or (registered and package not in _OWN_MODULES):
+                found.append(str(node.get("class_name")))
+        return found
+
+    def _layers(self, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> list[str]:
+        found = (
+            str(config["name"])
+            for node in nodes(self.config)
+            if isinstance(config := node.get("config"), dict) and "name" in config and fits(node, config)
+        )
+        return list(dict.fromkeys(found))[:8]
+
+
+def _function(value: object) -> object:
+    """The name of a function in a layer's configuration, which Keras 3 wraps in an object."""
+    return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value
+
+
+def describe(path: Path, source_format: SourceFormat) -> KerasFile:
+    """Reads version and configuration of a Keras file.
+
+    Raises:
+        ConverterError: UnreadableModel, WeightsOnly, UnsupportedFormat (a zip that is not Keras), or
+            UnsafeModel naming the Lambda layers.
+
+    """
+    found = _describe_h5(path) if source_format is SourceFormat.KERAS_H5 else _describe_archive(path)
+    if lambdas := _lambda_layers(found.config):
+        raise ConverterError(
+            FailureReason.UNSAFE_MODEL,
+            Stage.LOAD,
+            "the model carries Python code, which is never run, in Lambda layer "
+            + ", ".join(map(repr, lambdas)),
+        )
+    return found
+
+
+def _describe_h5(path: Path) -> KerasFile:
+    try:
+        with h5py.File(path, "r") as file:
+            version, config = file.attrs.get("keras_version"), file.attrs.get("model_config")
+            weights_only = (
+                "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
+            )
+            keys = list(file)[:8]
+            if config is not None and "model_weights" in file:
+                _refuse_too_large(path, file["model_weights"])
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise _unreadable(path, str(error)) from error
+    if config is None:
+        if weights_only:
+            raise ConverterError(
+                FailureReason.WEIGHTS_ONLY, Stage.LOAD, f"{path.name} holds weights only, no model"
+            )
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_FORMAT,
+            Stage.LOAD,
+            f"{path.name} is an HDF5 file, but holds no Keras model (it holds {keys})",
+        )
+    return KerasFile(_text(version) or "1", _json(path, _text(config)))
+
+
+def _describe_archive(path: Path) -> KerasFile:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            if not {"metadata.json", "config.json"} <= names:
+                raise ConverterError(
+                    FailureReason.UNSUPPORTED_FORMAT,
+                    Stage.LOAD,
+                    f"{path.name} is a zip archive, but not a .keras file (no metadata.json and config.json)",
+                )
+            metadata = _json(path, _member(archive, "metadata.json"))
+            config = _json(path, _member(archive, "config.json"))
+            if "model.weights.h5" in names:
+                with archive.open("model.weights.h5") as stream, h5py.File(stream, "r") as file:
+                    for name in set(file) - {"optimizer"}:
+                        if isinstance(file[name], h5py.Group):
+                            _refuse_too_large(path, file[name])
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise _unreadable(path, str(error)) from error
+    return KerasFile(str(metadata.get("keras_version", "3.")), config)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> str:
+    with archive.open(name) as stream:
+        content = stream.read(MAX_CONFIG_BYTES + 1)
+    if len(content) > MAX_CONFIG_BYTES:
+        raise zipfile.BadZipFile(f"{name} is larger than {MAX_CONFIG_BYTES >> 20} MiB")
+    return content.decode("utf-8", errors="replace")
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"its configuration is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise _unreadable(path, "its configuration is not a JSON object")
+    return value
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    return "" if value is None else str(value)
+
+
+def _lambda_layers(root: object) -> list[str]:
+    """Names of Lambda layers anywhere in a configuration; ``?`` for marshalled functions without one."""
+    found = [node.get("config") for node in nodes(root) if node.get("class_name") in ("Lambda", "__lambda__")]
+    named = {str(config["name"]) for config in found if isinstance(config, dict) and "name" in config}
+    return sorted(named) or ["?"] * bool(found)
+
+
+def nodes(root: object) -> Iterator[dict[str, Any]]:
+    """Every object inside a JSON value, itself among them."""
+    pending = [root]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            yield node
+            pending.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            pending.extend(reversed(node))
+
+
+def _refuse_too_large(path: Path, weights: h5py.Group) -> None:
+    """Adds up the weights as the file declares them; none is read."""
+    total = 0
+
+    def add(_name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal total
+        if isinstance(item, h5py.Dataset):
+            total += item.size * item.dtype.itemsize
+
+    weights.visititems(add)
+    if total > MAX_TFLITE_BYTES:
+        raise too_large(path.name, total)
+
+
+def _unreadable(path: Path, why: str) -> ConverterError:
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{path.name} cannot be read: {why}")

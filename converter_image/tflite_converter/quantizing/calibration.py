@@ -1,0 +1,187 @@
+"""Calibration: the range of every activation, from one pass over the representative dataset.
+
+The pass keeps each sample's smallest and largest value of each tensor. The ways of making one range of them
+(:class:`RangeMethod`) and the comparison of two halves of the samples then cost nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from modelconversion_api.calibration_report import Stability, UnstableTensor
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.arrays import Array, FloatArray, NamedArrays
+from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.native_output import silenced
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.runtime import TFLiteModel
+
+UNSTABLE = 0.2
+"""Two halves that differ by more mean too few samples (ai-edge-quantizer's auto_quant procedure)."""
+_WORST = 5
+_SMOOTHING = 0.95
+"""Of the moving average, litert-quantizer's own default."""
+_PERCENTILE = 99.0
+
+Ranges = dict[str, dict[str, Any]]
+"""litert-quantizer's form: ``{tensor: {"min": array, "max": array}}``, arrays of shape ``(1,)``."""
+
+
+class RangeMethod(StrEnum):
+    """How one range is made of the samples' ranges."""
+
+    AVERAGE = "moving average"
+    """Ignores outliers; litert-quantizer's default."""
+    EXTREMES = "min-max"
+    """Never clips a calibration sample."""
+    PERCENTILE = "99th percentile"
+    """Clips the one sample in a hundred that reaches furthest."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What the samples reached."""
+
+    lowest: dict[str, FloatArray]
+    """By tensor name, shape ``(n,)``: the smallest value in each sample."""
+    highest: dict[str, FloatArray]
+
+    @property
+    def stability(self) -> Stability | None:
+        """The ranges of the two halves of the samples compared; None for a single sample."""
+        differences = {}
+        for name, lowest in self.lowest.items():
+            if len(lowest) >= 2:
+                differences[name] = _difference(lowest, self.highest[name])
+        if not differences:
+            return None
+        unstable = {name: d for name, d in differences.items() if d > UNSTABLE}
+        worst = sorted(unstable.items(), key=lambda item: -item[1])[:_WORST]
+        return Stability(
+            threshold=UNSTABLE,
+            tensors=len(differences),
+            unstable=len(unstable),
+            worst=tuple(UnstableTensor(tensor=n, difference=round(d, 4)) for n, d in worst),
+        )
+
+    def ranges(self, method: RangeMethod) -> Ranges:
+        """The range of each tensor."""
+        found: Ranges = {}
+        for name, lowest in self.lowest.items():
+            highest = self.highest[name]
+            match method:
+                case RangeMethod.AVERAGE:
+                    low, high = _moving_average(lowest), _moving_average(highest)
+                case RangeMethod.EXTREMES:
+                    low, high = lowest.min(), highest.max()
+                case RangeMethod.PERCENTILE:
+                    low = np.percentile(lowest, 100.0 - _PERCENTILE)
+                    high = np.percentile(highest, _PERCENTILE)
+            found[name] = {
+                "min": np.array([low], dtype=np.float32),
+                "max": np.array([high], dtype=np.float32),
+            }
+        return found
+
+
+def calibrate(
+    float_file: bytes, samples: NamedArrays, threads: int, after_each: Callable[[int], None]
+) -> Calibration:
+    """Runs the float file on ``{input: (n, ...)}`` and keeps what every activation reaches.
+
+    Raises:
+        ConverterError: QuantizationFailed where litert-quantizer cannot run the model.
+
+    """
+    from litert_quantizer import calibrator, recipe, recipe_manager
+
+    rules = recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(recipe.static_wi8_ai8())
+    count = len(next(iter(samples.values())))
+    lowest: dict[str, list[float]] = {}
+    highest: dict[str, list[float]] = {}
+    try:
+        with silenced():
+            runner = calibrator.Calibrator(
+                float_file,
+                num_threads=threads,
+                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
+            )
+            (signature, *_) = runner.get_signature_list()
+        for i in range(count):
+            runner.reset_model_qsvs()
+            sample = {name: array[i : i + 1] for name, array in samples.items()}
+            runner.calibrate({signature: [sample]}, rules, cache_output=True)
+            _check_outputs(runner.get_cached_output()[-1], float_file, sample)
+            runner.clear_cached_output()
+            for name, reached in runner.get_model_qsvs().items():
+                lowest.setdefault(name, []).append(float(reached["min"].min()))
+                highest.setdefault(name, []).append(float(reached["max"].max()))
+            after_each(i + 1)
+    except ConverterError:
+        raise
+    except Exception as error:
+        # The quantizer raises whatever comes up, KeyError and AssertionError among it.
+        raise ConverterError(
+            FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE, f"calibration: {first_line(error)}"
+        ) from error
+    bad = [n for n, v in lowest.items() if not (np.isfinite(v).all() and np.isfinite(highest[n]).all())]
+    if bad:
+        raise _not_finite(bad[0])
+    return Calibration(
+        {name: np.array(values) for name, values in lowest.items()},
+        {name: np.array(values) for name, values in highest.items()},
+    )
+
+
+def _check_outputs(outputs: NamedArrays, float_file: bytes, sample: NamedArrays) -> None:
+    if not all(_is_finite(output) for output in outputs.values()):
+        raise _not_finite(_first_not_finite(float_file, sample))
+
+
+def _first_not_finite(float_file: bytes, sample: NamedArrays) -> str:
+    """The tensor where it begins. Calibration passes over NaN: only what it does to the outputs is seen."""
+    model = TFLiteModel(float_file, keep_all=True)
+    model.run(sample)
+    graph = read_file(float_file, "the float file").subgraphs[0]
+    for operator in graph.operators:
+        for index in operator.outputs:
+            name = graph.tensors[index].name
+            values = model.activation(name)
+            if values is not None and not _is_finite(values):
+                return name
+    return model.outputs[0].name
+
+
+def _is_finite(values: Array) -> bool:
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+
+
+def _not_finite(tensor: str) -> ConverterError:
+    return ConverterError(
+        FailureReason.QUANTIZATION_FAILED,
+        Stage.CALIBRATE,
+        f"tensor {tensor!r} becomes NaN or infinite on the calibration data",
+        hint="check the data's scaling, and the model itself on the same samples",
+    )
+
+
+def _moving_average(values: FloatArray) -> float:
+    average = float(values[0])
+    for value in values[1:]:
+        average = _SMOOTHING * average + (1.0 - _SMOOTHING) * float(value)
+    return average
+
+
+def _difference(lowest: FloatArray, highest: FloatArray) -> float:
+    """Of the halves' ranges, as a share of the larger one. The halves take turns: a draw may be ordered."""
+    low, high = (lowest[0::2].min(), lowest[1::2].min()), (highest[0::2].max(), highest[1::2].max())
+    widest = max(high[0] - low[0], high[1] - low[1])
+    if widest <= 0.0:
+        return 0.0
+    return float(max(abs(low[0] - low[1]), abs(high[0] - high[1])) / widest)

@@ -1,0 +1,42 @@
+"""What litert-quantizer 0.11 leaves wrong in a file, put right."""
+
+from __future__ import annotations
+
+import copy
+
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.types import Operator, Subgraph
+
+_PASS_THROUGH = {"SPLIT": 1, "SPLIT_V": 0, "UNPACK": 0}
+"""Operators whose outputs are parts of one input, and which of their inputs that is."""
+
+
+def with_dead_outputs_quantized(content: bytes) -> bytes:
+    """Gives outputs that nothing reads the type of the others.
+
+    litert-quantizer quantizes a tensor for the sake of its readers, so that a part of a SPLIT that nothing
+    reads stays in float (an unrolled LSTM's first forget gate, which has no state to forget). No kernel
+    takes a SPLIT of two types.
+    """
+    file = read_file(content, "the quantized file")
+    if not any(_odd_outputs(operator, graph) for operator, graph in file.operators()):
+        return content
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for graph, found in zip(model.subgraphs, file.subgraphs, strict=True):
+        for operator in found.operators:
+            for index in _odd_outputs(operator, found):
+                source = graph.tensors[operator.inputs[_PASS_THROUGH[operator.name]]]
+                graph.tensors[index].type = source.type
+                graph.tensors[index].quantization = copy.deepcopy(source.quantization)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _odd_outputs(operator: Operator, graph: Subgraph) -> list[int]:
+    """Outputs that are not of the type of what they are a part of."""
+    place = _PASS_THROUGH.get(operator.name)
+    if place is None:
+        return []
+    dtype = graph.tensors[operator.inputs[place]].dtype
+    return [index for index in operator.outputs if graph.tensors[index].dtype != dtype]

@@ -1,0 +1,262 @@
+"""Finds a full-integer recipe: the plain one, and when it misses its gates others, within a time budget.
+
+The order follows what a person would try, cheapest first and integers before floats: other ranges for the
+activations, other scales for the weights, then the most sensitive operators in float (as few as pass), then
+16-bit activations. Protecting sensitive layers one after another, and ranking them by the error that each
+adds, is the procedure of NNCF's ``quantize_with_accuracy_control`` and of ai-edge-quantizer's auto_quant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from modelconversion_api.measurements import Attempt
+from modelconversion_api.methods import Target
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.arrays import NamedArrays
+from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.measuring.layers import layer_errors, sensitive
+from tflite_converter.measuring.metrics import SNR_LIMIT_DB, snr_db
+from tflite_converter.measuring.quality import Quality
+from tflite_converter.quantizing.calibration import Calibration, RangeMethod
+from tflite_converter.quantizing.quantization import Recipe, Weights, full_integer
+from tflite_converter.targets.operators import INTEGER_ONLY
+from tflite_converter.tflite.runtime import TFLiteModel
+
+RANGE_CHOICE_SAMPLES = 32
+"""How many calibration samples decide between the ways of taking an activation's range."""
+_MOST_LEFT_OUT = 8
+"""Of more protected operators than this, it is not tried which ones are not needed."""
+_EIGHT_BITS_ONLY = frozenset({Target.EDGE_TPU})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe and what came of it."""
+
+    recipe: Recipe
+    content: bytes
+    quality: Quality
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The file to use, and what was tried for it; no attempts where the plain recipe was good enough."""
+
+    best: Candidate
+    attempts: tuple[Attempt, ...]
+    message: str | None = None
+
+
+class Tuner:
+    """One search. ``judge`` measures a file on the evaluation data; ``tell`` hears what is tried."""
+
+    def __init__(
+        self,
+        float_file: bytes,
+        calibration: Calibration,
+        samples: NamedArrays,
+        judge: Callable[[bytes], Quality],
+        target: Target | None,
+        tell: Callable[[str], None],
+        threads: int = 1,
+        *,
+        dense_per_tensor: bool = False,
+    ) -> None:
+        self._float_file = float_file
+        self._calibration = calibration
+        self._samples = samples
+        self._judge = judge
+        self._target = target
+        self._tell = tell
+        self._threads = threads
+        self._plain = Recipe(dense_per_tensor=dense_per_tensor)
+        self._files: dict[Recipe, bytes] = {}
+        self._tried: list[Candidate] = []
+        self._failed: list[Attempt] = []
+        self._deadline = 0.0
+
+    def plain(self) -> tuple[Recipe, bytes]:
+        """The plain recipe and its file, not judged: for where no gate asks for anything.
+
+        Raises:
+            ConverterError: QuantizationFailed.
+
+        """
+        recipe = dataclasses.replace(self._plain, ranges=self._nearest_ranges())
+        return recipe, self._file(recipe)
+
+    def run(self, budget_seconds: float) -> Tuned:
+        """The plain recipe, or the first that passes, or, when the budget is used up, the best.
+
+        Raises:
+            ConverterError: QuantizationFailed where even the plain recipe cannot be carried out.
+
+        """
+        started = time.monotonic()
+        self._deadline = started + budget_seconds
+        recipe = dataclasses.replace(self._plain, ranges=self._nearest_ranges())
+        plain = self._try(recipe, must_work=True)
+        assert plain is not None  # noqa: S101 - must_work raises instead
+        if not plain.quality.missed or budget_seconds <= 0:
+            return Tuned(plain, ())
+        passed = self._search(plain.recipe)
+        best = passed or max(self._tried, key=lambda c: c.quality.rank)
+        spent = time.monotonic() - started
+        message = None
+        if passed is None:
+            used_up = "the budget was used up" if self._is_late() else "nothing is left to try"
+            message = f"no recipe of {len(self._tried)} met the gates in {spent:.0f} s; {used_up}"
+        attempts = [_attempt(c, chosen=c is best) for c in self._tried]
+        return Tuned(best, (*attempts, *self._failed), message)
+
+    def _search(self, plain: Recipe) -> Candidate | None:
+        for recipe in _integer_recipes(plain):
+            if (found := self._passing(recipe)) is not None:
+                return found
+        if self._target not in INTEGER_ONLY and (found := self._protect()) is not None:
+            return found
+        if self._target not in _EIGHT_BITS_ONLY:
+            return self._passing(dataclasses.replace(plain, activation_bits=16))
+        return None
+
+    def _protect(self) -> Candidate | None:
+        """The fewest of the most sensitive operators that, left in float, make the gates."""
+        base = max(self._tried, key=lambda c: c.quality.rank)
+        self._tell("looking for the sensitive operators")
+        try:
+            errors = layer_errors(self._float_file, base.content, self._samples)
+        except (RuntimeError, ValueError):
+            return None
+        ranking = sensitive(self._float_file, errors)
+
+        def protected(count: int) -> Candidate | None:
+            return self._passing(dataclasses.replace(base.recipe, float_scopes=tuple(ranking[:count])))
+
+        failed, passed = 0, None
+        for count in _doubling(len(ranking)):
+            if (passed := protected(count)) is not None:
+                break
+            failed = count
+        if passed is None:
+            return None
+        low, high = failed, len(passed.recipe.float_scopes)
+        while high - low > 1 and not self._is_late():
+            middle = (low + high) // 2
+            if (found := protected(middle)) is not None:
+                passed, high = found, middle
+            else:
+                low = middle
+        return self._without_needless(passed)
+
+    def _without_needless(self, passed: Candidate) -> Candidate:
+        """``passed`` less the operators that it passes without: a ranking can only guess who is to blame."""
+        scopes = passed.recipe.float_scopes
+        if len(scopes) > _MOST_LEFT_OUT:
+            return passed
+        for scope in reversed(scopes):
+            fewer = tuple(s for s in passed.recipe.float_scopes if s != scope)
+            if fewer and fewer != passed.recipe.float_scopes:
+                recipe = dataclasses.replace(passed.recipe, float_scopes=fewer)
+                passed = self._passing_once(recipe) or passed
+        return passed
+
+    def _passing_once(self, recipe: Recipe) -> Candidate | None:
+        """As :meth:`_passing`, of a recipe that may have been tried."""
+        if any(c.recipe == recipe for c in self._tried):
+            return None  # it would have been taken
+        return self._passing(recipe)
+
+    def _passing(self, recipe: Recipe) -> Candidate | None:
+        """The candidate of ``recipe`` if it meets the gates; None also when time is up."""
+        if self._is_late():
+            return None
+        found = self._try(recipe)
+        return found if found is not None and not found.quality.missed else None
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _try(self, recipe: Recipe, *, must_work: bool = False) -> Candidate | None:
+        started = time.monotonic()
+        self._tell(f"trying {recipe}" if self._tried else "making full_integer")
+        try:
+            content = self._file(recipe)
+            quality = self._judge(content)
+        except (ConverterError, RuntimeError, ValueError) as error:
+            why = error.cause if isinstance(error, ConverterError) else first_line(error)
+            if must_work:
+                cause = why if isinstance(error, ConverterError) else f"the file does not run: {why}"
+                raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause) from error
+            seconds = round(time.monotonic() - started, 3)
+            self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why[:512]))
+            return None
+        found = Candidate(recipe, content, quality, time.monotonic() - started)
+        self._tried.append(found)
+        return found
+
+    def _file(self, recipe: Recipe) -> bytes:
+        """What a recipe gives; made once, for choosing the ranges makes files that are tried again."""
+        if recipe not in self._files:
+            ranges = self._calibration.ranges(recipe.ranges)
+            self._files[recipe] = full_integer(self._float_file, ranges, recipe)
+        return self._files[recipe]
+
+    def _nearest_ranges(self) -> RangeMethod:
+        """The ranges whose file is nearest to the float file on calibration samples.
+
+        An average ignores outliers, extremes never clip; which is better depends on the model.
+        """
+        some = {name: array[:RANGE_CHOICE_SAMPLES] for name, array in self._samples.items()}
+        reference = TFLiteModel(self._float_file, threads=self._threads).run_each(some)
+
+        def closeness(method: RangeMethod) -> float:
+            try:
+                content = self._file(dataclasses.replace(self._plain, ranges=method))
+                ratio = snr_db(reference, TFLiteModel(content, threads=self._threads).run_each(some))
+            except (ConverterError, RuntimeError, ValueError):
+                return -math.inf  # the plain recipe will say why, where no way is left
+            return SNR_LIMIT_DB if ratio is None else ratio
+
+        return max(RangeMethod, key=closeness)
+
+
+def _integer_recipes(plain: Recipe) -> Iterator[Recipe]:
+    """Recipes in which every operator stays in integers, nearest to the plain one first."""
+    for ranges in RangeMethod:
+        if ranges is not plain.ranges:
+            yield dataclasses.replace(plain, ranges=ranges)
+    for weights in (Weights.MSE, Weights.OCTAV):
+        yield dataclasses.replace(plain, weights=weights)
+    yield dataclasses.replace(plain, per_channel=False)
+
+
+def _doubling(most: int) -> Sequence[int]:
+    """1, 2, 4, ... and ``most``."""
+    counts = []
+    count = 1
+    while count < most:
+        counts.append(count)
+        count *= 2
+    return [*counts, most] if most else []
+
+
+def _attempt(candidate: Candidate, *, chosen: bool) -> Attempt:
+    quality = candidate.quality
+    return Attempt(
+        recipe=str(candidate.recipe),
+        size_bytes=len(candidate.content),
+        agreement=round(quality.agreement, 6),
+        accuracy=None if quality.accuracy is None else round(quality.accuracy, 6),
+        snr_db=None if quality.snr_db is None else round(quality.snr_db, 2),
+        float_operators=len(candidate.recipe.float_scopes),
+        passed=not quality.missed,
+        chosen=chosen,
+        seconds=round(candidate.seconds, 3),
+        message="; ".join(quality.missed)[:512] or None,
+    )

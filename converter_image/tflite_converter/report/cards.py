@@ -1,0 +1,147 @@
+"""The report's cards: everything that was measured on one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelconversion_api.measurements import Fidelity, Inventory, Latency, Performance, Scores
+from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.text import human_latency
+from tflite_converter.report.figures import (
+    NOTHING,
+    code,
+    counted,
+    facts,
+    first_of,
+    method,
+    more,
+    number,
+    percent,
+    ratio,
+    section,
+    size,
+    table,
+    verdict,
+)
+from tflite_converter.report.markup import Child, Markup, joined, tag
+
+
+def cards(report: ConversionReport) -> Markup:
+    """Everything that was measured on each file."""
+    return section("artifacts", "File by file", *(_card(a) for a in report.artifacts))
+
+
+def _card(artifact: ArtifactReport) -> Markup:
+    figures = [*_fidelity(artifact.fidelity), *_scores(artifact.scores), *_worst_class(artifact)]
+    if artifact.baseline is not None and artifact.baseline.confidence is not None:
+        figures.append(("Mean confidence", percent(artifact.baseline.confidence.mean)))
+    speed = _performance(artifact.performance) or _latency("One sample", artifact.latency)
+    return tag(
+        "article",
+        tag("h3", method(artifact.method), verdict(artifact.passed)),
+        tag("p", code(artifact.file_name), f", {size(artifact.size_bytes)}", class_="file"),
+        tag("p", artifact.message, class_="note" if artifact.passed else "note missed")
+        if artifact.message
+        else None,
+        tag(
+            "div",
+            _group(
+                "Against the original",
+                [("Agreement", percent(artifact.agreement)), ("SNR", ratio(artifact)), *figures],
+            ),
+            _group("On the machine that converted", speed),
+            class_="columns",
+        ),
+        facts([("Recipe", artifact.recipe)]) if artifact.recipe else None,
+        _edges(artifact.inventory),
+        facts([("SHA-256", code(artifact.sha256))]),
+        class_="card",
+    )
+
+
+def _group(title: str, pairs: Sequence[tuple[str, Child]]) -> Markup | None:
+    return tag("div", tag("h4", title), facts(pairs)) if pairs else None
+
+
+def _fidelity(found: Fidelity | None) -> list[tuple[str, Child]]:
+    if found is None:
+        return []
+    shares = [("Same first class", found.top1), ("Of the five best classes", found.top5)]
+    shares += [("Same yes or no", found.label_match), ("R\N{SUPERSCRIPT TWO}", found.r2)]
+    plain = [("Cosine similarity", found.cosine), ("KL divergence, nats", found.kl_divergence)]
+    plain += [("Drift of the confidence", found.confidence_drift)]
+    plain += [("Mean squared difference", found.mse), ("Mean absolute difference", found.mae)]
+    measured: list[tuple[str, Child]] = [(n, percent(v, 2)) for n, v in shares if v is not None]
+    return measured + [(n, number(v)) for n, v in plain if v is not None]
+
+
+def _scores(found: Scores | None) -> list[tuple[str, Child]]:
+    if found is None:
+        return []
+    shares = [(f"Accuracy ({found.metric.value})", found.accuracy), ("Accuracy, top 5", found.top5)]
+    shares += [("Macro F1", found.macro_f1)]
+    errors = [("Mean squared error", found.mse), ("Mean absolute error", found.mae)]
+    measured: list[tuple[str, Child]] = [(n, percent(v, 2)) for n, v in shares if v is not None]
+    return measured + [(n, number(v)) for n, v in errors if v is not None]
+
+
+def _worst_class(artifact: ArtifactReport) -> list[tuple[str, Child]]:
+    worst = artifact.worst_class
+    if worst is None:
+        return []
+    name = f"class {worst.label}" if worst.name is None else f"{worst.name} ({worst.label})"
+    if worst.accuracy is None:
+        told = f"agreement {percent(worst.agreement)}"
+    else:
+        told = f"accuracy {percent(worst.accuracy)}, the original's {percent(worst.original_accuracy)}"
+    return [("Class that lost most", f"{name}: {told}, {counted(worst.samples, 'sample')}")]
+
+
+def _performance(found: Performance | None) -> list[tuple[str, Child]]:
+    if found is None:
+        return []
+    pairs = [*_latency("One sample", found.single)]
+    if found.batch is not None:
+        pairs += _latency(f"Batch of {found.batch.batch_size}", found.batch)
+    pairs.append(("Load", human_latency(found.load_millis)))
+    if found.peak_memory_bytes is not None:
+        pairs.append(("Memory at most", size(found.peak_memory_bytes)))
+    return pairs
+
+
+def _latency(name: str, found: Latency | None) -> list[tuple[str, Child]]:
+    if found is None:
+        return []
+    tail = f"p90 {human_latency(found.p90_millis)}"
+    if found.p99_millis is not None:
+        tail += f", p99 {human_latency(found.p99_millis)}"
+    about = f"median of {counted(found.runs, 'run')} on {counted(found.threads, 'thread')}"
+    pairs: list[tuple[str, Child]] = [
+        (name, joined(tag("strong", human_latency(found.median_millis)), f", {tail}", tag("small", about)))
+    ]
+    if found.throughput_per_second is not None:
+        pairs.append((f"Throughput, {name.lower()}", f"{found.throughput_per_second:,.0f} samples a second"))
+    return pairs
+
+
+def _edges(found: Inventory | None) -> Markup | None:
+    """Inputs and outputs: what a program must know to use the file."""
+    if found is None:
+        return None
+    rows: list[Sequence[Child]] = []
+    for kind, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for tensor in tensors[:32]:
+            shape = "\N{MULTIPLICATION SIGN}".join("?" if s < 0 else str(s) for s in tensor.shape) or "scalar"
+            scale = NOTHING if tensor.scale is None else number(tensor.scale)
+            zero = NOTHING if tensor.zero_point is None else f"{tensor.zero_point}"
+            rows.append([code(tensor.name), kind, shape, tensor.dtype, scale, zero])
+    columns = ["Name", "", "Shape", "Dtype", "Scale", "Zero point"]
+    special = [*found.flex_operators, *found.custom_operators]
+    note = f"Needs operators that LiteRT does not bring: {first_of(special, 12)}." if special else None
+    return joined(
+        tag("p", note, class_="note missed") if note else None,
+        more(
+            "Inputs and outputs",
+            table(columns, rows, caption="value = (stored - zero point) * scale", numbers=(4, 5)),
+        ),
+    )

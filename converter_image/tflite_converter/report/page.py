@@ -1,0 +1,179 @@
+"""``report.html``: one page that needs nothing else, from a conversion's report.
+
+No script, no external resource, no inline styles; the page's own policy forbids them, so even a mistake in
+escaping could load and run nothing. The report's texts come from models that nobody vouches for:
+:mod:`tflite_converter.report.markup` escapes every one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+
+from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.status import TensorInfo
+from modelconversion_api.text import human_latency
+from tflite_converter.report import artifacts, data
+from tflite_converter.report.cards import cards
+from tflite_converter.report.compilers import compilers
+from tflite_converter.report.figures import METHOD_NAMES, counted, first_of, method, percent, section, size
+from tflite_converter.report.markup import Child, Markup, document, joined, styles, tag
+from tflite_converter.report.provenance import provenance
+from tflite_converter.report.snippets import use_it
+from tflite_converter.report.training import training
+
+_STYLE_SHEET = "html_report.css"
+
+
+def render(report: ConversionReport) -> str:
+    """The page, as text to be written in UTF-8."""
+    name = _name(report)
+    parts = [
+        _recommendation(report),
+        _warnings(report),
+        artifacts.summary(report),
+        artifacts.plot(report),
+        training(report),
+        cards(report),
+        compilers(report),
+        artifacts.targets(report),
+        use_it(report),
+        data.confusion(report),
+        data.layers(report),
+        artifacts.attempts(report),
+        artifacts.inventory(report),
+        data.calibration(report),
+        provenance(report),
+    ]
+    css = _css()
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{name}: TFLite conversion report"),
+        styles(css),
+    )
+    body = tag("body", _header(report, name), tag("main", *parts), _footer())
+    return document(head, body)
+
+
+@cache
+def _css() -> str:
+    return resources.files(__package__).joinpath(_STYLE_SHEET).read_text(encoding="utf-8")
+
+
+def _name(report: ConversionReport) -> str:
+    if report.provenance is not None:
+        return report.provenance.base_name
+    return (
+        report.artifacts[0].file_name.removesuffix(".tflite")
+        if report.request is None
+        else report.request.base_name
+    )
+
+
+def _header(report: ConversionReport, name: str) -> Markup:
+    source = report.source
+    about = f"{source.format.value}, {size(source.size_bytes)}"
+    edges = [_edges("takes", source.inputs), _edges("gives", source.outputs)]
+    return tag(
+        "header",
+        tag("p", "TFLite conversion report", class_="eyebrow"),
+        tag("h1", name),
+        tag("p", "; ".join([about, *filter(None, edges)])),
+    )
+
+
+def _edges(verb: str, tensors: list[TensorInfo]) -> str:
+    told = [f"{t.name} {_shape(t)} {t.dtype}" for t in tensors]
+    return f"{verb} {first_of(told, 4)}" if told else ""
+
+
+def _shape(tensor: TensorInfo) -> str:
+    return "\N{MULTIPLICATION SIGN}".join("?" if s < 0 else str(s) for s in tensor.shape) or "scalar"
+
+
+def _recommendation(report: ConversionReport) -> Markup:
+    """Which file to use, in the largest type of the page."""
+    chosen = _chosen(report)
+    if chosen is None or report.recommended is None:
+        return tag(
+            "section",
+            tag("p", "No file is recommended", class_="verdict"),
+            tag("p", "None of the files passed its gates; each one's card says which gate it missed."),
+            class_="hero none",
+            id="recommendation",
+        )
+    figures = [
+        ("size", size(chosen.size_bytes), f"{percent(chosen.size_fraction)} of the original"),
+        ("accuracy", percent(chosen.accuracy), _original(report)) if chosen.accuracy is not None else None,
+        ("agreement", percent(chosen.agreement), "with the original")
+        if chosen.agreement is not None
+        else None,
+        ("latency", human_latency(chosen.latency.median_millis), counted(chosen.latency.threads, "thread"))
+        if chosen.latency is not None
+        else None,
+    ]
+    tiles = [
+        tag("div", tag("dt", name), tag("dd", tag("strong", value), tag("small", note)))
+        for name, value, note in filter(None, figures)
+    ]
+    return tag(
+        "section",
+        tag("p", "Recommended", class_="eyebrow"),
+        tag("p", method(chosen.method), class_="verdict"),
+        tag("p", _sentence(report.recommended.reason)),
+        tag("dl", *tiles, class_="tiles"),
+        _alternatives(report),
+        tag("p", data.compared_on(report), class_="lead"),
+        class_="hero",
+        id="recommendation",
+    )
+
+
+def _chosen(report: ConversionReport) -> ArtifactReport | None:
+    wanted = None if report.recommended is None else report.recommended.method
+    return next((a for a in report.artifacts if a.method is wanted), None)
+
+
+def _original(report: ConversionReport) -> str:
+    original = report.evaluation.original_accuracy
+    return "" if original is None else f"the original has {percent(original)}"
+
+
+def _alternatives(report: ConversionReport) -> Markup | None:
+    found = () if report.recommended is None else report.recommended.alternatives
+    if not found:
+        return None
+    items = [tag("li", tag("strong", METHOD_NAMES[a.method]), ": ", a.trade) for a in found]
+    return joined(tag("h2", "Instead of it"), tag("ul", *items))
+
+
+def _warnings(report: ConversionReport) -> Markup | None:
+    """What went wrong without ending the conversion."""
+    items: list[Child] = [tag("li", _sentence(text)) for text in report.warnings]
+    items += [
+        tag(
+            "li", tag("strong", f"{METHOD_NAMES[f.method]} gave no file"), f" ({f.reason.value}): {f.message}"
+        )
+        for f in report.failed_methods
+    ]
+    if not items:
+        return None
+    return section("warnings", "Worth knowing", tag("ul", *items, class_="warnings"))
+
+
+def _sentence(text: str) -> str:
+    """``text`` with a capital and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _footer() -> Markup:
+    return tag("footer", tag("p", "The same figures for programs are in report.json beside this page."))

@@ -1,0 +1,106 @@
+"""The report's section on training: its steps, and plain against optimised files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelconversion_api.optimization import Comparison, Measured, OptimizationReport, TrainedStep
+from modelconversion_api.report import ConversionReport
+from modelconversion_api.text import human_latency
+from tflite_converter.report.figures import (
+    METHOD_NAMES,
+    NOTHING,
+    counted,
+    number,
+    percent,
+    section,
+    size,
+    table,
+)
+from tflite_converter.report.markup import Child, Markup, joined, tag
+
+_STEP_NAMES = {
+    "Distillation": "Distillation",
+    "Pruning": "Pruning",
+    "QuantizationAwareTraining": "Quantization-aware training",
+}
+
+
+def training(report: ConversionReport) -> Markup | None:
+    """What training did and which of its files were published; None where none was asked for."""
+    found = report.optimization
+    if found is None:
+        return None
+    steps = table(
+        ["Step", "Epochs", "Best epoch", "Loss", "Accuracy", "Zeros", "Parameters", "Time"],
+        [_step(step) for step in found.steps],
+        caption="What each step of training did, on training data that was held out",
+        numbers=range(1, 8),
+    )
+    gains = table(
+        ["Method", "", "Accuracy", "Agreement", "Size", "Compressed", "Zeros", "Latency"],
+        [row for comparison in found.comparisons for row in _rows(comparison)],
+        caption="Each method's plain file against the optimised one",
+        numbers=range(2, 8),
+    )
+    verdicts = [tag("li", tag("strong", METHOD_NAMES[c.method]), ": ", c.message) for c in found.comparisons]
+    return section(
+        "training", "Training", gains, tag("ul", *verdicts, class_="reasons"), steps, lead=_lead(found)
+    )
+
+
+def _lead(found: OptimizationReport) -> str:
+    data = found.data
+    learned = "their labels" if data.labelled else "what the original gives for them"
+    text = f"Trained on {counted(data.samples, 'sample')} of {data.name} and {learned}"
+    if data.overlap:
+        text += f"; {data.overlap:,} that the files are measured on were left out"
+    return f"{text}. An optimised file is published only where it is better than the plain one."
+
+
+def _step(step: TrainedStep) -> Sequence[Child]:
+    name: Child = _STEP_NAMES[step.step.value]
+    if step.message:
+        name = joined(name, tag("small", step.message))
+    return [
+        name,
+        f"{step.epochs_run:,} of {step.epochs:,}",
+        f"{step.best_epoch:,}" if step.best_epoch else NOTHING,
+        f"{number(step.loss_before)} to {number(step.loss_after)}",
+        f"{percent(step.accuracy_before)} to {percent(step.accuracy_after)}"
+        if step.accuracy_after is not None
+        else NOTHING,
+        percent(step.sparsity),
+        f"{step.parameters:,}",
+        f"{step.seconds:.1f} s",
+    ]
+
+
+def _rows(comparison: Comparison) -> list[Sequence[Child]]:
+    """The plain file, and the optimised one below it."""
+    name = METHOD_NAMES[comparison.method]
+    return [
+        [name, joined("plain", None if comparison.published else _published()), *_figures(comparison.plain)],
+        [
+            name,
+            joined("optimised", _published() if comparison.published else None),
+            *_figures(comparison.optimized),
+        ],
+    ]
+
+
+def _published() -> Markup:
+    return tag("span", "published", class_="badge pick")
+
+
+def _figures(found: Measured | None) -> list[Child]:
+    if found is None:
+        return [NOTHING] * 6
+    return [
+        percent(found.accuracy),
+        percent(found.agreement),
+        size(found.size_bytes),
+        size(found.compressed_bytes),
+        percent(found.sparsity),
+        NOTHING if found.latency_millis is None else human_latency(found.latency_millis),
+    ]

@@ -1,0 +1,58 @@
+"""Collects what is found about single operators into a few sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tflite_converter.tflite.types import Operator, Subgraph, Tensor
+
+_MOST_NAMES = 8
+"""Operators named in one sentence; the count says how many more there are."""
+_LONGEST_NAME = 48
+
+
+class Findings:
+    """Reasons against a target, each with the operators that it is true of."""
+
+    def __init__(self) -> None:
+        self._by_reason: dict[str, Counter[str]] = {}
+
+    def add(self, operator: Operator, reason: str) -> None:
+        """Notes that ``reason`` is true of ``operator``."""
+        self._by_reason.setdefault(reason, Counter())[operator.name] += 1
+
+    def __len__(self) -> int:
+        """Return for how many operators there is a reason; none is added twice."""
+        return sum(names.total() for names in self._by_reason.values())
+
+    def sentences(self) -> list[str]:
+        """One for each reason, in the order in which they came up, e.g. ``TANH (2x), EXP: no kernel``."""
+        return [f"{listed(names)}: {reason}" for reason, names in self._by_reason.items()]
+
+
+def listed(names: Counter[str]) -> str:
+    """Operator names with their counts where there are several, e.g. ``CONV_2D (14x), SOFTMAX``."""
+    parts = [
+        f"{name[:_LONGEST_NAME]} ({count}x)" if count > 1 else name[:_LONGEST_NAME]
+        for name, count in names.most_common(_MOST_NAMES)
+    ]
+    if (more := len(names) - len(parts)) > 0:
+        parts.append(f"{more} more")
+    return ", ".join(parts)
+
+
+def operands(operator: Operator, graph: Subgraph) -> list[Tensor]:
+    """The operator's inputs that are there, then its outputs."""
+    return [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+
+
+def runs_in_float(operator: Operator, graph: Subgraph) -> bool:
+    """Whether the operator takes or gives floating point."""
+    return any(tensor.is_float for tensor in operands(operator, graph))
+
+
+def is_dense_by_channel(operator: Operator, graph: Subgraph) -> bool:
+    """Whether it is a FULLY_CONNECTED whose weights have a scale for each output."""
+    return operator.name == "FULLY_CONNECTED" and any(
+        graph.tensors[i].is_per_channel for i in operator.inputs[1:2] if i >= 0
+    )

@@ -1,0 +1,82 @@
+"""Measures a TFLite file as it runs: its latency, and the values inside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from edge_inference.runtime import Model
+from edge_inference.tensors import Tensor, described
+from modelconversion_api.measurements import Latency
+from tflite_converter.arrays import Array, FloatArray, NamedArrays
+from tflite_converter.native_output import silenced
+
+WARM_UP_RUNS = 5
+
+
+class TFLiteModel(Model):
+    """A TFLite file, loaded and ready to run, as users' programs run it, and measured.
+
+    Raises ``ValueError`` or ``RuntimeError`` (LiteRT's own) for a file that is none, or that cannot run.
+    """
+
+    def __init__(self, model: bytes | Path, *, threads: int = 1, keep_all: bool = False) -> None:
+        """Loads the file and allocates its tensors.
+
+        ``keep_all``: keep every tensor readable after a run (:meth:`activation`), which costs memory and
+        fused kernels.
+        """
+        super().__init__(model, threads=threads, keep_all=keep_all)
+        self._by_name: dict[str, Tensor] | None = None
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        with silenced():
+            yield
+
+    def benchmark(self, sample: NamedArrays, runs: int) -> Latency:
+        """Latency of ``invoke`` alone on one batch, after :data:`WARM_UP_RUNS` runs that do not count."""
+        self._fill(sample)
+        invoke = self._interpreter.invoke
+        for _ in range(WARM_UP_RUNS):
+            invoke()
+        millis: FloatArray = np.empty(runs, dtype=np.float64)
+        for i in range(runs):
+            started = time.perf_counter_ns()
+            invoke()
+            millis[i] = (time.perf_counter_ns() - started) / 1e6
+        median, p90, p99 = (round(float(q), 4) for q in np.percentile(millis, (50, 90, 99)))
+        size = len(next(iter(sample.values())))
+        return Latency(
+            median_millis=median,
+            p90_millis=p90,
+            p99_millis=p99,
+            runs=runs,
+            warm_up_runs=WARM_UP_RUNS,
+            threads=self.threads,
+            batch_size=size,
+            throughput_per_second=round(size * 1e3 / max(median, 1e-4), 1),
+        )
+
+    def activation(self, name: str) -> Array | None:
+        """A tensor of the main graph as the last run filled it, as values (``keep_all`` only).
+
+        None where there is none of that name, or only one with a scale for each channel.
+        """
+        if self._by_name is None:
+            self._by_name = {
+                detail["name"]: described(detail, {})
+                for detail in self._interpreter.get_tensor_details()
+                if len(detail["quantization_parameters"]["scales"]) <= 1
+            }
+        tensor = self._by_name.get(name)
+        if tensor is None:
+            return None
+        try:
+            return tensor.value(self._interpreter.get_tensor(tensor.index))
+        except ValueError:
+            return None  # this run did not fill it

@@ -1,0 +1,168 @@
+"""What the parent hands to its children (on standard input), and what it gets back (files in one folder)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.calibration_report import InputCoverage, Stability
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric, Scores
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.optimization import TrainedStep
+from modelconversion_api.reasons import Stage
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.spec import Benchmark, SourceFormat
+from modelconversion_api.status import TensorInfo
+from tflite_converter.data.binding import SavedSamples
+from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
+from tflite_converter.training.plan import TrainingPlan
+
+FLOAT_FILE: Final = "float.tflite"
+UNROLLED_FILE: Final = "unrolled.tflite"
+INT8_FILE: Final = "int8.tflite"
+REFERENCE_FOLDER: Final = "reference"
+CALIBRATION_FOLDER: Final = "calibration"
+EVALUATION_FOLDER: Final = "evaluation"
+LABELS_FILE: Final = "labels.npy"
+TRAINING_LABELS_FILE: Final = "training-labels.npy"
+FROZEN_FOLDER: Final = "frozen"
+
+
+class TrainingJob(ApiModel):
+    """What the child with TensorFlow trains, and on what."""
+
+    plan: TrainingPlan
+    samples: SavedSamples
+    task: Task
+    student: Path | None = None
+    """A Keras file; None for a narrowed copy of the original."""
+    checkpoint: Path | None = None
+    """Where an earlier run left off."""
+    fingerprint: str
+    """What a checkpoint must belong to."""
+
+
+class TrainingOutcome(ApiModel):
+    """What training did."""
+
+    steps: tuple[TrainedStep, ...]
+    samples: int
+    held_out: int
+    labelled: bool
+    """Whether the labels were of use."""
+
+
+class TensorFlowJob(ApiModel):
+    """What the child with TensorFlow is to do."""
+
+    task: Literal["float", "int8", "optimize"]
+    """``float``: load, freeze, write the float file and the reference outputs. ``int8``: TensorFlow's own
+    full-integer conversion of what ``float`` froze. ``optimize``: ``float`` with a model that is trained in
+    between; the reference outputs stay the original's."""
+    limits: ChildLimits
+    source: Path
+    format: SourceFormat
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    select_tensorflow_ops: bool = False
+    unroll: bool = False
+    """Whether recurrent layers are also written with their time steps unrolled, for full integer."""
+    calibration: SavedSamples | None = None
+    evaluation: SavedSamples | None = None
+    random_samples: int = 32
+    seed: int = 0
+    training: TrainingJob | None = None
+    """For ``optimize``."""
+
+
+class TensorFlowResult(ApiModel):
+    """What it found."""
+
+    inputs: list[TensorInfo]
+    """As the files have them, the batch 1 unless the user said otherwise."""
+    outputs: list[TensorInfo]
+    writer: str
+    """Who wrote the model, e.g. ``keras 2.4.0``."""
+    seconds: dict[Stage, float] = Field(default_factory=dict)
+    import_seconds: float = 0.0
+    """Part of the time for loading that went into starting TensorFlow."""
+    tool_versions: dict[str, str] = Field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
+    training: TrainingOutcome | None = None
+
+
+class LiteRTJob(ApiModel):
+    """What the child without TensorFlow is to do with the float file."""
+
+    limits: ChildLimits
+    base_name: str
+    methods: tuple[Method, ...]
+    ready: dict[Method, str] = Field(default_factory=dict)
+    """Files in the folder that are made already and only need measuring."""
+    target: Target | None = None
+    source: Path | None = None
+    """A TFLite file to start from; None where TensorFlow's child has left the float file in the folder."""
+    source_bytes: int
+    calibration: SavedSamples | None = None
+    evaluation: SavedSamples | None = None
+    """Both for a TFLite source only: otherwise TensorFlow's child has bound them."""
+    has_evaluation_data: bool = True
+    """False where artifacts are compared on random inputs."""
+    evaluation_name: str = "the evaluation data"
+    random_samples: int = 32
+    seed: int = 0
+    record: dict[str, object] = Field(default_factory=dict)
+    """The conversion record that goes into each file."""
+    task: Task | None = None
+    max_accuracy_drop: float | None = None
+    min_agreement: float | None = None
+    max_size_bytes: int | None = None
+    max_latency_millis: float | None = None
+    benchmark: Benchmark = Benchmark()
+    tuning_seconds: int = 0
+    dense_per_tensor: bool = False
+    """Whether FULLY_CONNECTED gets one scale for all of its weights."""
+    compiled: bool = False
+    """Whether a compiler for the target comes afterwards."""
+    class_names: tuple[str, ...] = ()
+
+
+class EvaluationBasis(ApiModel):
+    """How the artifacts were compared; the same for all of them."""
+
+    task: Task
+    task_is_given: bool
+    agreement_metric: AgreementMetric
+    original: Scores | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class CalibrationBasis(ApiModel):
+    """What calibration showed of its data."""
+
+    inputs: tuple[InputCoverage, ...] = ()
+    stability: Stability | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class MethodResult(ApiModel):
+    """What became of one method: a measured artifact, or why there is none."""
+
+    artifact: ArtifactReport | None = None
+    failure: WorkerFailure | None = None
+
+
+class LiteRTResult(ApiModel):
+    """What the child without TensorFlow found."""
+
+    inputs: tuple[TensorInfo, ...] = ()
+    """Of a TFLite source."""
+    outputs: tuple[TensorInfo, ...] = ()
+    evaluation: EvaluationBasis
+    calibration: CalibrationBasis | None = None
+    methods: dict[Method, MethodResult]
+    seconds: dict[Stage, float] = Field(default_factory=dict)
+    isolation: tuple[str, ...] = ()

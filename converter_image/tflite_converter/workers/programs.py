@@ -1,0 +1,10 @@
+"""Programs that run as children of a conversion."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tflite_converter.isolation.parent import Program
+
+TENSORFLOW: Final = Program("tensorflow", "tflite_converter.workers.tensorflow", "the TensorFlow process")
+LITERT: Final = Program("litert", "tflite_converter.workers.litert", "the LiteRT process")

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code, written into the chart and the monitor example."""

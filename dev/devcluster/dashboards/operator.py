@@ -1,0 +1,257 @@
+"""Operator health: whether it keeps up, hears everything and is well."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from devcluster.dashboards.parts import (
+    ENDED,
+    Text,
+    board,
+    heat,
+    increase,
+    lines,
+    number,
+    of_leader,
+    of_operator,
+    quantile,
+    rate,
+    series,
+    timeline,
+)
+
+_API: Final = "modelconversion_api_requests_total"
+_API_TROUBLE: Final = 'code=~"0|429|5.."'
+
+
+def operator_health() -> Dashboard:
+    """Whether the operator keeps up, hears everything and is well."""
+    leader, age = series("modelconversion_leader"), series("modelconversion_watch_age_seconds")
+    looks, errors = "modelconversion_reconcile_duration_seconds", "modelconversion_reconcile_errors_total"
+    started = series("process_start_time_seconds")
+    now = [
+        number(
+            Text(
+                "Leaders",
+                "Replicas that work. One for each operator; none means that nothing happens.",
+                "ModelConversionOperatorNoLeader",
+            ),
+            "none",
+            f"sum({leader})",
+            steps=((None, "red"), (1, "green")),
+            width=3,
+        ),
+        number(
+            Text("Replicas", "Operator processes that answer, those that stand by included."),
+            "none",
+            f"count({leader})",
+            steps=((None, "red"), (1, "green")),
+            none="0",
+            width=3,
+        ),
+        number(
+            Text(
+                "Queue depth",
+                "Conversions that the leader has yet to look at. It rises with a burst and must fall again.",
+                "ModelConversionQueueBacklog",
+            ),
+            "none",
+            f"sum({of_leader('modelconversion_queue_depth')})",
+            steps=((None, "green"), (100, "yellow")),
+            width=3,
+        ),
+        number(
+            Text(
+                "Oldest watch",
+                "Time since the most silent watch was heard from or opened. It is opened anew after five "
+                "minutes.",
+                "ModelConversionWatchStale",
+            ),
+            "s",
+            f"max({age})",
+            decimals=0,
+            steps=((None, "green"), (360, "red")),
+            width=3,
+        ),
+        number(
+            Text(
+                "Looks that fail",
+                "Share of the looks at a conversion that ended in an error and are repeated, conflicts "
+                "left out: those are usual.",
+                "ModelConversionReconcileErrors",
+            ),
+            "percentunit",
+            f"({_errors(errors, '$__range')} or vector(0)) / {increase(f'{looks}_count')}",
+            decimals=1,
+            steps=((None, "green"), (0.02, "yellow"), (0.1, "red")),
+            width=4,
+        ),
+        number(
+            Text(
+                "API trouble",
+                "Share of the requests that the API server refused for its load (429), failed (5xx) or did "
+                "not answer (0).",
+                "ModelConversionApiThrottled",
+            ),
+            "percentunit",
+            f"({increase(_API, _API_TROUBLE)} or vector(0)) / {increase(_API)}",
+            decimals=1,
+            steps=((None, "green"), (0.01, "yellow"), (0.05, "red")),
+            width=4,
+        ),
+        number(
+            Text(
+                "Restarts",
+                "Starts of operator processes in the time shown, those of pods that were replaced left out.",
+                "ModelConversionOperatorRestarting",
+            ),
+            "none",
+            f"sum({of_operator(f'changes({started}[$__range])')})",
+            steps=((None, "green"), (1, "yellow"), (3, "red")),
+            width=4,
+        ),
+    ]
+    work = [
+        lines(
+            Text(
+                "Duration of a look",
+                "Time of one look at a conversion, its writes to the API server included. Estimated from "
+                "buckets.",
+            ),
+            "s",
+            {
+                f"p{share * 100:.0f}": quantile(share, looks, window="$__rate_interval")
+                for share in (0.5, 0.9, 0.99)
+            },
+            width=8,
+        ),
+        heat(Text("Looks by duration", "How many looks took how long."), "s", looks, width=8, decimals=3),
+        lines(
+            Text(
+                "Looks and errors",
+                "Looks per second, and those of them that ended in an error, by its kind. ConflictError is "
+                "usual.",
+                "ModelConversionReconcileErrors",
+            ),
+            "ops",
+            {
+                "all looks": rate(f"{looks}_count"),
+                "{{error}}": rate(errors, labels=["error"]),
+            },
+            width=8,
+        ),
+        lines(
+            Text(
+                "Queue depth",
+                "Conversions that wait for a look, by replica. A standby's grows: it looks at nothing, and "
+                "starts with everything when it leads.",
+                "ModelConversionQueueBacklog",
+            ),
+            "none",
+            {"{{instance}}": series("modelconversion_queue_depth")},
+            width=8,
+        ),
+        timeline(
+            Text(
+                "Leadership",
+                "Which replica worked when. A gap between two is a takeover: a few seconds when a leader "
+                "stops, up to the lease's duration when it dies.",
+                "ModelConversionOperatorNoLeader",
+            ),
+            "none",
+            leader,
+            "{{instance}}",
+            {"0": ("stands by", "text"), "1": ("leads", "green")},
+            width=8,
+        ),
+        lines(
+            Text(
+                "Watch age",
+                "Age of the most silent watch, by replica. Above the line, events are being missed.",
+                "ModelConversionWatchStale",
+            ),
+            "s",
+            {"{{instance}}": age},
+            width=8,
+            steps=((None, "green"), (360, "red")),
+        ),
+    ]
+    api = [
+        lines(
+            Text(
+                "API requests",
+                "Requests to the API server, by verb and resource. Watches are not in it. Leases are the "
+                "election's.",
+            ),
+            "reqps",
+            {"{{verb}} {{resource}}": rate(_API, labels=["verb", "resource"])},
+            width=8,
+        ),
+        lines(
+            Text(
+                "API answers",
+                "The same by HTTP status. 409 is a conflict, 429 a server that protects itself, 0 no answer.",
+                "ModelConversionApiThrottled",
+            ),
+            "reqps",
+            {"{{code}}": rate(_API, labels=["code"])},
+            width=8,
+        ),
+        lines(
+            Text(
+                "Writes per conversion",
+                "Writes to the API server for each conversion that ended, the election's left out: what "
+                "the operator costs the server.",
+            ),
+            "none",
+            {
+                "writes": increase(_API, 'verb!="get"', 'resource!="leases"', window="$interval")
+                + " / "
+                + increase(ENDED, window="$interval")
+            },
+            width=8,
+        ),
+    ]
+    process = [
+        lines(
+            Text(
+                "CPU",
+                "Processor cores that each operator process uses. It has one thread of Python: 1 is all.",
+            ),
+            "none",
+            {"{{instance}}": of_operator(f"rate({series('process_cpu_seconds_total')}[$__rate_interval])")},
+            width=8,
+            steps=((None, "green"), (0.9, "red")),
+        ),
+        lines(
+            Text(
+                "Memory", "Resident memory of each operator process. Compare it with the container's limit."
+            ),
+            "bytes",
+            {"{{instance}}": of_operator(series("process_resident_memory_bytes"))},
+            width=8,
+        ),
+        lines(
+            Text(
+                "Time since start",
+                "Age of each operator process. A drop is a restart.",
+                "ModelConversionOperatorRestarting",
+            ),
+            "s",
+            {"{{instance}}": of_operator(f"(time() - {started})")},
+            width=8,
+        ),
+    ]
+    return board(
+        "operator",
+        "Model conversion / Operator health",
+        "Whether the operator keeps up, hears what happens, and is well.",
+        {"Now": now, "Work": work, "API server": api, "Process": process},
+        since="now-6h",
+    )
+
+
+def _errors(metric: str, window: str) -> str:
+    return increase(metric, 'error!="ConflictError"', window=window)

@@ -1,0 +1,304 @@
+"""Model quality: how small, how faithful and how fast the converted files are."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from devcluster.dashboards.parts import (
+    PanelBuilder,
+    Text,
+    bars,
+    board,
+    heat,
+    increase,
+    lines,
+    mean,
+    quantile,
+    reasons,
+)
+
+
+def model_quality() -> Dashboard:
+    """What the converted files are like, by method."""
+    size, agreement = "modelconversion_artifact_size_fraction", "modelconversion_artifact_agreement"
+    drop, latency = (
+        "modelconversion_artifact_accuracy_drop",
+        "modelconversion_artifact_latency_milliseconds",
+    )
+    fallback, method = "modelconversion_artifact_fallback_operators", ["method"]
+    summary = [
+        bars(
+            Text("Files made", "TFLite files written in the time shown, by method."),
+            "none",
+            f"round({increase(f'{size}_count', labels=method)})",
+            "{{method}}",
+            width=6,
+            decimals=0,
+        ),
+        bars(
+            Text(
+                "Mean size", "Mean size of the files as a share of their source model's, in the time shown."
+            ),
+            "percentunit",
+            mean(size, method),
+            "{{method}}",
+            width=6,
+            decimals=0,
+            top=1,
+        ),
+        bars(
+            Text(
+                "Mean agreement",
+                "How far the files do what the originals do, on average: for classifiers, the share of "
+                "samples for which both put the same class first.",
+            ),
+            "percentunit",
+            mean(agreement, method),
+            "{{method}}",
+            width=6,
+            decimals=1,
+            top=1,
+            steps=((None, "red"), (0.95, "yellow"), (0.99, "green")),
+        ),
+        bars(
+            Text(
+                "Files that lost more than 1 % accuracy",
+                "Share of the files whose accuracy is more than one percentage point below the original's, "
+                "where the data has labels.",
+            ),
+            "percentunit",
+            f"clamp_min(1 - {_share_within(drop, '0.01')}, 0)",
+            "{{method}}",
+            width=6,
+            decimals=0,
+            top=1,
+            steps=((None, "green"), (0.1, "yellow"), (0.3, "red")),
+        ),
+    ]
+    sizes = [
+        lines(
+            Text(
+                "Size by method",
+                "Median size of the files as a share of their source model's. Estimated from buckets.",
+            ),
+            "percentunit",
+            {"{{method}}": quantile(0.5, size, method)},
+        ),
+        heat(
+            Text(
+                "Size of all files",
+                "How many files had which share of their source model's size. Buckets end at 100 %.",
+            ),
+            "percentunit",
+            size,
+        ),
+    ]
+    fidelity = [
+        lines(
+            Text(
+                "Agreement by method",
+                "Median, and what the worst tenth of the files stays below. Estimated from buckets.",
+            ),
+            "percentunit",
+            {
+                "{{method}}": quantile(0.5, agreement, method),
+                "{{method}}, worst tenth": quantile(0.1, agreement, method),
+            },
+            top=1,
+            bottom=None,
+        ),
+        heat(
+            Text(
+                "Agreement of all files",
+                "How many files agreed with their originals on which share of samples.",
+            ),
+            "percentunit",
+            agreement,
+            decimals=1,
+        ),
+        lines(
+            Text(
+                "Accuracy drop by method",
+                "Median, and what nine of ten files stay below, where the data has labels. Below zero, "
+                "accuracy was won; estimated from buckets, of which the lowest is one percentage point.",
+            ),
+            "percentunit",
+            {
+                "{{method}}": quantile(0.5, drop, method),
+                "{{method}}, p90": quantile(0.9, drop, method),
+            },
+            bottom=None,
+            steps=((None, "green"), (0.02, "red")),
+        ),
+        heat(
+            Text(
+                "Accuracy drop of all files", "How many files lost how much accuracy against their originals."
+            ),
+            "percentunit",
+            drop,
+            decimals=2,
+        ),
+    ]
+    speed = [
+        lines(
+            Text(
+                "Latency by method",
+                "Median time of one inference in the Job's pod: good for comparing methods, not for saying "
+                "how fast a device will be.",
+            ),
+            "ms",
+            {
+                "{{method}}": quantile(0.5, latency, method),
+                "{{method}}, p90": quantile(0.9, latency, method),
+            },
+        ),
+        heat(
+            Text("Latency of all files", "How many files took how long for one inference in the Job's pod."),
+            "ms",
+            latency,
+            decimals=2,
+        ),
+    ]
+    targets = [
+        bars(
+            Text(
+                "Files that run whole on their target",
+                "Share of the files, in the time shown, of which the target that the conversion named runs "
+                "every operator. The others fall back to its CPU, or do not run there.",
+            ),
+            "percentunit",
+            _share_within(fallback, "0.0"),
+            "{{method}}",
+            height=8,
+            decimals=0,
+            top=1,
+            steps=((None, "red"), (0.5, "yellow"), (0.9, "green")),
+        ),
+        lines(
+            Text(
+                "Operators without a kernel by method",
+                "Operators of a file that its target has no kernel for: the median, and what nine of ten "
+                "files stay below. Estimated from buckets.",
+            ),
+            "none",
+            {
+                "{{method}}": quantile(0.5, fallback, method),
+                "{{method}}, p90": quantile(0.9, fallback, method),
+            },
+            width=8,
+        ),
+        heat(
+            Text(
+                "Operators without a kernel of all files",
+                "How many files had how many operators that their target has no kernel for.",
+            ),
+            "none",
+            fallback,
+            width=8,
+            decimals=0,
+        ),
+    ]
+    output = [
+        lines(
+            Text("Files over time", "Files written in the window before each point, by method."),
+            "none",
+            {"{{method}}": increase(f"{size}_count", labels=method, window="$interval")},
+            width=8,
+            height=9,
+        ),
+        lines(
+            Text("Bytes written", "Bytes of files written in the window before each point, by method."),
+            "bytes",
+            {
+                "{{method}}": increase(
+                    "modelconversion_artifact_bytes_total", labels=method, window="$interval"
+                )
+            },
+            width=6,
+            height=9,
+            stacked=True,
+        ),
+        reasons(
+            Text(
+                "Methods without a file",
+                "Methods that gave no file while others of the same conversion did, in the time shown, and "
+                "what to do.",
+            ),
+            f"round({increase('modelconversion_method_failures_total', labels=['method', 'reason'])}) > 0",
+            columns=["method", "reason"],
+            width=10,
+        ),
+    ]
+    return board(
+        "quality",
+        "Model conversion / Model quality",
+        "How small, how faithful and how fast the converted files are, by method.",
+        {
+            "In the time shown": summary,
+            "Size": sizes,
+            "Fidelity": fidelity,
+            "Speed": speed,
+            "On the target": targets,
+            "Compiled": _compiled(),
+            "Output": output,
+        },
+        since="now-7d",
+    )
+
+
+def _compiled() -> list[PanelBuilder]:
+    """What the compilers made of full-integer files; empty where nobody has files compiled."""
+    operators = "modelconversion_compiled_operators_total"
+    on_it = increase(operators, 'placement="accelerator"', labels=["compiler"])
+    return [
+        bars(
+            Text(
+                "Operators on the accelerator",
+                "Share of the operators of compiled and predicted files, in the time shown, that runs on the "
+                "accelerator. The others fell back to the CPU.",
+            ),
+            "percentunit",
+            f"{on_it} / {increase(operators, labels=['compiler'])}",
+            "{{compiler}}",
+            width=8,
+            height=8,
+            decimals=0,
+            top=1,
+            steps=((None, "red"), (0.5, "yellow"), (0.9, "green")),
+        ),
+        lines(
+            Text(
+                "Compilations",
+                "Files that were compiled in the window before each point, by compiler and outcome. What is "
+                "predicted is analysed, and not compiled.",
+            ),
+            "none",
+            {
+                "{{compiler}}: {{outcome}}": increase(
+                    "modelconversion_compilations_total",
+                    labels=["compiler", "outcome"],
+                    window="$interval",
+                )
+            },
+            width=8,
+        ),
+        lines(
+            Text(
+                "Memory of compiled files",
+                "Median memory that a compiled file takes, by compiler and kind. Estimated from buckets.",
+            ),
+            "bytes",
+            {
+                "{{compiler}}, {{memory}}": quantile(
+                    0.5, "modelconversion_compiled_memory_bytes", ["compiler", "memory"]
+                )
+            },
+            width=8,
+        ),
+    ]
+
+
+def _share_within(histogram: str, bucket: str) -> str:
+    """Share of what a histogram saw that is in a bucket or below, by method."""
+    within = increase(f"{histogram}_bucket", f'le="{bucket}"', labels=["method"])
+    return f"{within} / {increase(f'{histogram}_count', labels=['method'])}"

@@ -1,0 +1,60 @@
+"""Write what the container images install, from uv.lock.
+
+``python -m devcluster.generated.requirements [--check]``
+
+pip reads these files in the images' builds, where uv is not wanted. Every package has its digests, so that a
+registry cannot give a build anything but what the lock has seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import Final
+
+from devcluster.cache import REPOSITORY
+from devcluster.errors import ProcessError
+from devcluster.programs import tells_errors, write_or_check
+from devcluster.tools.installer import find_uv
+
+FILES: Final = {
+    "operator/requirements.txt": ("--no-dev", "--extra", "operator"),
+    "converter_image/requirements.txt": ("--no-dev", "--extra", "converter"),
+    "examples/monitor/requirements.txt": ("--no-dev", "--extra", "edge"),
+    "dev/build-requirements.txt": ("--only-group", "build"),
+}
+"""Each file, and which part of uv.lock is in it."""
+_HEADER: Final = "# From uv.lock, by `make requirements`; `make lint` checks that it is up to date.\n"
+
+
+def exported(selection: tuple[str, ...]) -> str:
+    """A part of uv.lock, as pip reads it."""
+    uv = find_uv()
+    if uv is None:
+        raise ProcessError("uv is missing: `source dev/bootstrap.sh` installs it")
+    command = [uv, "export", "--quiet", "--locked", "--no-emit-project", "--format=requirements-txt"]
+    command += ["--no-header", "--no-annotate", *selection]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ProcessError(f"{' '.join(command)} failed: {result.stderr.strip()}")
+    return _HEADER + result.stdout
+
+
+@tells_errors
+def main() -> int:
+    """Write the files, or say which are out of date."""
+    parser = argparse.ArgumentParser(prog="python -m devcluster.generated.requirements", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is out of date")
+    options = parser.parse_args()
+    return write_or_check(
+        {REPOSITORY / name: exported(selection) for name, selection in FILES.items()},
+        REPOSITORY,
+        check=options.check,
+        source="uv.lock",
+        command="make requirements",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Container images without Docker: built from the Dockerfiles, written as OCI archives."""

@@ -1,0 +1,1 @@
+"""A node without root that runs the containers of Pods as local processes."""

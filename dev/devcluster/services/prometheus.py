@@ -1,0 +1,195 @@
+"""A Prometheus server that scrapes what it is told to, and its rule checker ``promtool``.
+
+Programs on PATH are taken as they are. Elsewhere the Debian package is unpacked into the cache folder, which
+changes nothing of the machine: both programs need nothing but the C library.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import httpx
+
+from devcluster.cache import cache_dir, locked
+from devcluster.errors import DevClusterError
+from devcluster.processes import Process, free_ports, wait_until_ready
+
+PROGRAMS: Final = ("prometheus", "promtool")
+_PACKAGE: Final = "prometheus"
+_READY_SECONDS: Final = 30
+
+Json = dict[str, Any]
+
+
+class PrometheusUnavailableError(DevClusterError):
+    """Prometheus is neither installed nor to be had as a Debian package."""
+
+
+def ensure_prometheus() -> dict[str, Path]:
+    """The paths of :data:`PROGRAMS`.
+
+    Raises :class:`PrometheusUnavailableError`.
+    """
+    installed = {name: shutil.which(name) for name in PROGRAMS}
+    if all(installed.values()):
+        return {name: Path(path) for name, path in installed.items() if path is not None}
+    folder = cache_dir() / "prometheus-debian"
+    with locked("prometheus", lambda: None):
+        if not _complete(folder):
+            _unpack(folder)
+    return {name: folder / name for name in PROGRAMS}
+
+
+def _complete(folder: Path) -> bool:
+    return all((folder / name).exists() for name in PROGRAMS)
+
+
+def _unpack(folder: Path) -> None:
+    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    if missing:
+        raise PrometheusUnavailableError(
+            f"prometheus and promtool are not on PATH, and there is no {' and no '.join(missing)} to unpack "
+            "their Debian package with: install Prometheus"
+        )
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".prometheus-") as name:
+        partial = Path(name)
+        _download(partial)
+        (archive,) = partial.glob("*.deb")
+        _run(["dpkg-deb", "-x", archive.name, "all"], partial)
+        (partial / "bin").mkdir()
+        for program in PROGRAMS:
+            (partial / "all" / "usr" / "bin" / program).rename(partial / "bin" / program)
+        shutil.rmtree(folder, ignore_errors=True)
+        (partial / "bin").rename(folder)  # in one step: a folder of this name is always complete
+
+
+def _download(folder: Path) -> None:
+    download = ["download", "-qq", _PACKAGE]
+    try:
+        _run(["apt-get", *download], folder)
+    except PrometheusUnavailableError:
+        # The machine may have no lists of packages yet: these are read here, and thrown away.
+        (folder / "lists" / "partial").mkdir(parents=True)
+        (folder / "cache" / "archives" / "partial").mkdir(parents=True)
+        apt = [
+            "apt-get",
+            "-o",
+            f"Dir::State::lists={folder / 'lists'}",
+            "-o",
+            f"Dir::Cache={folder / 'cache'}",
+        ]
+        _run([*apt, "update", "-qq"], folder)
+        _run([*apt, *download], folder)
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise PrometheusUnavailableError(
+            f"prometheus and promtool are not on PATH, and `{' '.join(command)}` failed: install Prometheus. "
+            f"It said: {result.stderr.strip()[-500:]}"
+        )
+
+
+class Prometheus:
+    """A server on 127.0.0.1 that scrapes every second.
+
+    Args:
+        state: A folder for its data and its log.
+        targets: What it scrapes: addresses (``host:port``) by the name of the job.
+        labels: Labels that every target gets, as service discovery gives them in a cluster.
+        rules: Rule files.
+
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        targets: Mapping[str, Sequence[str]],
+        labels: Mapping[str, str] | None = None,
+        rules: Sequence[Path] = (),
+    ) -> None:
+        self._state = state
+        (self._port,) = free_ports(1)
+        self._config: Json = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [str(rule) for rule in rules],
+            "scrape_configs": [
+                {
+                    "job_name": job,
+                    "static_configs": [{"targets": list(addresses), "labels": dict(labels or {})}],
+                }
+                for job, addresses in targets.items()
+            ],
+        }
+        self._process: Process | None = None
+
+    def __enter__(self) -> Prometheus:
+        program = ensure_prometheus()["prometheus"]
+        file = self._state / "prometheus.yml"
+        file.write_text(json.dumps(self._config))  # JSON is YAML
+        self._process = Process(
+            "prometheus",
+            [
+                program,
+                f"--config.file={file}",
+                f"--storage.tsdb.path={self._state / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+                "--storage.tsdb.retention.time=1d",
+            ],
+            self._state / "prometheus.log",
+        )
+        try:
+            wait_until_ready(self._process, self._is_ready, _READY_SECONDS)
+        except DevClusterError:
+            self._process.kill()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.stop()
+
+    def query(self, expression: str) -> list[Json]:
+        """The series that an expression gives now."""
+        return self._result("query", query=expression)
+
+    def query_range(self, expression: str, seconds: float, step: float = 1) -> list[Json]:
+        """The series that an expression gave in the last ``seconds``."""
+        now = time.time()
+        return self._result(
+            "query_range", query=expression, start=f"{now - seconds}", end=f"{now}", step=f"{step}"
+        )
+
+    def rules(self) -> list[Json]:
+        """All rules, with their state."""
+        groups: list[Json] = self._get("rules")["data"]["groups"]
+        return [rule for group in groups for rule in group["rules"]]
+
+    def _result(self, kind: str, **parameters: str) -> list[Json]:
+        result: list[Json] = self._get(kind, **parameters)["data"]["result"]
+        return result
+
+    def _get(self, path: str, **parameters: str) -> Json:
+        url = f"http://127.0.0.1:{self._port}/api/v1/{path}"
+        answer: Json = httpx.get(url, params=parameters, trust_env=False, timeout=30).json()
+        if answer["status"] != "success":
+            raise ValueError(f"{answer['error']}: {parameters}")
+        return answer
+
+    def _is_ready(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self._port}/-/ready"
+            return httpx.get(url, trust_env=False, timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False

@@ -1,0 +1,1 @@
+"""Programs that are downloaded against a digest or built once, and kept in the cache."""

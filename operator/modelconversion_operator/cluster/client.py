@@ -1,0 +1,296 @@
+"""The API server as this operator uses it: a handful of requests, with errors told apart.
+
+The calls go through the client library's transport, not its typed methods: those validate every object with
+pydantic on the way in and out, which costs more CPU than everything else here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from kubernetes.aio import client, config
+from pydantic_core import from_json
+
+from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_operator.clock import ServerClock
+from modelconversion_operator.deciding.views import MANAGED_BY, Body, JobView, Key
+from modelconversion_operator.errors import (
+    ConflictError,
+    NotFoundError,
+    RejectedError,
+    SettingsError,
+    UnavailableError,
+    api_error,
+)
+
+logger = logging.getLogger(__name__)
+
+_REQUEST_SECONDS: Final = 15.0
+_MERGE_PATCH: Final = "application/merge-patch+json"
+_WEBHOOK_IS_DOWN: Final = "failed calling webhook"
+"""What the API server says when an admission webhook does not answer, with status 500."""
+
+
+class Cluster:
+    """Requests to the API server. Use as an asynchronous context manager.
+
+    Args:
+        kubeconfig: Path of a kubeconfig for use outside a pod; the one that KUBECONFIG names when not given.
+
+    Attributes:
+        clock: The API server's time of day.
+        permit: Asked before each write; gives the seconds that it may take, or raises NotLeaderError.
+        answered: Told of each request's verb, resource and HTTP status (0 without an answer).
+
+    """
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        self._kubeconfig = kubeconfig
+        self._api: client.ApiClient | None = None
+        self.clock = ServerClock()
+        self.permit: Callable[[], float] = lambda: _REQUEST_SECONDS
+        self.answered: Callable[[str, str, int], None] = lambda verb, resource, status: None
+
+    async def __aenter__(self) -> Cluster:
+        configuration = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            try:
+                await config.load_kube_config(self._kubeconfig, client_configuration=configuration)
+            except config.ConfigException as error:
+                raise SettingsError(f"not in a pod, and KUBECONFIG cannot be used: {error}") from error
+        # Told to trust the environment, aiohttp reads it and ~/.netrc before each request, in another thread.
+        configuration.client_session_kwargs = {"trust_env": False}
+        configuration.proxy = configuration.proxy or _proxy_from_environment(configuration.host)
+        self._api = client.ApiClient(configuration)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self._api is not None:
+            await self._api.close()
+
+    async def get_conversion(self, key: Key) -> Body:
+        """Read a ModelConversion."""
+        return await self.request("GET", _conversion_path(key))
+
+    async def patch_status(self, key: Key, resource_version: str, changes: Mapping[str, Any]) -> Body:
+        """Merge ``changes`` into the status, provided the object is still at ``resource_version``."""
+        body = {"metadata": {"resourceVersion": resource_version}, "status": changes}
+        return await self.request("PATCH", f"{_conversion_path(key)}/status", body)
+
+    async def create_job(self, manifest: Body) -> Body:
+        """Create a Job; when it exists already, give that one.
+
+        Raises:
+            ConflictError: Neither: it went while this was asked, or a quota was changed at the same time.
+            RejectedError: The server will not have it, or a webhook is down that is asked about Jobs.
+
+        """
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        try:
+            return await self.request("POST", _jobs_path(namespace), manifest)
+        except ConflictError:
+            existing = await self.get_job(namespace, name)
+            if existing is None:
+                raise
+            return existing
+        except UnavailableError as error:
+            if _WEBHOOK_IS_DOWN in error.message:
+                # To everybody else the server is well: this is about Jobs, and the user should read of it.
+                raise RejectedError(error.status, error.message) from error
+            raise
+
+    async def get_job(self, namespace: str, name: str) -> Body | None:
+        """Read a Job; None when there is none."""
+        try:
+            return await self.request("GET", f"{_jobs_path(namespace)}/{name}")
+        except NotFoundError:
+            return None
+
+    async def patch_job(self, job: JobView, changes: Body) -> Body:
+        """Merge ``changes`` into a Job, provided that it is still as it was seen."""
+        same = {"uid": job.uid, "resourceVersion": job.resource_version}
+        body = {**changes, "metadata": {**changes.get("metadata", {}), **same}}
+        return await self.request("PATCH", f"{_jobs_path(job.namespace)}/{job.name}", body)
+
+    async def delete_job(self, job: JobView) -> None:
+        """Delete a Job and its pods; that it is gone already, or another one by now, is a success."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": job.uid}}
+        try:
+            await self.request("DELETE", f"{_jobs_path(job.namespace)}/{job.name}", body)
+        except (NotFoundError, ConflictError):
+            return
+
+    async def list_pods(self, namespace: str, job_name: str) -> list[Body]:
+        """List the pods of a Job."""
+        path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io/job-name%3D{job_name}"
+        items: list[Body] = (await self.request("GET", path))["items"]
+        return items
+
+    async def job_events(self, job: JobView) -> list[Body]:
+        """List what the Job controller says about pods that it cannot create."""
+        selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
+        path = f"/api/v1/namespaces/{job.namespace}/events?limit=50&fieldSelector={quote(selector)}"
+        items: list[Body] = (await self.request("GET", path))["items"]
+        return items
+
+    async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
+        """Write an event about a ModelConversion."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            # kubectl orders events of one second as the server lists them: by name.
+            "metadata": {"name": f"{key.name}.{time.time_ns():x}", "namespace": key.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": key.name,
+                "namespace": key.namespace,
+                "uid": key.uid,
+            },
+            "source": {"component": MANAGED_BY},
+            "reportingComponent": MANAGED_BY,
+            **event,
+        }
+        await self.request("POST", f"/api/v1/namespaces/{key.namespace}/events", body)
+
+    def lease(self, namespace: str, name: str) -> LeaseRequests:
+        """Give the requests of an election about this Lease."""
+        return LeaseRequests(self, namespace, name)
+
+    async def request(
+        self, method: str, path: str, body: Body | None = None, seconds: float | None = None
+    ) -> Body:
+        """Send one request.
+
+        Args:
+            method: GET, POST, PATCH (a merge patch) or DELETE.
+            path: Path and query.
+            body: What to send.
+            seconds: How long it may take. Without it, a write must be permitted, and ends in time.
+
+        Raises:
+            ApiError: The server answered with an error, or not in time.
+
+        """
+        if seconds is None:
+            seconds = _REQUEST_SECONDS if method == "GET" else min(_REQUEST_SECONDS, self.permit())
+        try:
+            response = await self._send(method, path, body, seconds)
+            data = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            self.answered(method, resource_of(path), 0)
+            raise UnavailableError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
+        self.answered(method, resource_of(path), response.status)
+        self.clock.heard(response.headers.get("Date"))
+        parsed = _parsed(data)
+        if response.status >= 400:
+            raise api_error(response.status, str(parsed.get("message") or response.reason))
+        return parsed
+
+    async def watch(self, path: str, silence_seconds: float) -> AsyncGenerator[bytes]:
+        """Give the lines of a watch until the server ends it, or says nothing for too long.
+
+        Raises:
+            ApiError: The watch was refused, or broke.
+
+        """
+        timeout = aiohttp.ClientTimeout(sock_connect=_REQUEST_SECONDS, sock_read=silence_seconds)
+        response = None
+        try:
+            response = await self._send("GET", path, None, timeout)
+            if response.status >= 400:
+                words = _parsed(await response.read()).get("message") or response.reason
+                raise api_error(response.status, str(words))
+            rest = b""
+            async for chunk in response.response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield line
+        except TimeoutError:
+            logger.info("%s: silent for %.0f s", path.partition("?")[0], silence_seconds)
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(0, f"watch of {path}: {type(error).__name__}: {error}") from error
+        finally:
+            if response is not None:
+                response.response.close()
+
+    async def _send(
+        self, method: str, path: str, body: Body | None, patience: float | aiohttp.ClientTimeout
+    ) -> Any:
+        """Send a request; gives the transport's response, of which nothing but the head has been read."""
+        api = self._api
+        assert api is not None, "use Cluster as a context manager"  # noqa: S101 - a bug, not bad input
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": _MERGE_PATCH if method == "PATCH" else "application/json",
+        }
+        await api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        return await api.rest_client.request(
+            method, api.configuration.host + path, headers=headers, body=body, _request_timeout=patience
+        )
+
+
+class LeaseRequests:
+    """An election's requests. They need no permit: they are how one is got."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
+        self._cluster, self._namespace, self._name = cluster, namespace, name
+        self._folder = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    async def get_lease(self, seconds: float) -> Body:
+        """Read the lease."""
+        return await self._cluster.request("GET", f"{self._folder}/{self._name}", seconds=seconds)
+
+    async def create_lease(self, spec: Body, seconds: float) -> Body:
+        """Create the lease."""
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name, "namespace": self._namespace},
+            "spec": spec,
+        }
+        return await self._cluster.request("POST", self._folder, body, seconds)
+
+    async def patch_lease(self, resource_version: str, spec: Body, seconds: float) -> Body:
+        """Change the lease, provided that it is still at ``resource_version``."""
+        body = {"metadata": {"resourceVersion": resource_version}, "spec": spec}
+        return await self._cluster.request("PATCH", f"{self._folder}/{self._name}", body, seconds)
+
+
+def _proxy_from_environment(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for a server."""
+    server = urlsplit(url)
+    return None if proxy_bypass(server.netloc) else getproxies().get(server.scheme)
+
+
+def resource_of(path: str) -> str:
+    """Resource and subresource that a path is about, e.g. modelconversions/status."""
+    parts = path.partition("?")[0].split("/")
+    if "namespaces" not in parts:
+        return parts[-1]
+    resource = parts[parts.index("namespaces") + 2 :]
+    return "/".join((resource[0], *resource[2:3]))
+
+
+def _parsed(data: bytes) -> Body:
+    try:
+        value = from_json(data)
+    except ValueError:
+        return {"message": data[:200].decode(errors="replace")}
+    return value if isinstance(value, dict) else {}
+
+
+def _conversion_path(key: Key) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{key.namespace}/{PLURAL}/{key.name}"
+
+
+def _jobs_path(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"

@@ -1,0 +1,275 @@
+"""What is known so far: views of conversions, Jobs and pods, found by the conversion.
+
+Of a conversion that has ended, and behind which nothing is left to do, only a few words are kept: there may
+be tens of thousands of them, and hardly one of them is ever looked at again. :meth:`Store.settle` does that;
+news of the conversion brings its view back.
+
+Conversions are kept as text, and made into views again when one is looked at: the same facts as dictionaries
+and models take six times the room, and a burst can bring ten thousand of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pydantic_core import from_json
+
+from modelconversion_api.status import Phase
+from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView, readable_status
+
+V = TypeVar("V", JobView, PodView)
+
+
+def is_newer(resource_version: str, than: str) -> bool:
+    """Whether a resource version is newer; since Kubernetes 1.35 they may be compared as numbers."""
+    return int(resource_version) > int(than)
+
+
+def _was_listed(view: JobView | PodView, namespace: str | None, version: str) -> bool:
+    """Whether a listing would have had an object, were it still there: it may be newer, or elsewhere."""
+    return namespace in (None, view.namespace) and not is_newer(view.resource_version, version)
+
+
+def _retain(
+    known: Mapping[str, Mapping[str, V]],
+    drop: Callable[[V], object],
+    namespace: str | None,
+    uids: set[str],
+    version: str,
+) -> set[str]:
+    """Drop what a listing did not have; gives the UIDs of its conversions."""
+    views = [view for views in known.values() for view in views.values()]
+    gone = [v for v in views if v.uid not in uids and _was_listed(v, namespace, version)]
+    for view in gone:
+        drop(view)
+    return {view.owner_uid for view in gone}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What is kept of a conversion that has ended."""
+
+    key: Key
+    version: int
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What is kept of a conversion that may need something."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    queue: str | None
+    phase: str
+    text: bytes
+    """Spec and status."""
+
+    @classmethod
+    def of(cls, view: ConversionView) -> _Packed:
+        text = json.dumps((view.spec, view.raw_status), separators=(",", ":")).encode()
+        phase = str(view.status.phase or Phase.PENDING)
+        return cls(view.key, view.generation, view.resource_version, view.deleting, view.queue, phase, text)
+
+    def view(self) -> ConversionView:
+        spec, status = from_json(self.text)
+        return ConversionView(
+            key=self.key,
+            generation=self.generation,
+            resource_version=self.resource_version,
+            deleting=self.deleting,
+            spec=spec,
+            status=readable_status(status),
+            raw_status=status,
+            queue=self.queue,
+        )
+
+
+class Store:
+    """Views by key. An older version of an object never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self._conversions: dict[str, _Packed] = {}
+        self._settled: dict[str, _Settled] = {}
+        self._jobs: dict[str, dict[str, JobView]] = {}
+        self._pods: dict[str, dict[str, PodView]] = {}
+        self._active: dict[str, set[str]] = {}
+
+    def __len__(self) -> int:
+        """How many conversions there are."""
+        return len(self._conversions) + len(self._settled)
+
+    def unsettled(self) -> list[str]:
+        """UIDs of the conversions that may need something."""
+        return list(self._conversions)
+
+    def __contains__(self, uid: str) -> bool:
+        """Whether a conversion may need something."""
+        return uid in self._conversions
+
+    # Conversions.
+
+    def conversion(self, uid: str) -> ConversionView | None:
+        """The conversion with this UID; None also when it is settled."""
+        packed = self._conversions.get(uid)
+        return None if packed is None else packed.view()
+
+    def is_news(self, uid: str, resource_version: str) -> bool:
+        """Whether a version of a conversion is newer than what is known, or kept in a few words, of it."""
+        settled, known = self._settled.get(uid), self._conversions.get(uid)
+        if settled is not None and int(resource_version) <= settled.version:
+            return False
+        return known is None or is_newer(resource_version, known.resource_version)
+
+    def put_conversion(self, view: ConversionView) -> bool:
+        """Remember a conversion; gives whether it may need something now that it did not before."""
+        uid, status = view.key.uid, view.status
+        if not self.is_news(uid, view.resource_version):
+            return False
+        self._settled.pop(uid, None)
+        over = status.phase is not None and status.phase.is_final and not view.deleting
+        current = status.observed_generation == view.generation
+        if over and current and uid not in self._conversions and uid not in self._jobs:
+            # What a new process finds, ten thousand times maybe, is not worth a look.
+            self._settled[uid] = _Settled(view.key, int(view.resource_version), str(status.phase))
+            return False
+        self._conversions[uid] = _Packed.of(view)
+        return True
+
+    def settle(self, view: ConversionView) -> None:
+        """Forget all but a few words of a conversion that has ended, unless there is news of it."""
+        uid = view.key.uid
+        known = self._conversions.get(uid)
+        if known is None or known.resource_version != view.resource_version:
+            return
+        del self._conversions[uid]
+        self._settled[uid] = _Settled(view.key, int(view.resource_version), str(view.status.phase))
+        self._forget_children(view.key)
+
+    def reopen(self, uid: str) -> Key | None:
+        """Let a settled conversion be looked at again because a Job of it is there; its key, if so."""
+        if uid not in self._settled or uid not in self._jobs:
+            return None
+        return self._settled.pop(uid).key
+
+    def drop_conversion(self, key: Key) -> None:
+        """Forget a conversion and all that belongs to it."""
+        self._conversions.pop(key.uid, None)
+        self._settled.pop(key.uid, None)
+        self._forget_children(key)
+
+    def phases(self) -> Counter[str]:
+        """Count conversions by phase."""
+        counts = Counter(packed.phase for packed in self._conversions.values())
+        counts.update(settled.phase for settled in self._settled.values())
+        return counts
+
+    # Jobs.
+
+    def job(self, uid: str, name: str) -> JobView | None:
+        """The Job of a conversion by its name."""
+        return self._jobs.get(uid, {}).get(name)
+
+    def put_job(self, view: JobView) -> bool:
+        """Remember a Job, unless a newer version is known; gives whether it has changed in what matters."""
+        uid = view.owner_uid
+        if uid in self._settled and (view.finished or view.deleting):
+            return False
+        jobs = self._jobs.setdefault(uid, {})
+        known = jobs.get(view.name)
+        if (
+            known is not None
+            and known.uid == view.uid
+            and not is_newer(view.resource_version, known.resource_version)
+        ):
+            return False
+        jobs[view.name] = view
+        self._count(view.namespace, uid)
+        return known is None or replace(known, resource_version=view.resource_version) != view
+
+    def drop_job(self, view: JobView) -> bool:
+        """Forget a Job that is gone; gives whether it was known."""
+        jobs = self._jobs.get(view.owner_uid, {})
+        known = jobs.get(view.name)
+        gone = known is not None and known.uid == view.uid
+        if gone:
+            del jobs[view.name]
+            self._count(view.namespace, view.owner_uid)
+        if not jobs:
+            self._jobs.pop(view.owner_uid, None)
+        return gone
+
+    def retain_jobs(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
+        """Forget the Jobs that a listing at ``version`` of a namespace, or of all, did not have.
+
+        Returns:
+            The UIDs of their conversions.
+
+        """
+        return _retain(self._jobs, self.drop_job, namespace, uids, version)
+
+    def active(self) -> Mapping[str, set[str]]:
+        """By namespace, the conversions with a Job that takes one of the places.
+
+        A Job that is suspended does not, and neither does one that waits in Kueue's queue or was let go from
+        there: how many of those there may be is Kueue's business.
+        """
+        return self._active
+
+    def _count(self, namespace: str, uid: str) -> None:
+        jobs = self._jobs.get(uid, {}).values()
+        if any(not (j.finished or j.suspended or j.deleting or j.queue) for j in jobs):
+            self._active.setdefault(namespace, set()).add(uid)
+        elif namespace in self._active:
+            self._active[namespace].discard(uid)
+            if not self._active[namespace]:
+                del self._active[namespace]
+
+    # Pods.
+
+    def pods(self, uid: str, job_name: str) -> list[PodView]:
+        """The pods of one of a conversion's Jobs."""
+        return [p for p in self._pods.get(uid, {}).values() if p.job_name == job_name]
+
+    def put_pod(self, view: PodView) -> bool:
+        """Remember a pod, unless a newer version is known; gives whether it has changed in what matters."""
+        if view.owner_uid in self._settled:
+            return False
+        pods = self._pods.setdefault(view.owner_uid, {})
+        known = pods.get(view.uid)
+        if known is not None and not is_newer(view.resource_version, known.resource_version):
+            return False
+        pods[view.uid] = view
+        if known is None:
+            # A pod that has only just been made says nothing that its Job did not.
+            waits = view.unscheduled_reason or any(c.waiting_reason for c in view.containers)
+            return view.phase != "Pending" or view.started or bool(waits)
+        return replace(known, resource_version=view.resource_version) != view
+
+    def drop_pod(self, view: PodView) -> bool:
+        """Forget a pod that is gone; gives whether it was known."""
+        pods = self._pods.get(view.owner_uid, {})
+        gone = pods.pop(view.uid, None) is not None
+        if not pods:
+            self._pods.pop(view.owner_uid, None)
+        return gone
+
+    def retain_pods(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
+        """Forget the pods that a listing at ``version`` of a namespace, or of all, did not have.
+
+        Returns:
+            The UIDs of their conversions.
+
+        """
+        return _retain(self._pods, self.drop_pod, namespace, uids, version)
+
+    def _forget_children(self, key: Key) -> None:
+        self._jobs.pop(key.uid, None)
+        self._pods.pop(key.uid, None)
+        self._count(key.namespace, key.uid)

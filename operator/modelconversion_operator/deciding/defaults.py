@@ -1,0 +1,96 @@
+"""What a conversion gets where it says nothing: the platform's store and Job settings, from one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import yaml
+from pydantic import Field, ValidationError
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.scheduling import (
+    Affinity,
+    ImagePullSecret,
+    LabelKey,
+    LabelValue,
+    Name,
+    Resources,
+    Toleration,
+)
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.storage import Storage
+from modelconversion_operator.errors import SettingsError
+
+_RESOURCES: Final = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
+_LARGEST_FILE: Final = 1 << 20
+_SHARED: Final = (
+    "resources",
+    "node_selector",
+    "tolerations",
+    "affinity",
+    "service_account_name",
+    "priority_class_name",
+    "image_pull_secrets",
+)
+"""Fields that a conversion and the platform may both set."""
+
+
+class JobTemplate(ApiModel):
+    """Fields of spec.job, used where a conversion leaves them out, and what only the platform may say."""
+
+    resources: Resources = _RESOURCES
+    """Requests and limits of each container."""
+    node_selector: dict[LabelKey, LabelValue] | None = None
+    """Labels a node must have."""
+    tolerations: list[Toleration] | None = None
+    """Node taints that the pod tolerates."""
+    affinity: Affinity | None = None
+    """Node and pod affinity."""
+    service_account_name: Name | None = None
+    """Service account of the pod, in the conversion's namespace; no policy limits the platform's choice."""
+    priority_class_name: Name | None = None
+    """Priority class of the pod."""
+    image_pull_secrets: list[ImagePullSecret] | None = None
+    """Secrets for pulling the converter image, in the conversion's namespace."""
+    pod_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """More labels for the pods; the operator's own cannot be replaced."""
+    pod_annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict)
+    """More annotations for the pods, for example to keep a service mesh's sidecar away."""
+
+
+class Defaults(ApiModel):
+    """The file's content."""
+
+    storage: Storage = Storage()
+    """For conversions without spec.storage. One that has it gets nothing from here: credentials for one store
+    must not be sent to another."""
+    job: JobTemplate = JobTemplate()
+    """For the Jobs."""
+
+    def fill(self, spec: ModelConversionSpec) -> ModelConversionSpec:
+        """Give ``spec`` with what it leaves out."""
+        left_out = {name: getattr(self.job, name) for name in _SHARED if getattr(spec.job, name) is None}
+        job = spec.job.model_copy(update=left_out)
+        storage = self.storage if spec.storage == Storage() else spec.storage
+        return spec.model_copy(update={"job": job, "storage": storage})
+
+
+def read_defaults(path: str) -> Defaults:
+    """Read the file at ``path``, YAML or JSON; the built-in defaults where ``path`` is empty.
+
+    Raises:
+        SettingsError: It cannot be read, or does not fit.
+
+    """
+    if not path:
+        return Defaults()
+    try:
+        with Path(path).open("rb") as stream:
+            content = yaml.safe_load(stream.read(_LARGEST_FILE))
+        return Defaults.model_validate(content or {})
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"--defaults-file {path}: {error}") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"--defaults-file {path}: {problems}") from None

@@ -1,0 +1,170 @@
+"""What to do about a Job that has neither ended nor is to be stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.request import StageProgress
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+from modelconversion_operator.deciding.conditions import (
+    failed,
+    seconds_since,
+    summary_condition,
+    with_condition,
+)
+from modelconversion_operator.deciding.decisions import Decision, Event, PatchJob
+from modelconversion_operator.deciding.failures import failure, failures_of_pods, will_not_be_retried
+from modelconversion_operator.deciding.outcome import newest
+from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.progress import forward, progress_of
+from modelconversion_operator.deciding.repairs import repair_of
+from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, PodView
+from modelconversion_operator.deciding.waiting import Wait, wait_for_departure, wait_of_creation, wait_of_pod
+
+RESYNC_SECONDS: Final = 300.0
+"""An unfinished conversion is looked at this often even when no watch speaks."""
+WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
+_USUAL: Final = (Reason.CREATED, Reason.QUEUED, Reason.SUSPENDED, Reason.RUNNING)
+"""Reasons of a conversion with which nothing is wrong."""
+_SOONEST_SECONDS, _LATEST_SECONDS = 5.0, 60.0
+"""How soon and how late to look again where no watch would speak: the Job's events are not watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything that the decisions about a run under way look at."""
+
+    conversion: ConversionView
+    spec: ModelConversionSpec
+    status: ModelConversionStatus
+    """The present one, brought up to date as far as is known; what a decision writes is made from it."""
+    job: JobView | None
+    pods: tuple[PodView, ...]
+    now: datetime
+    events: Sequence[EventView] = ()
+    """What the Job controller says of the Job."""
+    reported: StageProgress | None = None
+    policy: Policy = field(default_factory=Policy)
+
+
+def follow(run: Run, job: JobView) -> Decision:
+    """Show how far a Job is or what it waits for, put it right, and end what has waited too long."""
+    action = None
+    # Only what this operator suspended is resumed by it: a queue such as Kueue has a say of its own.
+    if job.suspended and run.conversion.status.phase is Phase.SUSPENDED:
+        action = PatchJob(job.name, suspend=False)
+    elif not job.deleting:
+        action = repair_of(job, run.spec.job, run.status.run_generation or 0)
+    # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
+    pod = newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
+    if pod is not None and pod.started and wait_of_pod(pod, run.now) is None:
+        return _running(run, pod, action)
+    return _waiting(run, job, pod, action)
+
+
+def _running(run: Run, pod: PodView, action: PatchJob | None) -> Decision:
+    before = run.conversion.status
+    was_running = before.phase is Phase.RUNNING and before.waiting_since is None
+    known = before.progress if was_running else None
+    if known is not None and pod.phase == "Succeeded":
+        return Decision(run.status, action, (), RESYNC_SECONDS)  # its Job is about to say more
+    progress, soon = forward(known, progress_of(pod, run.reported, run.now), run.now)
+    status = run.status.model_copy(
+        update={"phase": Phase.RUNNING, "progress": progress, "waiting_since": None}
+    )
+    words = f"{progress.stage} in pod {pod.name}"
+    status = with_condition(status, run.conversion, "Unknown", Reason.RUNNING, words, run.now)
+    fresh = known is None or known.pod != pod.name
+    # The usual course is told by the status; an event that something goes on answers one that it did not.
+    shown = summary_condition(before)
+    answers = fresh and shown is not None and shown.reason not in _USUAL
+    events = (Event("Normal", "Started", f"pod {pod.name} is running"),) if answers else ()
+    return Decision(status, action, events, RESYNC_SECONDS if soon is None else max(1.0, soon))
+
+
+def _waiting(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None) -> Decision:
+    """Follow a Job in which nothing runs: it may start, or it has waited too long."""
+    if pod is None and will_not_be_retried(run.pods, run.spec.job.backoff_limit):
+        # The Job's end is a moment away, and says the rest: to speak of another try would be a lie.
+        return Decision(run.status, action, recheck_seconds=RESYNC_SECONDS)
+    wait = _cause(run, job, pod, action)
+    deadline = run.spec.job.pending_deadline_seconds
+    limit = wait.limit(deadline) if wait else float(deadline)
+    # Waiting that is nobody's fault, in a queue for instance, does not count; the time begins after it.
+    begun = None if limit == math.inf else run.conversion.status.waiting_since or run.now
+    since = max(begun or run.now, job.created, *([pod.idle_since] if pod else []))
+    waited = seconds_since(since, run.now)
+    if waited >= limit:
+        return _waited_too_long(run, job, pod, wait, limit)
+    before = summary_condition(run.conversion.status)
+    reason, words, phase = _words(run, wait)
+    same = before is not None and before.status == "Unknown" and before.reason == reason
+    if before is not None and same and wait is not None and wait.is_vague:
+        words = before.message
+    status = run.status.model_copy(update={"phase": phase, "progress": None, "waiting_since": begun})
+    status = with_condition(status, run.conversion, "Unknown", reason, words, run.now)
+    events: tuple[Event, ...] = ()
+    # A cause is told once, however its words change; attempts are told one by one.
+    told = before is not None and same and (reason is not Reason.RETRYING or before.message == words)
+    if not told and (isinstance(reason, FailureReason) or reason is Reason.RETRYING):
+        events = (Event("Warning", reason, words),)
+    return Decision(status, action, events, _look_again(run, pod, limit - waited))
+
+
+def _cause(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None) -> Wait | None:
+    """What it waits for, when that is more than the usual moment."""
+    resumed = action is not None and action.suspend is False
+    if job.suspended and not resumed:
+        by = f"queue {job.queue}" if job.queue else "a queue, or somebody who has suspended it"
+        return Wait(Reason.QUEUED, f"Job {job.name} is held back by {by}", math.inf)
+    if pod is not None:
+        return wait_of_pod(pod, run.now)
+    return wait_for_departure(run.pods) or wait_of_creation(run.events, run.conversion.status.waiting_since)
+
+
+def _words(run: Run, wait: Wait | None) -> tuple[FailureReason | Reason, str, Phase]:
+    """Reason, message and phase of a conversion in which nothing runs."""
+    if wait is not None and isinstance(wait.reason, FailureReason):
+        return wait.reason, failure(wait.reason, wait.message, run.now).message, Phase.PENDING
+    if wait is not None:
+        return wait.reason, wait.message, Phase.PENDING
+    if ended := failures_of_pods(run.pods, run.now):
+        last = ended[-1]
+        words = f"attempt {len(ended)} failed with {last.reason}: {last.message}"
+        return Reason.RETRYING, words, run.conversion.status.phase or Phase.PENDING
+    return Reason.CREATED, WAITING_FOR_POD, Phase.PENDING
+
+
+def _look_again(run: Run, pod: PodView | None, left: float) -> float:
+    """Seconds until the next look at a conversion that has ``left`` seconds to start."""
+    soon = RESYNC_SECONDS
+    if pod is None or (pod.unscheduled_reason and not pod.started):
+        since = pod.created if pod else run.conversion.status.waiting_since
+        soon = min(max(seconds_since(since, run.now), _SOONEST_SECONDS), _LATEST_SECONDS)
+    return min(soon, max(1.0, left + 0.5))
+
+
+def _waited_too_long(
+    run: Run, job: JobView, pod: PodView | None, wait: Wait | None, limit: float
+) -> Decision:
+    reason = FailureReason.PENDING_DEADLINE_EXCEEDED
+    if wait is not None:
+        words = wait.message
+        if isinstance(wait.reason, FailureReason):
+            reason = wait.reason
+    elif pod is not None:
+        words = f"pod {pod.name} is waiting for its node"
+    else:
+        words = f"no pod was created; see kubectl describe job {job.name}"
+    if limit >= run.spec.job.pending_deadline_seconds:
+        words = f"no container started within {limit:.0f} s: {words}"
+    why = failure(reason, words, run.now, Stage.SCHEDULE)
+    return failed(
+        run.conversion, run.status, why.model_copy(update={"pod": pod.name if pod else None}), run.now
+    )

@@ -1,0 +1,65 @@
+"""A Job that somebody changed: what of it matters, and how it is put right.
+
+The resource says what is to run, and its Job follows. A Job's pod template cannot be changed, but how many
+pods run of it, how often and how long can, and so can the labels by which it is found and the reference by
+which it goes with its conversion. Whether it is suspended is left to those who suspend Jobs: queues do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from modelconversion_api.scheduling import JobSpec
+from modelconversion_operator.deciding.decisions import Event, PatchJob
+from modelconversion_operator.deciding.manifest import job_identity, job_ttl
+from modelconversion_operator.deciding.views import JobView, Key
+
+JOB_CHANGED: Final = "JobChanged"
+"""Reason of the event that says so."""
+_TTL: Final = "ttlSecondsAfterFinished"
+
+
+def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | None:
+    """The change that puts a Job under way right; None when there is nothing to put right."""
+    ttl = job_ttl(spec, harvested=False)
+    found = {
+        "parallelism": (job.parallelism, 1),
+        "backoffLimit": (job.backoff_limit, spec.backoff_limit),
+        "activeDeadlineSeconds": (job.active_deadline_seconds, spec.active_deadline_seconds),
+        _TTL: (job.ttl_seconds, ttl),
+    }
+    wrong = {name: values for name, values in found.items() if values[0] != values[1]}
+    # The time to live may have been changed in the conversion; a shorter one waits for the end.
+    told = [f"{name} {old} back to {new}" for name, (old, new) in wrong.items() if name != _TTL]
+    strayed = not (job.labelled and job.owned)
+    if strayed:
+        told.append("its labels and owner reference written again")
+    if not wrong and not strayed:
+        return None
+    words = f"somebody changed Job {job.name}: {', '.join(told)}"
+    return PatchJob(
+        job.name,
+        parallelism=1 if "parallelism" in wrong else None,
+        backoff_limit=spec.backoff_limit if "backoffLimit" in wrong else None,
+        active_deadline_seconds=spec.active_deadline_seconds if "activeDeadlineSeconds" in wrong else None,
+        ttl_seconds=ttl if _TTL in wrong else None,
+        run_generation=run_generation if strayed else None,
+        event=Event("Warning", JOB_CHANGED, words) if told else None,
+    )
+
+
+def job_changes(patch: PatchJob, key: Key) -> dict[str, Any]:
+    """The merge patch that carries a change out."""
+    fields = {
+        "suspend": patch.suspend,
+        "parallelism": patch.parallelism,
+        "backoffLimit": patch.backoff_limit,
+        "activeDeadlineSeconds": patch.active_deadline_seconds,
+        "ttlSecondsAfterFinished": patch.ttl_seconds,
+    }
+    changes: dict[str, Any] = {}
+    if spec := {name: value for name, value in fields.items() if value is not None}:
+        changes["spec"] = spec
+    if patch.run_generation is not None:
+        changes["metadata"] = job_identity(key, patch.run_generation)
+    return changes

@@ -1,0 +1,351 @@
+"""What the operator remembers of the objects it watches: a few fields of each, not the objects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from modelconversion_api.base import GROUP, KIND
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import ModelConversionStatus
+from modelconversion_operator.errors import MalformedError
+
+UID_LABEL = f"{GROUP}/conversion-uid"
+NAME_LABEL = f"{GROUP}/conversion"
+RUN_LABEL = f"{GROUP}/run-generation"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "model-conversion-operator"
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+"""Reason of a Job that ran longer than its activeDeadlineSeconds."""
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+
+Body = Mapping[str, Any]
+
+
+@contextmanager
+def _reading(kind: str) -> Iterator[None]:
+    """Make one exception of all that reading a body can raise which no API server sends."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise MalformedError(f"not a {kind}: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Identity of a ModelConversion, also across deletion and re-creation under the same name."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionView:
+    """A ModelConversion."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: Body
+    status: ModelConversionStatus
+    raw_status: Body
+    """The status as stored, for telling whether a new one differs."""
+    queue: str | None = None
+    """Kueue's queue that its Jobs are to wait in."""
+
+    @classmethod
+    def from_body(cls, body: Body) -> ConversionView:
+        """Read the fields of a ModelConversion.
+
+        Raises:
+            MalformedError: It lacks what every object of an API server has.
+
+        """
+        with _reading(KIND):
+            meta = body["metadata"]
+            raw_status = body.get("status") or {}
+            return cls(
+                key=Key(str(meta["namespace"]), str(meta["name"]), str(meta["uid"])),
+                generation=int(meta["generation"]),
+                resource_version=str(meta["resourceVersion"]),
+                deleting="deletionTimestamp" in meta,
+                spec=body.get("spec") or {},
+                status=readable_status(raw_status),
+                raw_status=raw_status,
+                queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
+            )
+
+
+def readable_status(raw: Body) -> ModelConversionStatus:
+    """What can be read of a stored status.
+
+    A newer operator may have written fields that this one does not know, or values that it has no word for:
+    such a field counts as not given, and the others as they are.
+    """
+    given = dict(raw)
+    while True:
+        try:
+            return ModelConversionStatus.model_validate(given, extra="ignore")
+        except ValidationError as error:
+            unreadable = {str(problem["loc"][0]) for problem in error.errors()} & given.keys()
+            if not unreadable:
+                raise
+            given = {name: value for name, value in given.items() if name not in unreadable}
+
+
+def spec_digest(spec: ModelConversionSpec) -> str:
+    """Digest of what a run is made from: the spec without ``suspend`` and the TTL.
+
+    Defaults are left out: a new CRD version with a new default must not run finished conversions again.
+    """
+    essence = spec.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude_defaults=True,
+        exclude={"suspend": True, "job": {"ttl_seconds_after_finished"}},
+    )
+    given = {name: value for name, value in essence.items() if value != {}}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A Job of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    owner_uid: str
+    resource_version: str
+    created: datetime
+    deleting: bool
+    suspended: bool
+    ttl_seconds: int | None
+    complete: bool
+    failed_reason: str | None
+    """Reason of the Failed condition, e.g. BackoffLimitExceeded."""
+    failed_message: str
+    overdue: bool
+    """Whether its time has run out; it fails once its pods have ended, which a lost node can put off."""
+    labelled: bool
+    """Whether it has the labels by which the operator finds it."""
+    owned: bool
+    """Whether it goes with its conversion."""
+    queue: str | None
+    """Kueue's queue that it waits in."""
+    parallelism: int
+    backoff_limit: int | None
+    active_deadline_seconds: int | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the Job has ended."""
+        return self.complete or self.failed_reason is not None
+
+    @classmethod
+    def from_body(cls, body: Body) -> JobView:
+        """Read the fields of a Job.
+
+        Raises:
+            MalformedError: It lacks what every object of an API server has.
+
+        """
+        with _reading("Job"):
+            meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
+            labels = meta.get("labels") or {}
+            true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+            failed = true.get("Failed")
+            owner, label = _owner_of(meta), labels.get(UID_LABEL)
+            return cls(
+                namespace=meta["namespace"],
+                name=meta["name"],
+                uid=meta["uid"],
+                # Either is enough to know whose it is: somebody may have removed the other.
+                owner_uid=str(label or owner or ""),
+                resource_version=str(meta["resourceVersion"]),
+                created=parse_time(meta["creationTimestamp"]),
+                deleting="deletionTimestamp" in meta,
+                suspended=bool(spec.get("suspend")),
+                ttl_seconds=spec.get("ttlSecondsAfterFinished"),
+                complete="Complete" in true,
+                failed_reason=str(failed.get("reason") or "Failed") if failed else None,
+                failed_message=str(failed.get("message") or "") if failed else "",
+                overdue=true.get("FailureTarget", {}).get("reason") == DEADLINE_EXCEEDED,
+                labelled=bool(label) and labels.get(MANAGED_BY_LABEL) == MANAGED_BY,
+                owned=owner is not None and label in (None, owner),
+                queue=labels.get(QUEUE_LABEL),
+                parallelism=1 if spec.get("parallelism") is None else int(spec["parallelism"]),
+                backoff_limit=spec.get("backoffLimit"),
+                active_deadline_seconds=spec.get("activeDeadlineSeconds"),
+            )
+
+
+def _owner_of(meta: Body) -> str | None:
+    """UID of the ModelConversion that an object goes with."""
+    for reference in meta.get("ownerReferences") or ():
+        if reference["kind"] == KIND and str(reference["apiVersion"]).startswith(f"{GROUP}/"):
+            return str(reference["uid"])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """One container of a pod, in the order of the pod's spec."""
+
+    name: str
+    started: bool = False
+    waiting_reason: str | None = None
+    waiting_message: str = ""
+    exit_code: int | None = None
+    terminated_reason: str | None = None
+    message: str | None = None
+    """The termination message."""
+    finished: datetime | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self.started and self.exit_code is None
+
+    @classmethod
+    def from_status(cls, status: Body) -> ContainerView:
+        """Read a container status."""
+        state = status.get("state") or {}
+        waiting, terminated = state.get("waiting") or {}, state.get("terminated") or {}
+        return cls(
+            name=status["name"],
+            started="running" in state or "terminated" in state,
+            waiting_reason=waiting.get("reason"),
+            waiting_message=str(waiting.get("message") or ""),
+            exit_code=terminated.get("exitCode"),
+            terminated_reason=terminated.get("reason"),
+            message=terminated.get("message"),
+            finished=parse_time(at) if (at := terminated.get("finishedAt")) else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of one of our Jobs."""
+
+    namespace: str
+    name: str
+    uid: str
+    owner_uid: str
+    job_name: str
+    resource_version: str
+    created: datetime
+    phase: str
+    deleting: bool = False
+    reason: str | None = None
+    message: str = ""
+    ip: str | None = None
+    scheduled: datetime | None = None
+    """When it got its node."""
+    unscheduled_reason: str | None = None
+    """Why it has no node yet, e.g. Unschedulable."""
+    unscheduled_message: str = ""
+    disrupted_by: str | None = None
+    """Who gave the pod up, e.g. EvictionByEvictionAPI."""
+    disrupted: str = ""
+    """The same in their words."""
+    containers: tuple[ContainerView, ...] = field(default=())
+
+    @classmethod
+    def from_body(cls, body: Body) -> PodView:
+        """Read the fields of a pod.
+
+        Raises:
+            MalformedError: It lacks what every object of an API server has.
+
+        """
+        with _reading("Pod"):
+            meta, status = body["metadata"], body.get("status") or {}
+            labels = meta.get("labels") or {}
+            conditions: dict[str, Body] = {c["type"]: c for c in status.get("conditions") or ()}
+            placed = conditions.get("PodScheduled", {})
+            disrupted = conditions.get("DisruptionTarget", {})
+            statuses = {
+                s["name"]: s
+                for field in ("initContainerStatuses", "containerStatuses")
+                for s in status.get(field) or ()
+            }
+            waits, gone = placed.get("status") == "False", disrupted.get("status") == "True"
+            since = placed.get("lastTransitionTime")
+            return cls(
+                namespace=meta["namespace"],
+                name=meta["name"],
+                uid=meta["uid"],
+                owner_uid=labels.get(UID_LABEL, ""),
+                job_name=labels.get("batch.kubernetes.io/job-name") or labels.get("job-name") or "",
+                resource_version=str(meta["resourceVersion"]),
+                created=parse_time(meta["creationTimestamp"]),
+                phase=status.get("phase") or "Pending",
+                deleting="deletionTimestamp" in meta,
+                reason=status.get("reason"),
+                message=str(status.get("message") or ""),
+                ip=status.get("podIP"),
+                scheduled=parse_time(since) if since and not waits else None,
+                unscheduled_reason=str(placed.get("reason") or "Unschedulable") if waits else None,
+                unscheduled_message=str(placed.get("message") or "") if waits else "",
+                disrupted_by=str(disrupted.get("reason") or "DisruptionTarget") if gone else None,
+                disrupted=str(disrupted.get("message") or "") if gone else "",
+                containers=_in_spec_order(body, statuses),
+            )
+
+    @property
+    def started(self) -> bool:
+        """Whether any container ever ran."""
+        return any(c.started for c in self.containers)
+
+    @property
+    def idle_since(self) -> datetime:
+        """Since when it waits for its next container; it makes no sense of a pod in which one runs."""
+        return max([self.created, *filter(None, [self.scheduled, *(c.finished for c in self.containers)])])
+
+
+def _in_spec_order(body: Body, statuses: Mapping[str, Body]) -> tuple[ContainerView, ...]:
+    spec = body.get("spec") or {}
+    named: Sequence[Body] = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
+    return tuple(
+        ContainerView.from_status(statuses[c["name"]]) if c["name"] in statuses else ContainerView(c["name"])
+        for c in named
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event about a Job, by the Job controller."""
+
+    message: str
+    time: datetime | None
+
+    @classmethod
+    def from_body(cls, body: Body) -> EventView:
+        """Read the fields of an event.
+
+        Raises:
+            MalformedError: It lacks what every object of an API server has.
+
+        """
+        with _reading("Event"):
+            # Which of them is set depends on the writer's library.
+            series = body.get("series") or {}
+            times = (body.get("lastTimestamp"), series.get("lastObservedTime"), body.get("eventTime"))
+            latest = next(filter(None, times), None)
+            return cls(str(body.get("message") or ""), parse_time(latest) if latest else None)
+
+
+def parse_time(text: str) -> datetime:
+    """Read a Kubernetes timestamp."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,54 @@
+"""``/metrics``, ``/healthz`` and ``/readyz``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from modelconversion_operator.errors import SettingsError
+
+Probe = Callable[[], str | None]
+"""Gives None when all is well, else what is wrong."""
+
+
+@asynccontextmanager
+async def serve(
+    host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe
+) -> AsyncIterator[int]:
+    """Serve until the block ends; gives the port, which the system chooses when ``port`` is 0.
+
+    Raises:
+        SettingsError: The address cannot be used.
+
+    """
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", _handler(healthy))
+    app.router.add_get("/readyz", _handler(ready))
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _handler(probe: Probe) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_: web.Request) -> web.Response:
+        problem = probe()
+        return web.Response(text=problem or "ok", status=503 if problem else 200)
+
+    return handle

@@ -1,0 +1,239 @@
+"""Whole conversions of small float TFLite files: real children, no TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from modelconversion_api.data import Images, ImageScaling, Task
+from modelconversion_api.measurements import AccuracyMetric
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.reasons import FailureReason
+from modelconversion_api.report import ArtifactReport
+from support.converter import hard_models
+from support.converter.converting import Converted, convert_into
+from support.converter.hard_models import INPUT, OUTPUT, Hard
+from support.converter.tflite_files import O, T, floats, tflite
+from support.converter.tiny_tflite import write_tiny_tflite
+from tflite_converter.arrays import Array
+from tflite_converter.data.files import DataFiles
+from tflite_converter.errors import ConverterError
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.tflite.runtime import TFLiteModel
+
+
+def converted(
+    folder: Path, hard: Hard, *methods: Method, labels: Array | None = None, **options: Any
+) -> Converted:
+    """Converts with the samples that belong to the file."""
+    (folder / "model.tflite").write_bytes(hard.content)
+    np.save(folder / "calibration.npy", hard.calibration[INPUT])
+    np.save(folder / "evaluation.npy", hard.evaluation[INPUT])
+    if labels is not None:
+        np.save(folder / "labels.npy", labels)
+        options["validation_labels"] = folder / "labels.npy"
+    return convert_into(
+        folder / "out",
+        folder / "model.tflite",
+        *methods,
+        calibration=folder / "calibration.npy",
+        validation=folder / "evaluation.npy",
+        **options,
+    )
+
+
+def int8_of(found: Converted) -> ArtifactReport:
+    (artifact,) = [a for a in found.report.artifacts if a.method is Method.FULL_INTEGER]
+    return artifact
+
+
+def classes_of(hard: Hard) -> Array:
+    outputs = TFLiteModel(hard.content).run_each(hard.evaluation)[OUTPUT]
+    classes: Array = np.argmax(outputs, axis=1)
+    return classes
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_one_hot_labels_measure_a_classifier(tmp_path: Path, dtype: type) -> None:
+    hard = hard_models.easy()
+    truth = classes_of(hard)
+    truth[:20] = (truth[:20] + 1) % 4  # the model is wrong on every tenth
+    found = converted(tmp_path, hard, Method.FLOAT32, labels=np.eye(4, dtype=dtype)[truth])
+    evaluation = found.report.evaluation
+    assert evaluation.task is Task.CLASSIFICATION
+    assert evaluation.original is not None
+    assert (evaluation.original.metric, evaluation.original.accuracy) == (AccuracyMetric.TOP1, 0.9)
+    (artifact,) = found.report.artifacts
+    assert artifact.accuracy == 0.9
+    assert artifact.confusion is not None
+    assert artifact.confusion.against == "Labels"
+    assert sum(map(sum, artifact.confusion.counts)) == 200
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFICATION, Task.EMBEDDING, Task.RECONSTRUCTION, Task.MULTI_LABEL])
+def test_labels_that_do_not_fit_are_left_aside_with_a_word(tmp_path: Path, task: Task) -> None:
+    """Rows of yes and no for a model that is none of that kind; and the gate on accuracy is missed."""
+    hard = hard_models.easy()
+    labels = np.random.default_rng(0).integers(0, 2, (200, 4 if task is not Task.MULTI_LABEL else 5))
+    if task is Task.MULTI_LABEL:
+        with pytest.raises(ConverterError) as caught:
+            converted(tmp_path, hard, Method.FLOAT32, labels=labels, task=task)
+        assert caught.value.reason is FailureReason.LABELS_MISMATCH
+        return
+    gates = Gates(max_accuracy_drop=0.5)
+    found = converted(tmp_path, hard, Method.FLOAT32, labels=labels, task=task, gates=gates)
+    assert found.report.evaluation.task_is_given
+    assert f"the labels do not fit a {task.value} model: accuracy is not measured" in found.report.warnings
+    (artifact,) = found.report.artifacts
+    assert (artifact.accuracy, artifact.passed) == (None, False)
+    assert artifact.message == "accuracy could not be measured"
+
+
+def test_a_report_tells_what_became_of_flat_rows(tmp_path: Path) -> None:
+    source = write_tiny_tflite(tmp_path / "tiny.tflite", (1, 2, 2, 2))
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(120, 8)))
+    found = convert_into(
+        tmp_path / "out", source, Method.FULL_INTEGER, calibration=tmp_path / "data.npy"
+    ).report
+    assert found.calibration is not None
+    for info in (found.calibration.data, found.evaluation.data):
+        assert info.preprocessing == {"reshape": "x: (8,) to (2, 2, 2)"}
+
+
+def test_a_report_tells_what_became_of_images(tmp_path: Path) -> None:
+    source = write_tiny_tflite(tmp_path / "tiny.tflite", (1, 4, 6, 3))
+    generator = np.random.default_rng(0)
+    for i in range(20):
+        folder = tmp_path / "photos" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    images = Images(scaling=ImageScaling.ZERO_TO_ONE)
+    found = convert_into(
+        tmp_path / "out", source, *Method, calibration=DataFiles(tmp_path / "photos", images=images)
+    ).report
+    assert found.calibration is not None
+    expected = {"resize": "Stretch", "scaling": "ZeroToOne", "size": "4 x 6 x 3"}
+    assert found.calibration.data.preprocessing == found.evaluation.data.preprocessing == expected
+    assert found.evaluation.original is not None
+    assert [c.name for c in found.calibration.classes] == ["a", "b"]
+
+
+def test_a_rescue_is_told_from_the_plain_recipe_to_the_chosen_one(tmp_path: Path) -> None:
+    found = converted(
+        tmp_path,
+        hard_models.loud_neighbour(),
+        Method.FULL_INTEGER,
+        gates=Gates(min_agreement=0.85),
+        target=Target.MICROCONTROLLER,
+        tuning_seconds=1000,
+    )
+    artifact = int8_of(found)
+    assert artifact.passed
+    assert artifact.recipe is not None
+    assert "int16 activations" in artifact.recipe
+    assert [a.chosen for a in artifact.attempts] == [False] * 6 + [True]
+    assert [t.dtype for t in TFLiteModel(found.file(Method.FULL_INTEGER)).inputs] == [np.int16]
+
+
+def test_without_a_rescue_the_file_is_there_and_marked(tmp_path: Path) -> None:
+    found = converted(
+        tmp_path,
+        hard_models.loud_neighbour(),
+        Method.FULL_INTEGER,
+        gates=Gates(min_agreement=0.85),
+        target=Target.EDGE_TPU,
+        tuning_seconds=1000,
+    )
+    artifact = int8_of(found)
+    assert not artifact.passed
+    assert artifact.message is not None
+    assert "is under 0.85; no recipe of 6 met the gates" in artifact.message
+    assert found.report.recommended is None
+
+
+@pytest.mark.parametrize("target", [Target.EDGE_TPU, Target.MICROCONTROLLER])
+def test_an_operator_that_the_target_lacks_fails_its_gate_by_name(tmp_path: Path, target: Target) -> None:
+    content = tflite(
+        [
+            T(INPUT, (1, 8), "FLOAT32"),
+            T("kernel", (8, 8), "FLOAT32", floats(*np.eye(8).ravel())),
+            T("hidden", (1, 8), "FLOAT32"),
+            T(OUTPUT, (1, 8), "FLOAT32"),
+        ],
+        [O("FULLY_CONNECTED", (0, 1, -1), (2,)), O("SIN", (2,), (3,))],
+        outputs=(3,),
+        signature=({INPUT: 0}, {OUTPUT: 3}),
+    )
+    easy = hard_models.easy()
+    found = converted(
+        tmp_path, Hard(content, easy.calibration, easy.evaluation), Method.FULL_INTEGER, target=target
+    )
+    artifact = int8_of(found)
+    assert not artifact.passed
+    assert artifact.message is not None
+    assert artifact.message.startswith(f"it cannot run on {target.value}: ")
+    assert "SIN" in artifact.message
+    assert found.report.recommended is None
+
+
+def test_a_model_that_is_no_number_on_its_data_says_where(tmp_path: Path) -> None:
+    content = tflite(
+        [
+            T(INPUT, (1, 8), "FLOAT32"),
+            T("kernel", (8, 8), "FLOAT32", floats(*np.eye(8).ravel())),
+            T("hidden", (1, 8), "FLOAT32"),
+            T("logarithm", (1, 8), "FLOAT32"),
+            T(OUTPUT, (1, 8), "FLOAT32"),
+        ],
+        [O("FULLY_CONNECTED", (0, 1, -1), (2,)), O("LOG", (2,), (3,)), O("LOGISTIC", (3,), (4,))],
+        outputs=(4,),
+        signature=({INPUT: 0}, {OUTPUT: 4}),
+    )
+    easy = hard_models.easy()
+    hard = Hard(content, easy.calibration, {INPUT: np.abs(easy.evaluation[INPUT])})
+    found = converted(tmp_path, hard, Method.FLOAT32, Method.FULL_INTEGER)
+    (failed,) = found.report.failed_methods
+    assert failed.reason is FailureReason.QUANTIZATION_FAILED
+    assert "tensor 'logarithm' becomes NaN or infinite" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ([T("x", (1, 4), "FLOAT32"), T("y", (1, 4), "FLOAT32")], "has no weights to quantize"),
+        ([T("x", scales=[0.5]), T("y", scales=[0.5])], "has no weights to quantize"),
+        (
+            [T("x", (1, 4), "FLOAT32"), T("y", (1, 4), "FLOAT32"), T("w", (1, 4), "FLOAT16", bytes(8))],
+            "is quantized already",
+        ),
+        (
+            [T("x", scales=[0.5]), T("y", scales=[0.5]), T("w", data=bytes(4), scales=[1.0])],
+            "is quantized already",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be_quantized_says_why(tmp_path: Path, tensors: list[T], says: str) -> None:
+    source = tmp_path / "model.tflite"
+    source.write_bytes(tflite(tensors, [O("LOG", (0,), (1,))]))
+    with pytest.raises(ConverterError, match=says) as caught:
+        convert_into(tmp_path / "out", source, Method.DYNAMIC_RANGE)
+    assert caught.value.reason is FailureReason.UNSUPPORTED_FORMAT
+
+
+def test_the_same_conversion_gives_the_same_files_and_figures(tmp_path: Path) -> None:
+    reports = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        found = converted(
+            tmp_path / name,
+            hard_models.loud_neighbour(),
+            *Method,
+            gates=Gates(min_agreement=0.85),
+            tuning_seconds=1000,
+        )
+        reports.append([(a.sha256, a.agreement, a.recipe, a.layers) for a in found.report.artifacts])
+    assert reports[0] == reports[1]

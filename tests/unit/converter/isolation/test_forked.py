@@ -1,0 +1,202 @@
+"""Work in a fork: what it finds comes back, and however it dies, only it is lost."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import ConverterError
+from tflite_converter.isolation import sandbox
+from tflite_converter.isolation.child import Child
+from tflite_converter.isolation.forked import forked
+from tflite_converter.isolation.isolated import run_isolated
+from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
+
+
+class Found(ApiModel):
+    """What a fork found."""
+
+    text: str
+
+
+def run(folder: Path, work: Callable[[], Found]) -> Found | WorkerFailure:
+    return forked(Child(folder), "the LiteRT process", "measuring full_integer", Found, work)
+
+
+def die(number: int) -> NoReturn:
+    faulthandler.disable()  # pytest's, which would tell of it at length
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+    os._exit(9)
+
+
+def segfault() -> NoReturn:
+    faulthandler.disable()
+    ctypes.string_at(0)
+    os._exit(9)
+
+
+def refuse() -> NoReturn:
+    raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, "no range", hint="give more")
+
+
+def fail() -> NoReturn:
+    raise KeyError("odd\nsecond line")
+
+
+def leave(result: Callable[[Path], object], folder: Path) -> NoReturn:
+    result(folder / "fork.json")
+    os._exit(0)
+
+
+def test_what_it_finds_comes_back(tmp_path: Path) -> None:
+    assert run(tmp_path, lambda: Found(text="ä")) == Found(text="ä")
+
+
+@pytest.mark.parametrize(
+    ("work", "reason", "says"),
+    [
+        (segfault, FailureReason.CONVERTER_CRASHED, "died of SIGSEGV"),
+        (lambda: die(signal.SIGABRT), FailureReason.CONVERTER_CRASHED, "died of SIGABRT"),
+        (lambda: die(signal.SIGKILL), FailureReason.OUT_OF_MEMORY, "SIGKILL"),
+        (lambda: os._exit(7), FailureReason.CONVERTER_CRASHED, "without a result"),
+        (lambda: os._exit(0), FailureReason.CONVERTER_CRASHED, "without a result"),
+    ],
+)
+def test_a_death_says_what_was_being_done(
+    tmp_path: Path, work: Callable[[], Found], reason: FailureReason, says: str
+) -> None:
+    found = run(tmp_path, work)
+    assert isinstance(found, WorkerFailure)
+    assert (found.reason, found.stage) == (reason, Stage.LOAD)
+    assert says in found.cause
+    assert found.cause.endswith("while measuring full_integer")
+
+
+@pytest.mark.parametrize(
+    ("work", "reason", "cause"),
+    [
+        (refuse, FailureReason.QUANTIZATION_FAILED, "no range"),
+        (fail, FailureReason.INTERNAL_ERROR, r"KeyError: 'odd\nsecond line'"),
+    ],
+)
+def test_an_exception_comes_back_as_a_reason(
+    tmp_path: Path, work: Callable[[], Found], reason: FailureReason, cause: str
+) -> None:
+    found = run(tmp_path, work)
+    assert isinstance(found, WorkerFailure)
+    assert (found.reason, found.cause) == (reason, cause)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda path: path.write_text("{"),
+        lambda path: path.write_text('{"text": 3}'),
+        lambda path: path.symlink_to("/etc/hostname"),
+        os.mkfifo,
+        Path.mkdir,
+    ],
+)
+def test_a_result_that_is_none_is_a_reason(tmp_path: Path, result: Callable[[Path], object]) -> None:
+    found = run(tmp_path, lambda: leave(result, tmp_path))
+    assert isinstance(found, WorkerFailure)
+    assert found.reason is FailureReason.CONVERTER_CRASHED
+
+
+def test_an_earlier_result_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    run(tmp_path, lambda: Found(text="old"))
+    found = run(tmp_path, lambda: os._exit(0))
+    assert isinstance(found, WorkerFailure)
+
+
+def test_an_error_in_a_confined_fork_is_told_apart_from_want_of_memory(tmp_path: Path) -> None:
+    """The fork may not read /proc, not even its own status."""
+
+    def confined(act: Callable[[], Found]) -> Found | WorkerFailure:
+        child = Child(tmp_path)
+
+        def outer() -> Found:
+            child.restrict(ChildLimits(memory_limit_bytes=2 << 30))
+            inner = forked(child, "the LiteRT process", "trying", Found, act)
+            return Found(text=inner.model_dump_json())
+
+        found = forked(child, "the LiteRT process", "confining", Found, outer)
+        assert isinstance(found, Found), found
+        return WorkerFailure.model_validate_json(found.text)
+
+    def devour() -> Found:
+        eaten = []
+        while True:
+            eaten.append(bytearray(64 << 20))
+
+    assert confined(fail).reason is FailureReason.INTERNAL_ERROR
+    assert confined(devour).reason is FailureReason.OUT_OF_MEMORY
+
+
+def test_an_interruption_of_the_parent_ends_the_fork(tmp_path: Path) -> None:
+    """A command that is told to stop must not leave its fork at work."""
+    reader, writer = os.pipe()
+
+    def work() -> NoReturn:
+        os.write(writer, str(os.getpid()).encode())
+        os.kill(os.getppid(), signal.SIGUSR1)
+        time.sleep(300)
+        os._exit(9)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(InterruptedError):
+            run(tmp_path, work)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(os.read(reader, 20)), 0)
+
+
+def test_isolated_work_reads_what_it_may_and_writes_nothing(tmp_path: Path) -> None:
+    given, other, out = tmp_path / ("given" * 50), tmp_path / "other", tmp_path / "out"
+    given.write_text("given")
+    other.write_text("other")
+
+    def work() -> Found:
+        seen = []
+        for attempt in (given.read_text, other.read_text, lambda: out.write_text("x"), os.getppid):
+            try:
+                seen.append(str(attempt()))
+            except PermissionError:
+                seen.append("refused")
+        return Found(text=",".join(seen[:3]))
+
+    if (pid := os.fork()) == 0:
+        os._exit("own-files-only" in sandbox.enter([], []))
+    if not os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        pytest.skip("this kernel has no Landlock")
+    found = run_isolated(f"running {given.name}", Found, [given], work)
+    assert found.text == "given,refused,refused"
+
+
+def test_isolated_work_has_no_terminal_to_type_into() -> None:
+    found = run_isolated(
+        "looking", Found, [], lambda: Found(text=f"{os.getsid(0) == os.getpid()} {os.read(0, 10)!r}")
+    )
+    assert found.text == "True b''"
+
+
+def test_isolated_work_raises_what_it_found() -> None:
+    with pytest.raises(ConverterError, match=r"no range\. Hint: give more") as caught:
+        run_isolated("trying", Found, [], refuse)
+    assert caught.value.reason is FailureReason.QUANTIZATION_FAILED

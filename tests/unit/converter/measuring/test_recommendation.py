@@ -1,0 +1,149 @@
+"""Which artifact is recommended, and which others are named beside it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelconversion_api.measurements import Latency
+from modelconversion_api.methods import TARGET_PLANS, Method, Target
+from modelconversion_api.report import ArtifactReport
+from tflite_converter.measuring.recommendation import NEIGHBOURS, pareto_front, recommend
+
+F32, DR, F16, INT8 = Method.FLOAT32, Method.DYNAMIC_RANGE, Method.FLOAT16, Method.FULL_INTEGER
+
+
+def artifact(
+    method: Method,
+    size: int,
+    agreement: float | None = 1.0,
+    *,
+    millis: float | None = None,
+    accuracy: float | None = None,
+    passed: bool = True,
+) -> ArtifactReport:
+    return ArtifactReport(
+        method=method,
+        file_name=method.file_name("m"),
+        size_bytes=size,
+        size_fraction=size / 1000,
+        sha256="0" * 64,
+        agreement=agreement,
+        accuracy=accuracy,
+        latency=None
+        if millis is None
+        else Latency(median_millis=millis, p90_millis=millis, runs=1, threads=1),
+        passed=passed,
+    )
+
+
+ALL = [artifact(F32, 100), artifact(DR, 27), artifact(F16, 50), artifact(INT8, 25, 0.97)]
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "target", "method"),
+    [
+        (ALL, None, DR),
+        ([artifact(F32, 100), artifact(INT8, 25, 0.98)], None, INT8),
+        ([artifact(DR, 27, 0.9), artifact(INT8, 25, 0.8)], None, DR),
+        ([artifact(F32, 100), artifact(INT8, 25, passed=False)], None, F32),
+        ([artifact(INT8, 25, passed=False)], None, None),
+        ([artifact(INT8, 25, 0.97), artifact(DR, 27)], Target.RASPBERRY_PI, INT8),
+        ([artifact(INT8, 25, passed=False), artifact(DR, 27)], Target.RASPBERRY_PI, DR),
+        ([artifact(DR, 27)], Target.RASPBERRY_PI, DR),
+        ([artifact(F16, 50), artifact(DR, 27)], Target.MOBILE, DR),
+        ([artifact(INT8, 25, passed=False)], Target.EDGE_TPU, None),
+        # None of the target's own methods is there: what is best otherwise.
+        ([artifact(F32, 100), artifact(F16, 50)], Target.EDGE_TPU, F16),
+        # Files that could not be run here do not beat one that could.
+        ([artifact(F32, 100), artifact(DR, 27, None)], None, F32),
+        ([artifact(F32, 100, None), artifact(DR, 27, None)], None, DR),
+        ([], None, None),
+    ],
+)
+def test_recommendation(
+    artifacts: list[ArtifactReport], target: Target | None, method: Method | None
+) -> None:
+    found = recommend(artifacts, target)
+    assert (found and found.method) == method
+    assert found is None or found.reason
+
+
+@pytest.mark.parametrize("target", Target)
+def test_a_target_gets_the_first_of_its_methods(target: Target) -> None:
+    found = recommend([artifact(method, 10) for method in Method], target)
+    assert found is not None
+    assert found.method is TARGET_PLANS[target].methods[0]
+    assert TARGET_PLANS[target].why in found.reason
+
+
+def test_alternatives_say_what_they_gain_and_cost() -> None:
+    found = recommend(
+        [
+            artifact(F32, 102400, 1.0, millis=0.4, accuracy=0.95),
+            artifact(DR, 25600, 0.99, millis=0.2, accuracy=0.94),
+            artifact(INT8, 20480, 0.97, millis=0.1, accuracy=0.90),
+        ],
+        None,
+    )
+    assert found is not None
+    assert found.method is DR
+    assert [(a.method, a.trade) for a in found.alternatives] == [
+        (INT8, "5.0KiB smaller, agreement 99.0% to 97.0%, accuracy 94.0% to 90.0%, 200 µs to 100 µs a run"),
+        (F32, "75.0KiB larger, agreement 99.0% to 100.0%, accuracy 94.0% to 95.0%, 200 µs to 400 µs a run"),
+    ]
+
+
+def test_what_could_not_be_measured_counts_as_worst() -> None:
+    """A Flex file is not run here: that must not make it the fastest."""
+    measured = artifact(F32, 100, 0.9, millis=5.0)
+    assert pareto_front([measured, artifact(DR, 100, None)]) == [measured]
+    small = artifact(DR, 10, None)
+    assert pareto_front([measured, small]) == [measured, small]
+
+
+artifacts = st.lists(
+    st.builds(
+        artifact,
+        st.sampled_from(Method),
+        st.integers(1, 4),
+        st.sampled_from([None, 0.0, 0.5, 0.98, 1.0]),
+        millis=st.sampled_from([None, 1.0, 2.0, 3.0]),
+        passed=st.booleans(),
+    ),
+    max_size=4,
+    unique_by=lambda a: a.method,
+)
+
+
+def at_least_as_good(a: ArtifactReport, b: ArtifactReport) -> bool:
+    """In everything that was measured on both; what was not is no better."""
+    millis = [x.latency.median_millis if x.latency else 99.0 for x in (a, b)]
+    agreement = [-1.0 if x.agreement is None else x.agreement for x in (a, b)]
+    return a.size_bytes <= b.size_bytes and millis[0] <= millis[1] and agreement[0] >= agreement[1]
+
+
+@given(artifacts)
+def test_the_front_holds_what_nothing_beats(found: list[ArtifactReport]) -> None:
+    front = pareto_front(found)
+    for one in found:
+        beaten = any(at_least_as_good(o, one) and not at_least_as_good(one, o) for o in found)
+        assert (one in front) is not beaten
+    assert bool(front) == bool(found)
+
+
+@given(artifacts, st.one_of(st.none(), st.sampled_from(Target)))
+def test_what_is_recommended_has_passed_and_its_alternatives_too(
+    found: list[ArtifactReport], target: Target | None
+) -> None:
+    passed = {a.method: a for a in found if a.passed}
+    chosen = recommend(found, target)
+    assert (chosen is None) == (not passed)
+    if chosen is not None:
+        named = [a.method for a in chosen.alternatives]
+        assert {chosen.method, *named} <= passed.keys()
+        assert chosen.method not in named
+        assert len(named) == len(set(named)) <= NEIGHBOURS
+        front = pareto_front(list(passed.values()))
+        assert all(passed[m] in front for m in named)

@@ -1,0 +1,332 @@
+"""The reconciler over an API server that only remembers: places, writes, and what it keeps in mind."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from modelconversion_api.status import Phase
+from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.deciding.admission import Limits
+from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
+from modelconversion_operator.errors import RejectedError, UnavailableError
+from modelconversion_operator.reconciler import Reconciler
+from modelconversion_operator.telemetry.metrics import Metrics
+from modelconversion_operator.workqueue import WorkQueue
+from support.operator.objects import DEFAULTS, NOW, ended, pod, published, running, spec
+
+Json = dict[str, Any]
+
+
+class Server:
+    """The requests of a cluster; what was written is in ``writes``."""
+
+    def __init__(self) -> None:
+        self.conversions: dict[str, Json] = {}
+        self.jobs: dict[str, Json] = {}
+        self.writes: list[str] = []
+        self.lose_answers = False
+        self.refuse_jobs: set[str] = set()
+        self._versions = itertools.count(100)
+
+    def version(self) -> str:
+        return str(next(self._versions))
+
+    async def get_conversion(self, key: Key) -> Json:
+        return copy.deepcopy(self.conversions[key.uid])
+
+    async def patch_status(self, key: Key, resource_version: str, changes: Json) -> Json:
+        body = self.conversions[key.uid]
+        assert body["metadata"]["resourceVersion"] == resource_version
+        body["status"] = {k: v for k, v in (body.get("status", {}) | changes).items() if v is not None}
+        body["metadata"]["resourceVersion"] = self.version()
+        self.writes.append(f"status {body['status']['phase']}")
+        if self.lose_answers:
+            raise UnavailableError(0, "the answer was lost")
+        return copy.deepcopy(body)
+
+    async def create_job(self, manifest: Json) -> Json:
+        meta = manifest["metadata"]
+        if meta["namespace"] in self.refuse_jobs:
+            raise RejectedError(403, "exceeded quota: team")
+        self.writes.append("job")
+        body = copy.deepcopy(manifest)
+        stamp = NOW.isoformat()
+        body["metadata"] |= {
+            "uid": f"job-{meta['name']}",
+            "resourceVersion": self.version(),
+            "creationTimestamp": stamp,
+        }
+        self.jobs[meta["name"]] = body
+        return body
+
+    async def get_job(self, namespace: str, name: str) -> Json | None:
+        return self.jobs.get(name)
+
+    async def delete_job(self, job: JobView) -> None:
+        self.writes.append("delete job")
+
+    async def job_events(self, job: JobView) -> list[Json]:
+        return []
+
+    async def list_pods(self, namespace: str, job_name: str) -> list[Json]:
+        return []
+
+    async def create_event(self, key: Key, event: Json) -> None:
+        self.writes.append(f"event {event['reason']}")
+
+
+class World:
+    """An operator whose watches say at once what happens."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.server, self.store, self.metrics = Server(), Store(), Metrics()
+        self.queue: WorkQueue[str] = WorkQueue()
+        self.now = NOW
+        self.start(limits or Limits())
+
+    def start(self, limits: Limits) -> None:
+        """Begin with a reconciler that knows nothing of an earlier one."""
+        self.reconciler = Reconciler(
+            self.server,  # type: ignore[arg-type]
+            self.store,
+            self.queue,
+            self.metrics,
+            DEFAULTS,
+            now=self._now,
+            limits=limits,
+        )
+
+    def _now(self) -> datetime:
+        return self.now
+
+    def apply(self, name: str, namespace: str = "ml", labels: Json | None = None, **changes: Any) -> None:
+        self.now += timedelta(seconds=1)  # the line's order is that of the start times
+        uid = f"{namespace}-{name}"
+        meta = {"namespace": namespace, "name": name, "uid": uid, "generation": 1}
+        body = {"metadata": meta | {"resourceVersion": self.server.version(), "labels": labels or {}}}
+        self.server.conversions[uid] = body | {"spec": spec(**changes)}
+        self.seen(uid)
+
+    def seen(self, uid: str) -> None:
+        """The watch shows a conversion."""
+        if self.store.put_conversion(ConversionView.from_body(copy.deepcopy(self.server.conversions[uid]))):
+            self.queue.add(uid)
+
+    async def work(self) -> None:
+        """Look at everything that asks for it, until nothing does."""
+        while len(self.queue):
+            uid = await self.queue.get()
+            try:
+                if await self.reconciler.reconcile(uid) == 0:
+                    self.queue.add(uid)
+            except UnavailableError:
+                pass
+            finally:
+                self.queue.done(uid)
+
+    def status(self, uid: str) -> Json:
+        found: Json = self.server.conversions[uid].get("status", {})
+        return found
+
+    def job_of(self, uid: str) -> JobView:
+        body = self.server.jobs[self.status(uid)["jobName"]]
+        body["metadata"]["resourceVersion"] = self.server.version()
+        return JobView.from_body(body)
+
+    def pod_of(self, uid: str, *states: Json, phase: str) -> PodView:
+        view = replace(pod(*states, phase=phase), owner_uid=uid, job_name=self.status(uid)["jobName"])
+        return replace(view, resource_version=self.server.version())
+
+    def runs(self, uid: str) -> None:
+        self.store.put_pod(self.pod_of(uid, running(), phase="Pending"))
+        self.queue.add(uid)
+
+    def ends(self, uid: str) -> None:
+        states = ended(), ended(), ended(message=published())
+        self.store.put_pod(self.pod_of(uid, *states, phase="Succeeded"))
+        self.store.put_job(replace(self.job_of(uid), complete=True))
+        self.queue.add(uid)
+
+    def counted(self) -> float:
+        name = "modelconversion_conversions_total"
+        labels = {"outcome": "succeeded", "reason": "Converted"}
+        return self.metrics.registry.get_sample_value(name, labels) or 0
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_conversion_costs_four_writes(world):
+    world.apply("a")
+    await world.work()
+    world.runs("ml-a")
+    await world.work()
+    world.ends("ml-a")
+    await world.work()
+    assert world.server.writes == ["status Pending", "job", "status Running", "status Succeeded"]
+    assert world.counted() == 1
+
+
+async def test_of_what_has_ended_little_is_kept_and_news_of_it_brings_it_back(world):
+    world.apply("a")
+    await world.work()
+    world.ends("ml-a")
+    await world.work()
+    assert world.store.conversion("ml-a") is None
+    assert (len(world.store), world.store.phases()) == (1, {"Succeeded": 1})
+    assert world.store.job("ml-a", world.status("ml-a")["jobName"]) is None
+    written = len(world.server.writes)
+    world.seen("ml-a")  # the watch brings what was just written
+    world.store.put_pod(world.pod_of("ml-a", ended(), ended(), ended(), phase="Succeeded"))
+    assert (len(world.queue), world.store.pods("ml-a", world.status("ml-a")["jobName"])) == (0, [])
+    body = world.server.conversions["ml-a"]
+    body["metadata"] |= {"generation": 2, "resourceVersion": world.server.version()}
+    body["spec"]["methods"] = ["Float16"]
+    world.seen("ml-a")
+    await world.work()
+    assert world.server.writes[written:] == ["status Pending", "job"]
+    assert world.status("ml-a")["runGeneration"] == 2
+
+
+async def test_an_end_whose_answer_was_lost_is_counted_once(world):
+    world.apply("a")
+    await world.work()
+    world.ends("ml-a")
+    world.server.lose_answers = True
+    await world.work()
+    assert world.counted() == 0
+    world.server.lose_answers = False
+    world.seen("ml-a")
+    await world.work()
+    assert (world.counted(), world.status("ml-a")["phase"]) == (1, "Succeeded")
+
+
+async def test_a_new_process_does_not_count_what_ended_before(world):
+    world.apply("a")
+    await world.work()
+    world.ends("ml-a")
+    await world.work()
+    world.store, world.metrics = Store(), Metrics()
+    world.start(Limits())
+    world.seen("ml-a")
+    await world.work()
+    assert world.counted() == 0
+    assert world.store.conversion("ml-a") is None
+
+
+async def test_what_ended_before_a_new_process_began_is_not_looked_at(world):
+    world.apply("a")
+    await world.work()
+    world.ends("ml-a")
+    await world.work()
+    body = world.server.conversions["ml-a"]
+    fresh = Store()
+    assert not fresh.put_conversion(ConversionView.from_body(body))
+    assert (len(fresh), fresh.unsettled(), fresh.phases()) == (1, [], {"Succeeded": 1})
+    meta = body["metadata"] | {"generation": 2, "resourceVersion": world.server.version()}
+    assert fresh.put_conversion(ConversionView.from_body(body | {"metadata": meta}))
+
+
+async def test_a_job_that_outlived_its_conversion_is_removed_by_a_new_process(world):
+    world.apply("a")
+    await world.work()
+    world.now += timedelta(seconds=1000)
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.server.writes[-2:] == ["event PendingDeadlineExceeded", "delete job"]
+    world.store = Store()
+    world.start(Limits())
+    world.seen("ml-a")
+    assert world.store.unsettled() == []
+    assert world.store.put_job(world.job_of("ml-a"))  # it ended, and died before it could remove its Job
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.server.writes[-1] == "delete job"
+    assert world.server.writes.count("delete job") == 2
+
+
+async def test_who_finds_no_place_stands_in_line_and_is_told_where():
+    world = World(Limits(total=1))
+    for name in "abc":
+        world.apply(name)
+    await world.work()
+    assert sorted(world.server.writes) == ["job", *["status Pending"] * 3]
+    (condition,) = world.status("ml-c")["conditions"]
+    assert (condition["status"], condition["reason"]) == ("Unknown", "Queued")
+    assert condition["message"] == "position 2 of 2 in namespace ml"
+    assert world.status("ml-c")["queuePosition"] == 2
+    written = len(world.server.writes)
+    world.queue.add("ml-c")
+    await world.work()
+    assert len(world.server.writes) == written
+    world.ends("ml-a")
+    await world.work()
+    assert world.status("ml-b")["jobName"] in world.server.jobs
+    assert "queuePosition" not in world.status("ml-b")
+    assert world.status("ml-b")["conditions"][0]["reason"] == "Created"
+    assert world.status("ml-c")["jobName"] not in world.server.jobs
+
+
+@pytest.mark.parametrize("how", ["deleted", "suspended"])
+async def test_a_place_is_free_at_once(how):
+    world = World(Limits(per_namespace=1))
+    world.apply("a")
+    world.apply("b")
+    await world.work()
+    if how == "deleted":
+        world.store.drop_conversion(Key("ml", "a", "ml-a"))
+    else:
+        world.store.put_job(replace(world.job_of("ml-a"), suspended=True))
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.status("ml-b")["jobName"] in world.server.jobs
+
+
+async def test_a_new_process_counts_the_jobs_that_run():
+    world = World(Limits(total=1))
+    world.apply("a")
+    world.apply("b")
+    await world.work()
+    world.start(Limits(total=1))
+    world.queue.add("ml-b")
+    world.queue.add("ml-a")
+    await world.work()
+    assert list(world.server.jobs) == [world.status("ml-a")["jobName"]]
+
+
+async def test_a_namespace_without_quota_does_not_hold_up_the_others():
+    world = World(Limits(total=1))
+    world.server.refuse_jobs = {"ml"}
+    world.apply("a")
+    world.apply("b", namespace="other")
+    await world.work()
+    assert world.status("ml-a")["conditions"][0]["reason"] == "QuotaExceeded"
+    assert list(world.server.jobs) == [world.status("other-b")["jobName"]]
+
+
+async def test_kueue_is_told_its_queue_and_is_left_to_decide():
+    world = World(Limits(total=1))
+    label = {"kueue.x-k8s.io/queue-name": "team-a"}
+    world.apply("a")
+    for name in "bc":
+        world.apply(name, labels=label)
+    await world.work()
+    assert len(world.server.jobs) == 3
+    queued = world.server.jobs[world.status("ml-b")["jobName"]]
+    assert queued["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+    assert "suspend" not in queued["spec"]  # Kueue's webhook does that
+    assert "kueue.x-k8s.io/queue-name" not in queued["spec"]["template"]["metadata"]["labels"]
+    world.store.put_job(replace(world.job_of("ml-b"), suspended=True))
+    world.queue.add("ml-b")
+    await world.work()
+    (condition,) = world.status("ml-b")["conditions"]
+    assert (world.status("ml-b")["phase"], condition["reason"]) == (Phase.PENDING, "Queued")
+    assert "queue team-a" in condition["message"]

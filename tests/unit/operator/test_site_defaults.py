@@ -1,0 +1,156 @@
+"""What the platform says for conversions that say nothing, and how the operator logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+import yaml
+
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_operator.deciding.defaults import Defaults, read_defaults
+from modelconversion_operator.deciding.manifest import JobSettings, job_manifest
+from modelconversion_operator.errors import SettingsError
+from modelconversion_operator.telemetry import log
+from support.operator.objects import KEY, spec
+
+SITE = {
+    "storage": {"endpoint": "https://s3.site.svc:9000", "secretRef": {"name": "site-credentials"}},
+    "job": {
+        "resources": {"limits": {"memory": "2Gi"}},
+        "nodeSelector": {"pool": "batch"},
+        "tolerations": [{"key": "batch", "operator": "Exists"}],
+        "serviceAccountName": "converter",
+        "priorityClassName": "low",
+        "imagePullSecrets": [{"name": "registry"}],
+        "podLabels": {"team": "edge", "app.kubernetes.io/managed-by": "me"},
+        "podAnnotations": {"sidecar.istio.io/inject": "false"},
+    },
+}
+
+
+def template(site: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    wanted = ModelConversionSpec.model_validate(spec(**changes))
+    settings = JobSettings("converter:test", defaults=Defaults.model_validate(site))
+    found: dict[str, Any] = job_manifest(KEY, 1, wanted, settings)["spec"]["template"]
+    return found
+
+
+def request(pod: dict[str, Any]) -> dict[str, Any]:
+    (text,) = (e["value"] for e in pod["containers"][0]["env"] if e["name"] == "CONVERSION_REQUEST")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def secrets(pod: dict[str, Any]) -> set[str]:
+    return {
+        e["valueFrom"]["secretKeyRef"]["name"]
+        for e in pod["initContainers"][0]["env"]
+        if "secretKeyRef" in e.get("valueFrom", {})
+    }
+
+
+def test_a_conversion_without_a_store_gets_the_platform_s():
+    pod = template(SITE, storage={})["spec"]
+    assert request(pod)["storage"]["endpoint"] == "https://s3.site.svc:9000"
+    assert secrets(pod) == {"site-credentials"}
+
+
+def test_a_conversion_with_a_store_gets_nothing_of_the_platform_s():
+    pod = template(SITE, storage={"endpoint": "https://own.example"})["spec"]
+    assert request(pod)["storage"]["endpoint"] == "https://own.example"
+    assert secrets(pod) == set()
+
+
+@pytest.mark.parametrize(
+    ("field", "own"),
+    [
+        ("nodeSelector", {"pool": "fast"}),
+        ("tolerations", [{"operator": "Exists"}]),
+        ("priorityClassName", "high"),
+        ("serviceAccountName", "own"),
+        ("imagePullSecrets", [{"name": "own"}]),
+    ],
+)
+def test_the_conversion_s_word_counts_field_by_field(field, own):
+    site = SITE["job"]
+    silent, outspoken = template(SITE)["spec"], template(SITE, job={field: own})["spec"]
+    assert silent[field] == site[field]
+    assert outspoken[field] == own
+    others = {"nodeSelector", "tolerations", "priorityClassName"} - {field}
+    assert all(outspoken[other] == site[other] for other in others)
+
+
+def test_resources_of_the_platform_replace_the_built_in_ones():
+    for container in template(SITE)["spec"]["initContainers"]:
+        assert container["resources"] == {"limits": {"memory": "2Gi"}}
+    assert template({})["spec"]["containers"][0]["resources"]["limits"] == {"memory": "4Gi"}
+
+
+def test_labels_and_annotations_come_beside_the_operator_s_own():
+    meta = template(SITE)["metadata"]
+    assert meta["labels"]["team"] == "edge"
+    assert meta["labels"]["app.kubernetes.io/managed-by"] == "model-conversion-operator"
+    assert meta["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert meta["annotations"]["eks.amazonaws.com/skip-containers"] == "convert"
+
+
+def test_the_file_is_yaml_or_json_or_not_there(tmp_path):
+    file = tmp_path / "defaults.yaml"
+    for text in (yaml.safe_dump(SITE), json.dumps(SITE)):
+        file.write_text(text)
+        assert read_defaults(str(file)) == Defaults.model_validate(SITE)
+    file.write_text("")
+    assert read_defaults(str(file)) == read_defaults("") == Defaults()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("storage: {endpint: x}", "storage.endpint: Extra inputs"),
+        ("job: {backoffLimit: 1}", "job.backoffLimit: Extra inputs"),
+        ("job: [", "while parsing"),
+        ("- storage", "valid dictionary"),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong(tmp_path, text, words):
+    file = tmp_path / "defaults.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        read_defaults(str(file))
+    assert "--defaults-file" in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path):
+    with pytest.raises(SettingsError, match="No such file"):
+        read_defaults(str(tmp_path / "none.yaml"))
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, level: str, *, as_json: bool) -> logging.Logger:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])  # pytest's own
+    monkeypatch.setattr(root, "level", root.level)
+    log.configure(level, as_json=as_json)
+    return logging.getLogger("a.b")
+
+
+def test_json_logs_are_one_object_a_line(capsys, monkeypatch):
+    logger = configured(monkeypatch, "info", as_json=True)
+    logger.info("two\nlines, %s", "é")
+    try:
+        int("why")
+    except ValueError:
+        logger.exception("failed")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["level"], first["logger"], first["message"]) == ("info", "a.b", "two\nlines, é")
+    assert first["time"].endswith("+00:00")
+    assert "ValueError: invalid literal" in second["exception"]
+
+
+def test_text_logs_are_for_people(capsys, monkeypatch):
+    logger = configured(monkeypatch, "warning", as_json=False)
+    logger.info("unheard")
+    logger.warning("heard")
+    assert capsys.readouterr().err.rstrip().endswith("WARNING a.b: heard")
