@@ -60,7 +60,6 @@ fi
 stamp=.venv/.installed-from
 if ! cmp -s <(cat uv.lock pyproject.toml) "$stamp"; then
     say "Installing the Python packages into .venv (2.4 GB with TensorFlow, once)"
-    # Compiled now, for half of what TensorFlow takes to start is compiling its own modules.
-    uv sync --all-extras --locked --compile-bytecode
+    uv sync --all-extras --locked
     cat uv.lock pyproject.toml >"$stamp"
 fi

@@ -24,6 +24,7 @@ from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import machine
+from tflite_converter.isolation.bytecode import compile_imports
 from tflite_converter.isolation.protocol import (
     PROGRESS_FD_ENV,
     SPEECHLESS_EXIT_CODE,
@@ -59,6 +60,8 @@ class Program:
     """The module that ``python -m`` runs."""
     words: str
     """Name in messages, e.g. ``the TensorFlow process``."""
+    packages: tuple[str, ...] = ()
+    """Packages that take long to start where they are not compiled."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,11 @@ def run_worker(
             signal, when the child did not end by itself, or left no result that can be read.
 
     """
+    compile_imports(
+        program.packages,
+        child_environment(folder.parent, os.environ),
+        lambda text: listener(Event(Stage.LOAD, text, warning=True)),
+    )
     kills_before = machine.out_of_memory_kills()
     stage = Stage.LOAD
     with tempfile.TemporaryFile(dir=folder.parent) as log:

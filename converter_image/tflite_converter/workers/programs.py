@@ -6,5 +6,10 @@ from typing import Final
 
 from tflite_converter.isolation.parent import Program
 
-TENSORFLOW: Final = Program("tensorflow", "tflite_converter.workers.tensorflow", "the TensorFlow process")
+TENSORFLOW: Final = Program(
+    "tensorflow",
+    "tflite_converter.workers.tensorflow",
+    "the TensorFlow process",
+    ("tensorflow", "keras", "ai_edge_litert.interpreter", "litert_quantizer.quantizer", "tf_keras"),
+)
 LITERT: Final = Program("litert", "tflite_converter.workers.litert", "the LiteRT process")
