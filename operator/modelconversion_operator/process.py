@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import kopf
 
-from modelconversion_operator.cluster.client import Cluster
-from modelconversion_operator.cluster.leader import Leadership, LeaseTimes
+from modelconversion_operator.clock import running_seconds
+from modelconversion_operator.cluster.client import Cluster, always
+from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
 from modelconversion_operator.cluster.mirror import Mirror
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
@@ -46,12 +47,13 @@ async def run(settings: Settings) -> None:
     metrics = Metrics()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     stop = asyncio.Event()
-    async with Cluster() as cluster:
+    election = _election(settings)
+    permit = always if election is None else lambda: election.write_seconds(running_seconds())
+    async with Cluster(permit=permit, answered=metrics.api_answered) as cluster:
         names, silence = settings.namespace_list, settings.watch_silence_seconds
         mirrors = make_mirrors(cluster, store, queue, names, silence)
         progress = WatchProgress(len(names), silence, mirrors)
-        leadership = _leadership(settings, cluster)
-        cluster.answered = metrics.api_answered
+        leadership = _leadership(settings, cluster, election)
         metrics.observe_watches(progress.age_seconds)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
@@ -77,11 +79,9 @@ async def run(settings: Settings) -> None:
             store,
             queue,
             metrics,
-            settings.job_settings(defaults),
+            settings.rules(defaults),
+            reader,
             now=cluster.clock.now,
-            policy=settings.policy(),
-            progress=reader,
-            limits=settings.limits,
         )
         metrics.observe_line(
             lambda: len(reconciler.admission),
@@ -134,9 +134,15 @@ async def _until_one_ends(
         raise WatchError(f"the watches have ended: {watched!r}") from watched
 
 
-def _leadership(settings: Settings, cluster: Cluster) -> Leadership | None:
+def _election(settings: Settings) -> Election | None:
     """Prepare the election, if there is one; from then on the cluster is written to by its leader only."""
     if not settings.leader_elect:
+        return None
+    return Election(settings.leader_identity, LeaseTimes(settings.lease_seconds))
+
+
+def _leadership(settings: Settings, cluster: Cluster, election: Election | None) -> Leadership | None:
+    if election is None:
         return None
     namespace = settings.lease_namespace
     if not namespace:
@@ -145,10 +151,7 @@ def _leadership(settings: Settings, cluster: Cluster) -> Leadership | None:
         except OSError:
             words = "--lease-namespace (MODELCONVERSION_LEASE_NAMESPACE) is needed outside a pod"
             raise SettingsError(words) from None
-    requests = cluster.lease(namespace, settings.lease_name)
-    leadership = Leadership(requests, settings.leader_identity, LeaseTimes(settings.lease_seconds))
-    cluster.permit = leadership.permit
-    return leadership
+    return Leadership(cluster.lease(namespace, settings.lease_name), election)
 
 
 def _busy_too_long(queue: WorkQueue[str]) -> str | None:

@@ -8,36 +8,29 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
-from modelconversion_api.request import StageProgress
 from modelconversion_api.status import ModelConversionStatus, Phase
-from modelconversion_operator.cluster.client import Cluster
 from modelconversion_operator.cluster.progress_reader import ProgressReader
+from modelconversion_operator.cluster.protocol import ConversionApi
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding import outcome
-from modelconversion_operator.deciding.admission import (
-    NO_LIMITS,
-    Admission,
-    Limits,
-    held,
-    released,
-    wants_place,
-)
-from modelconversion_operator.deciding.decide import (
-    REJECTED_RETRY_SECONDS,
-    RESYNC_SECONDS,
+from modelconversion_operator.deciding.admission import Admission
+from modelconversion_operator.deciding.decide import decide
+from modelconversion_operator.deciding.decisions import (
     CreateJob,
     Decision,
     DeleteJob,
     Event,
     PatchJob,
     Rejection,
-    decide,
 )
-from modelconversion_operator.deciding.manifest import JobSettings, job_manifest
-from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.manifest import job_manifest
 from modelconversion_operator.deciding.repairs import job_changes
+from modelconversion_operator.deciding.rules import Rules
+from modelconversion_operator.deciding.seen import Seen
+from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 from modelconversion_operator.deciding.waiting import wants_events
 from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
@@ -60,27 +53,22 @@ class Reconciler:
 
     def __init__(
         self,
-        cluster: Cluster,
+        api: ConversionApi,
         store: Store,
         queue: WorkQueue[str],
         metrics: Metrics,
-        jobs: JobSettings,
+        rules: Rules,
+        progress: ProgressReader,
         now: Callable[[], datetime] = utc_now,
-        resync_seconds: float = RESYNC_SECONDS,
-        policy: Policy | None = None,
-        progress: ProgressReader | None = None,
-        limits: Limits = NO_LIMITS,
     ) -> None:
-        self._cluster = cluster
+        self._api = api
         self._store = store
         self._queue = queue
         self._metrics = metrics
-        self._jobs = jobs
+        self._rules = rules
+        self._progress = progress
         self._now = now
-        self._resync_seconds = resync_seconds
-        self._policy = policy or Policy()
-        self._progress = progress or ProgressReader(store, queue, seconds=0)
-        self.admission = Admission(limits, store.active, queue.add)
+        self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
         self._ending: set[str] = set()
@@ -110,7 +98,7 @@ class Reconciler:
             else:
                 self._queue.forget_failures(uid)
                 if delay is not None:
-                    self._queue.add_after(uid, min(delay, self._resync_seconds))
+                    self._queue.add_after(uid, min(delay, self._rules.resync_seconds))
             finally:
                 self._queue.done(uid)
 
@@ -126,37 +114,30 @@ class Reconciler:
         if conversion is None:
             self._forget(uid)
             return None
-        job, pods = await self._known(conversion)
-        events = await self._job_events(conversion, job, pods)
-        reported = self._progress.latest(uid, pods)
-        decision = self._decide(conversion, job, pods, events=events, reported=reported)
-        decision = self._in_turn(conversion, decision)
-        decision = await self._act_before_status(conversion, job, decision)
-        wrote = await self._write_status(conversion, decision, job, pods)
-        if isinstance(decision.job_action, DeleteJob) and job is not None:
-            await self._cluster.delete_job(job)
+        seen = await self._look(conversion)
+        decision = self._decide(seen)
+        if not decision.wants_place:
+            self.admission.leave(uid)
+        decision = await self._act_before_status(seen, decision)
+        wrote = await self._write_status(seen, decision)
+        if isinstance(decision.job_action, DeleteJob) and seen.job is not None:
+            await self._api.delete_job(seen.job)
         if isinstance(decision.job_action, CreateJob):
             return _AFTER_CREATION_SECONDS
         if decision.status.phase is None or not decision.status.phase.is_final:
             return decision.recheck_seconds
         if wrote or isinstance(decision.job_action, PatchJob):
             return 0  # another look finds that nothing is left to do
-        self._settle(conversion, job, decision)
+        self._settle(seen, decision)
         return None
 
-    def _in_turn(self, conversion: ConversionView, decision: Decision) -> Decision:
-        """Let a conversion that wants a Job stand in line where their number is limited."""
-        key = conversion.key
-        if conversion.queue is None and wants_place(conversion.status, decision):
-            place = self.admission.ask(key, decision.status.start_time or self._now())
-            if place is not None:
-                return held(conversion, decision, place, self._now())
-        else:
-            self.admission.leave(key.uid)
-        return released(decision)
+    def _decide(self, seen: Seen) -> Decision:
+        ask = partial(self.admission.ask, seen.conversion.key)
+        return decide(seen, self._now(), policy=self._rules.policy, ask=ask)
 
-    def _settle(self, conversion: ConversionView, job: JobView | None, decision: Decision) -> None:
+    def _settle(self, seen: Seen, decision: Decision) -> None:
         """Keep only a few words of a conversion behind which nothing is left to do."""
+        conversion, job = seen.conversion, seen.job
         uid = conversion.key.uid
         if uid in self._ending:  # its end was written, although the answer never came
             self._ending.discard(uid)
@@ -171,94 +152,86 @@ class Reconciler:
         self._ending.discard(uid)
         self.admission.leave(uid)
 
-    async def _known(self, conversion: ConversionView) -> tuple[JobView | None, list[PodView]]:
-        """The run's Job and pods; what the watches have not shown is asked for before it counts as absent."""
+    async def _look(self, conversion: ConversionView) -> Seen:
+        """Gather what is known; what the watches have not shown is asked for before it counts as absent."""
+        job = await self._job(conversion)
+        if job is None:
+            return Seen(conversion)
+        pods = tuple(await self._pods(conversion, job))
+        events = tuple(await self._job_events(conversion, job, pods))
+        reported = self._progress.latest(conversion.key.uid, pods)
+        return Seen(conversion, job, pods, events, reported)
+
+    async def _job(self, conversion: ConversionView) -> JobView | None:
+        """Return the Job of the present run."""
         status, key = conversion.status, conversion.key
         if status.job_name is None:
-            return None, []
-        ended = status.phase is not None and status.phase.is_final
+            return None
         job = self._store.job(key.uid, status.job_name)
         # The Job of a conversion that has ended is not kept in mind, and may be wanted again for its TTL.
-        wanted = not ended or conversion.generation != status.observed_generation
-        if job is None and status.job_uid is not None and wanted:
-            body = await self._cluster.get_job(key.namespace, status.job_name)
-            if body is not None:
-                job = JobView.from_body(body)
-                self._store.put_job(job)
-        if job is None:
-            return None, []
+        is_wanted = not _has_ended(conversion) or conversion.generation != status.observed_generation
+        if job is None and status.job_uid is not None and is_wanted:
+            job = await self._api.get_job(key.namespace, status.job_name)
+            if job is not None:
+                self._store.keep(job)
+        return job
+
+    async def _pods(self, conversion: ConversionView, job: JobView) -> list[PodView]:
+        """Return the pods of a Job."""
+        key = conversion.key
         pods = self._store.pods(key.uid, job.name)
-        if job.finished and not ended and not _conclusive(job, pods):
-            for body in await self._cluster.list_pods(key.namespace, job.name):
-                self._store.put_pod(PodView.from_body(body))
+        if job.finished and not _has_ended(conversion) and not _conclusive(job, pods):
+            for pod in await self._api.list_pods(key.namespace, job.name):
+                self._store.keep(pod)
             pods = self._store.pods(key.uid, job.name)
-        return job, pods
+        return pods
 
     async def _job_events(
-        self, conversion: ConversionView, job: JobView | None, pods: list[PodView]
+        self, conversion: ConversionView, job: JobView, pods: Sequence[PodView]
     ) -> list[EventView]:
-        """Why a Job that should have a pod has none, where that is the question."""
-        if job is None or not wants_events(job, pods, conversion.status, self._now()):
+        """Read why a Job that should have a pod has none, where that is the question."""
+        if not wants_events(job, pods, conversion.status, self._now()):
             return []
         try:
-            return [EventView.from_body(body) for body in await self._cluster.job_events(job)]
+            return await self._api.job_events(job)
         except RejectedError as error:
             # An installation may withhold this right: the conversion then waits without a cause.
             logger.info("%s: the Job's events cannot be read: %s", self._name(conversion.key.uid), error)
             return []
 
-    def _decide(
-        self,
-        conversion: ConversionView,
-        job: JobView | None,
-        pods: Sequence[PodView],
-        rejection: Rejection | None = None,
-        *,
-        events: Sequence[EventView] = (),
-        reported: StageProgress | None = None,
-    ) -> Decision:
-        return decide(
-            conversion,
-            job,
-            pods,
-            self._now(),
-            rejection,
-            events=events,
-            reported=reported,
-            policy=self._policy,
-        )
-
-    async def _act_before_status(
-        self, conversion: ConversionView, known: JobView | None, decision: Decision
-    ) -> Decision:
+    async def _act_before_status(self, seen: Seen, decision: Decision) -> Decision:
         """Create or patch the Job; gives the decision that holds after that."""
-        key, action = conversion.key, decision.job_action
+        action = decision.job_action
         if isinstance(action, CreateJob):
-            manifest = job_manifest(key, action.run_generation, action.spec, self._jobs, conversion.queue)
-            try:
-                job = JobView.from_body(await self._cluster.create_job(manifest))
-            except RejectedError as error:
-                rejection = Rejection(error.message, error.is_permanent)
-                self.admission.refuse(key, REJECTED_RETRY_SECONDS)
-                return released(self._decide(conversion, None, (), rejection))
-            except NotFoundError as error:  # the namespace is on its way out
-                rejection = Rejection(error.message, permanent=False)
-                return self._decide(conversion, None, (), rejection)
-            if job.owner_uid != key.uid:
-                return self._decide(conversion, job, ())
-            self._store.put_job(job)
-            self._metrics.job_created(decision.status, self._now())
-        elif isinstance(action, PatchJob) and known is not None:
-            body = await self._cluster.patch_job(known, job_changes(action, key))
-            self._store.put_job(JobView.from_body(body))
+            return await self._create(seen, action, decision)
+        if isinstance(action, PatchJob) and seen.job is not None:
+            key = seen.conversion.key
+            self._store.keep(await self._api.patch_job(seen.job, job_changes(action, key)))
             if action.event is not None:
                 logger.warning("%s: %s", self._name(key.uid), action.event.message)
-                await self._record(conversion, action.event)
+                await self._record(seen.conversion, action.event)
         return decision
 
-    async def _write_status(
-        self, conversion: ConversionView, decision: Decision, job: JobView | None, pods: list[PodView]
-    ) -> bool:
+    async def _create(self, seen: Seen, action: CreateJob, decision: Decision) -> Decision:
+        """Create the Job, or decide again with the reason why there is none."""
+        conversion = seen.conversion
+        key = conversion.key
+        manifest = job_manifest(key, action.run_generation, action.spec, self._rules.jobs, conversion.queue)
+        try:
+            job = await self._api.create_job(manifest)
+        except RejectedError as error:
+            self.admission.refuse(key, REJECTED_RETRY_SECONDS)
+            return self._decide(Seen(conversion, rejection=Rejection(error.message, error.is_permanent)))
+        except NotFoundError as error:  # the namespace is on its way out
+            return self._decide(Seen(conversion, rejection=Rejection(error.message, permanent=False)))
+        if job.owner_uid != key.uid:
+            return self._decide(Seen(conversion, job))
+        self._store.keep(job)
+        self._metrics.job_created(decision.status, self._now())
+        return decision
+
+    async def _write_status(self, seen: Seen, decision: Decision) -> bool:
+        conversion, job = seen.conversion, seen.job
         changes = status_changes(conversion.raw_status, decision.status)
         if not changes:
             return False
@@ -267,21 +240,21 @@ class Reconciler:
         if ends:
             self._ending.add(key.uid)
         try:
-            body = await self._cluster.patch_status(key, conversion.resource_version, changes)
+            written = await self._api.patch_status(key, conversion.resource_version, changes)
         except NotFoundError:
             return False  # deleted meanwhile: the watch will say so
-        self._store.put_conversion(ConversionView.from_body(body))
+        self._store.keep(written)
         logger.info("%s/%s: %s", key.namespace, key.name, _headline(after))
         if ends:
             self._ending.discard(key.uid)
-            self._count_end(after, pods)
+            self._count_end(after, seen.pods)
         elif after.phase is Phase.RUNNING and before.phase is Phase.PENDING and job is not None:
             self._metrics.job_started(job.created, self._now())
         for event in decision.events:
             await self._record(conversion, event)
         return True
 
-    def _count_end(self, status: ModelConversionStatus, pods: list[PodView]) -> None:
+    def _count_end(self, status: ModelConversionStatus, pods: Sequence[PodView]) -> None:
         self._metrics.conversion_ended(status, outcome.summary_of(pods) if pods else None)
 
     async def _record(self, conversion: ConversionView, event: Event) -> None:
@@ -296,7 +269,7 @@ class Reconciler:
             "count": 1,
         }
         try:
-            await self._cluster.create_event(conversion.key, body)
+            await self._api.create_event(conversion.key, body)
         except ApiError as error:
             logger.info("event %s was not written: %s", event.reason, error)
 
@@ -309,40 +282,44 @@ class Reconciler:
             del self._last_look[uid]
             return False
         # With very many under way this takes longer, so that it stays at ten conversions a second.
-        if now - last < max(self._resync_seconds, len(self._last_look) / 10):
+        if now - last < max(self._rules.resync_seconds, len(self._last_look) / 10):
             return False
         self._last_look[uid] = now
         return True
 
     async def _refresh(self, key: Key) -> None:
         """Take a conversion, its Job and its pods from the API server itself."""
-        uid = key.uid
         try:
-            fresh = ConversionView.from_body(await self._cluster.get_conversion(key))
+            conversion = await self._api.get_conversion(key)
         except NotFoundError:
             self._store.drop_conversion(key)
             return
-        if fresh.key != key:  # deleted, and made again under the same name
+        if conversion.key != key:  # deleted, and made again under the same name
             self._store.drop_conversion(key)
             return
-        self._store.put_conversion(fresh)
-        name = fresh.status.job_name
-        body = await self._cluster.get_job(key.namespace, name) if name else None
-        if name and body is None:
-            known = self._store.job(uid, name)
-            if known is not None:
-                self._store.drop_job(known)
-        elif name and body is not None:
-            self._store.put_job(JobView.from_body(body))
-            for pod in await self._cluster.list_pods(key.namespace, name):
-                self._store.put_pod(PodView.from_body(pod))
+        self._store.keep(conversion)
+        name = conversion.status.job_name
+        if name is None:
+            return
+        job = await self._api.get_job(key.namespace, name)
+        if job is not None:
+            self._store.keep(job)
+            for pod in await self._api.list_pods(key.namespace, name):
+                self._store.keep(pod)
+        elif (known := self._store.job(key.uid, name)) is not None:
+            self._store.drop_job(known)
 
     def _name(self, uid: str) -> str:
         conversion = self._store.conversion(uid)
         return f"{conversion.key.namespace}/{conversion.key.name}" if conversion else uid
 
 
-def _conclusive(job: JobView, pods: list[PodView]) -> bool:
+def _has_ended(conversion: ConversionView) -> bool:
+    phase = conversion.status.phase
+    return phase is not None and phase.is_final
+
+
+def _conclusive(job: JobView, pods: Sequence[PodView]) -> bool:
     """Whether the pods that are known already tell how the Job ended."""
     if job.complete:
         return outcome.summary_of(pods) is not None

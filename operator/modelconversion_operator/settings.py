@@ -12,6 +12,7 @@ from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings
 from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import MANAGED_BY
 from modelconversion_operator.errors import SettingsError
 
@@ -109,21 +110,19 @@ class Settings(BaseSettings):
         """How many conversions may run at a time."""
         return Limits(self.max_concurrent, self.max_concurrent_per_namespace)
 
-    def job_settings(self, defaults: Defaults) -> JobSettings:
-        """What every Job gets."""
-        return JobSettings(
+    def rules(self, defaults: Defaults) -> Rules:
+        """Give what holds for every conversion; ``defaults`` are those of the platform's file."""
+        jobs = JobSettings(
             image=self.converter_image,
             image_pull_policy=self.image_pull_policy,
             asks_progress=self.progress_seconds > 0,
             defaults=defaults,
         )
-
-    def policy(self) -> Policy:
-        """What conversions may ask for."""
-        return Policy(
+        policy = Policy(
             service_accounts=tuple(filter(None, self.allowed_service_accounts.split(","))),
             priority_classes=tuple(filter(None, self.allowed_priority_classes.split(","))),
         )
+        return Rules(jobs, policy, self.limits)
 
 
 def load(arguments: list[str] | None = None) -> Settings:

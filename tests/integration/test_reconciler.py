@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.manifest import JobSettings, job_name
+from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.telemetry.metrics import Metrics
@@ -45,8 +47,8 @@ class Blind:
             self.store,
             self.queue,
             self.metrics,
-            JobSettings(image="converter:test"),
-            resync_seconds=1,
+            Rules(JobSettings(image="converter:test"), resync_seconds=1),
+            ProgressReader(self.store, self.queue, seconds=0),
         )
 
 

@@ -19,7 +19,15 @@ from pydantic_core import from_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from modelconversion_operator.clock import ServerClock
-from modelconversion_operator.deciding.views import MANAGED_BY, Body, JobView, Key
+from modelconversion_operator.deciding.views import (
+    MANAGED_BY,
+    Body,
+    ConversionView,
+    EventView,
+    JobView,
+    Key,
+    PodView,
+)
 from modelconversion_operator.errors import (
     ConflictError,
     NotFoundError,
@@ -37,25 +45,40 @@ _WEBHOOK_IS_DOWN: Final = "failed calling webhook"
 """What the API server says when an admission webhook does not answer, with status 500."""
 
 
+Permit = Callable[[], float]
+Answered = Callable[[str, str, int], None]
+
+
+def always() -> float:
+    """Permit every write."""
+    return _REQUEST_SECONDS
+
+
+def _ignore(_verb: str, _resource: str, _status: int) -> None:
+    """Count nothing."""
+
+
 class Cluster:
     """Requests to the API server. Use as an asynchronous context manager.
 
     Args:
         kubeconfig: Path of a kubeconfig for use outside a pod; the one that KUBECONFIG names when not given.
-
-    Attributes:
-        clock: The API server's time of day.
         permit: Asked before each write; gives the seconds that it may take, or raises NotLeaderError.
         answered: Told of each request's verb, resource and HTTP status (0 without an answer).
 
+    Attributes:
+        clock: The API server's time of day.
+
     """
 
-    def __init__(self, kubeconfig: str | None = None) -> None:
+    def __init__(
+        self, kubeconfig: str | None = None, *, permit: Permit = always, answered: Answered = _ignore
+    ) -> None:
         self._kubeconfig = kubeconfig
         self._api: client.ApiClient | None = None
+        self._permit = permit
+        self._answered = answered
         self.clock = ServerClock()
-        self.permit: Callable[[], float] = lambda: _REQUEST_SECONDS
-        self.answered: Callable[[str, str, int], None] = lambda verb, resource, status: None
 
     async def __aenter__(self) -> Cluster:
         configuration = client.Configuration()
@@ -76,16 +99,18 @@ class Cluster:
         if self._api is not None:
             await self._api.close()
 
-    async def get_conversion(self, key: Key) -> Body:
+    async def get_conversion(self, key: Key) -> ConversionView:
         """Read a ModelConversion."""
-        return await self.request("GET", _conversion_path(key))
+        return ConversionView.from_body(await self.request("GET", _conversion_path(key)))
 
-    async def patch_status(self, key: Key, resource_version: str, changes: Mapping[str, Any]) -> Body:
+    async def patch_status(
+        self, key: Key, resource_version: str, changes: Mapping[str, Any]
+    ) -> ConversionView:
         """Merge ``changes`` into the status, provided the object is still at ``resource_version``."""
         body = {"metadata": {"resourceVersion": resource_version}, "status": changes}
-        return await self.request("PATCH", f"{_conversion_path(key)}/status", body)
+        return ConversionView.from_body(await self.request("PATCH", f"{_conversion_path(key)}/status", body))
 
-    async def create_job(self, manifest: Body) -> Body:
+    async def create_job(self, manifest: Body) -> JobView:
         """Create a Job; when it exists already, give that one.
 
         Raises:
@@ -95,30 +120,31 @@ class Cluster:
         """
         namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         try:
-            return await self.request("POST", _jobs_path(namespace), manifest)
+            return JobView.from_body(await self.request("POST", _jobs_path(namespace), manifest))
         except ConflictError:
-            existing = await self.get_job(namespace, name)
-            if existing is None:
+            job = await self.get_job(namespace, name)
+            if job is None:
                 raise
-            return existing
+            return job
         except UnavailableError as error:
             if _WEBHOOK_IS_DOWN in error.message:
                 # To everybody else the server is well: this is about Jobs, and the user should read of it.
                 raise RejectedError(error.status, error.message) from error
             raise
 
-    async def get_job(self, namespace: str, name: str) -> Body | None:
+    async def get_job(self, namespace: str, name: str) -> JobView | None:
         """Read a Job; None when there is none."""
         try:
-            return await self.request("GET", f"{_jobs_path(namespace)}/{name}")
+            return JobView.from_body(await self.request("GET", f"{_jobs_path(namespace)}/{name}"))
         except NotFoundError:
             return None
 
-    async def patch_job(self, job: JobView, changes: Body) -> Body:
+    async def patch_job(self, job: JobView, changes: Body) -> JobView:
         """Merge ``changes`` into a Job, provided that it is still as it was seen."""
         same = {"uid": job.uid, "resourceVersion": job.resource_version}
         body = {**changes, "metadata": {**changes.get("metadata", {}), **same}}
-        return await self.request("PATCH", f"{_jobs_path(job.namespace)}/{job.name}", body)
+        path = f"{_jobs_path(job.namespace)}/{job.name}"
+        return JobView.from_body(await self.request("PATCH", path, body))
 
     async def delete_job(self, job: JobView) -> None:
         """Delete a Job and its pods; that it is gone already, or another one by now, is a success."""
@@ -128,18 +154,16 @@ class Cluster:
         except (NotFoundError, ConflictError):
             return
 
-    async def list_pods(self, namespace: str, job_name: str) -> list[Body]:
+    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
         """List the pods of a Job."""
         path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io/job-name%3D{job_name}"
-        items: list[Body] = (await self.request("GET", path))["items"]
-        return items
+        return [PodView.from_body(body) for body in (await self.request("GET", path))["items"]]
 
-    async def job_events(self, job: JobView) -> list[Body]:
+    async def job_events(self, job: JobView) -> list[EventView]:
         """List what the Job controller says about pods that it cannot create."""
         selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
         path = f"/api/v1/namespaces/{job.namespace}/events?limit=50&fieldSelector={quote(selector)}"
-        items: list[Body] = (await self.request("GET", path))["items"]
-        return items
+        return [EventView.from_body(body) for body in (await self.request("GET", path))["items"]]
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""
@@ -181,14 +205,14 @@ class Cluster:
 
         """
         if seconds is None:
-            seconds = _REQUEST_SECONDS if method == "GET" else min(_REQUEST_SECONDS, self.permit())
+            seconds = _REQUEST_SECONDS if method == "GET" else min(_REQUEST_SECONDS, self._permit())
         try:
             response = await self._send(method, path, body, seconds)
             data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            self.answered(method, resource_of(path), 0)
+            self._answered(method, resource_of(path), 0)
             raise UnavailableError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
-        self.answered(method, resource_of(path), response.status)
+        self._answered(method, resource_of(path), response.status)
         self.clock.heard(response.headers.get("Date"))
         parsed = _parsed(data)
         if response.status >= 400:

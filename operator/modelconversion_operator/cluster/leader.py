@@ -6,7 +6,7 @@ candidate takes a lease that it has seen unchanged for the lease's whole duratio
 
 A leader's right to write ends at the renew deadline, which is counted from *before* its last renewal was sent
 and is shorter than the lease. Somebody else counts from *after* that, so there is always a pause between the
-two, also when the leader was frozen and never noticed. Each write asks :meth:`Leadership.permit` first.
+two, also when the leader was frozen and never noticed. Each write asks :meth:`Election.write_seconds` first.
 """
 
 from __future__ import annotations
@@ -70,11 +70,12 @@ class Election:
     Args:
         identity: Names this candidate across restarts of its process: a pod's UID is one. It may be empty.
         times: The lease's times.
-        nonce: Tells this process from an earlier one with the same identity.
+        nonce: Tells this process from an earlier one with the same identity; random when not given.
 
     """
 
-    def __init__(self, identity: str, times: LeaseTimes, nonce: str) -> None:
+    def __init__(self, identity: str, times: LeaseTimes, nonce: str | None = None) -> None:
+        nonce = nonce or uuid.uuid4().hex[:8]
         self.times = times
         self.holder = f"{identity}_{nonce}" if identity else nonce
         self._earlier_self = f"{identity}_" if identity else None
@@ -158,28 +159,18 @@ class Leadership:
     def __init__(
         self,
         api: LeaseApi,
-        identity: str,
-        times: LeaseTimes,
+        election: Election,
         clock: Callable[[], float] = running_seconds,
     ) -> None:
         self._api = api
         self._clock = clock
-        self._election = Election(identity, times, uuid.uuid4().hex[:8])
+        self._election = election
         self._last_turn = clock()
 
     @property
     def leads(self) -> bool:
         """Whether this replica may write."""
         return self._election.leads(self._clock())
-
-    def permit(self) -> float:
-        """Give the seconds that a write may take.
-
-        Raises:
-            NotLeaderError: This replica may not write.
-
-        """
-        return self._election.write_seconds(self._clock())
 
     def problem(self) -> str | None:
         """Say whether the election stands still, for the liveness probe."""

@@ -113,6 +113,16 @@ class Store:
         """Whether a conversion may need something."""
         return uid in self._conversions
 
+    def keep(self, view: ConversionView | JobView | PodView) -> bool:
+        """Remember what the API server has just shown; gives whether it has changed in what matters."""
+        match view:
+            case ConversionView():
+                return self.put_conversion(view)
+            case JobView():
+                return self.put_job(view)
+            case PodView():
+                return self.put_pod(view)
+
     # Conversions.
 
     def conversion(self, uid: str) -> ConversionView | None:

@@ -19,7 +19,7 @@ from typing import Final
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
 from modelconversion_operator.deciding.conditions import summary_condition, with_condition
 from modelconversion_operator.deciding.decisions import CreateJob, Decision, PatchJob
-from modelconversion_operator.deciding.following import RESYNC_SECONDS
+from modelconversion_operator.deciding.timing import RESYNC_SECONDS
 from modelconversion_operator.deciding.views import ConversionView, Key
 
 _TELL_SECONDS: Final = 10.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from modelconversion_api.status import SUCCEEDED, Condition, FailureInfo, ModelConversionStatus, Phase
+from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase
 from modelconversion_api.text import human_duration
-from modelconversion_operator.deciding.decisions import Decision, Event
 from modelconversion_operator.deciding.views import ConversionView
 
 
@@ -36,15 +35,6 @@ def with_condition(
         last_transition_time=before.last_transition_time if same and before else now,
     )
     return status.model_copy(update={"conditions": [condition]})
-
-
-def failed(
-    conversion: ConversionView, status: ModelConversionStatus, why: FailureInfo, now: datetime
-) -> Decision:
-    """The end of a run that failed: status and event say the same; the metric counts it."""
-    status = ended(status, Phase.FAILED, now).model_copy(update={"failure": why})
-    status = with_condition(status, conversion, "False", why.reason, why.message, now)
-    return Decision(status, events=(Event("Warning", why.reason, why.message),), recheck_seconds=0)
 
 
 def ended(status: ModelConversionStatus, phase: Phase, now: datetime) -> ModelConversionStatus:

@@ -7,7 +7,7 @@ created, patched, then the status is written, then a Job is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -16,14 +16,13 @@ from pydantic import ValidationError
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import reason_of_none_passed
-from modelconversion_api.request import StageProgress
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase, Reason
 from modelconversion_api.text import human_size
 from modelconversion_operator.deciding import outcome
+from modelconversion_operator.deciding.admission import Place, held, released, wants_place
 from modelconversion_operator.deciding.conditions import (
     ended,
-    failed,
     seconds_since,
     summary_condition,
     with_condition,
@@ -33,69 +32,59 @@ from modelconversion_operator.deciding.decisions import (
     Decision,
     DeleteJob,
     Event,
-    JobAction,
     PatchJob,
     Rejection,
+    failed,
 )
 from modelconversion_operator.deciding.failures import failure, failure_of_job
-from modelconversion_operator.deciding.following import RESYNC_SECONDS, WAITING_FOR_POD, Run, follow
+from modelconversion_operator.deciding.following import WAITING_FOR_POD, Run, follow
 from modelconversion_operator.deciding.manifest import job_name, job_ttl
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import progress_of
-from modelconversion_operator.deciding.views import (
-    DEADLINE_EXCEEDED,
-    ConversionView,
-    EventView,
-    JobView,
-    PodView,
-    spec_digest,
-)
+from modelconversion_operator.deciding.seen import Seen
+from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS, RESYNC_SECONDS
+from modelconversion_operator.deciding.views import DEADLINE_EXCEEDED, ConversionView, JobView, spec_digest
 from modelconversion_operator.deciding.waiting import wait_of_refusal
 
-__all__ = [
-    "RESYNC_SECONDS",
-    "CreateJob",
-    "Decision",
-    "DeleteJob",
-    "Event",
-    "JobAction",
-    "PatchJob",
-    "Rejection",
-    "decide",
-]
-
-REJECTED_RETRY_SECONDS: Final = 15.0
 _FAILURES: Final = frozenset(map(str, FailureReason))
 
 
+AskForPlace = Callable[[datetime], Place | None]
+"""Ask for a place from a time on: None when there may be a Job now, else the place in the line."""
+
+
+def without_line(_since: datetime) -> None:
+    """Give every conversion its place at once."""
+
+
 def decide(
-    conversion: ConversionView,
-    job: JobView | None,
-    pods: Sequence[PodView],
-    now: datetime,
-    rejection: Rejection | None = None,
-    *,
-    events: Sequence[EventView] = (),
-    reported: StageProgress | None = None,
-    policy: Policy | None = None,
+    seen: Seen, now: datetime, *, policy: Policy | None = None, ask: AskForPlace = without_line
 ) -> Decision:
     """Decide what to do about a conversion.
 
     Args:
-        conversion: The resource.
-        job: The Job of the present run; None must mean that there is none, not that none was seen yet.
-        pods: The pods of that Job.
+        seen: The resource with its Job, pods and events.
         now: The time, in UTC.
-        rejection: Why the Job could not be created, when that was just tried.
-        events: The Job controller's events about a Job that has no pod, where they were asked for.
-        reported: What the container that converts says of its progress.
         policy: What a conversion may ask for; the strictest when not given.
+        ask: Asked only where a Job is wanted that takes one of the limited places.
 
     Returns:
         What to do. ``status`` equals the present one where nothing is to be written.
 
     """
-    status, policy = conversion.status, policy or Policy()
+    decision = _decide(seen, now, policy or Policy())
+    conversion = seen.conversion
+    # Where Kueue has the say, it holds Jobs back by itself.
+    if conversion.queue is not None or not wants_place(conversion.status, decision):
+        return released(decision)
+    place = ask(decision.status.start_time or now)
+    decision = released(decision) if place is None else held(conversion, decision, place, now)
+    return replace(decision, wants_place=True)
+
+
+def _decide(seen: Seen, now: datetime, policy: Policy) -> Decision:
+    """Decide as if places were without limit."""
+    conversion, status = seen.conversion, seen.conversion.status
     if conversion.deleting:
         return Decision(status)  # owner references remove the Job and its pods
     try:
@@ -104,18 +93,18 @@ def decide(
         spec = ModelConversionSpec.model_validate(conversion.spec, extra="ignore")
     except ValidationError as error:
         return _invalid(conversion, error, now)
-    if _begins_new_run(conversion, spec):
+    run_generation = status.run_generation
+    if run_generation is None or _begins_new_run(conversion, spec):
         return _begin(conversion, spec, policy, now)
     status = status.model_copy(update={"observed_generation": conversion.generation})
     if status.phase is not None and status.phase.is_final:
-        return _after_the_end(conversion, status, spec, job)
-    run = Run(conversion, spec, status, job, tuple(pods), now, tuple(events), reported, policy)
-    return _under_way(run, rejection)
+        return _after_the_end(conversion, status, spec, seen.job)
+    return _under_way(Run(seen, spec, status, run_generation, now, policy))
 
 
 def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bool:
     status = conversion.status
-    if status.run_generation is None or status.phase is None:
+    if status.phase is None:
         return True
     changed = conversion.generation != status.observed_generation
     return status.phase.is_final and changed and status.spec_digest != spec_digest(spec)
@@ -174,14 +163,14 @@ def _after_the_end(
     return Decision(status, PatchJob(job.name, ttl_seconds=ttl) if job.ttl_seconds != ttl else None)
 
 
-def _under_way(run: Run, rejection: Rejection | None) -> Decision:
-    job, status = run.job, run.status
+def _under_way(run: Run) -> Decision:
+    job, status = run.seen.job, run.status
     if job is None:
         if status.job_uid is not None:
             return _fail(run, FailureReason.JOB_DELETED, f"Job {status.job_name} is gone")
         if run.spec.suspend:
             return _suspended(run, None)
-        return _create(run, rejection)
+        return _create(run) if run.seen.rejection is None else _refused(run, run.seen.rejection)
     if job.owner_uid != run.conversion.key.uid:
         words = f"a Job named {job.name} exists and belongs to something else"
         return _fail(run, FailureReason.JOB_REJECTED, words)
@@ -216,31 +205,36 @@ def _why_the_job_failed(run: Run, job: JobView) -> FailureInfo:
     return failure_of_job(job, run.pods, seen.stage if seen else None, run.now)
 
 
-def _create(run: Run, rejection: Rejection | None) -> Decision:
-    assert run.status.run_generation is not None  # noqa: S101 - _begin wrote it; told to the type checker
+def _create(run: Run) -> Decision:
     if violation := run.policy.violation(run.conversion.key.namespace, run.spec.job):
         return _fail(run, FailureReason.POLICY_VIOLATION, violation)
-    begun = run.status.waiting_since or run.now
-    status = run.status.model_copy(update={"phase": Phase.PENDING, "waiting_since": begun})
-    if rejection is None:
-        create = CreateJob(run.status.run_generation, run.spec)
-        before = summary_condition(run.conversion.status)
-        if before is not None and before.reason in _FAILURES:
-            # It is tried again: what it was refused for stays until it is known whether it still is.
-            return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
-        status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, WAITING_FOR_POD, run.now)
-        return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
-    wait = wait_of_refusal(rejection.message, FailureReason.JOB_REJECTED)
-    assert isinstance(wait.reason, FailureReason)  # noqa: S101 - every refusal has one; told to the type checker
-    why = failure(wait.reason, wait.message, run.now, Stage.SCHEDULE)
-    limit = wait.limit(run.spec.job.pending_deadline_seconds)
-    if rejection.permanent or seconds_since(begun, run.now) >= limit:
-        return failed(run.conversion, status, why, run.now)
-    status = with_condition(status, run.conversion, "Unknown", wait.reason, why.message, run.now)
+    status, create = _pending(run), CreateJob(run.generation, run.spec)
     before = summary_condition(run.conversion.status)
-    told = before is not None and before.reason == wait.reason
-    events = () if told else (Event("Warning", wait.reason, why.message),)
+    # What the Job was refused for stays in the status until it is known whether it still is.
+    if before is None or before.reason not in _FAILURES:
+        status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, WAITING_FOR_POD, run.now)
+    return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
+
+
+def _refused(run: Run, rejection: Rejection) -> Decision:
+    """Try again later to create a Job that the API server refused, or give up."""
+    wait = wait_of_refusal(rejection.message, FailureReason.JOB_REJECTED)
+    reason = wait.reason if isinstance(wait.reason, FailureReason) else FailureReason.JOB_REJECTED
+    why = failure(reason, wait.message, run.now, Stage.SCHEDULE)
+    status = _pending(run)
+    limit = wait.limit(run.spec.job.pending_deadline_seconds)
+    if rejection.permanent or seconds_since(status.waiting_since, run.now) >= limit:
+        return failed(run.conversion, status, why, run.now)
+    status = with_condition(status, run.conversion, "Unknown", reason, why.message, run.now)
+    before = summary_condition(run.conversion.status)
+    is_known = before is not None and before.reason == reason
+    events = () if is_known else (Event("Warning", reason, why.message),)
     return Decision(status, events=events, recheck_seconds=REJECTED_RETRY_SECONDS)
+
+
+def _pending(run: Run) -> ModelConversionStatus:
+    since = run.status.waiting_since or run.now
+    return run.status.model_copy(update={"phase": Phase.PENDING, "waiting_since": since})
 
 
 def _suspended(run: Run, action: PatchJob | None) -> Decision:
@@ -275,12 +269,12 @@ def _completed(run: Run) -> Decision:
             "report_uri": outcome.report_uri(output_uri),
         }
     )
-    told = (
+    remarks = (
         outcome.words_of_failed_methods(summary),
         outcome.words_of_optimization(summary),
         outcome.words_of_compilers(summary),
     )
-    without = "; ".join(filter(None, told)) or None
+    without = "; ".join(filter(None, remarks)) or None
     if recommended is None:
         missed = [f"{a.method}: {a.message or 'missed'}" for a in summary.artifacts]
         words = "; ".join([*missed, without] if without else missed)

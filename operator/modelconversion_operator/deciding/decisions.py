@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus
+from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
+from modelconversion_operator.deciding.conditions import ended, with_condition
+from modelconversion_operator.deciding.views import ConversionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Decision:
     events: tuple[Event, ...] = ()
     recheck_seconds: float | None = None
     """Seconds after which to decide again even if nothing happens; None: only when something does."""
+    wants_place: bool = False
+    """Whether a place was asked for: without one the conversion stands in line, else it was admitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +74,12 @@ class Rejection:
 
     message: str
     permanent: bool
+
+
+def failed(
+    conversion: ConversionView, status: ModelConversionStatus, why: FailureInfo, now: datetime
+) -> Decision:
+    """End a run that failed: status and event say the same; the metric counts it."""
+    status = ended(status, Phase.FAILED, now).model_copy(update={"failure": why})
+    status = with_condition(status, conversion, "False", why.reason, why.message, now)
+    return Decision(status, events=(Event("Warning", why.reason, why.message),), recheck_seconds=0)

@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.request import StageProgress
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus, Phase, Reason
-from modelconversion_operator.deciding.conditions import (
-    failed,
-    seconds_since,
-    summary_condition,
-    with_condition,
-)
-from modelconversion_operator.deciding.decisions import Decision, Event, PatchJob
+from modelconversion_api.status import Condition, ModelConversionStatus, Phase, Reason
+from modelconversion_operator.deciding.conditions import seconds_since, summary_condition, with_condition
+from modelconversion_operator.deciding.decisions import Decision, Event, PatchJob, failed
 from modelconversion_operator.deciding.failures import failure, failures_of_pods, will_not_be_retried
 from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import forward, progress_of
 from modelconversion_operator.deciding.repairs import repair_of
-from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, PodView
+from modelconversion_operator.deciding.seen import Seen
+from modelconversion_operator.deciding.timing import RESYNC_SECONDS
+from modelconversion_operator.deciding.views import ConversionView, JobView, PodView
 from modelconversion_operator.deciding.waiting import Wait, wait_for_departure, wait_of_creation, wait_of_pod
 
-RESYNC_SECONDS: Final = 300.0
-"""An unfinished conversion is looked at this often even when no watch speaks."""
 WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
 _USUAL: Final = (Reason.CREATED, Reason.QUEUED, Reason.SUSPENDED, Reason.RUNNING)
 """Reasons of a conversion with which nothing is wrong."""
@@ -38,19 +31,26 @@ _SOONEST_SECONDS, _LATEST_SECONDS = 5.0, 60.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything that the decisions about a run under way look at."""
+    """A run under way, as decisions look at it."""
 
-    conversion: ConversionView
+    seen: Seen
     spec: ModelConversionSpec
     status: ModelConversionStatus
-    """The present one, brought up to date as far as is known; what a decision writes is made from it."""
-    job: JobView | None
-    pods: tuple[PodView, ...]
+    """The present one, brought up to date as far as is known; a decision writes what it makes from it."""
+    generation: int
+    """Generation of the resource that the run belongs to."""
     now: datetime
-    events: Sequence[EventView] = ()
-    """What the Job controller says of the Job."""
-    reported: StageProgress | None = None
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy
+
+    @property
+    def conversion(self) -> ConversionView:
+        """The resource."""
+        return self.seen.conversion
+
+    @property
+    def pods(self) -> tuple[PodView, ...]:
+        """The pods of its Job."""
+        return self.seen.pods
 
 
 def follow(run: Run, job: JobView) -> Decision:
@@ -60,7 +60,7 @@ def follow(run: Run, job: JobView) -> Decision:
     if job.suspended and run.conversion.status.phase is Phase.SUSPENDED:
         action = PatchJob(job.name, suspend=False)
     elif not job.deleting:
-        action = repair_of(job, run.spec.job, run.status.run_generation or 0)
+        action = repair_of(job, run.spec.job, run.generation)
     # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
     pod = newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
     if pod is not None and pod.started and wait_of_pod(pod, run.now) is None:
@@ -74,7 +74,7 @@ def _running(run: Run, pod: PodView, action: PatchJob | None) -> Decision:
     known = before.progress if was_running else None
     if known is not None and pod.phase == "Succeeded":
         return Decision(run.status, action, (), RESYNC_SECONDS)  # its Job is about to say more
-    progress, soon = forward(known, progress_of(pod, run.reported, run.now), run.now)
+    progress, soon = forward(known, progress_of(pod, run.seen.reported, run.now), run.now)
     status = run.status.model_copy(
         update={"phase": Phase.RUNNING, "progress": progress, "waiting_since": None}
     )
@@ -96,25 +96,35 @@ def _waiting(run: Run, job: JobView, pod: PodView | None, action: PatchJob | Non
     wait = _cause(run, job, pod, action)
     deadline = run.spec.job.pending_deadline_seconds
     limit = wait.limit(deadline) if wait else float(deadline)
-    # Waiting that is nobody's fault, in a queue for instance, does not count; the time begins after it.
+    # Time without a limit, in a queue for instance, does not count; counting begins after it.
     begun = None if limit == math.inf else run.conversion.status.waiting_since or run.now
     since = max(begun or run.now, job.created, *([pod.idle_since] if pod else []))
     waited = seconds_since(since, run.now)
     if waited >= limit:
         return _waited_too_long(run, job, pod, wait, limit)
-    before = summary_condition(run.conversion.status)
     reason, words, phase = _words(run, wait)
-    same = before is not None and before.status == "Unknown" and before.reason == reason
-    if before is not None and same and wait is not None and wait.is_vague:
-        words = before.message
     status = run.status.model_copy(update={"phase": phase, "progress": None, "waiting_since": begun})
     status = with_condition(status, run.conversion, "Unknown", reason, words, run.now)
-    events: tuple[Event, ...] = ()
-    # A cause is told once, however its words change; attempts are told one by one.
-    told = before is not None and same and (reason is not Reason.RETRYING or before.message == words)
-    if not told and (isinstance(reason, FailureReason) or reason is Reason.RETRYING):
-        events = (Event("Warning", reason, words),)
-    return Decision(status, action, events, _look_again(run, pod, limit - waited))
+    return Decision(status, action, _events(run, reason, words), _look_again(run, pod, limit - waited))
+
+
+def _events(run: Run, reason: FailureReason | Reason, words: str) -> tuple[Event, ...]:
+    """Give the event about a cause, once, however its words change; attempts are told one by one."""
+    is_attempt = reason is Reason.RETRYING
+    if not (is_attempt or isinstance(reason, FailureReason)):
+        return ()
+    before = _condition_of(run, reason)
+    if before is not None and (not is_attempt or before.message == words):
+        return ()
+    return (Event("Warning", reason, words),)
+
+
+def _condition_of(run: Run, reason: str) -> Condition | None:
+    """Return the condition as it stands, where it already names ``reason`` as what is waited for."""
+    before = summary_condition(run.conversion.status)
+    if before is not None and before.status == "Unknown" and before.reason == reason:
+        return before
+    return None
 
 
 def _cause(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None) -> Wait | None:
@@ -125,18 +135,24 @@ def _cause(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None)
         return Wait(Reason.QUEUED, f"Job {job.name} is held back by {by}", math.inf)
     if pod is not None:
         return wait_of_pod(pod, run.now)
-    return wait_for_departure(run.pods) or wait_of_creation(run.events, run.conversion.status.waiting_since)
+    return wait_for_departure(run.pods) or wait_of_creation(
+        run.seen.events, run.conversion.status.waiting_since
+    )
 
 
 def _words(run: Run, wait: Wait | None) -> tuple[FailureReason | Reason, str, Phase]:
-    """Reason, message and phase of a conversion in which nothing runs."""
-    if wait is not None and isinstance(wait.reason, FailureReason):
-        return wait.reason, failure(wait.reason, wait.message, run.now).message, Phase.PENDING
+    """Return reason, message and phase of a conversion in which nothing runs."""
     if wait is not None:
-        return wait.reason, wait.message, Phase.PENDING
-    if ended := failures_of_pods(run.pods, run.now):
-        last = ended[-1]
-        words = f"attempt {len(ended)} failed with {last.reason}: {last.message}"
+        words = wait.message
+        if isinstance(wait.reason, FailureReason):
+            words = failure(wait.reason, wait.message, run.now).message
+        before = _condition_of(run, wait.reason)
+        if wait.is_vague and before is not None:
+            words = before.message
+        return wait.reason, words, Phase.PENDING
+    if failures := failures_of_pods(run.pods, run.now):
+        last = failures[-1]
+        words = f"attempt {len(failures)} failed with {last.reason}: {last.message}"
         return Reason.RETRYING, words, run.conversion.status.phase or Phase.PENDING
     return Reason.CREATED, WAITING_FOR_POD, Phase.PENDING
 

@@ -137,9 +137,7 @@ def job_manifest(
             "template": {
                 "metadata": {
                     "labels": template.pod_labels | identity["labels"],
-                    # Cloud identities are injected by a webhook: not into the container that runs model code.
-                    "annotations": template.pod_annotations
-                    | {"eks.amazonaws.com/skip-containers": "convert"},
+                    "annotations": template.pod_annotations | _NO_IDENTITY,
                 },
                 "spec": _pod_spec(spec, settings),
             },

@@ -271,16 +271,6 @@ class PodView:
         with _reading("Pod"):
             meta, status = body["metadata"], body.get("status") or {}
             labels = meta.get("labels") or {}
-            conditions: dict[str, Body] = {c["type"]: c for c in status.get("conditions") or ()}
-            placed = conditions.get("PodScheduled", {})
-            disrupted = conditions.get("DisruptionTarget", {})
-            statuses = {
-                s["name"]: s
-                for field in ("initContainerStatuses", "containerStatuses")
-                for s in status.get(field) or ()
-            }
-            waits, gone = placed.get("status") == "False", disrupted.get("status") == "True"
-            since = placed.get("lastTransitionTime")
             return cls(
                 namespace=meta["namespace"],
                 name=meta["name"],
@@ -294,12 +284,8 @@ class PodView:
                 reason=status.get("reason"),
                 message=str(status.get("message") or ""),
                 ip=status.get("podIP"),
-                scheduled=parse_time(since) if since and not waits else None,
-                unscheduled_reason=str(placed.get("reason") or "Unschedulable") if waits else None,
-                unscheduled_message=str(placed.get("message") or "") if waits else "",
-                disrupted_by=str(disrupted.get("reason") or "DisruptionTarget") if gone else None,
-                disrupted=str(disrupted.get("message") or "") if gone else "",
-                containers=_in_spec_order(body, statuses),
+                containers=_in_spec_order(body, status),
+                **_of_conditions(status),
             )
 
     @property
@@ -313,7 +299,26 @@ class PodView:
         return max([self.created, *filter(None, [self.scheduled, *(c.finished for c in self.containers)])])
 
 
-def _in_spec_order(body: Body, statuses: Mapping[str, Body]) -> tuple[ContainerView, ...]:
+def _of_conditions(status: Body) -> dict[str, Any]:
+    """Read the fields of a pod that its conditions hold."""
+    conditions: dict[str, Body] = {c["type"]: c for c in status.get("conditions") or ()}
+    fields: dict[str, Any] = {}
+    placed = conditions.get("PodScheduled", {})
+    if placed.get("status") == "False":
+        fields["unscheduled_reason"] = str(placed.get("reason") or "Unschedulable")
+        fields["unscheduled_message"] = str(placed.get("message") or "")
+    elif since := placed.get("lastTransitionTime"):
+        fields["scheduled"] = parse_time(since)
+    disrupted = conditions.get("DisruptionTarget", {})
+    if disrupted.get("status") == "True":
+        fields["disrupted_by"] = str(disrupted.get("reason") or "DisruptionTarget")
+        fields["disrupted"] = str(disrupted.get("message") or "")
+    return fields
+
+
+def _in_spec_order(body: Body, status: Body) -> tuple[ContainerView, ...]:
+    fields = ("initContainerStatuses", "containerStatuses")
+    statuses = {s["name"]: s for name in fields for s in status.get(name) or ()}
     spec = body.get("spec") or {}
     named: Sequence[Body] = (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
     return tuple(

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-
 from modelconversion_api.compilation import CompilerFigures
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ArtifactSummary
+from modelconversion_operator.telemetry.definitions import Registered
 
-_PREFIX: Final = "modelconversion"
 _EDGE_TPU, _ETHOS_U = "edge-tpu", "ethos-u"
 _EDGE_TPU_MEMORY, _ETHOS_U_MEMORY = ("on-chip", "off-chip"), ("sram", "dram", "flash")
 _COMPILED, _PREDICTED = "Compiled", "Predicted"
@@ -20,39 +18,16 @@ _FAILURES: Final = (
     FailureReason.COMPILER_TIMED_OUT,
     FailureReason.NOTHING_MAPPED,
 )
-_BYTES: Final = (1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 21, 1 << 22, 1 << 23, 1 << 24, 1 << 26)
-_PARTS: Final = (0, 1, 2, 3, 5, 10)
 
 
 class CompilerMetrics:
     """The metrics, in the registry of the process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._compilations = Counter(
-            f"{_PREFIX}_compilations",
-            "Compilations of full-integer files that ended, by outcome; a prediction compiles nothing.",
-            ["compiler", "outcome"],
-            registry=registry,
-        )
-        self._operators = Counter(
-            f"{_PREFIX}_compiled_operators",
-            "Operators of compiled or predicted files, by where they run.",
-            ["compiler", "placement"],
-            registry=registry,
-        )
-        self._memory = Histogram(
-            f"{_PREFIX}_compiled_memory_bytes",
-            "Memory that a compiled file takes of its accelerator, by kind.",
-            ["compiler", "memory"],
-            buckets=_BYTES,
-            registry=registry,
-        )
-        self._subgraphs = Histogram(
-            f"{_PREFIX}_compiled_subgraphs",
-            "Parts of a compiled graph that run on the Edge TPU; more than one costs transfers between them.",
-            buckets=_PARTS,
-            registry=registry,
-        )
+    def __init__(self, of: Registered) -> None:
+        self._compilations = of.counter("compilations")
+        self._operators = of.counter("compiled_operators")
+        self._memory = of.histogram("compiled_memory_bytes")
+        self._subgraphs = of.histogram("compiled_subgraphs")
         for compiler, kinds in ((_EDGE_TPU, _EDGE_TPU_MEMORY), (_ETHOS_U, _ETHOS_U_MEMORY)):
             # A series that starts at zero makes increase() see the first event.
             for outcome in (_COMPILED, _PREDICTED, *_FAILURES):

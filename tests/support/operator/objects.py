@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,15 +16,36 @@ from modelconversion_api.report import (
     StageFailure,
     StageResult,
 )
+from modelconversion_api.request import StageProgress
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import ModelConversionStatus, SourceInfo
+from modelconversion_operator.deciding import decide as deciding
+from modelconversion_operator.deciding.decisions import Decision, Rejection
 from modelconversion_operator.deciding.manifest import JobSettings, job_identity, job_manifest, job_name
-from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
+from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.seen import Seen
+from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = Key("ml", "gesture", "6f1c")
 DEFAULTS = JobSettings(image="converter:test")
 CONTAINERS = ("fetch", "convert", "publish")
+
+
+def decide(
+    conversion: ConversionView,
+    job: JobView | None,
+    pods: Sequence[PodView],
+    now: datetime,
+    rejection: Rejection | None = None,
+    *,
+    events: Sequence[EventView] = (),
+    reported: StageProgress | None = None,
+    policy: Policy | None = None,
+) -> Decision:
+    """The decision about what is seen, where places are without limit."""
+    seen = Seen(conversion, job, tuple(pods), tuple(events), reported, rejection)
+    return deciding.decide(seen, now, policy=policy)
 
 
 def spec(**changes: Any) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from modelconversion_api.status import ModelConversionStatus
-from modelconversion_operator.deciding.decide import Decision, decide
+from modelconversion_operator.deciding.decisions import Decision
 from modelconversion_operator.deciding.views import EventView
-from support.operator.objects import NOW, conversion, wire
+from support.operator.objects import NOW, conversion, decide, wire
 
 BEGUN = NOW - timedelta(seconds=3000)
 

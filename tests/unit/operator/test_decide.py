@@ -20,13 +20,14 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, FailureReason, Stage
 from modelconversion_api.report import ConversionSummary, StageResult
 from modelconversion_api.status import ModelConversionStatus, Phase
-from modelconversion_operator.deciding.decide import CreateJob, Decision, DeleteJob, PatchJob, decide
+from modelconversion_operator.deciding.decisions import CreateJob, Decision, DeleteJob, PatchJob
 from modelconversion_operator.deciding.manifest import job_name
 from modelconversion_operator.deciding.views import ConversionView, JobView, PodView
 from support.operator.objects import (
     KEY,
     NOW,
     conversion,
+    decide,
     ended,
     failure_message,
     job,

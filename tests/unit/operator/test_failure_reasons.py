@@ -8,10 +8,9 @@ import pytest
 
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage, retry_can_help
 from modelconversion_api.status import Phase, Progress
-from modelconversion_operator.deciding.decide import decide
 from modelconversion_operator.deciding.views import PodView
 from modelconversion_operator.telemetry.metrics import Metrics
-from support.operator.objects import NOW, conversion, ended, failure_message, job, pod, running
+from support.operator.objects import NOW, conversion, decide, ended, failure_message, job, pod, running
 from support.operator.situations import begun, condition, disrupted, words
 
 

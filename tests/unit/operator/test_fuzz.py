@@ -13,14 +13,14 @@ from modelconversion_api.methods import Method
 from modelconversion_api.request import StageProgress
 from modelconversion_api.status import ModelConversionStatus
 from modelconversion_operator.deciding import outcome
-from modelconversion_operator.deciding.decide import CreateJob, Decision, PatchJob, decide
+from modelconversion_operator.deciding.decisions import CreateJob, Decision, PatchJob
 from modelconversion_operator.deciding.manifest import job_manifest, job_name
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.repairs import job_changes
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, PodView
 from modelconversion_operator.errors import MalformedError
 from support.operator.crd_strategies import anything, mutated, specs, statuses
-from support.operator.objects import DEFAULTS, KEY, NOW, conversion, job, pod, spec, wire
+from support.operator.objects import DEFAULTS, KEY, NOW, conversion, decide, job, pod, spec, wire
 
 CANARY = "hunter2-canary"
 fuzzy = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelconversion_operator.clock import running_seconds
 from modelconversion_operator.cluster.leader import Election, Leadership, Lease, LeaseTimes
 from modelconversion_operator.errors import ConflictError, NotFoundError, NotLeaderError, UnavailableError
 
@@ -182,18 +183,19 @@ FAST = LeaseTimes(0.3)
 
 async def test_it_works_while_it_leads_and_gives_the_lease_back():
     server, work = FakeServer(), Work()
-    leadership = Leadership(server, "pod", FAST)
+    election = Election("pod", FAST)
+    leadership = Leadership(server, election)
     await run_until(leadership, work, lambda: len(server.log) >= 4)
     assert work.starts == 1
     assert work.running == 0
     assert server.log[-1] == ""
     with pytest.raises(NotLeaderError):
-        leadership.permit()
+        election.write_seconds(running_seconds())
 
 
 async def test_the_work_stops_when_the_lease_cannot_be_renewed_and_starts_again_later():
     server, work = FakeServer(), Work()
-    leadership = Leadership(server, "", FAST)
+    leadership = Leadership(server, Election("", FAST))
 
     def outage() -> bool:
         server.down = work.starts == 1 and work.running == 1
@@ -205,7 +207,7 @@ async def test_the_work_stops_when_the_lease_cannot_be_renewed_and_starts_again_
 
 async def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours():
     server, work = FakeServer(), Work()
-    leadership = Leadership(server, "", FAST)
+    leadership = Leadership(server, Election("", FAST))
 
     def lose() -> bool:
         if len(server.log) == 2:
@@ -218,7 +220,7 @@ async def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours():
 
 async def test_a_lease_of_another_is_respected_and_its_loss_is_noticed():
     server, work = FakeServer(), Work()
-    leadership = Leadership(server, "", FAST)
+    leadership = Leadership(server, Election("", FAST))
 
     def steal() -> bool:
         if work.starts == 1 and server.log[-1] != "thief":
@@ -232,7 +234,7 @@ async def test_a_lease_of_another_is_respected_and_its_loss_is_noticed():
 
 async def test_a_deleted_lease_is_made_again_by_its_leader():
     server, work = FakeServer(), Work()
-    leadership = Leadership(server, "", FAST)
+    leadership = Leadership(server, Election("", FAST))
     deleted = []
 
     def delete() -> bool:
@@ -250,12 +252,12 @@ async def test_work_that_fails_ends_the_replica():
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        await Leadership(FakeServer(), "", FAST).run(broken)
+        await Leadership(FakeServer(), Election("", FAST)).run(broken)
 
 
 async def test_an_election_that_stands_still_is_told():
     now = [0.0]
-    leadership = Leadership(FakeServer(), "", TIMES, clock=lambda: now[0])
+    leadership = Leadership(FakeServer(), Election("", TIMES), clock=lambda: now[0])
     assert leadership.problem() is None
     now[0] = 60
     assert leadership.problem() == "the election has stood still for 60 s"

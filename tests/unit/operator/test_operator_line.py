@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from modelconversion_api.status import Phase
+from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
-from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
+from modelconversion_operator.deciding.rules import Rules
+from modelconversion_operator.deciding.views import Body, ConversionView, EventView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError
 from modelconversion_operator.reconciler import Reconciler
 from modelconversion_operator.telemetry.metrics import Metrics
@@ -37,25 +40,27 @@ class Server:
     def version(self) -> str:
         return str(next(self._versions))
 
-    async def get_conversion(self, key: Key) -> Json:
-        return copy.deepcopy(self.conversions[key.uid])
+    async def get_conversion(self, key: Key) -> ConversionView:
+        return ConversionView.from_body(copy.deepcopy(self.conversions[key.uid]))
 
-    async def patch_status(self, key: Key, resource_version: str, changes: Json) -> Json:
+    async def patch_status(
+        self, key: Key, resource_version: str, changes: Mapping[str, Any]
+    ) -> ConversionView:
         body = self.conversions[key.uid]
         assert body["metadata"]["resourceVersion"] == resource_version
-        body["status"] = {k: v for k, v in (body.get("status", {}) | changes).items() if v is not None}
+        body["status"] = {k: v for k, v in (body.get("status", {}) | dict(changes)).items() if v is not None}
         body["metadata"]["resourceVersion"] = self.version()
         self.writes.append(f"status {body['status']['phase']}")
         if self.lose_answers:
             raise UnavailableError(0, "the answer was lost")
-        return copy.deepcopy(body)
+        return ConversionView.from_body(copy.deepcopy(body))
 
-    async def create_job(self, manifest: Json) -> Json:
+    async def create_job(self, manifest: Body) -> JobView:
         meta = manifest["metadata"]
         if meta["namespace"] in self.refuse_jobs:
             raise RejectedError(403, "exceeded quota: team")
         self.writes.append("job")
-        body = copy.deepcopy(manifest)
+        body = copy.deepcopy(dict(manifest))
         stamp = NOW.isoformat()
         body["metadata"] |= {
             "uid": f"job-{meta['name']}",
@@ -63,21 +68,25 @@ class Server:
             "creationTimestamp": stamp,
         }
         self.jobs[meta["name"]] = body
-        return body
+        return JobView.from_body(body)
 
-    async def get_job(self, namespace: str, name: str) -> Json | None:
-        return self.jobs.get(name)
+    async def get_job(self, namespace: str, name: str) -> JobView | None:
+        body = self.jobs.get(name)
+        return None if body is None else JobView.from_body(body)
+
+    async def patch_job(self, job: JobView, changes: Body) -> JobView:
+        raise AssertionError("nothing here changes a Job")
 
     async def delete_job(self, job: JobView) -> None:
         self.writes.append("delete job")
 
-    async def job_events(self, job: JobView) -> list[Json]:
+    async def job_events(self, job: JobView) -> list[EventView]:
         return []
 
-    async def list_pods(self, namespace: str, job_name: str) -> list[Json]:
+    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
         return []
 
-    async def create_event(self, key: Key, event: Json) -> None:
+    async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         self.writes.append(f"event {event['reason']}")
 
 
@@ -93,13 +102,13 @@ class World:
     def start(self, limits: Limits) -> None:
         """Begin with a reconciler that knows nothing of an earlier one."""
         self.reconciler = Reconciler(
-            self.server,  # type: ignore[arg-type]
+            self.server,
             self.store,
             self.queue,
             self.metrics,
-            DEFAULTS,
+            Rules(DEFAULTS, limits=limits),
+            ProgressReader(self.store, self.queue, seconds=0),
             now=self._now,
-            limits=limits,
         )
 
     def _now(self) -> datetime:

@@ -12,7 +12,6 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_operator.cluster.store import Store
-from modelconversion_operator.deciding.decide import decide
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.views import spec_digest
 from modelconversion_operator.errors import (
@@ -31,6 +30,7 @@ from support.operator.objects import (
     KEY,
     NOW,
     conversion,
+    decide,
     ended,
     job,
     pod,
@@ -150,7 +150,7 @@ def test_settings_come_from_flags_over_the_environment(monkeypatch):
     settings = load(["--http-port", "9001", "--namespaces", "a,b"])
     assert (settings.converter_image, settings.http_port) == ("from-environment", 9001)
     assert settings.namespace_list == ["a", "b"]
-    assert settings.job_settings(Defaults()).image == "from-environment"
+    assert settings.rules(Defaults()).jobs.image == "from-environment"
 
 
 @pytest.mark.parametrize(

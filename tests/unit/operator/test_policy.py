@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from modelconversion_api.scheduling import JobSpec
-from modelconversion_operator.deciding.decide import CreateJob, decide
+from modelconversion_operator.deciding.decisions import CreateJob
+from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.settings import load
-from support.operator.objects import NOW, conversion
+from support.operator.objects import NOW, conversion, decide
 
 
 def allowed(policy: Policy, namespace: str = "ml", **job: str) -> bool:
@@ -33,7 +34,7 @@ def allowed(policy: Policy, namespace: str = "ml", **job: str) -> bool:
 )
 def test_service_accounts(patterns, account, namespace, answer):
     settings = load(["--converter-image", "x", "--allowed-service-accounts", patterns])
-    assert allowed(settings.policy(), namespace, serviceAccountName=account) is answer
+    assert allowed(settings.rules(Defaults()).policy, namespace, serviceAccountName=account) is answer
 
 
 @pytest.mark.parametrize(
@@ -49,11 +50,11 @@ def test_service_accounts(patterns, account, namespace, answer):
 )
 def test_priority_classes(patterns, name, answer):
     settings = load(["--converter-image", "x", "--allowed-priority-classes", patterns])
-    assert allowed(settings.policy(), priorityClassName=name) is answer
+    assert allowed(settings.rules(Defaults()).policy, priorityClassName=name) is answer
 
 
 def test_by_default_no_service_account_may_be_named():
-    policy = load(["--converter-image", "x"]).policy()
+    policy = load(["--converter-image", "x"]).rules(Defaults()).policy
     assert policy == Policy()
     assert not allowed(policy, serviceAccountName="converter")
     assert allowed(policy, priorityClassName="batch-low")

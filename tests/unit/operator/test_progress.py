@@ -20,10 +20,10 @@ from modelconversion_api.request import StageProgress
 from modelconversion_api.status import ModelConversionStatus
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
-from modelconversion_operator.deciding.decide import Decision, decide
+from modelconversion_operator.deciding.decisions import Decision
 from modelconversion_operator.deciding.progress import WRITE_SECONDS
 from modelconversion_operator.workqueue import WorkQueue
-from support.operator.objects import KEY, NOW, conversion, ended, job, pod, published, running
+from support.operator.objects import KEY, NOW, conversion, decide, ended, job, pod, published, running
 from tflite_converter.job.progress import Estimate, serving
 from tflite_converter.progress import Event
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelconversion_operator.deciding.decide import PatchJob, decide
+from modelconversion_operator.deciding.decisions import PatchJob
 from modelconversion_operator.deciding.repairs import job_changes
-from support.operator.objects import KEY, NOW, conversion, job, pod, running
+from support.operator.objects import KEY, NOW, conversion, decide, job, pod, running
 
 STARTED = decide(conversion(), None, [], NOW).status.model_copy(update={"job_uid": "job-1"})
 OTHER_LABELS = {"labels": {"app": "x"}}

@@ -12,11 +12,11 @@ import pytest
 
 from modelconversion_api.reasons import FAILURES, FailureReason
 from modelconversion_api.status import Phase
-from modelconversion_operator.deciding.decide import DeleteJob, Rejection, decide
-from modelconversion_operator.deciding.following import RESYNC_SECONDS
+from modelconversion_operator.deciding.decisions import DeleteJob, Rejection
+from modelconversion_operator.deciding.timing import RESYNC_SECONDS
 from modelconversion_operator.deciding.views import JobView, PodView
 from modelconversion_operator.deciding.waiting import wants_events
-from support.operator.objects import KEY, NOW, conversion, ended, job, pod, running, waiting, wire
+from support.operator.objects import KEY, NOW, conversion, decide, ended, job, pod, running, waiting, wire
 from support.operator.situations import BEGUN, begun, condition, disrupted, refused, unschedulable, words
 
 PULL_ERROR = (

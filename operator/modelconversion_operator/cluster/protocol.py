@@ -1,0 +1,41 @@
+"""The requests of the reconciler, which :class:`~modelconversion_operator.cluster.client.Cluster` sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from modelconversion_operator.deciding.views import Body, ConversionView, EventView, JobView, Key, PodView
+
+
+class ConversionApi(Protocol):
+    """Read and write what belongs to one conversion. Every call may raise an ApiError."""
+
+    async def get_conversion(self, key: Key) -> ConversionView:
+        """Read a ModelConversion."""
+
+    async def patch_status(
+        self, key: Key, resource_version: str, changes: Mapping[str, Any]
+    ) -> ConversionView:
+        """Merge ``changes`` into the status, provided the object is still at ``resource_version``."""
+
+    async def create_job(self, manifest: Body) -> JobView:
+        """Create a Job; when it exists already, give that one."""
+
+    async def get_job(self, namespace: str, name: str) -> JobView | None:
+        """Read a Job; None when there is none."""
+
+    async def patch_job(self, job: JobView, changes: Body) -> JobView:
+        """Merge ``changes`` into a Job, provided that it is still as it was seen."""
+
+    async def delete_job(self, job: JobView) -> None:
+        """Delete a Job and its pods."""
+
+    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
+        """List the pods of a Job."""
+
+    async def job_events(self, job: JobView) -> list[EventView]:
+        """List what the Job controller says about pods that it cannot create."""
+
+    async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
+        """Write an event about a ModelConversion."""

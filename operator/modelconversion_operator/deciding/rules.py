@@ -1,0 +1,21 @@
+"""What holds for every conversion, as the operator's settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelconversion_operator.deciding.admission import NO_LIMITS, Limits
+from modelconversion_operator.deciding.manifest import JobSettings
+from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.timing import RESYNC_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of Jobs, of what conversions may ask for, and of how many run at a time."""
+
+    jobs: JobSettings
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = NO_LIMITS
+    resync_seconds: float = RESYNC_SECONDS
+    """How often a conversion under way is compared with the API server itself."""
