@@ -49,7 +49,7 @@ class Baseline:
 
 
 def read_baseline(report: str | Path, model: str | Path) -> Baseline:
-    """The record of the file ``model`` in ``report`` (``report.json`` of its conversion).
+    """Return the record of the file ``model`` in ``report`` (``report.json`` of its conversion).
 
     The file is looked up by its digest: a report of another conversion has nothing to compare with.
 

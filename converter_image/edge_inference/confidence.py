@@ -53,7 +53,7 @@ def decided(scores: Array, *, logits: bool) -> tuple[NDArray[np.int64], NDArray[
 
 
 def decided_one(scores: Array, *, logits: bool) -> tuple[int, float]:
-    """The same for one row, shape ``(classes,)``, in a tenth of the time."""
+    """Decide one row, shape ``(classes,)``, as :func:`decided` does, in a tenth of the time."""
     if len(scores) == 1:
         score = float(scores[0])
         if not math.isfinite(score):

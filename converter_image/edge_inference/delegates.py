@@ -62,7 +62,7 @@ class Delegate:
 
 
 def edge_tpu(device: str | None = None) -> Delegate:
-    """The Edge TPU's delegate, for a file that the Edge TPU compiler has made.
+    """Return the Edge TPU's delegate, for a file that the Edge TPU compiler has made.
 
     ``device`` is ``usb``, ``pci``, ``usb:0`` and the like; None takes the first that there is.
 

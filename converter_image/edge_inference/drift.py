@@ -18,7 +18,7 @@ from .tensors import Array
 
 
 def psi(expected: Array, found: Array) -> float:
-    """Population stability index of two histograms with the same bins, from 0 (the same shares) up.
+    """Return the population stability index of two histograms with the same bins, from 0 (the same shares) up.
 
     ``sum((q - p) * ln(q / p))`` over the shares p and q of each bin. Half a count is added to every bin, so
     that an empty one does not make it infinite. Without drift it is about ``(bins - 1) * (1/n + 1/m)`` for
@@ -36,7 +36,7 @@ def _shares(counts: Array) -> NDArray[np.float64]:
 
 
 def levels(output: Array) -> NDArray[np.float64]:
-    """The mean of each sample's values: shape ``(n,)`` from ``(n, ...)``."""
+    """Return the mean of each sample's values: shape ``(n,)`` from ``(n, ...)``."""
     found: NDArray[np.float64] = output.reshape(len(output), -1).mean(axis=1, dtype=np.float64)
     return found
 
@@ -70,7 +70,7 @@ class DriftMonitor:
         self._seen = 0
 
     def add(self, values: Array) -> None:
-        """Takes confidences (or levels), shape ``(n,)``, in the order in which they came."""
+        """Take confidences (or levels), shape ``(n,)``, in the order in which they came."""
         size = len(self._ring)
         last = values[-size:]
         places = (self._seen + len(values) - len(last) + np.arange(len(last))) % size
@@ -78,12 +78,12 @@ class DriftMonitor:
         self._seen += len(values)
 
     def add_one(self, value: float) -> None:
-        """Takes one, in a fraction of the time."""
+        """Take one confidence or level, in a fraction of the time that :meth:`add` needs."""
         self._ring[self._seen % len(self._ring)] = value
         self._seen += 1
 
     def drift(self) -> Drift:
-        """What the window holds against the baseline."""
+        """Compare the window with the baseline."""
         kept = self._ring[: min(self._seen, len(self._ring))]
         kept = kept[np.isfinite(kept)]
         if len(kept) < self._least:

@@ -47,10 +47,10 @@ class Observer(Protocol):
     """Is told of every call, in the thread that made it."""
 
     def observed(self, observation: Observation) -> None:
-        """Called after a call that gave outputs."""
+        """Take note of a call that gave outputs."""
 
     def failed(self) -> None:
-        """Called after a call that the interpreter did not carry out."""
+        """Take note of a call that the interpreter did not carry out."""
 
 
 class TFLiteInference:
@@ -117,7 +117,7 @@ class TFLiteInference:
         return self._only(self.outputs, "outputs").dtype
 
     def predict(self, sample: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
-        """Outputs ``{output: (...)}`` for one sample ``{input: (...)}``, without the axis of the batch.
+        """Return ``{output: (...)}`` for one sample ``{input: (...)}``, without the axis of the batch.
 
         A model with one input takes the bare array as well.
 
@@ -130,7 +130,7 @@ class TFLiteInference:
         return {name: values[0] for name, values in outputs.items()}
 
     def predict_many(self, samples: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
-        """Outputs ``{output: (n, ...)}`` for ``{input: (n, ...)}``, in the same order; n may be 0."""
+        """Return outputs ``{output: (n, ...)}`` for ``{input: (n, ...)}``, in the same order; n may be 0."""
         named = {name: np.asarray(v) for name, v in self._named(samples).items()}
         return self._observed(self._checked(named))
 
@@ -191,7 +191,7 @@ class TFLiteInference:
             self.observer.observed(observation)
 
     def _rows(self, scores: Array) -> Array:
-        """The scores, shape ``(n, classes)``, once it is clear whether they are logits."""
+        """Return the scores, shape ``(n, classes)``, once it is clear whether they are logits."""
         if scores.ndim != 2:
             raise ValueError(f"{self.path.name} gives {scores.shape[1:]} for a sample, which are no classes")
         if self._logits is None and are_logits(scores):
@@ -199,7 +199,7 @@ class TFLiteInference:
         return scores
 
     def _run(self, samples: dict[str, Array]) -> dict[str, Array]:
-        """The whole batch at once where the graph allows it, sample by sample where it does not."""
+        """Run the whole batch at once where the graph allows it, else sample by sample."""
         count = len(next(iter(samples.values())))
         if count == 0:
             return self._nothing()
@@ -218,7 +218,7 @@ class TFLiteInference:
         return self._model.run_each(samples)
 
     def _nothing(self) -> dict[str, Array]:
-        """The outputs of no sample."""
+        """Return the outputs of no sample."""
         return {
             name: np.empty(
                 (0, *(abs(size) for size in t.shape[1:])), np.float32 if t.is_quantized else t.dtype
@@ -232,7 +232,7 @@ class TFLiteInference:
         return {self._only(self.inputs, "inputs").name: given}
 
     def _checked(self, samples: Mapping[str, Array]) -> dict[str, Array]:
-        """``samples`` as floats where the file has (or stands for) floats, with their batch in front."""
+        """Return ``samples`` as floats where the file takes or stands for floats, the batch in front."""
         if samples.keys() != self.inputs.keys():
             raise ValueError(f"the inputs are {', '.join(self.inputs)}; got {', '.join(samples) or 'none'}")
         checked = {}

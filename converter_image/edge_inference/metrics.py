@@ -48,12 +48,12 @@ class Histogram:
         self._sum = 0.0
 
     def add(self, value: float, times: int = 1) -> None:
-        """Counts ``value``, several times where so many samples share it."""
+        """Count ``value``, several times where so many samples share it."""
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
     def add_all(self, values: NDArray[np.float64]) -> None:
-        """Counts every one of ``values``, shape ``(n,)``."""
+        """Count every one of ``values``, shape ``(n,)``."""
         places = np.searchsorted(self._bounds, values, side="left")
         for place, count in enumerate(np.bincount(places, minlength=len(self._counts)).tolist()):
             self._counts[place] += count
@@ -95,7 +95,7 @@ class ModelMetrics:
         self._lock = threading.Lock()
 
     def observed(self, observation: Observation) -> None:
-        """Counts one call; a batch's time is shared by its samples."""
+        """Count one call; a batch's time is shared by its samples."""
         count = observation.samples
         with self._lock:
             self.seconds.add(observation.seconds / count, count)
@@ -112,17 +112,17 @@ class ModelMetrics:
             return self.seconds.exported(), self.confidence.exported()
 
     def failed(self) -> None:
-        """Counts a call that the interpreter did not carry out."""
+        """Count a call that the interpreter did not carry out."""
         with self._lock:
             self.failures += 1
 
     def drift(self) -> Drift | None:
-        """The last samples against the baseline; None without a baseline."""
+        """Compare the last samples with the baseline; None without a baseline."""
         with self._lock:
             return None if self._monitor is None else self._monitor.drift()
 
     def predictions(self) -> dict[str, int]:
-        """Samples by class."""
+        """Return samples by class."""
         with self._lock:
             return dict(self._predictions)
 
@@ -204,11 +204,11 @@ class InferenceMetrics(Collector):
         return made
 
     def describe(self) -> Iterable[Metric]:
-        """The families without samples, so that a registry finds names that are taken."""
+        """Return the families without samples, so that a registry finds names that are taken."""
         return _families(())
 
     def collect(self) -> Iterator[Metric]:
-        """The families as they are now."""
+        """Yield the families as they are now."""
         yield from _families(tuple(self._models.values()))
 
 
@@ -266,7 +266,7 @@ def _families(models: Sequence[ModelMetrics]) -> Iterator[Metric]:
 
 
 def _gauge(name: str, text: str, values: Iterable[tuple[str, float | None]]) -> GaugeMetricFamily:
-    """A gauge by model; what is not known is left out instead of being 0 or NaN."""
+    """Return a gauge by model; what is not known is left out instead of being 0 or NaN."""
     family = GaugeMetricFamily(f"edge_inference_{name}", text, labels=["model"])
     for model, value in values:
         if value is not None and math.isfinite(value):

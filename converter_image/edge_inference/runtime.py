@@ -30,7 +30,7 @@ class Model:
         delegates: Sequence[Delegate] = (),
         keep_all: bool = False,
     ) -> None:
-        """Loads the file and allocates its tensors.
+        """Load the file and allocate its tensors.
 
         ``keep_all``: keep every tensor readable after a run, which costs memory and fused kernels.
         """
@@ -61,7 +61,7 @@ class Model:
         self._shapes = {t.index: tuple(d["shape"]) for t, d in self._with_details()}
 
     def run(self, sample: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs for one batch ``{input: (batch, ...)}`` as values, quantized tensors dequantized."""
+        """Return outputs for one batch ``{input: (batch, ...)}`` as values, quantized tensors dequantized."""
         self._fill(sample)
         self._interpreter.invoke()
         return {t.name: t.value(self._interpreter.get_tensor(t.index)) for t in self.outputs}
@@ -69,7 +69,7 @@ class Model:
     def run_each(
         self, samples: Mapping[str, Array], after_each: Callable[[int], None] | None = None
     ) -> dict[str, Array]:
-        """Outputs for ``{input: (n, ...)}`` run one by one, as ``{output: (n, ...)}``."""
+        """Return outputs for ``{input: (n, ...)}`` run one by one, as ``{output: (n, ...)}``."""
         count = len(next(iter(samples.values())))
         found: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):

@@ -48,7 +48,7 @@ class Tensor:
         return stored.astype(self.dtype)
 
     def value(self, stored: Array) -> Array:
-        """What a stored array stands for: float32 where it is quantized."""
+        """Return the values that a stored array stands for: float32 where it is quantized."""
         if self.scale == 0.0:
             return stored
         return ((stored.astype(np.float32) - self.zero_point) * self.scale).astype(np.float32, copy=False)
@@ -61,7 +61,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def described(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
-    """A tensor from LiteRT's description; ``names`` are those of the signature, by tensor index."""
+    """Return a tensor from LiteRT's description; ``names`` are those of the signature, by tensor index."""
     scale, zero_point = detail["quantization"]
     return Tensor(
         names.get(detail["index"], detail["name"]),

@@ -88,7 +88,7 @@ def _landmarks(curls: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def build_model(seed: int) -> Any:
-    """The classifier: 46 - 128 - 64 - 5, 14,597 parameters."""
+    """Build the classifier: 46 - 128 - 64 - 5, 14,597 parameters."""
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -105,7 +105,7 @@ def build_model(seed: int) -> Any:
 
 
 def save_samples(samples: Samples, folder: Path, name: str) -> None:
-    """Writes ``NAME_features.npy`` and ``NAME_labels.npy``."""
+    """Write ``NAME_features.npy`` and ``NAME_labels.npy``."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"{name}_features.npy", samples.features, allow_pickle=False)
     np.save(folder / f"{name}_labels.npy", samples.labels, allow_pickle=False)

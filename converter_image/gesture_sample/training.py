@@ -63,7 +63,10 @@ def train(
 
 
 def _epoch_lines(epochs: int) -> Any:
-    """A plain line for every fifth epoch: Keras's own bar fills a log with control characters."""
+    """Return a callback that prints every fifth epoch.
+
+    Keras's own bar fills a log with control characters.
+    """
     import keras
 
     def tell(epoch: int, logs: dict[str, float]) -> None:

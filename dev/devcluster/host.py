@@ -45,7 +45,7 @@ NODE_TOOLS: Final = (
 
 
 def find(program: str) -> str | None:
-    """The path of a program; ``cni/NAME`` is a network plugin, which is on no PATH."""
+    """Return the path of a program; ``cni/NAME`` is a network plugin, which is on no PATH."""
     folder, _, name = program.rpartition("/")
     if not folder:
         return shutil.which(program, path=SYSTEM_PATH)
@@ -54,12 +54,12 @@ def find(program: str) -> str | None:
 
 
 def cni_folder() -> Path:
-    """The folder of the network plugins."""
+    """Return the folder of the network plugins."""
     return Path(tool("cni/bridge")).parent
 
 
 def missing(tools: Iterable[Tool], find: Callable[[str], str | None] = find) -> list[Tool]:
-    """The tools that are not there."""
+    """Return the tools that are not there."""
     return [tool for tool in tools if find(tool.program) is None]
 
 
@@ -107,7 +107,7 @@ def ensure_host_tools(tools: Sequence[Tool], console: Console) -> None:
 
 
 def tool(program: str) -> str:
-    """The path of a program that :func:`ensure_host_tools` has seen."""
+    """Return the path of a program that :func:`ensure_host_tools` has seen."""
     found = find(program)
     if found is None:
         raise HostError(f"{program} is missing")

@@ -65,7 +65,7 @@ class Process:
         return 128 - code if code is not None and code < 0 else code
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """The exit code, or None when it still runs after so many seconds."""
+        """Return the exit code, or None when it still runs after so many seconds."""
         try:
             self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -100,7 +100,7 @@ class Process:
             )
 
     def tail(self) -> str:
-        """The end of the log, for messages."""
+        """Return the end of the log, for messages."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines[-_TAIL_LINES:])
 

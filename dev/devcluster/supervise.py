@@ -69,13 +69,16 @@ def _execute(command: list[str], libc: ctypes.CDLL) -> None:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """The variables that this process was started with; Python adds LC_CTYPE to them in the C locale."""
+    """Return the variables that this process was started with.
+
+    Python adds LC_CTYPE to them in the C locale.
+    """
     block = Path("/proc/self/environ").read_bytes()
     return dict(entry.split(b"=", 1) for entry in block.split(b"\0") if b"=" in entry)
 
 
 def _reap(child: int) -> int | None:
-    """The child's exit code once it has ended; adopted orphans that ended are collected on the way."""
+    """Return the child's exit code once it has ended; adopted orphans that ended are collected on the way."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

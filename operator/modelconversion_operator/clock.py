@@ -55,7 +55,7 @@ class ServerClock:
         self._at = now
 
     def now(self) -> datetime:
-        """The time in whole seconds, as Kubernetes writes it."""
+        """Return the time in whole seconds, as Kubernetes writes it."""
         if self._time is None:
             return self._machine_time().replace(microsecond=0)
         return (self._time + timedelta(seconds=self._running() - self._at)).replace(microsecond=0)

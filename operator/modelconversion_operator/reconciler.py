@@ -44,7 +44,7 @@ _AFTER_CREATION_SECONDS: Final = 5.0
 
 
 def utc_now() -> datetime:
-    """The time in whole seconds, as Kubernetes writes it."""
+    """Return the time in whole seconds, as Kubernetes writes it."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
@@ -327,7 +327,10 @@ def _conclusive(job: JobView, pods: Sequence[PodView]) -> bool:
 
 
 def status_changes(before: Mapping[str, Any], after: ModelConversionStatus) -> dict[str, Any]:
-    """The merge patch from a stored status to a new one: changed fields, and null for those to be removed."""
+    """Return the merge patch from a stored status to a new one.
+
+    Changed fields, and null for those to be removed.
+    """
     wire = after.to_wire()
     changes = {name: value for name, value in wire.items() if before.get(name) != value}
     changes |= {name: None for name in before if name in _STATUS_FIELDS and name not in wire}

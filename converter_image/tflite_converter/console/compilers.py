@@ -20,7 +20,7 @@ from modelconversion_api.text import human_size, printable
 
 
 def show_compilation(console: Console, made: Compilations) -> None:
-    """Prints what each compiler said."""
+    """Print what each compiler said."""
     if made.edge_tpu is not None:
         console.print(Text(f"Edge TPU: {edge_tpu_words(made.edge_tpu)}", style=_style(made.edge_tpu.passed)))
         show_fallbacks(console, "Operators that stay on the CPU", made.edge_tpu.fallbacks)
@@ -74,7 +74,7 @@ def microcontroller_words(report: MicrocontrollerReport) -> str:
 
 
 def show_fallbacks(console: Console, title: str, fallbacks: Sequence[OperatorFallback]) -> None:
-    """A table of operators and reasons; nothing where there are none."""
+    """Print a table of operators and reasons; nothing where there are none."""
     if not fallbacks:
         return
     table = Table(title=title, title_justify="left", title_style="bold", min_width=len(title) + 4)

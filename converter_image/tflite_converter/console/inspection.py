@@ -64,7 +64,7 @@ def show_file(
 
 
 def show_source(name: str, found: SourceFormat, command: str) -> None:
-    """What a source model is, and what to do with it."""
+    """Print what a source model is, and what to do with it."""
     console = open_console(1)
     console.print(Text.assemble((printable(name), "bold"), f" is {_WHAT.get(found, found.value)}."))
     console.print(Text("inspect reads TFLite files. To make one of it:"))
@@ -165,7 +165,7 @@ def _targets(checks: Sequence[TargetCheck]) -> Table:
 
 
 def _alike(checks: Sequence[TargetCheck]) -> list[tuple[list[Target], TargetCheck]]:
-    """Checks with those of the same answer in one row."""
+    """Return checks with those of the same answer in one row."""
     rows: list[tuple[list[Target], TargetCheck]] = []
     for check in checks:
         for targets, other in rows:

@@ -33,7 +33,7 @@ _PLAIN_WIDTH = 140
 
 
 def open_console(fd: int) -> Console:
-    """A console on a duplicate of ``fd``, which is heard also while native output is silenced."""
+    """Return a console on a duplicate of ``fd``, which is heard also while native output is silenced."""
     stream = os.fdopen(os.dup(fd), "w", encoding="utf-8", errors="replace")
     return Console(file=stream, width=None if stream.isatty() else _PLAIN_WIDTH, highlight=False)
 
@@ -71,7 +71,7 @@ class ProgressView:
             self._bar.stop()
 
     def __call__(self, event: Event) -> None:
-        """Shows one event."""
+        """Show one event."""
         if event.warning:
             self._console.print(Text(f"warning: {event.text}", style="yellow"))
             return
@@ -87,7 +87,7 @@ class ProgressView:
 
 
 def show_report(console: Console, report: ConversionReport, files: list[Path]) -> None:
-    """The table of artifacts, what they were compared on, which one to use, and where they are."""
+    """Print the table of artifacts, the data they were compared on, which one to use, and where they are."""
     console.print(_table(report))
     for artifact in report.artifacts:
         if artifact.attempts:
@@ -125,7 +125,7 @@ def _table(report: ConversionReport) -> Table:
 
 
 def _attempts(artifact: ArtifactReport) -> Table:
-    """What each recipe gave that was tried because the plain one missed its gates."""
+    """Return a table of the recipes that were tried because the plain one missed its gates."""
     table = Table(title=f"Recipes tried for {artifact.method.cli_name}", title_justify="left")
     table.add_column("Recipe", overflow="fold")
     for name in ("Size", "Agreement", "Accuracy", "SNR"):

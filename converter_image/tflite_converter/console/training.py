@@ -11,7 +11,7 @@ from modelconversion_api.text import human_latency, human_size
 
 
 def show_training(console: Console, report: OptimizationReport) -> None:
-    """What each step did, then what each method gained, and which of its files was published."""
+    """Print what each training step did, what each method gained, and which files were published."""
     console.print(_steps(report))
     for step in report.steps:
         if step.message:

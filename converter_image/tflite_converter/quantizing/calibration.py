@@ -70,7 +70,7 @@ class Calibration:
         )
 
     def ranges(self, method: RangeMethod) -> Ranges:
-        """The range of each tensor."""
+        """Return the range of each tensor."""
         found: Ranges = {}
         for name, lowest in self.lowest.items():
             highest = self.highest[name]
@@ -92,7 +92,7 @@ class Calibration:
 def calibrate(
     float_file: bytes, samples: NamedArrays, threads: int, after_each: Callable[[int], None]
 ) -> Calibration:
-    """Runs the float file on ``{input: (n, ...)}`` and keeps what every activation reaches.
+    """Run the float file on ``{input: (n, ...)}`` and keep what every activation reaches.
 
     Raises:
         ConverterError: QuantizationFailed where litert-quantizer cannot run the model.
@@ -145,7 +145,7 @@ def _check_outputs(outputs: NamedArrays, float_file: bytes, sample: NamedArrays)
 
 
 def _first_not_finite(float_file: bytes, sample: NamedArrays) -> str:
-    """The tensor where it begins. Calibration passes over NaN: only what it does to the outputs is seen."""
+    """Name the tensor where NaN or infinity begins: calibration itself passes over it."""
     model = TFLiteModel(float_file, keep_all=True)
     model.run(sample)
     graph = read_file(float_file, "the float file").subgraphs[0]

@@ -103,7 +103,7 @@ def check(
 
 
 def _values(dataset: Dataset, model: _FloatModel | None, folder: Path) -> NamedArrays | None:
-    """The samples as the model gets them, or as they are without one, which images cannot be."""
+    """Return the samples as the model gets them, or as they are without one, which images cannot be."""
     if dataset.count == 0:
         return None
     if model is None:

@@ -12,7 +12,7 @@ _PASS_THROUGH = {"SPLIT": 1, "SPLIT_V": 0, "UNPACK": 0}
 
 
 def with_dead_outputs_quantized(content: bytes) -> bytes:
-    """Gives outputs that nothing reads the type of the others.
+    """Give outputs that nothing reads the type of the others.
 
     litert-quantizer quantizes a tensor for the sake of its readers, so that a part of a SPLIT that nothing
     reads stays in float (an unrolled LSTM's first forget gate, which has no state to forget). No kernel
@@ -34,7 +34,7 @@ def with_dead_outputs_quantized(content: bytes) -> bytes:
 
 
 def _odd_outputs(operator: Operator, graph: Subgraph) -> list[int]:
-    """Outputs that are not of the type of what they are a part of."""
+    """Return outputs that are not of the type of what they are a part of."""
     place = _PASS_THROUGH.get(operator.name)
     if place is None:
         return []

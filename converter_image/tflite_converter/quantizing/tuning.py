@@ -82,7 +82,7 @@ class Tuner:
         self._deadline = 0.0
 
     def plain(self) -> tuple[Recipe, bytes]:
-        """The plain recipe and its file, not judged: for where no gate asks for anything.
+        """Return the plain recipe and its file, not judged: for where no gate asks for anything.
 
         Raises:
             ConverterError: QuantizationFailed.
@@ -92,7 +92,7 @@ class Tuner:
         return recipe, self._file(recipe)
 
     def run(self, budget_seconds: float) -> Tuned:
-        """The plain recipe, or the first that passes, or, when the budget is used up, the best.
+        """Return the plain recipe, or the first that passes, or the best when the budget is used up.
 
         Raises:
             ConverterError: QuantizationFailed where even the plain recipe cannot be carried out.
@@ -126,7 +126,7 @@ class Tuner:
         return None
 
     def _protect(self) -> Candidate | None:
-        """The fewest of the most sensitive operators that, left in float, make the gates."""
+        """Return the fewest of the most sensitive operators that, left in float, make the gates."""
         base = max(self._tried, key=lambda c: c.quality.rank)
         self._tell("looking for the sensitive operators")
         try:
@@ -155,7 +155,7 @@ class Tuner:
         return self._without_needless(passed)
 
     def _without_needless(self, passed: Candidate) -> Candidate:
-        """``passed`` less the operators that it passes without: a ranking can only guess who is to blame."""
+        """Return ``passed`` without the operators that need no protection: a ranking can only guess."""
         scopes = passed.recipe.float_scopes
         if len(scopes) > _MOST_LEFT_OUT:
             return passed
@@ -173,7 +173,7 @@ class Tuner:
         return self._passing(recipe)
 
     def _passing(self, recipe: Recipe) -> Candidate | None:
-        """The candidate of ``recipe`` if it meets the gates; None also when time is up."""
+        """Return the candidate of ``recipe`` if it meets the gates; None also when time is up."""
         if self._is_late():
             return None
         found = self._try(recipe)
@@ -201,14 +201,14 @@ class Tuner:
         return found
 
     def _file(self, recipe: Recipe) -> bytes:
-        """What a recipe gives; made once, for choosing the ranges makes files that are tried again."""
+        """Quantize with a recipe, once: choosing the ranges makes files that are tried again."""
         if recipe not in self._files:
             ranges = self._calibration.ranges(recipe.ranges)
             self._files[recipe] = full_integer(self._float_file, ranges, recipe)
         return self._files[recipe]
 
     def _nearest_ranges(self) -> RangeMethod:
-        """The ranges whose file is nearest to the float file on calibration samples.
+        """Return the ranges whose file is nearest to the float file on calibration samples.
 
         An average ignores outliers, extremes never clip; which is better depends on the model.
         """

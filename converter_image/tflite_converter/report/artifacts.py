@@ -115,7 +115,7 @@ def inventory(report: ConversionReport) -> Markup | None:
 
 
 def attempts(report: ConversionReport) -> Markup | None:
-    """The recipes of full integer that were tried; None where there was one only."""
+    """Return the recipes of full integer that were tried; None where there was one only."""
     tried = [(a, attempt) for a in report.artifacts for attempt in a.attempts]
     if not tried:
         return None

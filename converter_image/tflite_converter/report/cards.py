@@ -125,7 +125,7 @@ def _latency(name: str, found: Latency | None) -> list[tuple[str, Child]]:
 
 
 def _edges(found: Inventory | None) -> Markup | None:
-    """Inputs and outputs: what a program must know to use the file."""
+    """Show inputs and outputs, as a program that uses the file must know them."""
     if found is None:
         return None
     rows: list[Sequence[Child]] = []

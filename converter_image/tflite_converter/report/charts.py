@@ -39,7 +39,7 @@ class Point:
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The files that passed and that no other one beats in both size and quality, the smallest first."""
+    """Return the passed files that no other one beats in both size and quality, the smallest first."""
     front: list[Point] = []
     candidates = [p for p in points if p.passed and not p.attempt]
     for point in sorted(candidates, key=lambda p: (p.size_bytes, -p.quality)):

@@ -19,7 +19,7 @@ from tflite_converter.report.markup import Child, Markup, joined, tag
 
 
 def compilers(report: ConversionReport) -> Markup | None:
-    """What each compiler made of the full-integer file; None where none was asked for."""
+    """Show the results of each compiler; None where none was asked for."""
     made = next((c for c in map(compilations_of, report.artifacts) if any(dict(c).values())), None)
     if made is None:
         return None

@@ -21,7 +21,7 @@ _Confused = list[tuple[int, int, int]]
 
 
 def confusion_view(confusion: Confusion) -> Markup:
-    """The matrix, and the pairs that are confused most.
+    """Return the matrix, and the pairs that are confused most.
 
     With more than :data:`MOST_CLASSES` classes the matrix has those that are confused most, and says so.
     """
@@ -50,7 +50,7 @@ def confusion_view(confusion: Confusion) -> Markup:
 
 
 def _square(confusion: Confusion) -> _Counts:
-    """The counts as a square without negative ones, whatever the report's numbers are."""
+    """Return the counts as a square without negative ones, whatever the report's numbers are."""
     size = len(confusion.counts)
     return [[max(0, n) for n in row[:size]] + [0] * (size - len(row)) for row in confusion.counts]
 
@@ -91,13 +91,13 @@ def _cell(count: int, total: int, *, right: bool, names: tuple[str, str]) -> Mar
 
 
 def _confused(counts: _Counts) -> _Confused:
-    """The most frequent first."""
+    """Return the confusions, the most frequent first."""
     found = [(count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if count and i != j]
     return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
 def _most_confused(counts: _Counts, confused: _Confused) -> list[int]:
-    """The classes of the most frequent confusions, in their order; all classes where they fit."""
+    """Return the classes of the most frequent confusions, in their order; all classes where they fit."""
     if len(counts) <= MOST_CLASSES:
         return list(range(len(counts)))
     chosen: set[int] = set()

@@ -54,7 +54,7 @@ _ROLES = {
 
 
 def compared_on(report: ConversionReport) -> str:
-    """What the figures were measured on, in a sentence."""
+    """Describe in a sentence the data that the figures were measured on."""
     data = report.evaluation.data
     text = f"Measured on {counted(data.samples, 'sample')}, {_ROLES[data.role]}. "
     text += f"Agreement is {AGREEMENTS[report.evaluation.agreement_metric]}."
@@ -65,7 +65,7 @@ def compared_on(report: ConversionReport) -> str:
 
 
 def confusion(report: ConversionReport) -> Markup | None:
-    """The confusion matrix of the file that does worst; None where no file has one."""
+    """Return the confusion matrix of the file that does worst; None where no file has one."""
     having = [a for a in report.artifacts if a.confusion is not None and a.confusion.counts]
     if not having:
         return None
@@ -79,7 +79,7 @@ def confusion(report: ConversionReport) -> Markup | None:
 
 
 def layers(report: ConversionReport) -> Markup | None:
-    """The error of each layer of the full-integer file; None where it was not measured."""
+    """Return the error of each layer of the full-integer file; None where it was not measured."""
     artifact = next((a for a in report.artifacts if a.layers), None)
     if artifact is None:
         return None
@@ -109,7 +109,7 @@ def layers(report: ConversionReport) -> Markup | None:
 
 
 def calibration(report: ConversionReport) -> Markup | None:
-    """What set the ranges of full integer, and whether it was enough; None without calibration."""
+    """Show the calibration data and whether they were enough; None without calibration."""
     found = report.calibration
     if found is None:
         return None
@@ -125,7 +125,7 @@ def calibration(report: ConversionReport) -> Markup | None:
 
 
 def data_facts(data: DataInfo) -> list[tuple[str, Child]]:
-    """A data set's manifest: what it takes to draw the same samples again."""
+    """Return a data set's manifest: what it takes to draw the same samples again."""
     drawn = f"{data.samples:,}"
     if data.available is not None:
         drawn += f" of {data.available:,}"

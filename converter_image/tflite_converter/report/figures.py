@@ -22,7 +22,7 @@ METHOD_NAMES = {
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share, e.g. ``94.5%``."""
+    """Return a share, e.g. ``94.5%``."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:.{digits}%}"
 
 
@@ -34,13 +34,13 @@ def number(value: float | None) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """A size for people, e.g. ``23.4 KiB``."""
+    """Return a size for people, e.g. ``23.4 KiB``."""
     text = human_size(min(max(size_bytes, 0), 1 << 62))
     return f"{text.rstrip('KMGiB')} {text.lstrip('-0123456789.')}"
 
 
 def decibels(value: float | None, *, missing: str = NOTHING) -> str:
-    """A ratio in dB, e.g. ``41.2 dB``."""
+    """Return a ratio in dB, e.g. ``41.2 dB``."""
     return missing if value is None else f"{value:.1f} dB" if math.isfinite(value) else f"{value} dB"
 
 
@@ -50,7 +50,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def section(identifier: str, title: str, *children: Child, lead: Child = None) -> Markup:
-    """A part of the page with its heading, and a sentence that says what is to be seen."""
+    """Return a part of the page with its heading, and a sentence that says what is to be seen."""
     heading = tag("h2", title)
     intro = None if lead is None else tag("p", lead, class_="lead")
     return tag("section", heading, intro, *children, id=identifier)
@@ -59,7 +59,10 @@ def section(identifier: str, title: str, *children: Child, lead: Child = None) -
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Child]], *, caption: str, numbers: Sequence[int] = ()
 ) -> Markup:
-    """A table whose first column heads its rows; ``numbers`` are the columns that align to the right."""
+    """Return a table whose first column heads its rows.
+
+    ``numbers`` are the columns that align to the right.
+    """
 
     def cell(position: int, child: Child) -> Markup:
         kind = "num" if position in numbers else None
@@ -82,31 +85,31 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
 
 
 def code(text: str) -> Markup:
-    """A name or digest in fixed width, kept apart from the direction of the text around it."""
+    """Return a name or digest in fixed width, kept apart from the direction of the text around it."""
     return tag("code", text)
 
 
 def verdict(passed: bool, yes: str = "passed", no: str = "failed") -> Markup:
-    """A badge; its word says what its colour says."""
+    """Return a badge; its word says what its colour says."""
     return tag("span", yes if passed else no, class_="badge good" if passed else "badge bad")
 
 
 def method(which: Method) -> Markup:
-    """A method's name after its colour."""
+    """Return a method's name after its colour."""
     return joined(tag("span", class_=f"dot {which.cli_name}", aria_hidden="true"), METHOD_NAMES[which])
 
 
 def more(title: str, *children: Child) -> Markup:
-    """What is folded until somebody opens it."""
+    """Return an element that is folded until somebody opens it."""
     return tag("details", tag("summary", title), *children)
 
 
 def ratio(artifact: ArtifactReport) -> str:
-    """The signal-to-noise ratio of the outputs; a file without any noise has none."""
+    """Return the signal-to-noise ratio of the outputs; a file without any noise has none."""
     return decibels(artifact.snr_db, missing="identical" if artifact.agreement is not None else NOTHING)
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """The first ``most`` names, and how many more there are."""
+    """Return the first ``most`` names, and how many more there are."""
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -27,7 +27,7 @@ Attribute: TypeAlias = "str | int | float | bool | None"
 
 
 def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
-    """An element: ``tag("td", "a < b", class_="num")`` is ``<td class="num">a &lt; b</td>``.
+    """Return an element: ``tag("td", "a < b", class_="num")`` is ``<td class="num">a &lt; b</td>``.
 
     A trailing ``_`` of an attribute's name falls away, another one becomes ``-``. None and False leave the
     attribute out, True gives it without a value; numbers have at most two decimals.
@@ -44,12 +44,12 @@ def joined(*children: Child) -> Markup:
 
 
 def styles(css: str) -> Markup:
-    """A style element; its content is this package's own and is taken as it is."""
+    """Return a style element; its content is this package's own and is taken as it is."""
     return Markup(f"<style>{css}</style>")
 
 
 def document(*children: Child) -> str:
-    """A whole page of ``children``: head and body."""
+    """Return a whole page of ``children``: head and body."""
     return f"<!DOCTYPE html>\n{tag('html', *children, lang='en')}\n"
 
 

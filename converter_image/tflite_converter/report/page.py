@@ -28,7 +28,7 @@ _STYLE_SHEET = "html_report.css"
 
 
 def render(report: ConversionReport) -> str:
-    """The page, as text to be written in UTF-8."""
+    """Return the page, as text to be written in UTF-8."""
     name = _name(report)
     parts = [
         _recommendation(report),
@@ -156,7 +156,7 @@ def _alternatives(report: ConversionReport) -> Markup | None:
 
 
 def _warnings(report: ConversionReport) -> Markup | None:
-    """What went wrong without ending the conversion."""
+    """Show the warnings of the conversion; None where there are none."""
     items: list[Child] = [tag("li", _sentence(text)) for text in report.warnings]
     items += [
         tag(

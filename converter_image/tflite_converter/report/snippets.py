@@ -55,7 +55,7 @@ def _file(artifact: ArtifactReport) -> Markup | None:
 def _snippets(
     artifact: ArtifactReport, inventory: Inventory
 ) -> tuple[list[Snippet], dict[SnippetTarget, str]]:
-    """The code, and for which targets that the file would suit there is none, and why."""
+    """Return the code for each target, and why there is none for other targets that the file would suit."""
     if max(len(inventory.inputs), len(inventory.outputs)) > _MOST_EDGES:
         return [], {}
     unsuitable = {check.target for check in artifact.targets if not check.suitable}

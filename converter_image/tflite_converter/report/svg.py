@@ -36,7 +36,7 @@ class Axis:
 
 
 def axis(low: float, high: float, start: float, end: float, *, ticks: int = 5) -> Axis:
-    """A scale from the round value below ``low`` to the one above ``high``; both are finite."""
+    """Return a scale from the round value below ``low`` to the one above ``high``; both are finite."""
     span = max(high - low, abs(high) * 1e-6, 1e-9)
     magnitude = 10.0 ** math.floor(math.log10(span / ticks))
     step = magnitude * next(m for m in (1, 2, 5, 10) if m * magnitude * ticks >= span * (1 - 1e-9))
@@ -57,12 +57,12 @@ def grid(x: Axis, y: Axis, x_label: Callable[[float], str], y_label: Callable[[f
 
 
 def text(content: str, x: float, y: float, *, anchor: str, kind: str = "soft") -> Markup:
-    """A label; ``kind`` is its class in the style sheet."""
+    """Return a label; ``kind`` is its class in the style sheet."""
     return tag("text", content, x=x, y=y, text_anchor=anchor, class_=kind)
 
 
 def figure(drawn: Sequence[Markup], height: int, title: str) -> Markup:
-    """A plot of ``drawn`` that scrolls by itself where the page is narrow."""
+    """Return a plot of ``drawn`` that scrolls by itself where the page is narrow."""
     picture = tag(
         "svg",
         tag("title", title),
@@ -76,7 +76,7 @@ def figure(drawn: Sequence[Markup], height: int, title: str) -> Markup:
 
 
 def share_bar(share: float, label: str) -> Markup:
-    """A small bar that fills ``share`` of its track."""
+    """Return a small bar that fills ``share`` of its track."""
     filled = 100 * min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
     return tag(
         "svg",

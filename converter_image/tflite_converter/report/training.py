@@ -27,7 +27,7 @@ _STEP_NAMES = {
 
 
 def training(report: ConversionReport) -> Markup | None:
-    """What training did and which of its files were published; None where none was asked for."""
+    """Show the steps of training and which of its files were published; None where none was asked for."""
     found = report.optimization
     if found is None:
         return None
@@ -77,7 +77,7 @@ def _step(step: TrainedStep) -> Sequence[Child]:
 
 
 def _rows(comparison: Comparison) -> list[Sequence[Child]]:
-    """The plain file, and the optimised one below it."""
+    """Return the plain file, and the optimised one below it."""
     name = METHOD_NAMES[comparison.method]
     return [
         [name, joined("plain", None if comparison.published else _published()), *_figures(comparison.plain)],

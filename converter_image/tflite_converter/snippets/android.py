@@ -18,7 +18,7 @@ _BUFFERS = {
 
 
 def android(model: SnippetModel) -> str:
-    """A class that loads the file from the app's assets."""
+    """Return a class that loads the file from the app's assets."""
     model.require(_BUFFERS, "LiteRT's TensorBuffer in Kotlin")
     parameters = ", ".join(f"{e.identifier}: {_kotlin_type(e)}" for e in model.inputs)
     names = {e: literal(e.name) for e in (*model.inputs, *model.outputs)}
@@ -59,7 +59,7 @@ def android(model: SnippetModel) -> str:
 
 
 def literal(text: str) -> str:
-    r"""A Kotlin string: JSON's, but that ``$`` would begin a template, and that there is no ``\f``."""
+    r"""Return a Kotlin string: JSON's, but that ``$`` would begin a template, and that there is no ``\f``."""
     return '"' + "".join(_character(c) for c in text) + '"'
 
 

@@ -13,7 +13,7 @@ _ARRAYS = {"float32": "Float32Array", "int32": "Int32Array", "uint8": "Uint8Arra
 
 
 def browser(model: SnippetModel) -> str:
-    """A module with one function."""
+    """Return a module with one function."""
     model.require(_ARRAYS, "LiteRT.js")  # so far: take a file that has float32 at its ends
     parameters = ", ".join(e.identifier for e in model.inputs)
     lines = [

@@ -24,7 +24,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def ios(model: SnippetModel) -> str:
-    """A class that loads the file from the app's bundle."""
+    """Return a class that loads the file from the app's bundle."""
     model.require(_TYPES, "Swift")
     parameters = ", ".join(f"{e.identifier}: [{_swift_type(e)}]" for e in model.inputs)
     results = ", ".join(f"{e.identifier}: [{_swift_type(e)}]" for e in model.outputs)
@@ -62,7 +62,7 @@ def ios(model: SnippetModel) -> str:
 
 
 def literal(text: str) -> str:
-    r"""A Swift string in ASCII; ``\u{…}`` takes every code point but half of a surrogate pair."""
+    r"""Return a Swift string in ASCII; ``\u{…}`` takes every code point but half of a surrogate pair."""
     return '"' + "".join(_character(c) for c in text) + '"'
 
 

@@ -121,7 +121,7 @@ class SnippetModel:
 
 
 def snippet_model(file_name: str, inventory: Inventory) -> SnippetModel:
-    """What snippets say of the file that has ``inventory``.
+    """Gather what snippets need to know of the file that has ``inventory``.
 
     Raises:
         NoSnippetError: it has no inputs or outputs, or a quantization that makes no sense.
@@ -178,7 +178,10 @@ def quoted(text: str) -> str:
 
 
 def exact(value: float) -> str:
-    """The shortest decimal that gives the same float32 back, as a scale is one: e.g. ``0.003921569``."""
+    """Return the shortest decimal that gives the same float32 back, as a scale is one.
+
+    E.g. ``0.003921569``.
+    """
     return str(np.float32(value))
 
 

@@ -12,7 +12,7 @@ EDGE_TPU_SUFFIX = "_edgetpu"
 
 
 def raspberry_pi(model: SnippetModel) -> str:
-    """Runs the file with LiteRT on the CPU."""
+    """Return code that runs the file with LiteRT on the CPU."""
     start = [
         "# On the board: pip install ai-edge-litert numpy",
         "import numpy as np",
@@ -27,7 +27,7 @@ def raspberry_pi(model: SnippetModel) -> str:
 
 
 def coral(model: SnippetModel) -> str:
-    """Runs the file that the Edge TPU compiler made of it with Coral's delegate."""
+    """Return code that runs the compiled file with Coral's Edge TPU delegate."""
     compiled = model.file_name
     lines = []
     if not model.stem.endswith(EDGE_TPU_SUFFIX):

@@ -117,7 +117,10 @@ def _edge_tpu(file: TFLiteFile) -> _Verdict:
 
 
 def _gpu(file: TFLiteFile) -> _Verdict:
-    """The GPU delegate; what it does not take runs on the CPU, which is often slower than all on the CPU."""
+    """Check against the GPU delegate.
+
+    Operators that it refuses run on the CPU, which is often slower than all on the CPU.
+    """
     against, integers = Findings(), Counter[str]()
     for operator, graph in file.operators():
         if operator.is_custom or operator.name not in GPU_DELEGATE:
@@ -151,7 +154,7 @@ def _in_float(names: Counter[str]) -> str:
 
 
 def _open_inputs(file: TFLiteFile) -> str:
-    """The inputs that have an open size beside the batch; empty where there are none."""
+    """Return the inputs that have an open size beside the batch; empty where there are none."""
     opened = [repr(n.name[:64]) for n in file.inputs if any(size < 0 for size in n.tensor.shape[1:])]
     return ", ".join(opened[:4]) + (f" and {len(opened) - 4} more inputs" if len(opened) > 4 else "")
 

@@ -56,7 +56,7 @@ class Verdict:
 
 
 def verdicts(file: TFLiteFile) -> Iterator[Verdict]:
-    """A verdict on each operator, in the file's order.
+    """Yield a verdict on each operator, in the file's order.
 
     The compiler maps one piece of the graph, from its beginning on ("How the compiler works" of coral.ai's
     page on the compiler).
@@ -238,7 +238,7 @@ def _present(indices: tuple[int, ...], graph: Subgraph) -> list[Tensor]:
 
 
 def _integers(tensor: Tensor) -> list[int]:
-    """The values of a constant int32 tensor; none of anything else."""
+    """Return the values of a constant int32 tensor; none of anything else."""
     if tensor.data is None or tensor.dtype != "int32":
         return []
     return [value for (value,) in struct.iter_unpack("<i", tensor.data[: tensor.nbytes // 4 * 4])]

@@ -32,7 +32,7 @@ class Prediction:
 
 
 def predict(file: TFLiteFile) -> Prediction:
-    """The prediction for ``file``."""
+    """Predict how ``file`` will be compiled."""
     reasons: Counter[tuple[str, str]] = Counter()
     operators = 0
     for verdict in verdicts(file):

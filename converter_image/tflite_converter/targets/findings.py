@@ -18,7 +18,7 @@ class Findings:
         self._by_reason: dict[str, Counter[str]] = {}
 
     def add(self, operator: Operator, reason: str) -> None:
-        """Notes that ``reason`` is true of ``operator``."""
+        """Note that ``reason`` is true of ``operator``."""
         self._by_reason.setdefault(reason, Counter())[operator.name] += 1
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ def listed(names: Counter[str]) -> str:
 
 
 def operands(operator: Operator, graph: Subgraph) -> list[Tensor]:
-    """The operator's inputs that are there, then its outputs."""
+    """Return the operator's inputs that are there, then its outputs."""
     return [graph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
 
 

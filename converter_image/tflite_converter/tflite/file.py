@@ -28,7 +28,7 @@ NO_OUTPUT = "none"
 
 
 def read_file(content: bytes | memoryview, name: str) -> TFLiteFile:
-    """The file whose bytes are ``content``; constants stay views into it, so map a large file into memory.
+    """Read the file ``content``; constants stay views into it, so map a large file into memory.
 
     Raises:
         ConverterError: UnsupportedFormat for what is no TFLite file; UnreadableModel for one that is
@@ -52,7 +52,7 @@ def read_file(content: bytes | memoryview, name: str) -> TFLiteFile:
 
 
 def inventory(file: TFLiteFile) -> Inventory:
-    """What is in ``file``, all subgraphs counted; operators by number, the most frequent first."""
+    """List what is in ``file``, all subgraphs counted; operators by number, the most frequent first."""
     counts = Counter(
         (o.name, graph.tensors[o.outputs[0]].dtype if o.outputs else NO_OUTPUT)
         for o, graph in file.operators()

@@ -63,7 +63,7 @@ def with_metadata(
 
 
 def read_record(file: TFLiteFile) -> dict[str, Any] | None:
-    """The conversion record in ``file``; None where there is none, or none that can be read."""
+    """Return the conversion record in ``file``; None where there is none, or none that can be read."""
     found = file.metadata.get(RECORD_NAME)
     if found is None:
         return None
@@ -77,7 +77,7 @@ def read_record(file: TFLiteFile) -> dict[str, Any] | None:
 def _standard(
     file: TFLiteFile, name: str, description: str, version: str, ranges: Mapping[str, Range]
 ) -> bytes:
-    """The ``ModelMetadata`` table. Layout: ``metadata_schema.fbs`` of tensorflow/tflite-support."""
+    """Return the ``ModelMetadata`` table. Layout: ``metadata_schema.fbs`` of tensorflow/tflite-support."""
     builder = flatbuffers.Builder(1024)
     inputs = _tensors(builder, file.inputs, ranges)
     outputs = _tensors(builder, file.outputs, ranges)
@@ -106,7 +106,7 @@ def _tensors(builder: Any, tensors: Sequence[NamedTensor], ranges: Mapping[str, 
 
 
 def _table(builder: Any, fields: Mapping[int, int]) -> int:
-    """A table of offsets by slot; what they point to is written already."""
+    """Return a table of offsets by slot; what they point to is written already."""
     builder.StartObject(max(fields, default=-1) + 1)
     for slot, offset in sorted(fields.items()):
         builder.PrependUOffsetTRelativeSlot(slot, offset, 0)

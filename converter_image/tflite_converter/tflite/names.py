@@ -6,5 +6,8 @@ import re
 
 
 def safe_name(name: str) -> str:
-    """A tensor name that is a Python identifier's letters: TFLite signatures and .npz keys share it."""
+    """Return a tensor name that is a Python identifier's letters.
+
+    TFLite signatures and .npz keys share it.
+    """
     return re.sub(r"\W", "_", name.split(":")[0])

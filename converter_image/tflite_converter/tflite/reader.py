@@ -56,7 +56,7 @@ _DTYPE_NAMES = {value: name.lower() for value, name in _names(schema.TensorType)
 
 
 def unreadable(name: str, what: str) -> ConverterError:
-    """The error for a file that begins like a TFLite file and goes wrong later."""
+    """Return the error for a file that begins like a TFLite file and goes wrong later."""
     return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{name} cannot be read: {what}")
 
 
@@ -77,7 +77,7 @@ class Reader:
         self._outside = False
 
     def read(self) -> TFLiteFile:
-        """The whole file."""
+        """Read the whole file."""
         buffers = [self._buffer(i) for i in range(self._count(self._model.BuffersLength(), 4))]
         codes = [self._code(i) for i in range(self._count(self._model.OperatorCodesLength(), 4))]
         subgraphs = tuple(

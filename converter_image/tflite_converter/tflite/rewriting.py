@@ -75,7 +75,7 @@ class _Rewriting:
             raise unreadable(file.name, "a custom operator keeps its options behind the FlatBuffer")
 
     def result(self) -> bytes:
-        """The new file."""
+        """Return the new file."""
         data, kept = self._new_data()
         names = {buffer: name for name, buffer in self._entry_buffers().items()}
         old_metadata = [p for p, name in self._old_metadata() if name not in self._entries]
@@ -152,7 +152,7 @@ class _Rewriting:
         )
 
     def _new_data(self) -> tuple[dict[int, bytes | memoryview], int]:
-        """What is written anew by buffer, and how many bytes of the old file stay."""
+        """Return the data to write anew, by buffer, and how many bytes of the old file stay."""
         data: dict[int, bytes | memoryview] = {}
         kept = len(self._content)
         for i in range(self._model.BuffersLength()):
@@ -166,7 +166,7 @@ class _Rewriting:
         return data, kept
 
     def _entry_buffers(self) -> dict[str, int]:
-        """The buffer that each entry gets: that of the entry it replaces, or a new one."""
+        """Return the buffer that each entry gets: that of the entry it replaces, or a new one."""
         taken = {t.buffer for t in self._file.tensors()}
         by_name: dict[str, int] = {}
         for i in range(self._model.MetadataLength()):
@@ -220,7 +220,7 @@ class _Rewriting:
 
 
 def _offsets(at: int, targets: list[int]) -> bytes:
-    """A vector of offsets that is written at ``at``."""
+    """Return a vector of offsets that is written at ``at``."""
     relative = (target - (at + 4 + 4 * i) for i, target in enumerate(targets))
     return struct.pack(f"<I{len(targets)}I", len(targets), *relative)
 

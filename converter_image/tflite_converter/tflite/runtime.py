@@ -25,7 +25,7 @@ class TFLiteModel(Model):
     """
 
     def __init__(self, model: bytes | Path, *, threads: int = 1, keep_all: bool = False) -> None:
-        """Loads the file and allocates its tensors.
+        """Load the file and allocate its tensors.
 
         ``keep_all``: keep every tensor readable after a run (:meth:`activation`), which costs memory and
         fused kernels.
@@ -63,7 +63,7 @@ class TFLiteModel(Model):
         )
 
     def activation(self, name: str) -> Array | None:
-        """A tensor of the main graph as the last run filled it, as values (``keep_all`` only).
+        """Return a tensor of the main graph as the last run filled it, as values (``keep_all`` only).
 
         None where there is none of that name, or only one with a scale for each channel.
         """

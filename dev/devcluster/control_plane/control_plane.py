@@ -189,7 +189,7 @@ class ControlPlane:
         return path
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
-        """A kubeconfig with a token of this service account, valid for a day."""
+        """Return a kubeconfig with a token of this service account, valid for a day."""
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",

@@ -30,7 +30,7 @@ def install_crd(control_plane: ControlPlane) -> None:
 
 
 def apply_crd(kubectl: Kubectl) -> None:
-    """The same in any cluster."""
+    """Apply the ModelConversion CRD to the cluster that ``kubectl`` talks to."""
     kubectl.apply(CRDS)
     # kubectl's wait for a condition fails at once on an object that has no status yet.
     kubectl("wait", "--for=create", "--timeout=30s", "-f", str(CRDS))
@@ -45,7 +45,7 @@ def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
 
 
 def operator_rbac(namespace: str) -> list[dict[str, Any]]:
-    """The operator's service account, roles and bindings."""
+    """Return the operator's service account, roles and bindings."""
     rules = yaml.safe_load(OPERATOR_RULES.read_text())
     account = {
         "apiVersion": "v1",
@@ -67,7 +67,7 @@ def install_node_rbac(control_plane: ControlPlane) -> Path:
 def role_and_binding(
     kind: str, name: str, rules: list[Any], subject: dict[str, str], namespace: str | None = None
 ) -> list[dict[str, Any]]:
-    """A Role or ClusterRole, and its binding to ``subject``."""
+    """Return a Role or ClusterRole, and its binding to ``subject``."""
     group = "rbac.authorization.k8s.io"
     metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
     role = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": metadata, "rules": rules}

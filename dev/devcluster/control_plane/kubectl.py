@@ -47,7 +47,7 @@ class Kubectl:
         return result
 
     def environment(self, kubeconfig: Path | None = None) -> dict[str, str]:
-        """The environment of a program that talks to the cluster, for instance Helm."""
+        """Return the environment of a program that talks to the cluster, for instance Helm."""
         return os.environ | {
             "KUBECONFIG": str(kubeconfig or self.kubeconfig),
             "KUBECACHEDIR": str(self._cache),
@@ -62,13 +62,13 @@ class Kubectl:
             self("apply", "-f", "-", input=json.dumps(items))
 
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
-        """An object, or None where there is none."""
+        """Read an object; None where there is none."""
         result = self("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
         found: Json | None = json.loads(result.stdout) if result.stdout.strip() else None
         return found
 
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Json]:
-        """The objects of a kind in a namespace."""
+        """Return the objects of a kind in a namespace."""
         result = self("get", kind, "-n", namespace, "-l", selector, "-o", "json")
         items: list[Json] = json.loads(result.stdout)["items"]
         return items

@@ -30,7 +30,7 @@ EXAMPLES: Final = {"inference": (inference, "examples/monitor/dashboard.json")}
 
 
 def document(name: str) -> str:
-    """The JSON of a dashboard."""
+    """Return the JSON of a dashboard."""
     make = DASHBOARDS[name] if name in DASHBOARDS else EXAMPLES[name][0]
     return json.dumps(make(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 

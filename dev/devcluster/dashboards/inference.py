@@ -156,5 +156,5 @@ def inference() -> Dashboard:
 
 
 def _largest(metric: str) -> str:
-    """The largest of the replicas, by model."""
+    """Return an expression for the largest value over the replicas, by model."""
     return f"max{by(*_MODEL)}({series(metric)})"

@@ -19,7 +19,7 @@ from devcluster.dashboards.parts import (
 
 
 def model_quality() -> Dashboard:
-    """What the converted files are like, by method."""
+    """Build the dashboard of the converted files, by method."""
     size, agreement = "modelconversion_artifact_size_fraction", "modelconversion_artifact_agreement"
     drop, latency = (
         "modelconversion_artifact_accuracy_drop",
@@ -247,7 +247,7 @@ def model_quality() -> Dashboard:
 
 
 def _compiled() -> list[PanelBuilder]:
-    """What the compilers made of full-integer files; empty where nobody has files compiled."""
+    """Build the panels about compilers; empty where nobody has files compiled."""
     operators = "modelconversion_compiled_operators_total"
     on_it = increase(operators, 'placement="accelerator"', labels=["compiler"])
     return [

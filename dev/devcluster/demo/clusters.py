@@ -57,7 +57,7 @@ class DemoCluster(Protocol):
     """A shell command that shows the logs."""
 
     def client(self) -> S3Client:
-        """A client of the S3 server on this machine."""
+        """Return a client of the S3 server on this machine."""
         ...
 
 
@@ -84,7 +84,7 @@ class ProcessCluster:
         )
 
     def client(self) -> S3Client:
-        """A client of the S3 server."""
+        """Return a client of the S3 server."""
         return self._store.client()
 
     def _start_operator(self, kubeconfig: Path, stack: ExitStack) -> None:
@@ -144,5 +144,5 @@ class ContainerCluster:
         )
 
     def client(self) -> S3Client:
-        """A client of the S3 server."""
+        """Return a client of the S3 server."""
         return s3_client(f"http://127.0.0.1:{self._s3.port}", self.access_key, self.secret_key)

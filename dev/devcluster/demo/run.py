@@ -238,7 +238,7 @@ class Demo:
 
 
 def _training_recipe() -> str:
-    """Changes when the code that trains the model does."""
+    """Return a digest of the code that trains the model."""
     digest = hashlib.sha256()
     for file in sorted((_SCRIPTS / "gesture_sample").glob("*.py")):
         digest.update(file.read_bytes())

@@ -47,7 +47,7 @@ class Section:
 
 
 def sections(text: str) -> list[Section]:
-    """The documented values in ``text``, which is a values.yaml.
+    """Return the documented values in ``text``, which is a values.yaml.
 
     Raises ValueError when a value has no comment, for nobody would know what it is for.
     """
@@ -77,7 +77,7 @@ def _values(
 
 
 def _comment(lines: Iterable[str]) -> list[str]:
-    """The lines of a comment that ``lines`` begin with."""
+    """Return the lines of a comment that ``lines`` begin with."""
     words: list[str] = []
     for line in lines:
         stripped = line.strip()
@@ -100,7 +100,7 @@ def table(section: Section) -> str:
 
 
 def readme(current: str) -> str:
-    """``current`` with the tables of today."""
+    """Return the page ``current`` with its tables of values brought up to date."""
     before, _, rest = current.partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not end:

@@ -31,7 +31,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def manifest() -> str:
-    """The CRD as YAML, header included."""
+    """Return the CRD as YAML, header included."""
     return _HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=110)
 
 

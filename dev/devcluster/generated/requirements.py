@@ -29,7 +29,7 @@ _HEADER: Final = "# From uv.lock, by `make requirements`; `make lint` checks tha
 
 
 def exported(selection: tuple[str, ...]) -> str:
-    """A part of uv.lock, as pip reads it."""
+    """Return a part of uv.lock, as pip reads it."""
     uv = find_uv()
     if uv is None:
         raise ProcessError("uv is missing: `source dev/bootstrap.sh` installs it")

@@ -51,7 +51,7 @@ class Recipe:
         return sorted(set(_files(paths)))
 
     def key(self) -> str:
-        """Changes when the image would."""
+        """Return a digest of everything that the image is built from."""
         return digest_of(self.files(), REPOSITORY)
 
 
@@ -82,7 +82,7 @@ def object_store_image() -> Image:
 
 
 def digest_of(files: Iterable[Path], root: Path) -> str:
-    """A digest over names and contents of files below ``root``."""
+    """Return a digest over names and contents of files below ``root``."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.relative_to(root)}\\0{file.stat().st_size}\\0".encode())
@@ -172,7 +172,7 @@ def _megabytes(size: int) -> str:
 
 
 def _short(instruction: str) -> str:
-    """What of an instruction tells layers apart: where it copies to, or how its command begins."""
+    """Shorten a Dockerfile instruction to what tells layers apart: its target, or how its command begins."""
     text = instruction.replace("#(nop)", "").removeprefix("/bin/sh -c").strip()
     text = re.sub(r"dir:[0-9a-f]+ in", "...", text)
     text = "debootstrap" if text == "/bin/sh" else " ".join(text.split())

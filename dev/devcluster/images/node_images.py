@@ -18,14 +18,14 @@ class Image:
 
 
 def images_dir() -> Path:
-    """The cache folder of image archives."""
+    """Return the cache folder of image archives."""
     folder = cache_dir() / "images"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def program_image(program: Path, key: str) -> Image:
-    """The image that holds ``program``, which ``key`` tells from other builds of it."""
+    """Return the image that holds ``program``, which ``key`` tells from other builds of it."""
     image = Image(f"localhost/{program.name}:{key}", images_dir() / f"{program.name}-{key}.tar")
     if not image.archive.exists():
         for older in image.archive.parent.glob(f"{program.name}-*.tar"):

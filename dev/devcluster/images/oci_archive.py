@@ -97,7 +97,7 @@ def _add_file(out: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def layers(archive: Path) -> list[Layer]:
-    """The layers of the one image in an archive, the base first.
+    """Return the layers of the one image in an archive, the base first.
 
     Raises:
         ImageError: It is no OCI archive, or holds several images.

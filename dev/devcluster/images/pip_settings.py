@@ -23,7 +23,7 @@ _CERTIFICATES: Final = (
 
 
 def host_files() -> list[Path]:
-    """Configuration files of pip on this machine, each over those before it."""
+    """Return the configuration files of pip on this machine, each over those before it."""
     home = Path.home()
     own = os.environ.get("PIP_CONFIG_FILE")
     return [
@@ -35,7 +35,7 @@ def host_files() -> list[Path]:
 
 
 def settings(files: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Settings of pip from the texts of its files and from the environment, which comes over them."""
+    """Read settings of pip from the texts of its files and from the environment, which comes first."""
     found: dict[str, str] = {}
     for text in files:
         parser = configparser.RawConfigParser()
@@ -50,13 +50,13 @@ def settings(files: Iterable[str], environment: Mapping[str, str]) -> dict[str, 
 
 
 def for_build(settings: Mapping[str, str], *, certificates: bool) -> str:
-    """The configuration file for a build, in which certificates are mounted or not."""
+    """Return the configuration file for a build, in which certificates are mounted or not."""
     lines = ["[global]", *([f"cert = {CERTIFICATES_IN_BUILD}"] if certificates else [])]
     return "\n".join([*lines, *(f"{name} = {settings[name]}" for name in _PASSED_ON if name in settings), ""])
 
 
 def certificates(settings: Mapping[str, str]) -> Path | None:
-    """The certificate authorities that pip trusts here: those of its settings, else the machine's."""
+    """Return the certificate authorities that pip trusts here: those of its settings, else the machine's."""
     named = settings.get("cert") or os.environ.get("SSL_CERT_FILE")
     candidates = [Path(named)] if named else _CERTIFICATES
     return next((file for file in candidates if file.is_file()), None)

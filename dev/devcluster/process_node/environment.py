@@ -57,7 +57,7 @@ class PathMap:
 
 
 def container_environment(container: Json, pod: Json, lookup: Lookup, paths: PathMap) -> dict[str, str]:
-    """The variables of ``envFrom`` and ``env``, expanded; paths are mapped in plain values only.
+    """Return the variables of ``envFrom`` and ``env``, expanded; paths are mapped in plain values only.
 
     Raises :class:`ContainerConfigError` when a Secret, ConfigMap or key is missing that is not optional.
     """
@@ -78,7 +78,7 @@ def container_environment(container: Json, pod: Json, lookup: Lookup, paths: Pat
 
 
 def object_data(obj: Json) -> dict[str, bytes]:
-    """The contents of a Secret or a ConfigMap."""
+    """Return the contents of a Secret or a ConfigMap."""
     if obj["kind"] == "Secret":
         return {key: base64.b64decode(value) for key, value in (obj.get("data") or {}).items()}
     binary = {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
@@ -86,7 +86,7 @@ def object_data(obj: Json) -> dict[str, bytes]:
 
 
 def find_object(kind: str, name: str, optional: bool, lookup: Lookup) -> Json | None:
-    """A Secret or ConfigMap; None where it is missing and may be."""
+    """Return a Secret or ConfigMap; None where it is missing and may be."""
     obj = lookup(kind, name)
     if obj is None and not optional:
         raise ContainerConfigError(f'{kind.removesuffix("s")} "{name}" not found')
@@ -94,7 +94,7 @@ def find_object(kind: str, name: str, optional: bool, lookup: Lookup) -> Json | 
 
 
 def parse_quantity(text: str | float) -> Decimal:
-    """A Kubernetes quantity as a number: ``500m`` is 0.5, ``2Gi`` is 2147483648."""
+    """Return a Kubernetes quantity as a number: ``500m`` is 0.5, ``2Gi`` is 2147483648."""
     match = re.fullmatch(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)", str(text))
     if match is None or match[2] not in _SUFFIXES:
         raise ValueError(f"{text!r} is not a Kubernetes quantity")
@@ -102,7 +102,7 @@ def parse_quantity(text: str | float) -> Decimal:
 
 
 def pod_request(pod: Json, resource: str) -> Decimal:
-    """What a Pod asks of the node: the largest init container, or all containers together."""
+    """Add up the CPU that a Pod asks for: the largest init container, or all containers together."""
 
     def request(container: Json) -> Decimal:
         return parse_quantity(container.get("resources", {}).get("requests", {}).get(resource, 0))
@@ -118,7 +118,7 @@ def _data(kind: str, reference: Json, pod: Json, lookup: Lookup) -> dict[str, st
 
 
 def _value_from(source: Json, container: Json, pod: Json, lookup: Lookup) -> str | None:
-    """The value that a ``valueFrom`` stands for; None where an optional one is missing."""
+    """Return the value that a ``valueFrom`` stands for; None where an optional one is missing."""
     for kind, field, title in (
         ("secrets", "secretKeyRef", "Secret"),
         ("configmaps", "configMapKeyRef", "ConfigMap"),
@@ -150,7 +150,7 @@ def _field(path: str, pod: Json) -> str:
 
 
 def _resource(reference: Json, container: Json) -> str:
-    """A limit or request, rounded up in units of the divisor; ``0`` where the container sets none."""
+    """Return a limit or request, rounded up in units of the divisor; ``0`` where the container sets none."""
     bound, _, resource = reference["resource"].partition(".")
     amount = parse_quantity(container.get("resources", {}).get(bound, {}).get(resource, 0))
     divisor = parse_quantity(reference.get("divisor") or 1) or Decimal(1)

@@ -146,7 +146,7 @@ class PodProcess:
     # Volumes.
 
     def _mount(self, mount: Json) -> Path:
-        """The folder behind a volume mount, made when it is first wanted."""
+        """Return the folder behind a volume mount, made when it is first wanted."""
         name: str = mount["name"]
         (volume,) = [v for v in self.pod["spec"].get("volumes", ()) if v["name"] == name]
         folder = self._folder / "volumes" / name
@@ -177,7 +177,7 @@ class PodProcess:
                 path.write_bytes(data[item["key"]])
 
     def _remove_volumes(self) -> None:
-        """A Pod's volumes go with its containers; the logs stay."""
+        """Remove a Pod's volumes; its logs stay."""
         for name in ("volumes", "containers"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
 

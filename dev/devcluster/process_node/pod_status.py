@@ -13,22 +13,22 @@ INITIALIZING: Json = {"waiting": {"reason": "PodInitializing"}}
 
 
 def now() -> str:
-    """The time as Kubernetes writes it."""
+    """Return the time as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def waiting(reason: str, message: str) -> Json:
-    """The state of a container that cannot start yet."""
+    """Return the state of a container that cannot start yet."""
     return {"waiting": {"reason": reason, "message": message}}
 
 
 def running(started: str) -> Json:
-    """The state of a container that runs."""
+    """Return the state of a container that runs."""
     return {"running": {"startedAt": started}}
 
 
 def terminated(exit_code: int, started: str, message: str = "", reason: str | None = None) -> Json:
-    """The state of a container that has ended."""
+    """Return the state of a container that has ended."""
     state: Json = {
         "exitCode": exit_code,
         "reason": reason or ("Error" if exit_code else "Completed"),
@@ -41,7 +41,7 @@ def terminated(exit_code: int, started: str, message: str = "", reason: str | No
 
 
 def lost(started: str) -> Json:
-    """The state of a container that nobody knows of any more, in the kubelet's words."""
+    """Return the state of a container that nobody knows of any more, in the kubelet's words."""
     message = "The container could not be located when the pod was terminated"
     return terminated(137, started, message, "ContainerStatusUnknown")
 
@@ -52,13 +52,13 @@ def has_ended(state: Json) -> bool:
 
 
 def pod_ip(pod: Json) -> str:
-    """An address for each Pod: all of 127.0.0.0/8 is this machine, so ports do not collide."""
+    """Return an address for each Pod: all of 127.0.0.0/8 is this machine, so ports do not collide."""
     number = zlib.crc32(str(pod["metadata"]["uid"]).encode())
     return f"127.{1 + number % 254}.{number >> 8 & 255}.{1 + (number >> 16) % 254}"
 
 
 def pod_status(pod: Json, states: dict[str, Json], *, reason: str = "", message: str = "") -> Json:
-    """The Pod's whole status from the states of its containers, by name."""
+    """Return the Pod's whole status from the states of its containers, by name."""
     spec = pod["spec"]
     inits = [_container_status(pod, c, states[c["name"]], init=True) for c in spec.get("initContainers", ())]
     mains = [_container_status(pod, c, states[c["name"]], init=False) for c in spec["containers"]]

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 
 def machine_labels(name: str) -> dict[str, str]:
-    """The labels that a kubelet gives its node."""
+    """Return the labels that a kubelet gives its node."""
     machine = platform.machine()
     return {
         "kubernetes.io/hostname": name,
@@ -24,7 +24,7 @@ def machine_labels(name: str) -> dict[str, str]:
 
 
 def machine_capacity(max_pods: int) -> dict[str, str]:
-    """The machine's size, as Kubernetes quantities."""
+    """Return the machine's size, as Kubernetes quantities."""
     return {
         "cpu": str(os.cpu_count() or 1),
         "memory": str(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
@@ -58,7 +58,7 @@ def is_for_scheduler(pod: Json) -> bool:
 
 
 def unschedulable(pod: Json, problem: str) -> Json | None:
-    """The status of a Pod that must wait; None when it says so already."""
+    """Return the status of a Pod that must wait; None when it says so already."""
     conditions = pod["status"].get("conditions") or []
     if any(c["type"] == "PodScheduled" and c.get("message") == problem for c in conditions):
         return None

@@ -39,12 +39,12 @@ def create(name: str) -> None:
 
 
 def groups(name: str) -> list[Path]:
-    """The folders of the control group ``name``."""
+    """Return the folders of the control group ``name``."""
     return [place / name for place in (_ROOT, *_controllers()) if (place / name).is_dir()]
 
 
 def members(name: str) -> set[int]:
-    """The processes in the control group and those below it."""
+    """Return the processes in the control group and those below it."""
     found = set()
     for top in groups(name):
         for file in top.rglob("cgroup.procs"):
@@ -85,5 +85,8 @@ def remove(name: str) -> None:
 
 
 def _controllers() -> list[Path]:
-    """The folders of version 1's controllers; beside them, ``unified`` is a version 2 without controllers."""
+    """Return the folders of version 1's controllers.
+
+    Beside them, ``unified`` is a version 2 without controllers.
+    """
     return [p for p in _ROOT.glob("*") if p.is_dir() and not p.is_symlink() and p.name != "unified"]

@@ -77,7 +77,7 @@ def clean(layout: NodeLayout) -> None:
 
 
 def leftovers(layout: NodeLayout) -> list[str]:
-    """What is on the machine of the node ``layout``, running or not, in words."""
+    """Describe what is left of the node ``layout`` on this machine, running or not."""
     found = [f"process {pid} in a control group" for pid in cgroups.members(layout.name)]
     found += [f"mount {mount}" for mount in mounts_below(layout.state)]
     found += [f"control group {folder}" for folder in cgroups.groups(layout.name)]
@@ -96,7 +96,7 @@ def leftovers(layout: NodeLayout) -> list[str]:
 
 
 def _shim_sockets(layout: NodeLayout) -> Iterator[Path]:
-    """The sockets of containers' shims, which lie in a place that containerd does not let anybody choose."""
+    """Yield the sockets of containers' shims; containerd lets nobody choose their place."""
     for file in layout.runtime_state.glob("io.containerd.runtime.v2.task/*/*/address"):
         yield Path(file.read_text().strip().removeprefix("unix://"))
 

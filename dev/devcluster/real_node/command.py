@@ -32,7 +32,7 @@ def _log(layout: NodeLayout) -> Path:
 
 
 def _holder(layout: NodeLayout) -> Path:
-    """The file with the process that holds the node: its number, and when it started."""
+    """Return the file with the process that holds the node: its number, and when it started."""
     return layout.state.with_suffix(".pid")
 
 
@@ -45,7 +45,7 @@ def _start_time(pid: int) -> str | None:
 
 
 def _running(layout: NodeLayout) -> int | None:
-    """The process that holds the node."""
+    """Return the process that holds the node."""
     try:
         pid, started = _holder(layout).read_text().split()
     except (OSError, ValueError):

@@ -34,7 +34,7 @@ _NOT_NEEDED: Final = (
 
 
 def containerd(layout: NodeLayout, pause_image: str, plugins: Path) -> str:
-    """The configuration of containerd; version 2 is read by containerd 1.6 and by 2.x alike."""
+    """Return the configuration of containerd; version 2 is read by containerd 1.6 and by 2.x alike."""
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     sections: dict[str, Json] = {
         "": {
@@ -60,13 +60,16 @@ def containerd(layout: NodeLayout, pause_image: str, plugins: Path) -> str:
 
 
 def _toml(section: str, values: Json) -> str:
-    """A section; strings, numbers, booleans and lists of strings look in TOML as they look in JSON."""
+    """Return a section; strings, numbers, booleans and lists of strings look in TOML as they look in JSON."""
     lines = [f"[{section}]"] if section else []
     return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
 
 
 def network(layout: NodeLayout) -> Json:
-    """The pods' network: a bridge; without masquerading, so that the plugins write no firewall rules."""
+    """Return the pods' network: a bridge.
+
+    Without masquerading, so that the plugins write no firewall rules.
+    """
     bridge = {
         "type": "bridge",
         "bridge": layout.bridge,
@@ -83,7 +86,7 @@ def network(layout: NodeLayout) -> Json:
 
 
 def kubelet(layout: NodeLayout, port: int) -> Json:
-    """The kubelet's configuration."""
+    """Return the kubelet's configuration."""
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -142,7 +145,7 @@ def kube_proxy(layout: NodeLayout, kubeconfig: Path) -> Json:
 
 
 def admission() -> Json:
-    """What the API server lets pods be where their namespace says nothing: baseline, as most clusters do."""
+    """Return the pod security defaults for namespaces without labels: baseline, as in most clusters."""
     security = {
         "apiVersion": "pod-security.admission.config.k8s.io/v1",
         "kind": "PodSecurityConfiguration",

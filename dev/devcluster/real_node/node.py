@@ -45,7 +45,7 @@ _REQUIRED_SYSCTLS: Final = {
 
 
 def layout_of(name: str = DEFAULT_NAME) -> NodeLayout:
-    """The layout of the node ``name`` of this machine."""
+    """Return the layout of the node ``name`` of this machine."""
     return NodeLayout(name, cache_dir() / "nodes" / name)
 
 

@@ -40,7 +40,7 @@ _CONTAINER_SECURITY: Final[Json] = {
 def operator_manifests(
     namespace: str, image: str, converter_image: str, environment: Mapping[str, str] | None = None
 ) -> list[Json]:
-    """The operator with its account, its permissions and its metrics Service."""
+    """Return the operator with its account, its permissions and its metrics Service."""
     labels = {"app.kubernetes.io/name": OPERATOR}
     variables = {"MODELCONVERSION_CONVERTER_IMAGE": converter_image} | dict(environment or {})
     container = {

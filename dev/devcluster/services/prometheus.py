@@ -34,7 +34,7 @@ class PrometheusUnavailableError(DevClusterError):
 
 
 def ensure_prometheus() -> dict[str, Path]:
-    """The paths of :data:`PROGRAMS`.
+    """Return the paths of :data:`PROGRAMS`.
 
     Raises :class:`PrometheusUnavailableError`.
     """
@@ -161,11 +161,11 @@ class Prometheus:
             self._process.stop()
 
     def query(self, expression: str) -> list[Json]:
-        """The series that an expression gives now."""
+        """Return the series that an expression gives now."""
         return self._result("query", query=expression)
 
     def query_range(self, expression: str, seconds: float, step: float = 1) -> list[Json]:
-        """The series that an expression gave in the last ``seconds``."""
+        """Return the series that an expression gave in the last ``seconds``."""
         now = time.time()
         return self._result(
             "query_range", query=expression, start=f"{now - seconds}", end=f"{now}", step=f"{step}"

@@ -100,7 +100,7 @@ class ObjectStore:
             shutil.rmtree(self.state, ignore_errors=True)
 
     def client(self) -> S3Client:
-        """A boto3 client with the store's own keys."""
+        """Return a boto3 client with the store's own keys."""
         return s3_client(self.endpoint, self.access_key, self.secret_key)
 
     def create_bucket(self, name: str) -> None:
@@ -129,7 +129,7 @@ class ObjectStore:
 
 
 def s3_client(endpoint: str, access_key: str, secret_key: str) -> S3Client:
-    """A client of a server of this kind, wherever it runs."""
+    """Return a client of a server of this kind, wherever it runs."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,

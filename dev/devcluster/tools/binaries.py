@@ -37,7 +37,7 @@ _PARTIAL = ".programs-"
 
 
 def ensure_control_plane_binaries(console: Console) -> Path:
-    """The folder that holds :data:`PROGRAMS`.
+    """Return the folder that holds :data:`PROGRAMS`.
 
     The first call on a machine downloads or builds them; later ones return at once. Raises
     :class:`~devcluster.errors.BinariesError`.
@@ -50,7 +50,7 @@ def ensure_control_plane_binaries(console: Console) -> Path:
 
 
 def ensure_node_binaries(console: Console) -> Path:
-    """The folder that holds :data:`NODE_PROGRAMS`; the control plane's programs are there afterwards too.
+    """Return the folder that holds :data:`NODE_PROGRAMS`, and the control plane's programs too.
 
     Raises :class:`~devcluster.errors.BinariesError`.
     """
@@ -131,7 +131,7 @@ def _complete(folder: Path, programs: tuple[str, ...]) -> bool:
 
 
 def _key(*packages: str) -> str:
-    """Changes when what would be built changes."""
+    """Return a digest of what would be built."""
     digest = hashlib.sha256(KUBERNETES_VERSION.encode())
     for file in ("go.mod", "go.sum", *(f"{package}/main.go" for package in packages)):
         digest.update((MODULE / file).read_bytes())

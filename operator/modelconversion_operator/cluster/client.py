@@ -290,7 +290,7 @@ class LeaseRequests:
 
 
 def _proxy_from_environment(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for a server."""
+    """Return the proxy that HTTPS_PROXY and NO_PROXY name for a server."""
     server = urlsplit(url)
     return None if proxy_bypass(server.netloc) else getproxies().get(server.scheme)
 

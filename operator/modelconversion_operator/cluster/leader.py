@@ -265,7 +265,7 @@ class Leadership:
         self._election.give_up()
 
     def _spec(self, holder: str, lease: Lease | None) -> dict[str, Any]:
-        """The lease's new spec; its times are for people, nobody compares with them."""
+        """Return the lease's new spec; its times are for people, nobody compares with them."""
         stamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         spec: dict[str, Any] = {
             "holderIdentity": holder,

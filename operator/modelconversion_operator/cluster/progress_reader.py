@@ -61,7 +61,10 @@ class ProgressReader:
         self._followed: dict[str, _Followed] = {}
 
     def latest(self, uid: str, pods: Sequence[PodView]) -> StageProgress | None:
-        """What the pod of a conversion last said, if one converts; from now on that pod is asked."""
+        """Return the last progress of the pod that converts, if there is one.
+
+        From now on that pod is asked.
+        """
         pod = next((p for p in pods if is_converting(p) and not p.deleting), None)
         if pod is None or not pod.ip or not self._seconds:
             self._followed.pop(uid, None)

@@ -126,7 +126,7 @@ class Store:
     # Conversions.
 
     def conversion(self, uid: str) -> ConversionView | None:
-        """The conversion with this UID; None also when it is settled."""
+        """Return the conversion with this UID; None also when it is settled."""
         packed = self._conversions.get(uid)
         return None if packed is None else packed.view()
 
@@ -183,7 +183,7 @@ class Store:
     # Jobs.
 
     def job(self, uid: str, name: str) -> JobView | None:
-        """The Job of a conversion by its name."""
+        """Return the Job of a conversion by its name."""
         return self._jobs.get(uid, {}).get(name)
 
     def put_job(self, view: JobView) -> bool:
@@ -244,7 +244,7 @@ class Store:
     # Pods.
 
     def pods(self, uid: str, job_name: str) -> list[PodView]:
-        """The pods of one of a conversion's Jobs."""
+        """Return the pods of one of a conversion's Jobs."""
         return [p for p in self._pods.get(uid, {}).values() if p.job_name == job_name]
 
     def put_pod(self, view: PodView) -> bool:

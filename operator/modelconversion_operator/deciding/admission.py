@@ -236,7 +236,7 @@ def wants_place(before: ModelConversionStatus, decision: Decision) -> bool:
 
 
 def held(conversion: ConversionView, decision: Decision, place: Place, now: datetime) -> Decision:
-    """The decision for a conversion that has to stand in line first.
+    """Return the decision for a conversion that has to stand in line first.
 
     The position is written when the line is entered, and again each time when only a quarter of it is left.
     """
@@ -260,7 +260,7 @@ def held(conversion: ConversionView, decision: Decision, place: Place, now: date
 
 
 def released(decision: Decision) -> Decision:
-    """The decision for a conversion that stands in no line."""
+    """Return the decision for a conversion that stands in no line."""
     if decision.status.queue_position is None:
         return decision
     return replace(decision, status=decision.status.model_copy(update={"queue_position": None}))

@@ -11,7 +11,7 @@ from modelconversion_operator.deciding.views import ConversionView
 
 
 def summary_condition(status: ModelConversionStatus) -> Condition | None:
-    """The Succeeded condition; None before the first visit."""
+    """Return the Succeeded condition; None before the first visit."""
     return next((c for c in status.conditions if c.type == SUCCEEDED), None)
 
 
@@ -38,7 +38,7 @@ def with_condition(
 
 
 def ended(status: ModelConversionStatus, phase: Phase, now: datetime) -> ModelConversionStatus:
-    """The status of a run that has ended."""
+    """Return the status of a run that has ended."""
     return status.model_copy(
         update={
             "phase": phase,

@@ -144,7 +144,10 @@ def _invalid(conversion: ConversionView, error: ValidationError, now: datetime) 
 
 
 def _status_without_job(conversion: ConversionView, now: datetime) -> ModelConversionStatus:
-    """The status of a run that ends where it begins; without a digest, so that any change starts another."""
+    """Return the status of a run that ends where it begins.
+
+    Without a digest, so that any change starts another.
+    """
     return ModelConversionStatus(
         observed_generation=conversion.generation, run_generation=conversion.generation, start_time=now
     )

@@ -40,12 +40,12 @@ _POLICY_CODE: Final = re.compile(r"^Container (\S+) for pod [^/]+/(\S+) failed w
 
 
 def failure(reason: FailureReason, message: str, now: datetime, stage: Stage | None = None) -> FailureInfo:
-    """A failure that the operator found itself, with the contract's hint."""
+    """Describe a failure that the operator found itself, with the contract's hint."""
     return FailureInfo(stage=stage, reason=reason, message=_with_hint(message, reason), time=now)
 
 
 def disruption_of(pod: PodView) -> FailureReason | None:
-    """What took a pod away that had done nothing wrong; None when nothing did."""
+    """Return the reason why a pod was taken away that had done nothing wrong; None when it was not."""
     verdict = _VERDICTS.get(pod.reason or "")
     if verdict is FailureReason.EVICTED and _OWN_LIMIT.search(pod.message):
         return FailureReason.NO_SPACE  # an eviction by name, but of a pod over its own limit

@@ -128,7 +128,7 @@ def _condition_of(run: Run, reason: str) -> Condition | None:
 
 
 def _cause(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None) -> Wait | None:
-    """What it waits for, when that is more than the usual moment."""
+    """Return what the Job waits for, when that is more than the usual moment."""
     resumed = action is not None and action.suspend is False
     if job.suspended and not resumed:
         by = f"queue {job.queue}" if job.queue else "a queue, or somebody who has suspended it"

@@ -89,7 +89,7 @@ def job_ttl(job: JobSpec, *, harvested: bool) -> int:
 
 
 def job_identity(key: Key, run_generation: int) -> dict[str, Any]:
-    """What of a Job's metadata says whose it is: the labels that find it, the reference that removes it."""
+    """Return the metadata that ties a Job to its conversion: the labels and the owner reference."""
     owner = {
         "apiVersion": API_VERSION,
         "kind": KIND,

@@ -25,12 +25,15 @@ from modelconversion_operator.deciding.views import PodView
 
 
 def newest(pods: Sequence[PodView]) -> PodView | None:
-    """The Job's latest pod."""
+    """Return the Job's latest pod."""
     return max(pods, key=lambda p: (p.created, p.name), default=None)
 
 
 def summary_of(pods: Sequence[PodView]) -> ConversionSummary | None:
-    """The summary that ``publish`` left; no other container is believed, for they run the model's code."""
+    """Return the summary that ``publish`` left.
+
+    No other container is believed, for they run the model's code.
+    """
     for pod in pods:
         for container in pod.containers:
             if container.name == "publish" and container.exit_code == 0:
@@ -41,7 +44,7 @@ def summary_of(pods: Sequence[PodView]) -> ConversionSummary | None:
 
 
 def artifacts_of(summary: ConversionSummary, output_uri: str) -> list[Artifact]:
-    """The status's artifacts for a summary."""
+    """Return the status's artifacts for a summary."""
     return [_artifact(a, output_uri) for a in summary.artifacts]
 
 
@@ -91,7 +94,7 @@ def _microcontroller(report: ArtifactSummary, output_uri: str) -> Microcontrolle
 
 
 def failed_methods_of(summary: ConversionSummary) -> list[FailedMethod]:
-    """The status's failed methods for a summary."""
+    """Return the status's failed methods for a summary."""
     return [FailedMethod(method=f.method, reason=f.reason, message=f.message) for f in summary.failed_methods]
 
 
@@ -119,7 +122,7 @@ def words_of_optimization(summary: ConversionSummary) -> str | None:
 
 
 def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended | None:
-    """The status's recommendation for a summary; None when no artifact passed."""
+    """Return the status's recommendation for a summary; None when no artifact passed."""
     if summary.recommended is None:
         return None
     for artifact in summary.artifacts:

@@ -32,7 +32,10 @@ class Policy:
     priority_classes: tuple[str, ...] = ("*",)
 
     def violation(self, namespace: str, job: JobSpec) -> str | None:
-        """What of ``job`` is not allowed in ``namespace``, and which setting would; None when all is."""
+        """Say what ``job`` may not ask for in ``namespace``, and which setting allows it.
+
+        None when all is well.
+        """
         account, priority = job.service_account_name, job.priority_class_name
         if account not in (None, _DEFAULT_ACCOUNT) and not _allows(self.service_accounts, namespace, account):
             return (

@@ -32,7 +32,7 @@ def is_converting(pod: PodView) -> bool:
 
 
 def progress_of(pod: PodView, reported: StageProgress | None, now: datetime) -> Progress:
-    """The stage under way in a pod that has started, and about how much is done.
+    """Return the stage under way in a pod that has started, and about how much is done.
 
     Containers that somebody injected do not count. ``reported`` comes from the container that runs the
     model's code: it can move the percentage inside that container's span, and nothing else.
@@ -50,7 +50,7 @@ def progress_of(pod: PodView, reported: StageProgress | None, now: datetime) -> 
 
 
 def forward(before: Progress | None, after: Progress, now: datetime) -> tuple[Progress, float | None]:
-    """The progress to write, and the seconds until there will be more to write; None when there is nothing.
+    """Return the progress to write, and the seconds until there is more to write; None for nothing.
 
     While one pod runs it never goes back, and what was written a moment ago stays.
     """

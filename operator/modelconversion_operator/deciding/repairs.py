@@ -20,7 +20,7 @@ _TTL: Final = "ttlSecondsAfterFinished"
 
 
 def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | None:
-    """The change that puts a Job under way right; None when there is nothing to put right."""
+    """Return the change that puts a Job under way right; None when there is nothing to put right."""
     ttl = job_ttl(spec, harvested=False)
     found = {
         "parallelism": (job.parallelism, 1),
@@ -49,7 +49,7 @@ def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | No
 
 
 def job_changes(patch: PatchJob, key: Key) -> dict[str, Any]:
-    """The merge patch that carries a change out."""
+    """Return the merge patch that carries a change out."""
     fields = {
         "suspend": patch.suspend,
         "parallelism": patch.parallelism,

@@ -86,7 +86,7 @@ class ConversionView:
 
 
 def readable_status(raw: Body) -> ModelConversionStatus:
-    """What can be read of a stored status.
+    """Read a stored status as far as this version understands it.
 
     A newer operator may have written fields that this one does not know, or values that it has no word for:
     such a field counts as not given, and the others as they are.

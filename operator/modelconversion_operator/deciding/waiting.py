@@ -109,7 +109,7 @@ def _wait_of_container(name: str, why: str, message: str) -> Wait:
 
 
 def wait_for_departure(pods: Sequence[PodView]) -> Wait | None:
-    """What a pod that is on its way out keeps its successor waiting for; None when there is none."""
+    """Say which departing pod keeps its successor waiting, and why; None when there is none."""
     leaving = newest([p for p in pods if p.deleting and p.phase not in ("Failed", "Succeeded")])
     if leaving is None:
         return None
@@ -167,7 +167,7 @@ _REFUSALS: Final[tuple[tuple[re.Pattern[str], FailureReason, float | None], ...]
 
 
 def wait_of_refusal(message: str, otherwise: FailureReason) -> Wait:
-    """What the API server's words mean that refuse a pod or a Job."""
+    """Read the API server's words that refuse a pod or a Job."""
     # The object's name would be another one at each try, and the text with it.
     words = _REFUSED.sub("", message)
     for pattern, reason, patience in _REFUSALS:
