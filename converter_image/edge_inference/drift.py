@@ -18,7 +18,7 @@ from .tensors import Array
 
 
 def psi(expected: Array, found: Array) -> float:
-    """Return the population stability index of two histograms with the same bins, from 0 (the same shares) up.
+    """Return the population stability index of two histograms with the same bins, 0 for the same shares.
 
     ``sum((q - p) * ln(q / p))`` over the shares p and q of each bin. Half a count is added to every bin, so
     that an empty one does not make it infinite. Without drift it is about ``(bins - 1) * (1/n + 1/m)`` for
