@@ -4,10 +4,11 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo test e2e images lint crds chart dashboards requirements clean-cache
+.PHONY: help install demo check test e2e images lint generated clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
+GENERATED := generated.crds generated.requirements generated.chart_readme generated.version dashboards
 
 # The Python environment with everything in it; found or made in each target, because it is quick when it is there.
 ENVIRONMENT := source dev/bootstrap.sh
@@ -48,26 +49,13 @@ lint: ## Check style, types, the rules between rooms, and that what is generated
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) lint-imports --no-cache
-	$(RUN) python -m devcluster.generated.crds --check
-	$(RUN) python -m devcluster.generated.requirements --check
-	$(RUN) python -m devcluster.generated.chart_readme --check
-	$(RUN) python -m devcluster.dashboards --check
+	$(RUN) vulture
+	$(RUN) typos
+	for program in $(GENERATED); do $(RUN) python -m devcluster.$$program --check; done
 
-crds: ## Write crds/ from operator/modelconversion_api
+generated: ## Write what is made from other files: CRD, chart page, dashboards, requirements, version
 	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.generated.crds
-
-chart: ## Write the chart's README from its values
-	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.generated.chart_readme
-
-dashboards: ## Write the Grafana dashboards into the chart
-	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.dashboards
-
-requirements: ## Write from uv.lock what the container images install
-	@$(ENVIRONMENT)
-	$(RUN) python -m devcluster.generated.requirements
+	for program in $(GENERATED); do $(RUN) python -m devcluster.$$program; done
 
 clean-cache: ## Remove what was downloaded and built outside the work tree
 	@folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/model-conversion-operator"

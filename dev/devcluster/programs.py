@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from devcluster.cache import REPOSITORY
 from devcluster.errors import DevClusterError
 
 
@@ -24,18 +26,34 @@ def tells_errors(main: Callable[[], int]) -> Callable[[], int]:
     return run
 
 
-def write_or_check(wanted: Mapping[Path, str], root: Path, *, check: bool, source: str, command: str) -> int:
-    """Write generated files below ``root``; with ``check`` only say which are not what ``source`` makes.
+def generate(files: Callable[[], Mapping[Path, str]], *, program: str, words: str, source: str) -> int:
+    """Write generated files, or with ``--check`` say which are not what ``source`` makes.
 
-    Returns the exit code: 1 where ``check`` found one that ``command`` has to write.
+    Args:
+        files: Make the text of each file.
+        program: The module that ``python -m`` runs.
+        words: Description for ``--help``.
+        source: Where the files come from, for messages.
+
+    Returns:
+        The exit code: 1 where ``--check`` found a file that is out of date, and where making one failed.
+
     """
-    outdated = [file for file, text in wanted.items() if not file.exists() or file.read_text() != text]
-    for file, text in wanted.items():
-        name = file.relative_to(root)
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=words)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
+    check = parser.parse_args().check
+    try:
+        texts = files()
+    except DevClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    outdated = [file for file, text in texts.items() if not file.exists() or file.read_text() != text]
+    for file, text in texts.items():
+        name = file.relative_to(REPOSITORY)
         if file not in outdated:
             print(f"{name} is up to date")
         elif check:
-            print(f"error: {name}: out of date with {source}: run `{command}`", file=sys.stderr)
+            print(f"error: {name}: out of date with {source}: run `make generated`", file=sys.stderr)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,7 @@ from devcluster.dashboards.inference import inference
 from devcluster.dashboards.operator import operator_health
 from devcluster.dashboards.overview import overview
 from devcluster.dashboards.quality import model_quality
-from devcluster.programs import write_or_check
+from devcluster.programs import generate
 
 FOLDER: Final = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "dashboards"
 
@@ -42,16 +41,9 @@ def file(name: str) -> Path:
 
 def main() -> int:
     """Write the files; with ``--check`` only say whether they are up to date."""
-    parser = argparse.ArgumentParser(
-        prog="python -m devcluster.dashboards",
-        description="Write the Grafana dashboards of the chart and of the examples.",
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
-    options = parser.parse_args()
-    return write_or_check(
-        {file(name): document(name) for name in (*DASHBOARDS, *EXAMPLES)},
-        REPOSITORY,
-        check=options.check,
-        source="dev/devcluster/dashboards/files.py",
-        command="make dashboards",
+    return generate(
+        lambda: {file(name): document(name) for name in (*DASHBOARDS, *EXAMPLES)},
+        program="devcluster.dashboards",
+        words="Write the Grafana dashboards of the chart and of the examples.",
+        source="dev/devcluster/dashboards",
     )

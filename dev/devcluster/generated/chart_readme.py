@@ -7,7 +7,6 @@ written by hand.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -18,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from devcluster.cache import REPOSITORY
-from devcluster.programs import write_or_check
+from devcluster.programs import generate
 
 CHART: Final = REPOSITORY / "helm" / "model-conversion-operator"
 README: Final = CHART / "README.md"
@@ -110,18 +109,12 @@ def readme(current: str) -> str:
 
 
 def main() -> int:
-    """Write the file; with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(
-        prog="python -m devcluster.generated.chart_readme", description="Write the chart's table of values."
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
-    options = parser.parse_args()
-    return write_or_check(
-        {README: readme(README.read_text())},
-        REPOSITORY,
-        check=options.check,
+    """Write the files; with ``--check`` only say whether they are up to date."""
+    return generate(
+        lambda: {README: readme(README.read_text())},
+        program="devcluster.generated.chart_readme",
+        words="Write the chart's table of values.",
         source="values.yaml",
-        command="make chart",
     )
 
 

@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import yaml
 
 from devcluster.control_plane.install import CRDS
-from devcluster.programs import write_or_check
+from devcluster.programs import generate
 from modelconversion_api.base import GROUP, PLURAL
 from modelconversion_api.crd import custom_resource_definition
 
@@ -20,7 +19,7 @@ _NAME = f"{PLURAL}.{GROUP}.yaml"
 FILE = CRDS / _NAME
 FILES = (FILE, _ROOT / "helm/model-conversion-operator/files/crds" / _NAME)
 """The second is the chart's own: a chart cannot take files from outside of its folder."""
-_HEADER = "# Generated from operator/modelconversion_api by `make crds`. Do not edit.\n"
+_HEADER = "# Generated from operator/modelconversion_api by `make generated`. Do not edit.\n"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -36,18 +35,12 @@ def manifest() -> str:
 
 
 def main() -> int:
-    """Write the file; with ``--check`` only say whether it is up to date."""
-    parser = argparse.ArgumentParser(
-        prog="python -m devcluster.generated.crds", description="Write the CRD from the contract."
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when it is out of date")
-    options = parser.parse_args()
-    return write_or_check(
-        dict.fromkeys(FILES, manifest()),
-        _ROOT,
-        check=options.check,
+    """Write the files; with ``--check`` only say whether they are up to date."""
+    return generate(
+        lambda: dict.fromkeys(FILES, manifest()),
+        program="devcluster.generated.crds",
+        words="Write the CRD from the contract.",
         source="operator/modelconversion_api",
-        command="make crds",
     )
 
 

@@ -8,14 +8,13 @@ registry cannot give a build anything but what the lock has seen.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from typing import Final
 
 from devcluster.cache import REPOSITORY
 from devcluster.errors import ProcessError
-from devcluster.programs import tells_errors, write_or_check
+from devcluster.programs import generate
 from devcluster.tools.installer import find_uv
 
 FILES: Final = {
@@ -25,7 +24,7 @@ FILES: Final = {
     "dev/build-requirements.txt": ("--only-group", "build"),
 }
 """Each file, and which part of uv.lock is in it."""
-_HEADER: Final = "# From uv.lock, by `make requirements`; `make lint` checks that it is up to date.\n"
+_HEADER: Final = "# From uv.lock, by `make generated`; `make lint` checks that it is up to date.\n"
 
 
 def exported(selection: tuple[str, ...]) -> str:
@@ -41,18 +40,13 @@ def exported(selection: tuple[str, ...]) -> str:
     return _HEADER + result.stdout
 
 
-@tells_errors
 def main() -> int:
-    """Write the files, or say which are out of date."""
-    parser = argparse.ArgumentParser(prog="python -m devcluster.generated.requirements", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when a file is out of date")
-    options = parser.parse_args()
-    return write_or_check(
-        {REPOSITORY / name: exported(selection) for name, selection in FILES.items()},
-        REPOSITORY,
-        check=options.check,
+    """Write the files; with ``--check`` only say whether they are up to date."""
+    return generate(
+        lambda: {REPOSITORY / name: exported(selection) for name, selection in FILES.items()},
+        program="devcluster.generated.requirements",
+        words="Write what the container images install, from uv.lock.",
         source="uv.lock",
-        command="make requirements",
     )
 
 

@@ -57,7 +57,7 @@ from support.paths import REPOSITORY
 
 def test_the_committed_crd_is_what_the_types_say():
     (path,) = (REPOSITORY / "crds").glob("*.yaml")
-    assert yaml.safe_load(path.read_text()) == custom_resource_definition(), "run `make crds` and commit"
+    assert yaml.safe_load(path.read_text()) == custom_resource_definition(), "run `make generated` and commit"
 
 
 def described(schema: dict[str, Any], where: str) -> list[str]:

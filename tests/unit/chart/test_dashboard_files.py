@@ -43,7 +43,7 @@ UNITS = {value for value in vars(units).values() if isinstance(value, str)}
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_are_what_the_script_writes(name: str) -> None:
-    assert dashboards.file(name).read_text() == dashboards.document(name), "run `make dashboards`"
+    assert dashboards.file(name).read_text() == dashboards.document(name), "run `make generated`"
 
 
 def test_there_are_no_other_files() -> None:

@@ -130,7 +130,7 @@ def test_every_value_changes_something(path: str, everything: str):
 
 
 def test_every_value_is_described_in_the_readme():
-    assert readme(README.read_text()) == README.read_text(), "run `make chart`"
+    assert readme(README.read_text()) == README.read_text(), "run `make generated`"
 
 
 def test_a_value_without_a_comment_is_an_error():
