@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from devcluster.dashboards.parts import (
+    PanelBuilder,
     Scraped,
     Text,
     bars,
@@ -29,7 +30,19 @@ _MODELS = Scraped(
 
 def inference() -> Dashboard:
     """How models do in production, by model: the monitor example's dashboard."""
-    summary = [
+    return board(
+        "inference",
+        "Model conversion / Inference",
+        "How converted models do where they run: drift against the validation data, and time.",
+        {"Now": _summary(), "Drift": _drift(), "Time": _speed()},
+        since="now-6h",
+        of=_MODELS,
+    )
+
+
+def _summary() -> list[PanelBuilder]:
+    """Build the row *Now*."""
+    return [
         number(
             Text("Samples a second", "Predictions of all models, over the window that is chosen above."),
             "reqps",
@@ -63,7 +76,11 @@ def inference() -> Dashboard:
             steps=((None, "green"), (1, "red")),
         ),
     ]
-    drift = [
+
+
+def _drift() -> list[PanelBuilder]:
+    """Build the row *Drift*."""
+    return [
         lines(
             Text(
                 "Population stability index",
@@ -107,7 +124,11 @@ def inference() -> Dashboard:
             decimals=0,
         ),
     ]
-    speed = [
+
+
+def _speed() -> list[PanelBuilder]:
+    """Build the row *Time*."""
+    return [
         lines(
             Text(
                 "Time of a sample",
@@ -145,14 +166,6 @@ def inference() -> Dashboard:
             decimals=0,
         ),
     ]
-    return board(
-        "inference",
-        "Model conversion / Inference",
-        "How converted models do where they run: drift against the validation data, and time.",
-        {"Now": summary, "Drift": drift, "Time": speed},
-        since="now-6h",
-        of=_MODELS,
-    )
 
 
 def _largest(metric: str) -> str:

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from devcluster.dashboards.parts import (
     ENDED,
+    PanelBuilder,
     Text,
     board,
     heat,
@@ -24,14 +25,25 @@ from devcluster.dashboards.parts import (
 
 _API: Final = "modelconversion_api_requests_total"
 _API_TROUBLE: Final = 'code=~"0|429|5.."'
+_LEADER, _AGE = series("modelconversion_leader"), series("modelconversion_watch_age_seconds")
+_LOOKS, _ERRORS = "modelconversion_reconcile_duration_seconds", "modelconversion_reconcile_errors_total"
+_STARTED = series("process_start_time_seconds")
 
 
 def operator_health() -> Dashboard:
     """Whether the operator keeps up, hears everything and is well."""
-    leader, age = series("modelconversion_leader"), series("modelconversion_watch_age_seconds")
-    looks, errors = "modelconversion_reconcile_duration_seconds", "modelconversion_reconcile_errors_total"
-    started = series("process_start_time_seconds")
-    now = [
+    return board(
+        "operator",
+        "Model conversion / Operator health",
+        "Whether the operator keeps up, hears what happens, and is well.",
+        {"Now": _now(), "Work": _work(), "API server": _api(), "Process": _process()},
+        since="now-6h",
+    )
+
+
+def _now() -> list[PanelBuilder]:
+    """Build the row *Now*."""
+    return [
         number(
             Text(
                 "Leaders",
@@ -39,14 +51,14 @@ def operator_health() -> Dashboard:
                 "ModelConversionOperatorNoLeader",
             ),
             "none",
-            f"sum({leader})",
+            f"sum({_LEADER})",
             steps=((None, "red"), (1, "green")),
             width=3,
         ),
         number(
             Text("Replicas", "Operator processes that answer, those that stand by included."),
             "none",
-            f"count({leader})",
+            f"count({_LEADER})",
             steps=((None, "red"), (1, "green")),
             none="0",
             width=3,
@@ -70,7 +82,7 @@ def operator_health() -> Dashboard:
                 "ModelConversionWatchStale",
             ),
             "s",
-            f"max({age})",
+            f"max({_AGE})",
             decimals=0,
             steps=((None, "green"), (360, "red")),
             width=3,
@@ -83,7 +95,7 @@ def operator_health() -> Dashboard:
                 "ModelConversionReconcileErrors",
             ),
             "percentunit",
-            f"({_errors(errors, '$__range')} or vector(0)) / {increase(f'{looks}_count')}",
+            f"({_errors(_ERRORS, '$__range')} or vector(0)) / {increase(f'{_LOOKS}_count')}",
             decimals=1,
             steps=((None, "green"), (0.02, "yellow"), (0.1, "red")),
             width=4,
@@ -108,12 +120,16 @@ def operator_health() -> Dashboard:
                 "ModelConversionOperatorRestarting",
             ),
             "none",
-            f"sum({of_operator(f'changes({started}[$__range])')})",
+            f"sum({of_operator(f'changes({_STARTED}[$__range])')})",
             steps=((None, "green"), (1, "yellow"), (3, "red")),
             width=4,
         ),
     ]
-    work = [
+
+
+def _work() -> list[PanelBuilder]:
+    """Build the row *Work*."""
+    return [
         lines(
             Text(
                 "Duration of a look",
@@ -122,12 +138,12 @@ def operator_health() -> Dashboard:
             ),
             "s",
             {
-                f"p{share * 100:.0f}": quantile(share, looks, window="$__rate_interval")
+                f"p{share * 100:.0f}": quantile(share, _LOOKS, window="$__rate_interval")
                 for share in (0.5, 0.9, 0.99)
             },
             width=8,
         ),
-        heat(Text("Looks by duration", "How many looks took how long."), "s", looks, width=8, decimals=3),
+        heat(Text("Looks by duration", "How many looks took how long."), "s", _LOOKS, width=8, decimals=3),
         lines(
             Text(
                 "Looks and errors",
@@ -137,8 +153,8 @@ def operator_health() -> Dashboard:
             ),
             "ops",
             {
-                "all looks": rate(f"{looks}_count"),
-                "{{error}}": rate(errors, labels=["error"]),
+                "all looks": rate(f"{_LOOKS}_count"),
+                "{{error}}": rate(_ERRORS, labels=["error"]),
             },
             width=8,
         ),
@@ -161,7 +177,7 @@ def operator_health() -> Dashboard:
                 "ModelConversionOperatorNoLeader",
             ),
             "none",
-            leader,
+            _LEADER,
             "{{instance}}",
             {"0": ("stands by", "text"), "1": ("leads", "green")},
             width=8,
@@ -173,12 +189,16 @@ def operator_health() -> Dashboard:
                 "ModelConversionWatchStale",
             ),
             "s",
-            {"{{instance}}": age},
+            {"{{instance}}": _AGE},
             width=8,
             steps=((None, "green"), (360, "red")),
         ),
     ]
-    api = [
+
+
+def _api() -> list[PanelBuilder]:
+    """Build the row *API server*."""
+    return [
         lines(
             Text(
                 "API requests",
@@ -214,7 +234,11 @@ def operator_health() -> Dashboard:
             width=8,
         ),
     ]
-    process = [
+
+
+def _process() -> list[PanelBuilder]:
+    """Build the row *Process*."""
+    return [
         lines(
             Text(
                 "CPU",
@@ -240,17 +264,10 @@ def operator_health() -> Dashboard:
                 "ModelConversionOperatorRestarting",
             ),
             "s",
-            {"{{instance}}": of_operator(f"(time() - {started})")},
+            {"{{instance}}": of_operator(f"(time() - {_STARTED})")},
             width=8,
         ),
     ]
-    return board(
-        "operator",
-        "Model conversion / Operator health",
-        "Whether the operator keeps up, hears what happens, and is well.",
-        {"Now": now, "Work": work, "API server": api, "Process": process},
-        since="now-6h",
-    )
 
 
 def _errors(metric: str, window: str) -> str:

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from devcluster.dashboards.parts import (
     ENDED,
+    PanelBuilder,
     Text,
     board,
     increase,
@@ -29,7 +30,24 @@ _OUTCOME_COLORS: Final = {"succeeded": "green", "failed": "red"}
 
 def overview() -> Dashboard:
     """How many conversions run, wait and end, how long that takes, and why they fail."""
-    now = [
+    return board(
+        "overview",
+        "Model conversion / Overview",
+        "How many conversions run, wait and end, how long that takes, and why they fail.",
+        {
+            "Now": _now(),
+            "Conversions": _conversions(),
+            "Where the time goes": _stages(),
+            "Waiting": _waiting(),
+            "Failures": _failures(),
+        },
+        since="now-24h",
+    )
+
+
+def _now() -> list[PanelBuilder]:
+    """Build the row *Now*."""
+    return [
         number(
             Text("Running", "Conversions whose Job runs now."),
             "none",
@@ -86,7 +104,11 @@ def overview() -> Dashboard:
             steps=_GOOD_ABOVE_90,
         ),
     ]
-    conversions = [
+
+
+def _conversions() -> list[PanelBuilder]:
+    """Build the row *Conversions*."""
+    return [
         lines(
             Text(
                 "Conversions by phase",
@@ -135,7 +157,11 @@ def overview() -> Dashboard:
             },
         ),
     ]
-    stages = [
+
+
+def _stages() -> list[PanelBuilder]:
+    """Build the row *Where the time goes*."""
+    return [
         lines(
             Text(
                 f"Stages, {word}",
@@ -150,7 +176,11 @@ def overview() -> Dashboard:
             (0.9, "p90", "What nine of ten stay below"),
         )
     ]
-    waiting = [
+
+
+def _waiting() -> list[PanelBuilder]:
+    """Build the row *Waiting*."""
+    return [
         lines(
             Text(
                 "Time in line",
@@ -195,7 +225,11 @@ def overview() -> Dashboard:
             steps=((None, "green"), (300, "red")),
         ),
     ]
-    failures = [
+
+
+def _failures() -> list[PanelBuilder]:
+    """Build the row *Failures*."""
+    return [
         reasons(
             Text(
                 "Failures by reason",
@@ -215,19 +249,6 @@ def overview() -> Dashboard:
             height=9,
         ),
     ]
-    return board(
-        "overview",
-        "Model conversion / Overview",
-        "How many conversions run, wait and end, how long that takes, and why they fail.",
-        {
-            "Now": now,
-            "Conversions": conversions,
-            "Where the time goes": stages,
-            "Waiting": waiting,
-            "Failures": failures,
-        },
-        since="now-24h",
-    )
 
 
 def _in_phase(phase: Phase) -> str:

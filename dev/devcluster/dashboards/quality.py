@@ -17,20 +17,40 @@ from devcluster.dashboards.parts import (
     reasons,
 )
 
+_SIZE, _AGREEMENT = "modelconversion_artifact_size_fraction", "modelconversion_artifact_agreement"
+_DROP, _LATENCY = (
+    "modelconversion_artifact_accuracy_drop",
+    "modelconversion_artifact_latency_milliseconds",
+)
+_FALLBACK, _METHOD = "modelconversion_artifact_fallback_operators", ["method"]
+
 
 def model_quality() -> Dashboard:
     """Build the dashboard of the converted files, by method."""
-    size, agreement = "modelconversion_artifact_size_fraction", "modelconversion_artifact_agreement"
-    drop, latency = (
-        "modelconversion_artifact_accuracy_drop",
-        "modelconversion_artifact_latency_milliseconds",
+    return board(
+        "quality",
+        "Model conversion / Model quality",
+        "How small, how faithful and how fast the converted files are, by method.",
+        {
+            "In the time shown": _summary(),
+            "Size": _sizes(),
+            "Fidelity": _fidelity(),
+            "Speed": _speed(),
+            "On the target": _targets(),
+            "Compiled": _compiled(),
+            "Output": _output(),
+        },
+        since="now-7d",
     )
-    fallback, method = "modelconversion_artifact_fallback_operators", ["method"]
-    summary = [
+
+
+def _summary() -> list[PanelBuilder]:
+    """Build the row *In the time shown*."""
+    return [
         bars(
             Text("Files made", "TFLite files written in the time shown, by method."),
             "none",
-            f"round({increase(f'{size}_count', labels=method)})",
+            f"round({increase(f'{_SIZE}_count', labels=_METHOD)})",
             "{{method}}",
             width=6,
             decimals=0,
@@ -40,7 +60,7 @@ def model_quality() -> Dashboard:
                 "Mean size", "Mean size of the files as a share of their source model's, in the time shown."
             ),
             "percentunit",
-            mean(size, method),
+            mean(_SIZE, _METHOD),
             "{{method}}",
             width=6,
             decimals=0,
@@ -53,7 +73,7 @@ def model_quality() -> Dashboard:
                 "samples for which both put the same class first.",
             ),
             "percentunit",
-            mean(agreement, method),
+            mean(_AGREEMENT, _METHOD),
             "{{method}}",
             width=6,
             decimals=1,
@@ -67,7 +87,7 @@ def model_quality() -> Dashboard:
                 "where the data has labels.",
             ),
             "percentunit",
-            f"clamp_min(1 - {_share_within(drop, '0.01')}, 0)",
+            f"clamp_min(1 - {_share_within(_DROP, '0.01')}, 0)",
             "{{method}}",
             width=6,
             decimals=0,
@@ -75,14 +95,18 @@ def model_quality() -> Dashboard:
             steps=((None, "green"), (0.1, "yellow"), (0.3, "red")),
         ),
     ]
-    sizes = [
+
+
+def _sizes() -> list[PanelBuilder]:
+    """Build the row *Size*."""
+    return [
         lines(
             Text(
                 "Size by method",
                 "Median size of the files as a share of their source model's. Estimated from buckets.",
             ),
             "percentunit",
-            {"{{method}}": quantile(0.5, size, method)},
+            {"{{method}}": quantile(0.5, _SIZE, _METHOD)},
         ),
         heat(
             Text(
@@ -90,10 +114,14 @@ def model_quality() -> Dashboard:
                 "How many files had which share of their source model's size. Buckets end at 100 %.",
             ),
             "percentunit",
-            size,
+            _SIZE,
         ),
     ]
-    fidelity = [
+
+
+def _fidelity() -> list[PanelBuilder]:
+    """Build the row *Fidelity*."""
+    return [
         lines(
             Text(
                 "Agreement by method",
@@ -101,8 +129,8 @@ def model_quality() -> Dashboard:
             ),
             "percentunit",
             {
-                "{{method}}": quantile(0.5, agreement, method),
-                "{{method}}, worst tenth": quantile(0.1, agreement, method),
+                "{{method}}": quantile(0.5, _AGREEMENT, _METHOD),
+                "{{method}}, worst tenth": quantile(0.1, _AGREEMENT, _METHOD),
             },
             top=1,
             bottom=None,
@@ -113,7 +141,7 @@ def model_quality() -> Dashboard:
                 "How many files agreed with their originals on which share of samples.",
             ),
             "percentunit",
-            agreement,
+            _AGREEMENT,
             decimals=1,
         ),
         lines(
@@ -124,22 +152,27 @@ def model_quality() -> Dashboard:
             ),
             "percentunit",
             {
-                "{{method}}": quantile(0.5, drop, method),
-                "{{method}}, p90": quantile(0.9, drop, method),
+                "{{method}}": quantile(0.5, _DROP, _METHOD),
+                "{{method}}, p90": quantile(0.9, _DROP, _METHOD),
             },
             bottom=None,
             steps=((None, "green"), (0.02, "red")),
         ),
         heat(
             Text(
-                "Accuracy drop of all files", "How many files lost how much accuracy against their originals."
+                "Accuracy drop of all files",
+                "How many files lost how much accuracy against their originals.",
             ),
             "percentunit",
-            drop,
+            _DROP,
             decimals=2,
         ),
     ]
-    speed = [
+
+
+def _speed() -> list[PanelBuilder]:
+    """Build the row *Speed*."""
+    return [
         lines(
             Text(
                 "Latency by method",
@@ -148,18 +181,22 @@ def model_quality() -> Dashboard:
             ),
             "ms",
             {
-                "{{method}}": quantile(0.5, latency, method),
-                "{{method}}, p90": quantile(0.9, latency, method),
+                "{{method}}": quantile(0.5, _LATENCY, _METHOD),
+                "{{method}}, p90": quantile(0.9, _LATENCY, _METHOD),
             },
         ),
         heat(
             Text("Latency of all files", "How many files took how long for one inference in the Job's pod."),
             "ms",
-            latency,
+            _LATENCY,
             decimals=2,
         ),
     ]
-    targets = [
+
+
+def _targets() -> list[PanelBuilder]:
+    """Build the row *On the target*."""
+    return [
         bars(
             Text(
                 "Files that run whole on their target",
@@ -167,7 +204,7 @@ def model_quality() -> Dashboard:
                 "every operator. The others fall back to its CPU, or do not run there.",
             ),
             "percentunit",
-            _share_within(fallback, "0.0"),
+            _share_within(_FALLBACK, "0.0"),
             "{{method}}",
             height=8,
             decimals=0,
@@ -182,8 +219,8 @@ def model_quality() -> Dashboard:
             ),
             "none",
             {
-                "{{method}}": quantile(0.5, fallback, method),
-                "{{method}}, p90": quantile(0.9, fallback, method),
+                "{{method}}": quantile(0.5, _FALLBACK, _METHOD),
+                "{{method}}, p90": quantile(0.9, _FALLBACK, _METHOD),
             },
             width=8,
         ),
@@ -193,16 +230,20 @@ def model_quality() -> Dashboard:
                 "How many files had how many operators that their target has no kernel for.",
             ),
             "none",
-            fallback,
+            _FALLBACK,
             width=8,
             decimals=0,
         ),
     ]
-    output = [
+
+
+def _output() -> list[PanelBuilder]:
+    """Build the row *Output*."""
+    return [
         lines(
             Text("Files over time", "Files written in the window before each point, by method."),
             "none",
-            {"{{method}}": increase(f"{size}_count", labels=method, window="$interval")},
+            {"{{method}}": increase(f"{_SIZE}_count", labels=_METHOD, window="$interval")},
             width=8,
             height=9,
         ),
@@ -211,7 +252,7 @@ def model_quality() -> Dashboard:
             "bytes",
             {
                 "{{method}}": increase(
-                    "modelconversion_artifact_bytes_total", labels=method, window="$interval"
+                    "modelconversion_artifact_bytes_total", labels=_METHOD, window="$interval"
                 )
             },
             width=6,
@@ -229,21 +270,6 @@ def model_quality() -> Dashboard:
             width=10,
         ),
     ]
-    return board(
-        "quality",
-        "Model conversion / Model quality",
-        "How small, how faithful and how fast the converted files are, by method.",
-        {
-            "In the time shown": summary,
-            "Size": sizes,
-            "Fidelity": fidelity,
-            "Speed": speed,
-            "On the target": targets,
-            "Compiled": _compiled(),
-            "Output": output,
-        },
-        since="now-7d",
-    )
 
 
 def _compiled() -> list[PanelBuilder]:
