@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 RUN := uv run --no-sync
 ARGS ?=
+WORKERS ?= 4
 GENERATED := generated.crds generated.requirements generated.chart_readme generated.version dashboards
 
 # The Python environment with everything in it; found or made in each target, because it is quick when it is there.
@@ -24,12 +25,17 @@ demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves 
 	exec $(RUN) python -m devcluster.demo $(if $(KEEP),--keep) $(if $(PICTURE),--picture $(PICTURE)) \
 		$(if $(filter containers,$(NODE)),--containers)
 
+check: lint ## Lint, types and the fast unit tests: what one runs while writing
+	@$(ENVIRONMENT)
+	exec $(RUN) pytest --numprocesses 2 --dist loadgroup --quiet $(or $(ARGS),tests/unit)
+
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)
 	# NODE=containers: a node's programs are built along, in less time than apart from these.
 	$(RUN) python -m devcluster.tools.binaries $(if $(filter containers,$(NODE)),--node)
 	$(RUN) python -m devcluster.tools.helm
-	exec $(RUN) pytest $(ARGS)
+	# Each worker waits most of the time: for Jobs, leases and deadlines.
+	exec $(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup --durations 20 $(ARGS)
 
 e2e: ## Run the end-to-end tests in real containers, as root; with KUBECONFIG set, in that cluster
 	@$(ENVIRONMENT)

@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,34 @@ from devcluster.tools.binaries import ensure_control_plane_binaries
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+_LANES: Final = {
+    "tests/unit": None,
+    "tests/converter": "converter",
+    "tests/integration/test_faults.py": "faults",
+    "tests/integration": "operator",
+}
+"""Tests of a lane run one after another in one worker and share its servers; None is a lane for each file."""
+_OWN_CONTROL_PLANE: Final = (
+    "test_chart_install.py",
+    "test_chart_policies.py",
+    "test_crd_rules.py",
+    "test_devcluster.py",
+    "test_publish_s3.py",
+    "test_stages_s3.py",
+    "test_training_job.py",
+)
+"""Integration tests that need no operator of the others: a lane of their own."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say which tests stay together where several workers run them (``pytest -n``)."""
+    for item in items:
+        path = item.path.relative_to(config.rootpath).as_posix()
+        lane = next((lane for start, lane in _LANES.items() if path.startswith(start)), None)
+        if lane == "operator" and item.path.name in _OWN_CONTROL_PLANE:
+            lane = "api"
+        item.add_marker(pytest.mark.xdist_group(lane or path))
 
 
 @pytest.fixture(scope="session")

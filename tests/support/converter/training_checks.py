@@ -154,8 +154,9 @@ def late(api: Any, folder: Path) -> dict[str, Any]:
 
 
 def diverged(api: Any, folder: Path) -> dict[str, Any]:
-    """A learning rate that nothing survives."""
-    _, trains = trainer(api, plan((OptimizationStep.DISTILLATION, 60), learning_rate=1e30))
+    """Weights that are no numbers: which learning rate is too high depends on the processor."""
+    model, trains = trainer(api, plan((OptimizationStep.DISTILLATION, 2)))
+    model.set_weights([np.full_like(weights, np.nan) for weights in weights_of(model)])
     try:
         trains.run(folder / "diverged.npz", None, "d")
     except ConverterError as error:

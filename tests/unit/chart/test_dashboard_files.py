@@ -13,6 +13,7 @@ import pytest
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from devcluster import programs
 from devcluster.cache import REPOSITORY
 from devcluster.dashboards import files as dashboards
 from devcluster.dashboards.parts import REPOSITORY_URL
@@ -56,6 +57,7 @@ def test_check_finds_a_file_that_was_changed_by_hand(
     folder = tmp_path / "dashboards"
     monkeypatch.setattr(dashboards, "FOLDER", folder)
     monkeypatch.setattr(dashboards, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(programs, "REPOSITORY", tmp_path)
     monkeypatch.setattr("sys.argv", ["dashboards"])
     assert dashboards.main() == 0
     monkeypatch.setattr("sys.argv", ["dashboards", "--check"])
