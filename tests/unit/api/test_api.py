@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import modelconversion_api
 from modelconversion_api.base import fraction
 from modelconversion_api.compilation import (
     EdgeTPUFigures,
@@ -461,3 +464,12 @@ def test_the_troubleshooting_page_explains_every_reason_as_the_contract_does():
         code = "-" if failure.exit_code is None else failure.exit_code
         again = "yes" if retry_can_help(reason) else "no"
         assert f"| `{reason}` | {code} | {again} | {failure.hint} |" in guide
+
+
+def test_the_contract_s_roots_are_exported_and_cost_nothing_until_they_are_used():
+    assert all(getattr(modelconversion_api, name) is not None for name in modelconversion_api.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = modelconversion_api.Nothing
+    program = "import modelconversion_api, sys; print('pydantic' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
