@@ -76,40 +76,40 @@ def _document(report: Path) -> Any:
 
 
 def _baseline(document: Any, digest: str, name: str) -> Baseline:
-    found = next((a for a in document["artifacts"] if a["sha256"] == digest), None)
-    if found is None:
+    artifact = next((a for a in document["artifacts"] if a["sha256"] == digest), None)
+    if artifact is None:
         raise BaselineError(f"{name} has no file with the digest {digest[:12]}…: it is of another conversion")
     if document["evaluation"]["data"]["role"] == "Random":
         raise BaselineError(
             f"{name} was measured on random numbers, whose confidence says nothing: give the conversion"
             " validation data"
         )
-    record = found.get("baseline")
+    record = artifact.get("baseline")
     if record is None:
-        raise BaselineError(f"{name} has no record of what {found['fileName']} gave: convert it anew")
-    given, level = record.get("confidence"), record.get("level")
+        raise BaselineError(f"{name} has no record of what {artifact['fileName']} gave: convert it anew")
+    confidence, level = record.get("confidence"), record.get("level")
     return Baseline(
         sha256=digest,
-        method=str(found["method"]),
+        method=str(artifact["method"]),
         samples=int(record["samples"]),
-        confidence=None if given is None else _confidence(given),
+        confidence=None if confidence is None else _confidence(confidence),
         level=None if level is None else _level(level),
     )
 
 
-def _confidence(given: Any) -> ConfidenceBaseline:
-    if tuple(given["edges"]) != EDGES:
+def _confidence(record: Any) -> ConfidenceBaseline:
+    if tuple(record["edges"]) != EDGES:
         raise BaselineError(
             "the report's histogram has other bins than this version compares: convert it anew"
         )
-    counts = tuple(int(count) for count in given["counts"])
+    counts = tuple(int(count) for count in record["counts"])
     if len(counts) != len(EDGES) - 1 or min(counts) < 0 or not sum(counts):
         raise ValueError("counts of the confidence")
-    return ConfidenceBaseline(counts, _finite(given["mean"]), bool(given["logits"]))
+    return ConfidenceBaseline(counts, _finite(record["mean"]), bool(record["logits"]))
 
 
-def _level(given: Any) -> LevelBaseline:
-    return LevelBaseline(str(given["output"]), _finite(given["mean"]), _finite(given["std"]))
+def _level(record: Any) -> LevelBaseline:
+    return LevelBaseline(str(record["output"]), _finite(record["mean"]), _finite(record["std"]))
 
 
 def _finite(value: Any) -> float:

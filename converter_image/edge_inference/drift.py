@@ -17,7 +17,7 @@ from .confidence import histogram
 from .tensors import Array
 
 
-def psi(expected: Array, found: Array) -> float:
+def psi(expected: Array, observed: Array) -> float:
     """Return the population stability index of two histograms with the same bins, 0 for the same shares.
 
     ``sum((q - p) * ln(q / p))`` over the shares p and q of each bin. Half a count is added to every bin, so
@@ -26,7 +26,7 @@ def psi(expected: Array, found: Array) -> float:
 
     Source: N. Siddiqi, Credit Risk Scorecards (2006), where the thresholds 0.1 and 0.2 come from.
     """
-    p, q = (_shares(counts) for counts in (expected, found))
+    p, q = (_shares(counts) for counts in (expected, observed))
     return float(np.sum((q - p) * np.log(q / p)))
 
 
@@ -37,8 +37,8 @@ def _shares(counts: Array) -> NDArray[np.float64]:
 
 def levels(output: Array) -> NDArray[np.float64]:
     """Return the mean of each sample's values: shape ``(n,)`` from ``(n, ...)``."""
-    found: NDArray[np.float64] = output.reshape(len(output), -1).mean(axis=1, dtype=np.float64)
-    return found
+    means: NDArray[np.float64] = output.reshape(len(output), -1).mean(axis=1, dtype=np.float64)
+    return means
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class DriftMonitor:
 
     def drift(self) -> Drift:
         """Compare the window with the baseline."""
-        kept = self._ring[: min(self._seen, len(self._ring))]
-        kept = kept[np.isfinite(kept)]
-        if len(kept) < self._least:
-            return Drift(len(kept))
+        values = self._ring[: min(self._seen, len(self._ring))]
+        values = values[np.isfinite(values)]
+        if len(values) < self._least:
+            return Drift(len(values))
         confidence, level = self.baseline.confidence, self.baseline.level
         if confidence is not None:
             counts = np.asarray(confidence.counts)
-            drop = confidence.mean - float(kept.mean())
-            return Drift(len(kept), psi=psi(counts, histogram(kept)), confidence_drop=drop)
+            drop = confidence.mean - float(values.mean())
+            return Drift(len(values), psi=psi(counts, histogram(values)), confidence_drop=drop)
         if level is not None and level.std > 0.0:
-            return Drift(len(kept), output_shift=abs(float(kept.mean()) - level.mean) / level.std)
-        return Drift(len(kept))
+            return Drift(len(values), output_shift=abs(float(values.mean()) - level.mean) / level.std)
+        return Drift(len(values))

@@ -207,11 +207,11 @@ class TFLiteInference:
             return self._model.run(samples)
         if self._batch_is_free:
             try:
-                found = self._model.run(samples)
+                outputs = self._model.run(samples)
             except (RuntimeError, ValueError):
-                found = {}
-            if found and all(values.ndim and len(values) == count for values in found.values()):
-                return found
+                outputs = {}
+            if outputs and all(values.ndim and len(values) == count for values in outputs.values()):
+                return outputs
             self._batch_is_free = False
             # A graph that could not be resized is of no use any more.
             self._model = Model(self.path, threads=self.threads, delegates=self._delegates)
@@ -226,10 +226,10 @@ class TFLiteInference:
             for name, t in self.outputs.items()
         }
 
-    def _named(self, given: Mapping[str, ArrayLike] | ArrayLike) -> Mapping[str, ArrayLike]:
-        if isinstance(given, Mapping):
-            return given
-        return {self._only(self.inputs, "inputs").name: given}
+    def _named(self, inputs: Mapping[str, ArrayLike] | ArrayLike) -> Mapping[str, ArrayLike]:
+        if isinstance(inputs, Mapping):
+            return inputs
+        return {self._only(self.inputs, "inputs").name: inputs}
 
     def _checked(self, samples: Mapping[str, Array]) -> dict[str, Array]:
         """Return ``samples`` as floats where the file takes or stands for floats, the batch in front."""
@@ -261,9 +261,9 @@ class TFLiteInference:
 
 def _fits(tensor: Tensor, shape: tuple[int, ...]) -> bool:
     """Whether one sample may have ``shape``."""
-    wanted = tensor.shape[1:]
-    return shape == wanted or (
-        len(shape) == len(wanted) and all(w in (-1, s) for w, s in zip(wanted, shape, strict=True))
+    expected = tensor.shape[1:]
+    return shape == expected or (
+        len(shape) == len(expected) and all(w in (-1, s) for w, s in zip(expected, shape, strict=True))
     )
 
 

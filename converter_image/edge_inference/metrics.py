@@ -197,11 +197,11 @@ class InferenceMetrics(Collector):
         if name in self._models:
             raise ValueError(f"there is a model named {name} already")
         monitor = None if baseline is None else DriftMonitor(baseline, window=window, least=least)
-        made = ModelMetrics(
+        model = ModelMetrics(
             name, classes=classes, baseline=baseline, budget_seconds=budget_seconds, monitor=monitor
         )
-        self._models[name] = made
-        return made
+        self._models[name] = model
+        return model
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples, so that a registry finds names that are taken."""
@@ -243,18 +243,20 @@ def _families(models: Sequence[ModelMetrics]) -> Iterator[Metric]:
         "Mean confidence on the validation data.",
         ((m.name, m.baseline.confidence.mean) for m in models if m.baseline and m.baseline.confidence),
     )
-    found = [(m.name, drift) for m in models if (drift := m.drift()) is not None]
-    yield _gauge("drift_samples", "Samples in the window of drift.", ((n, d.samples) for n, d in found))
-    yield _gauge("drift_psi", "Population stability index of the confidence.", ((n, d.psi) for n, d in found))
+    drifts = [(m.name, drift) for m in models if (drift := m.drift()) is not None]
+    yield _gauge("drift_samples", "Samples in the window of drift.", ((n, d.samples) for n, d in drifts))
+    yield _gauge(
+        "drift_psi", "Population stability index of the confidence.", ((n, d.psi) for n, d in drifts)
+    )
     yield _gauge(
         "drift_confidence_drop",
         "Mean confidence on validation data less the mean in the window.",
-        ((n, d.confidence_drop) for n, d in found),
+        ((n, d.confidence_drop) for n, d in drifts),
     )
     yield _gauge(
         "drift_output_shift",
         "Distance of the output's mean from validation's, in standard deviations.",
-        ((n, d.output_shift) for n, d in found),
+        ((n, d.output_shift) for n, d in drifts),
     )
     info = GaugeMetricFamily(
         "edge_inference_model_info", "Which file runs.", labels=["model", "method", "sha256"]

@@ -71,13 +71,13 @@ class Model:
     ) -> dict[str, Array]:
         """Return outputs for ``{input: (n, ...)}`` run one by one, as ``{output: (n, ...)}``."""
         count = len(next(iter(samples.values())))
-        found: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
+        outputs: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):
             for name, value in self.run({n: a[i : i + 1] for n, a in samples.items()}).items():
-                found[name].append(value)
+                outputs[name].append(value)
             if after_each is not None:
                 after_each(i + 1)
-        return {name: np.concatenate(values) for name, values in found.items()}
+        return {name: np.concatenate(values) for name, values in outputs.items()}
 
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:

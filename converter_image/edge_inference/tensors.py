@@ -56,8 +56,8 @@ class Tensor:
 
 @functools.cache
 def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
-    found = np.iinfo(dtype)
-    return int(found.min), int(found.max)
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
 
 
 def described(detail: dict[str, Any], names: dict[int, str]) -> Tensor:

@@ -52,7 +52,7 @@ def examples(
     typer.echo(f"{smallest.name} takes {model.input_dtype} and gives {model.output_dtype}")
     typer.echo(f"one sample: {GESTURES[gesture]} ({confidence:.1%}), truly {GESTURES[truth[0]]}")
     predictions = model.predict_batch(features[:BATCH])
-    right = sum(found == label for (found, _), label in zip(predictions, truth[:BATCH], strict=False))
+    right = sum(predicted == label for (predicted, _), label in zip(predictions, truth[:BATCH], strict=False))
     typer.echo(f"a batch of {len(predictions)}: {right} right")
 
     table = Table(title="One sample at a time, 1 thread", title_justify="left")
@@ -62,7 +62,10 @@ def examples(
         model = TFLiteInference(path)
         micros = [_micros(model, sample) for sample in features]
         share = np.mean(
-            [found == label for (found, _), label in zip(model.predict_batch(features), truth, strict=True)]
+            [
+                predicted == label
+                for (predicted, _), label in zip(model.predict_batch(features), truth, strict=True)
+            ]
         )
         median, p90 = np.percentile(micros, (50, 90))
         size = human_size(path.stat().st_size)

@@ -108,10 +108,10 @@ def ensure_host_tools(tools: Sequence[Tool], console: Console) -> None:
 
 def tool(program: str) -> str:
     """Return the path of a program that :func:`ensure_host_tools` has seen."""
-    found = find(program)
-    if found is None:
+    path = find(program)
+    if path is None:
         raise HostError(f"{program} is missing")
-    return found
+    return path
 
 
 def run(*command: str | Path, check: bool = True, stdin: str | None = None) -> str:

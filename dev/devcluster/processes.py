@@ -127,12 +127,12 @@ def free_ports(count: int) -> list[int]:
     They lie below the range from which the kernel takes ports for outgoing connections, so that none of those
     gets in the way between this call and the server's start.
     """
-    found: set[int] = set()
-    while len(found) < count:
+    ports: set[int] = set()
+    while len(ports) < count:
         port = random.randint(20000, 32000)  # noqa: S311 - a port is no secret
-        if port not in found and port_is_free(port):
-            found.add(port)
-    return list(found)
+        if port not in ports and port_is_free(port):
+            ports.add(port)
+    return list(ports)
 
 
 def port_is_free(port: int) -> bool:

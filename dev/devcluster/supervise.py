@@ -108,15 +108,15 @@ def _kill_descendants() -> None:
 
 def _children() -> list[int]:
     own = str(os.getpid())
-    found = []
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
         if fields[1] == own:
-            found.append(int(stat.parent.name))
-    return found
+            pids.append(int(stat.parent.name))
+    return pids
 
 
 if __name__ == "__main__":

@@ -240,10 +240,10 @@ class Reconciler:
         if ends:
             self._ending.add(key.uid)
         try:
-            written = await self._api.patch_status(key, conversion.resource_version, changes)
+            updated = await self._api.patch_status(key, conversion.resource_version, changes)
         except NotFoundError:
             return False  # deleted meanwhile: the watch will say so
-        self._store.keep(written)
+        self._store.keep(updated)
         logger.info("%s/%s: %s", key.namespace, key.name, _headline(after))
         if ends:
             self._ending.discard(key.uid)

@@ -50,10 +50,10 @@ def _classes(report: CalibrationReport) -> Table:
     table.add_column("Class", overflow="fold")
     table.add_column("Available", justify="right")
     table.add_column("Drawn", justify="right")
-    for found in report.classes[:_CLASSES_SHOWN]:
-        name = str(found.label) if found.name is None else f"{found.label} {found.name}"
-        style = "" if found.drawn else "yellow"
-        table.add_row(Text(name, style=style), str(found.available), Text(str(found.drawn), style=style))
+    for count in report.classes[:_CLASSES_SHOWN]:
+        name = str(count.label) if count.name is None else f"{count.label} {count.name}"
+        style = "" if count.drawn else "yellow"
+        table.add_row(Text(name, style=style), str(count.available), Text(str(count.drawn), style=style))
     if (more := len(report.classes) - _CLASSES_SHOWN) > 0:
         table.add_row(f"and {more} more (--json has all)", "", "")
     return table
@@ -64,13 +64,13 @@ def _inputs(report: CalibrationReport) -> Table:
     table.add_column("Input", overflow="fold")
     for name in ("Minimum", "Maximum", "Mean", "Deviation", "Constant positions", "Others outside"):
         table.add_column(name, justify="right")
-    for found in report.inputs:
-        figures = (found.minimum, found.maximum, found.mean, found.deviation)
+    for coverage in report.inputs:
+        figures = (coverage.minimum, coverage.maximum, coverage.mean, coverage.deviation)
         table.add_row(
-            Text(found.name),
+            Text(coverage.name),
             *(f"{figure:.4g}" for figure in figures),
-            str(found.constant_features),
-            "-" if found.outside is None else f"{found.outside:.2%}",
+            str(coverage.constant_features),
+            "-" if coverage.outside is None else f"{coverage.outside:.2%}",
         )
     return table
 

@@ -19,15 +19,20 @@ from modelconversion_api.compilation import (
 from modelconversion_api.text import human_size, printable
 
 
-def show_compilation(console: Console, made: Compilations) -> None:
+def show_compilation(console: Console, compilations: Compilations) -> None:
     """Print what each compiler said."""
-    if made.edge_tpu is not None:
-        console.print(Text(f"Edge TPU: {edge_tpu_words(made.edge_tpu)}", style=_style(made.edge_tpu.passed)))
-        show_fallbacks(console, "Operators that stay on the CPU", made.edge_tpu.fallbacks)
-    if (npu := made.ethos_u) is not None:
+    if compilations.edge_tpu is not None:
+        console.print(
+            Text(
+                f"Edge TPU: {edge_tpu_words(compilations.edge_tpu)}",
+                style=_style(compilations.edge_tpu.passed),
+            )
+        )
+        show_fallbacks(console, "Operators that stay on the CPU", compilations.edge_tpu.fallbacks)
+    if (npu := compilations.ethos_u) is not None:
         console.print(Text(f"{npu.accelerator}: {ethos_u_words(npu)}", style=_style(npu.passed)))
         show_fallbacks(console, "Operators that stay on the CPU", npu.fallbacks)
-    if (micro := made.microcontroller) is not None:
+    if (micro := compilations.microcontroller) is not None:
         console.print(Text(f"TFLite Micro: {microcontroller_words(micro)}", style=_style(micro.passed)))
 
 

@@ -63,10 +63,12 @@ def show_file(
         console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
 
 
-def show_source(name: str, found: SourceFormat, command: str) -> None:
+def show_source(name: str, source_format: SourceFormat, command: str) -> None:
     """Print what a source model is, and what to do with it."""
     console = open_console(1)
-    console.print(Text.assemble((printable(name), "bold"), f" is {_WHAT.get(found, found.value)}."))
+    console.print(
+        Text.assemble((printable(name), "bold"), f" is {_WHAT.get(source_format, source_format.value)}.")
+    )
     console.print(Text("inspect reads TFLite files. To make one of it:"))
     console.print(Text(f"  {printable(command)}"))
 

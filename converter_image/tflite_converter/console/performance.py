@@ -31,8 +31,8 @@ def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
         "Memory",
     ):
         table.add_column(name, justify="right")
-    for name, size, found in rows:
-        single, batch = found.single, found.batch
+    for name, size, performance in rows:
+        single, batch = performance.single, performance.batch
         table.add_row(
             name,
             human_size(size),
@@ -43,8 +43,8 @@ def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
             _rate(single.throughput_per_second),
             "-" if batch is None else f"{batch.batch_size} in {human_latency(batch.median_millis)}",
             "-" if batch is None else _rate(batch.throughput_per_second),
-            human_latency(found.load_millis),
-            "-" if found.peak_memory_bytes is None else human_size(found.peak_memory_bytes),
+            human_latency(performance.load_millis),
+            "-" if performance.peak_memory_bytes is None else human_size(performance.peak_memory_bytes),
         )
     return table
 

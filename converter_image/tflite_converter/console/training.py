@@ -72,7 +72,7 @@ def _gains(report: OptimizationReport) -> Table:
 
 
 def _both(before: Measured | None, after: Measured | None, name: str) -> tuple[float | None, float | None]:
-    first, second = (None if found is None else getattr(found, name) for found in (before, after))
+    first, second = (None if measured is None else getattr(measured, name) for measured in (before, after))
     return first, second
 
 
@@ -90,5 +90,5 @@ def _sizes(before: Measured | None, after: Measured | None, *, compressed: bool)
 
 
 def _latencies(before: Measured | None, after: Measured | None) -> str:
-    found = [m.latency_millis if m is not None else None for m in (before, after)]
-    return " to ".join("-" if value is None else human_latency(value) for value in found)
+    latencies = [m.latency_millis if m is not None else None for m in (before, after)]
+    return " to ".join("-" if value is None else human_latency(value) for value in latencies)

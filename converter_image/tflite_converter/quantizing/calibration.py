@@ -71,7 +71,7 @@ class Calibration:
 
     def ranges(self, method: RangeMethod) -> Ranges:
         """Return the range of each tensor."""
-        found: Ranges = {}
+        ranges: Ranges = {}
         for name, lowest in self.lowest.items():
             highest = self.highest[name]
             match method:
@@ -82,11 +82,11 @@ class Calibration:
                 case RangeMethod.PERCENTILE:
                     low = np.percentile(lowest, 100.0 - _PERCENTILE)
                     high = np.percentile(highest, _PERCENTILE)
-            found[name] = {
+            ranges[name] = {
                 "min": np.array([low], dtype=np.float32),
                 "max": np.array([high], dtype=np.float32),
             }
-        return found
+        return ranges
 
 
 def calibrate(

@@ -72,20 +72,20 @@ def check(
     tell(Event(_STAGE, f"reading {files.path.name}"))
     whole = load_dataset(files, _STAGE, folder)
     calibrating, held_out = split(whole.count, samples, seed, whole.classes)
-    drawn, others = whole.take(calibrating), whole.take(held_out[:DEFAULT_EVALUATION_SAMPLES])
-    tell(Event(_STAGE, f"looking at {drawn.count} of {whole.count} samples"))
-    shown, hidden = _values(drawn, float_model, folder), _values(others, float_model, folder)
+    chosen, others = whole.take(calibrating), whole.take(held_out[:DEFAULT_EVALUATION_SAMPLES])
+    tell(Event(_STAGE, f"looking at {chosen.count} of {whole.count} samples"))
+    shown, hidden = _values(chosen, float_model, folder), _values(others, float_model, folder)
     stability = None
     if float_model is not None and shown is not None:
         from tflite_converter.quantizing.calibration import (
             calibrate,  # with the quantizer, which takes seconds to import
         )
 
-        step = _counter(tell, drawn.count)
+        step = _counter(tell, chosen.count)
         stability = calibrate(float_model.content, shown, threads=1, after_each=step).stability
-    info, classes = data_info(whole, drawn, DataRole.CALIBRATION, seed), class_counts(whole, drawn)
+    info, classes = data_info(whole, chosen, DataRole.CALIBRATION, seed), class_counts(whole, chosen)
     if float_model is not None:
-        fitting = drawn.save(folder, "drawn").fitting(float_model.inputs, _STAGE)
+        fitting = chosen.save(folder, "drawn").fitting(float_model.inputs, _STAGE)
         info = info.model_copy(update={"preprocessing": info.preprocessing | fitting})
     return CalibrationCheck(
         calibration=CalibrationReport(

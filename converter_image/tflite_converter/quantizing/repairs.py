@@ -24,9 +24,9 @@ def with_dead_outputs_quantized(content: bytes) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    for graph, found in zip(model.subgraphs, file.subgraphs, strict=True):
-        for operator in found.operators:
-            for index in _odd_outputs(operator, found):
+    for graph, read_graph in zip(model.subgraphs, file.subgraphs, strict=True):
+        for operator in read_graph.operators:
+            for index in _odd_outputs(operator, read_graph):
                 source = graph.tensors[operator.inputs[_PASS_THROUGH[operator.name]]]
                 graph.tensors[index].type = source.type
                 graph.tensors[index].quantization = copy.deepcopy(source.quantization)

@@ -117,10 +117,10 @@ class Tuner:
 
     def _search(self, plain: Recipe) -> Candidate | None:
         for recipe in _integer_recipes(plain):
-            if (found := self._passing(recipe)) is not None:
-                return found
-        if self._target not in INTEGER_ONLY and (found := self._protect()) is not None:
-            return found
+            if (candidate := self._passing(recipe)) is not None:
+                return candidate
+        if self._target not in INTEGER_ONLY and (candidate := self._protect()) is not None:
+            return candidate
         if self._target not in _EIGHT_BITS_ONLY:
             return self._passing(dataclasses.replace(plain, activation_bits=16))
         return None
@@ -148,8 +148,8 @@ class Tuner:
         low, high = failed, len(passed.recipe.float_scopes)
         while high - low > 1 and not self._is_late():
             middle = (low + high) // 2
-            if (found := protected(middle)) is not None:
-                passed, high = found, middle
+            if (candidate := protected(middle)) is not None:
+                passed, high = candidate, middle
             else:
                 low = middle
         return self._without_needless(passed)
@@ -176,8 +176,8 @@ class Tuner:
         """Return the candidate of ``recipe`` if it meets the gates; None also when time is up."""
         if self._is_late():
             return None
-        found = self._try(recipe)
-        return found if found is not None and not found.quality.missed else None
+        candidate = self._try(recipe)
+        return candidate if candidate is not None and not candidate.quality.missed else None
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._deadline
@@ -196,9 +196,9 @@ class Tuner:
             seconds = round(time.monotonic() - started, 3)
             self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why[:512]))
             return None
-        found = Candidate(recipe, content, quality, time.monotonic() - started)
-        self._tried.append(found)
-        return found
+        candidate = Candidate(recipe, content, quality, time.monotonic() - started)
+        self._tried.append(candidate)
+        return candidate
 
     def _file(self, recipe: Recipe) -> bytes:
         """Quantize with a recipe, once: choosing the ranges makes files that are tried again."""

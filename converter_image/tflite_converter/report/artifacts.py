@@ -76,12 +76,12 @@ def targets(report: ConversionReport) -> Markup | None:
                 reasons.setdefault((name.value, problem), []).append(METHOD_NAMES[artifact.method])
         rows.append(row)
     # What is true on several targets of the same files is told once.
-    told: dict[tuple[str, str], list[str]] = {}
+    answers: dict[tuple[str, str], list[str]] = {}
     for (place, problem), whom in reasons.items():
-        told.setdefault((problem, ", ".join(whom)), []).append(place)
+        answers.setdefault((problem, ", ".join(whom)), []).append(place)
     notes = [
         tag("li", tag("strong", f"{', '.join(where)} ({whom})"), ": ", problem)
-        for (problem, whom), where in told.items()
+        for (problem, whom), where in answers.items()
     ]
     grid = table(
         ["Target", *(METHOD_NAMES[a.method] for a in checked)], rows, caption="Where each file can run"
@@ -97,14 +97,19 @@ def inventory(report: ConversionReport) -> Markup | None:
     if not read:
         return None
     columns = [METHOD_NAMES[a.method] for a, _ in read]
-    operators = list(dict.fromkeys(o.operator for _, found in read for o in found.operators))
-    dtypes = sorted({dtype for _, found in read for dtype in found.constant_bytes})
-    operator_rows = [[code(name), *(_operator_cell(found, name) for _, found in read)] for name in operators]
+    operators = list(dict.fromkeys(o.operator for _, contents in read for o in contents.operators))
+    dtypes = sorted({dtype for _, contents in read for dtype in contents.constant_bytes})
+    operator_rows = [
+        [code(name), *(_operator_cell(contents, name) for _, contents in read)] for name in operators
+    ]
     byte_rows = [
-        [code(dtype), *(size(b) if (b := found.constant_bytes.get(dtype)) else NOTHING for _, found in read)]
+        [
+            code(dtype),
+            *(size(b) if (b := contents.constant_bytes.get(dtype)) else NOTHING for _, contents in read),
+        ]
         for dtype in dtypes
     ]
-    byte_rows.append(["Tensors by channel", *(f"{found.per_channel_tensors:,}" for _, found in read)])
+    byte_rows.append(["Tensors by channel", *(f"{contents.per_channel_tensors:,}" for _, contents in read)])
     numbers = range(1, len(columns) + 1)
     return section(
         "inventory",
@@ -166,8 +171,8 @@ def _attempt_points(artifact: ArtifactReport, *, by_accuracy: bool) -> list[Poin
     ]
 
 
-def _operator_cell(found: Inventory, name: str) -> str:
-    counts = [f"{o.count:,} {o.dtype}" for o in found.operators if o.operator == name]
+def _operator_cell(contents: Inventory, name: str) -> str:
+    counts = [f"{o.count:,} {o.dtype}" for o in contents.operators if o.operator == name]
     return ", ".join(counts) or NOTHING
 
 

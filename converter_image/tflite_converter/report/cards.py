@@ -63,24 +63,24 @@ def _group(title: str, pairs: Sequence[tuple[str, Child]]) -> Markup | None:
     return tag("div", tag("h4", title), facts(pairs)) if pairs else None
 
 
-def _fidelity(found: Fidelity | None) -> list[tuple[str, Child]]:
-    if found is None:
+def _fidelity(fidelity: Fidelity | None) -> list[tuple[str, Child]]:
+    if fidelity is None:
         return []
-    shares = [("Same first class", found.top1), ("Of the five best classes", found.top5)]
-    shares += [("Same yes or no", found.label_match), ("R\N{SUPERSCRIPT TWO}", found.r2)]
-    plain = [("Cosine similarity", found.cosine), ("KL divergence, nats", found.kl_divergence)]
-    plain += [("Drift of the confidence", found.confidence_drift)]
-    plain += [("Mean squared difference", found.mse), ("Mean absolute difference", found.mae)]
+    shares = [("Same first class", fidelity.top1), ("Of the five best classes", fidelity.top5)]
+    shares += [("Same yes or no", fidelity.label_match), ("R\N{SUPERSCRIPT TWO}", fidelity.r2)]
+    plain = [("Cosine similarity", fidelity.cosine), ("KL divergence, nats", fidelity.kl_divergence)]
+    plain += [("Drift of the confidence", fidelity.confidence_drift)]
+    plain += [("Mean squared difference", fidelity.mse), ("Mean absolute difference", fidelity.mae)]
     measured: list[tuple[str, Child]] = [(n, percent(v, 2)) for n, v in shares if v is not None]
     return measured + [(n, number(v)) for n, v in plain if v is not None]
 
 
-def _scores(found: Scores | None) -> list[tuple[str, Child]]:
-    if found is None:
+def _scores(scores: Scores | None) -> list[tuple[str, Child]]:
+    if scores is None:
         return []
-    shares = [(f"Accuracy ({found.metric.value})", found.accuracy), ("Accuracy, top 5", found.top5)]
-    shares += [("Macro F1", found.macro_f1)]
-    errors = [("Mean squared error", found.mse), ("Mean absolute error", found.mae)]
+    shares = [(f"Accuracy ({scores.metric.value})", scores.accuracy), ("Accuracy, top 5", scores.top5)]
+    shares += [("Macro F1", scores.macro_f1)]
+    errors = [("Mean squared error", scores.mse), ("Mean absolute error", scores.mae)]
     measured: list[tuple[str, Child]] = [(n, percent(v, 2)) for n, v in shares if v is not None]
     return measured + [(n, number(v)) for n, v in errors if v is not None]
 
@@ -91,52 +91,54 @@ def _worst_class(artifact: ArtifactReport) -> list[tuple[str, Child]]:
         return []
     name = f"class {worst.label}" if worst.name is None else f"{worst.name} ({worst.label})"
     if worst.accuracy is None:
-        told = f"agreement {percent(worst.agreement)}"
+        figures = f"agreement {percent(worst.agreement)}"
     else:
-        told = f"accuracy {percent(worst.accuracy)}, the original's {percent(worst.original_accuracy)}"
-    return [("Class that lost most", f"{name}: {told}, {counted(worst.samples, 'sample')}")]
+        figures = f"accuracy {percent(worst.accuracy)}, the original's {percent(worst.original_accuracy)}"
+    return [("Class that lost most", f"{name}: {figures}, {counted(worst.samples, 'sample')}")]
 
 
-def _performance(found: Performance | None) -> list[tuple[str, Child]]:
-    if found is None:
+def _performance(performance: Performance | None) -> list[tuple[str, Child]]:
+    if performance is None:
         return []
-    pairs = [*_latency("One sample", found.single)]
-    if found.batch is not None:
-        pairs += _latency(f"Batch of {found.batch.batch_size}", found.batch)
-    pairs.append(("Load", human_latency(found.load_millis)))
-    if found.peak_memory_bytes is not None:
-        pairs.append(("Memory at most", size(found.peak_memory_bytes)))
+    pairs = [*_latency("One sample", performance.single)]
+    if performance.batch is not None:
+        pairs += _latency(f"Batch of {performance.batch.batch_size}", performance.batch)
+    pairs.append(("Load", human_latency(performance.load_millis)))
+    if performance.peak_memory_bytes is not None:
+        pairs.append(("Memory at most", size(performance.peak_memory_bytes)))
     return pairs
 
 
-def _latency(name: str, found: Latency | None) -> list[tuple[str, Child]]:
-    if found is None:
+def _latency(name: str, latency: Latency | None) -> list[tuple[str, Child]]:
+    if latency is None:
         return []
-    tail = f"p90 {human_latency(found.p90_millis)}"
-    if found.p99_millis is not None:
-        tail += f", p99 {human_latency(found.p99_millis)}"
-    about = f"median of {counted(found.runs, 'run')} on {counted(found.threads, 'thread')}"
+    tail = f"p90 {human_latency(latency.p90_millis)}"
+    if latency.p99_millis is not None:
+        tail += f", p99 {human_latency(latency.p99_millis)}"
+    about = f"median of {counted(latency.runs, 'run')} on {counted(latency.threads, 'thread')}"
     pairs: list[tuple[str, Child]] = [
-        (name, joined(tag("strong", human_latency(found.median_millis)), f", {tail}", tag("small", about)))
+        (name, joined(tag("strong", human_latency(latency.median_millis)), f", {tail}", tag("small", about)))
     ]
-    if found.throughput_per_second is not None:
-        pairs.append((f"Throughput, {name.lower()}", f"{found.throughput_per_second:,.0f} samples a second"))
+    if latency.throughput_per_second is not None:
+        pairs.append(
+            (f"Throughput, {name.lower()}", f"{latency.throughput_per_second:,.0f} samples a second")
+        )
     return pairs
 
 
-def _edges(found: Inventory | None) -> Markup | None:
+def _edges(contents: Inventory | None) -> Markup | None:
     """Show inputs and outputs, as a program that uses the file must know them."""
-    if found is None:
+    if contents is None:
         return None
     rows: list[Sequence[Child]] = []
-    for kind, tensors in (("input", found.inputs), ("output", found.outputs)):
+    for kind, tensors in (("input", contents.inputs), ("output", contents.outputs)):
         for tensor in tensors[:32]:
             shape = "\N{MULTIPLICATION SIGN}".join("?" if s < 0 else str(s) for s in tensor.shape) or "scalar"
             scale = NOTHING if tensor.scale is None else number(tensor.scale)
             zero = NOTHING if tensor.zero_point is None else f"{tensor.zero_point}"
             rows.append([code(tensor.name), kind, shape, tensor.dtype, scale, zero])
     columns = ["Name", "", "Shape", "Dtype", "Scale", "Zero point"]
-    special = [*found.flex_operators, *found.custom_operators]
+    special = [*contents.flex_operators, *contents.custom_operators]
     note = f"Needs operators that LiteRT does not bring: {first_of(special, 12)}." if special else None
     return joined(
         tag("p", note, class_="note missed") if note else None,

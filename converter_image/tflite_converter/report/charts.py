@@ -60,26 +60,26 @@ def pareto_plot(points: Sequence[Point], quality: str, original: float | None) -
         max(0.0, min(values) - spread * 0.15), min(1.0, max(values) + spread * 0.15), height - bottom, top
     )
     digits = max(0, -math.floor(math.log10(y.step) + 1e-9) - 2)
-    drawn = grid(x, y, lambda v: f"{v:g} {unit_name}", lambda v: percent(v, digits))
-    drawn.append(text(f"size of the file {_RIGHTWARDS}", WIDTH - right, height - 12, anchor="end"))
-    drawn.append(text(f"{_UPWARDS} {quality}", 4, 14, anchor="start"))
+    marks = grid(x, y, lambda v: f"{v:g} {unit_name}", lambda v: percent(v, digits))
+    marks.append(text(f"size of the file {_RIGHTWARDS}", WIDTH - right, height - 12, anchor="end"))
+    marks.append(text(f"{_UPWARDS} {quality}", 4, 14, anchor="start"))
     if original is not None:
         at = y.at(original)
-        drawn.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="original"))
+        marks.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="original"))
     front = pareto_front(points)
     if len(front) > 1:
         corners = " ".join(f"{x.at(p.size_bytes / unit):.1f},{y.at(p.quality):.1f}" for p in front)
-        drawn.append(tag("polyline", points=corners, class_="front"))
+        marks.append(tag("polyline", points=corners, class_="front"))
     frame = (float(left), float(top) - 12, float(WIDTH - right), float(height - bottom))
     placed = [(p, x.at(p.size_bytes / unit), y.at(p.quality)) for p in points]
     taken = [(px - 9, py - 9, px + 9, py + 9) for _, px, py in placed]
     for point, px, py in sorted(placed, key=lambda item: not item[0].attempt):
-        drawn.append(_mark(point, px, py))
+        marks.append(_mark(point, px, py))
         if not point.attempt:
-            drawn += _label(point, px, py, taken, frame)
+            marks += _label(point, px, py, taken, frame)
     if original is not None:
-        drawn += _original_label(original, x, y.at(original), taken)
-    return figure(drawn, height, f"{quality} against size of {len(points)} files")
+        marks += _original_label(original, x, y.at(original), taken)
+    return figure(marks, height, f"{quality} against size of {len(points)} files")
 
 
 def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
@@ -89,9 +89,9 @@ def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
     y = axis(min(0.0, *finite), max(1.0, *finite), height - bottom, top)
     step = max(1, math.ceil(len(values) / 10))
     x = Axis(-0.5, len(values) - 0.5, left, WIDTH - right, step)
-    drawn = grid(x, y, lambda v: str(round(v) + 1), lambda v: f"{v:g} dB")
-    drawn.append(text(f"layer, in the graph's order {_RIGHTWARDS}", WIDTH - right, height - 10, anchor="end"))
-    drawn.append(text(f"{_UPWARDS} signal-to-noise ratio", 4, 14, anchor="start"))
+    marks = grid(x, y, lambda v: str(round(v) + 1), lambda v: f"{v:g} dB")
+    marks.append(text(f"layer, in the graph's order {_RIGHTWARDS}", WIDTH - right, height - 10, anchor="end"))
+    marks.append(text(f"{_UPWARDS} signal-to-noise ratio", 4, 14, anchor="start"))
     width = min(20.0, max(1.0, 0.66 * (WIDTH - left - right) / len(values)))
     for position, (name, value) in enumerate(values):
         # An infinite ratio is a layer without error; what is no number is drawn as none.
@@ -106,8 +106,8 @@ def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
             rx=min(2.0, width / 3),
             class_="bar worst" if position in worst else "bar",
         )
-        drawn.append(bar)
-    return figure(drawn, height, f"Signal-to-noise ratio of {len(values)} layers")
+        marks.append(bar)
+    return figure(marks, height, f"Signal-to-noise ratio of {len(values)} layers")
 
 
 def _mark(point: Point, x: float, y: float) -> Markup:

@@ -20,15 +20,15 @@ from tflite_converter.report.markup import Child, Markup, joined, tag
 
 def compilers(report: ConversionReport) -> Markup | None:
     """Show the results of each compiler; None where none was asked for."""
-    made = next((c for c in map(compilations_of, report.artifacts) if any(dict(c).values())), None)
-    if made is None:
+    compilations = next((c for c in map(compilations_of, report.artifacts) if any(dict(c).values())), None)
+    if compilations is None:
         return None
-    rows = list(_rows(made))
+    rows = list(_rows(compilations))
     columns = ["For", "Operators mapped", "Memory", "File", "Result"]
     filled = table(columns, rows, caption="What was compiled of the full-integer file")
     reasons = [
         (name, figures.fallbacks)
-        for name, figures in (("Edge TPU", made.edge_tpu), ("Ethos-U", made.ethos_u))
+        for name, figures in (("Edge TPU", compilations.edge_tpu), ("Ethos-U", compilations.ethos_u))
         if figures is not None and figures.fallbacks
     ]
     fallbacks = [_fallbacks(name, listed) for name, listed in reasons]
@@ -36,14 +36,18 @@ def compilers(report: ConversionReport) -> Markup | None:
     return section("compilers", "Compiled", filled, *fallbacks, lead=lead)
 
 
-def _rows(made: Compilations) -> list[Sequence[Child]]:
+def _rows(compilations: Compilations) -> list[Sequence[Child]]:
     rows: list[Sequence[Child]] = []
-    if made.edge_tpu is not None:
-        rows.append(_row("Edge TPU", made.edge_tpu, _edge_tpu_memory(made.edge_tpu)))
-    if made.ethos_u is not None:
-        rows.append(_row(made.ethos_u.accelerator, made.ethos_u, _ethos_u_memory(made.ethos_u)))
-    if made.microcontroller is not None:
-        rows.append(_microcontroller(made.microcontroller))
+    if compilations.edge_tpu is not None:
+        rows.append(_row("Edge TPU", compilations.edge_tpu, _edge_tpu_memory(compilations.edge_tpu)))
+    if compilations.ethos_u is not None:
+        rows.append(
+            _row(
+                compilations.ethos_u.accelerator, compilations.ethos_u, _ethos_u_memory(compilations.ethos_u)
+            )
+        )
+    if compilations.microcontroller is not None:
+        rows.append(_microcontroller(compilations.microcontroller))
     return rows
 
 

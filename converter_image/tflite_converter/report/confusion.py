@@ -92,8 +92,10 @@ def _cell(count: int, total: int, *, right: bool, names: tuple[str, str]) -> Mar
 
 def _confused(counts: _Counts) -> _Confused:
     """Return the confusions, the most frequent first."""
-    found = [(count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if count and i != j]
-    return sorted(found, key=lambda pair: (-pair[0], pair[1], pair[2]))
+    confusions = [
+        (count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if count and i != j
+    ]
+    return sorted(confusions, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
 def _most_confused(counts: _Counts, confused: _Confused) -> list[int]:
@@ -107,8 +109,8 @@ def _most_confused(counts: _Counts, confused: _Confused) -> list[int]:
     return sorted(chosen)
 
 
-def _names(given: Sequence[object], size: int, otherwise: Sequence[str] | None = None) -> Sequence[str]:
-    """``given`` as text where there is one for each class, else ``otherwise``, else positions."""
-    if len(given) == size:
-        return [str(name) for name in given]
+def _names(names: Sequence[object], size: int, otherwise: Sequence[str] | None = None) -> Sequence[str]:
+    """``names`` as text where there is one for each class, else ``otherwise``, else positions."""
+    if len(names) == size:
+        return [str(name) for name in names]
     return [str(i) for i in range(size)] if otherwise is None else otherwise

@@ -110,33 +110,33 @@ def layers(report: ConversionReport) -> Markup | None:
 
 def calibration(report: ConversionReport) -> Markup | None:
     """Show the calibration data and whether they were enough; None without calibration."""
-    found = report.calibration
-    if found is None:
+    calibrated = report.calibration
+    if calibrated is None:
         return None
     return section(
         "calibration",
         "Calibration",
-        facts(data_facts(found.data)),
-        _stability(found.stability),
-        _classes(found),
-        _coverage(found.inputs) if found.inputs else None,
+        facts(data_facts(calibrated.data)),
+        _stability(calibrated.stability),
+        _classes(calibrated),
+        _coverage(calibrated.inputs) if calibrated.inputs else None,
         lead="The samples that set the range of each activation of the full-integer file.",
     )
 
 
 def data_facts(data: DataInfo) -> list[tuple[str, Child]]:
     """Return a data set's manifest: what it takes to draw the same samples again."""
-    drawn = f"{data.samples:,}"
+    samples = f"{data.samples:,}"
     if data.available is not None:
-        drawn += f" of {data.available:,}"
+        samples += f" of {data.available:,}"
     if data.stratified:
-        drawn += ", drawn evenly over the classes"
+        samples += ", drawn evenly over the classes"
     pairs: list[tuple[str, Child]] = []
     if data.name is not None:
         pairs.append(("Name", code(data.name)))
     if data.role is not DataRole.CALIBRATION:
         pairs.append(("Which", _ROLES[data.role]))
-    pairs.append(("Samples", drawn))
+    pairs.append(("Samples", samples))
     if data.format is not None:
         pairs.append(("Format", data.format))
     pairs.append(("Seed", f"{data.seed}"))
@@ -156,44 +156,46 @@ def _quality(artifact: ArtifactReport) -> tuple[float, float]:
     )
 
 
-def _stability(found: Stability | None) -> Markup | None:
-    if found is None:
+def _stability(stability: Stability | None) -> Markup | None:
+    if stability is None:
         return None
-    limit = percent(found.threshold, 0)
-    if found.unstable:
-        told = (
-            f"{found.unstable:,} of {counted(found.tensors, 'activation')} have ranges that differ by more"
-            f" than {limit} between two halves of the samples: more samples would set them better."
+    limit = percent(stability.threshold, 0)
+    if stability.unstable:
+        sentence = (
+            f"{stability.unstable:,} of {counted(stability.tensors, 'activation')} have ranges that differ by"
+            f" more than {limit} between two halves of the samples: more samples would set them better."
         )
     else:
-        told = (
-            f"Enough samples: on two halves of them, the ranges of all {found.tensors:,} activations differ"
-            f" by at most {limit}."
+        sentence = (
+            f"Enough samples: on two halves of them, the ranges of all {stability.tensors:,} activations"
+            f" differ by at most {limit}."
         )
-    rows = [[code(t.tensor), percent(t.difference)] for t in found.worst[:10]]
+    rows = [[code(t.tensor), percent(t.difference)] for t in stability.worst[:10]]
     worst = table(["Activation", "Difference"], rows, caption="Least stable activations", numbers=(1,))
-    return joined(tag("p", told, class_="note warn" if found.unstable else "note"), worst if rows else None)
+    return joined(
+        tag("p", sentence, class_="note warn" if stability.unstable else "note"), worst if rows else None
+    )
 
 
-def _classes(found: CalibrationReport) -> Markup | None:
-    if not found.classes:
+def _classes(calibrated: CalibrationReport) -> Markup | None:
+    if not calibrated.classes:
         return None
-    most = max(1, *(c.drawn for c in found.classes))
+    most = max(1, *(c.drawn for c in calibrated.classes))
     # Where there are many, those of which least was drawn say whether a class was forgotten.
-    shown = found.classes
+    shown = calibrated.classes
     if len(shown) > _MOST_CLASSES:
         shown = tuple(sorted(shown, key=lambda c: (c.drawn, c.label))[:_MOST_CLASSES])
     rows = [_class_row(c, most) for c in shown]
     caption = "Samples by class"
-    if len(shown) < len(found.classes):
-        caption += f": the {len(shown)} of {len(found.classes):,} with the fewest"
+    if len(shown) < len(calibrated.classes):
+        caption += f": the {len(shown)} of {len(calibrated.classes):,} with the fewest"
     return table(["Class", "Drawn", "", "Available"], rows, caption=caption, numbers=(1, 3))
 
 
-def _class_row(found: ClassCount, most: int) -> Sequence[Child]:
-    name = f"{found.label}" if found.name is None else f"{found.name} ({found.label})"
-    bar = share_bar(max(0, found.drawn) / most, f"{found.drawn:,} drawn")
-    return [name, f"{found.drawn:,}", bar, f"{found.available:,}"]
+def _class_row(count: ClassCount, most: int) -> Sequence[Child]:
+    name = f"{count.label}" if count.name is None else f"{count.name} ({count.label})"
+    bar = share_bar(max(0, count.drawn) / most, f"{count.drawn:,} drawn")
+    return [name, f"{count.drawn:,}", bar, f"{count.available:,}"]
 
 
 def _coverage(inputs: Sequence[InputCoverage]) -> Markup:

@@ -32,10 +32,10 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Markup:
     A trailing ``_`` of an attribute's name falls away, another one becomes ``-``. None and False leave the
     attribute out, True gives it without a value; numbers have at most two decimals.
     """
-    given = "".join(_attribute(key, value) for key, value in attributes.items())
+    written_attributes = "".join(_attribute(key, value) for key, value in attributes.items())
     if name in _VOID:
-        return Markup(f"<{name}{given}>")
-    return Markup(f"<{name}{given}>{joined(children)}</{name}>")
+        return Markup(f"<{name}{written_attributes}>")
+    return Markup(f"<{name}{written_attributes}>{joined(children)}</{name}>")
 
 
 def joined(*children: Child) -> Markup:

@@ -91,8 +91,8 @@ def _header(report: ConversionReport, name: str) -> Markup:
 
 
 def _edges(verb: str, tensors: list[TensorInfo]) -> str:
-    told = [f"{t.name} {_shape(t)} {t.dtype}" for t in tensors]
-    return f"{verb} {first_of(told, 4)}" if told else ""
+    descriptions = [f"{t.name} {_shape(t)} {t.dtype}" for t in tensors]
+    return f"{verb} {first_of(descriptions, 4)}" if descriptions else ""
 
 
 def _shape(tensor: TensorInfo) -> str:
@@ -138,8 +138,8 @@ def _recommendation(report: ConversionReport) -> Markup:
 
 
 def _chosen(report: ConversionReport) -> ArtifactReport | None:
-    wanted = None if report.recommended is None else report.recommended.method
-    return next((a for a in report.artifacts if a.method is wanted), None)
+    method = None if report.recommended is None else report.recommended.method
+    return next((a for a in report.artifacts if a.method is method), None)
 
 
 def _original(report: ConversionReport) -> str:
@@ -148,10 +148,10 @@ def _original(report: ConversionReport) -> str:
 
 
 def _alternatives(report: ConversionReport) -> Markup | None:
-    found = () if report.recommended is None else report.recommended.alternatives
-    if not found:
+    alternatives = () if report.recommended is None else report.recommended.alternatives
+    if not alternatives:
         return None
-    items = [tag("li", tag("strong", METHOD_NAMES[a.method]), ": ", a.trade) for a in found]
+    items = [tag("li", tag("strong", METHOD_NAMES[a.method]), ": ", a.trade) for a in alternatives]
     return joined(tag("h2", "Instead of it"), tag("ul", *items))
 
 

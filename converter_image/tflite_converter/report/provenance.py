@@ -43,16 +43,16 @@ def _group(title: str, pairs: list[tuple[str, Child]]) -> Markup:
     return tag("div", tag("h3", title), facts(pairs))
 
 
-def _making(found: Provenance | None) -> list[Markup]:
-    if found is None:
+def _making(provenance: Provenance | None) -> list[Markup]:
+    if provenance is None:
         return []
     pairs: list[tuple[str, Child]] = [
-        (name, value or NOTHING) for name, value in sorted(found.options.items())
+        (name, value or NOTHING) for name, value in sorted(provenance.options.items())
     ]
-    if found.isolation:
-        pairs.append(("Isolation", ", ".join(found.isolation)))
-    if found.platform:
-        pairs.append(("Machine", found.platform))
+    if provenance.isolation:
+        pairs.append(("Isolation", ", ".join(provenance.isolation)))
+    if provenance.platform:
+        pairs.append(("Machine", provenance.platform))
     return [_group("Options and machine", pairs)] if pairs else []
 
 

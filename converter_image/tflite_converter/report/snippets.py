@@ -41,10 +41,10 @@ def use_it(report: ConversionReport) -> Markup | None:
 def _file(artifact: ArtifactReport) -> Markup | None:
     if artifact.inventory is None:
         return None
-    found, missing = _snippets(artifact, artifact.inventory)
+    snippets, missing = _snippets(artifact, artifact.inventory)
     code: list[Child] = [
         more(f"{each.title}: {each.language}", tag("pre", tag("code", each.code), tabindex=0))
-        for each in found
+        for each in snippets
     ]
     if missing:
         items = [tag("li", tag("strong", target.value), f": {why}.") for target, why in missing.items()]
@@ -59,12 +59,12 @@ def _snippets(
     if max(len(inventory.inputs), len(inventory.outputs)) > _MOST_EDGES:
         return [], {}
     unsuitable = {check.target for check in artifact.targets if not check.suitable}
-    found, missing = [], {}
+    snippets, missing = [], {}
     for target in SnippetTarget:
         if _CHECKED.get(target) in unsuitable:
             continue  # the table of targets says why
         try:
-            found.append(snippet(target, artifact.file_name, inventory))
+            snippets.append(snippet(target, artifact.file_name, inventory))
         except NoSnippetError as error:
             missing[target] = str(error)
-    return found, missing
+    return snippets, missing

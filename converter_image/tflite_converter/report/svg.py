@@ -46,14 +46,14 @@ def axis(low: float, high: float, start: float, end: float, *, ticks: int = 5) -
 
 def grid(x: Axis, y: Axis, x_label: Callable[[float], str], y_label: Callable[[float], str]) -> list[Markup]:
     """Lines across at the ticks of ``y``, and both axes' labels."""
-    drawn = []
+    marks = []
     for value in y.ticks:
         at = y.at(value)
-        drawn.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="grid"))
-        drawn.append(text(y_label(value), x.start - 8, at + 4, anchor="end"))
-    drawn.append(tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis"))
-    drawn += [text(x_label(value), x.at(value), y.start + 18, anchor="middle") for value in x.ticks]
-    return drawn
+        marks.append(tag("line", x1=x.start, x2=x.end, y1=at, y2=at, class_="grid"))
+        marks.append(text(y_label(value), x.start - 8, at + 4, anchor="end"))
+    marks.append(tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis"))
+    marks += [text(x_label(value), x.at(value), y.start + 18, anchor="middle") for value in x.ticks]
+    return marks
 
 
 def text(content: str, x: float, y: float, *, anchor: str, kind: str = "soft") -> Markup:
@@ -61,12 +61,12 @@ def text(content: str, x: float, y: float, *, anchor: str, kind: str = "soft") -
     return tag("text", content, x=x, y=y, text_anchor=anchor, class_=kind)
 
 
-def figure(drawn: Sequence[Markup], height: int, title: str) -> Markup:
-    """Return a plot of ``drawn`` that scrolls by itself where the page is narrow."""
+def figure(marks: Sequence[Markup], height: int, title: str) -> Markup:
+    """Return a plot of ``marks`` that scrolls by itself where the page is narrow."""
     picture = tag(
         "svg",
         tag("title", title),
-        *drawn,
+        *marks,
         viewBox=f"0 0 {WIDTH} {height}",
         role="img",
         aria_label=title,

@@ -28,29 +28,31 @@ _STEP_NAMES = {
 
 def training(report: ConversionReport) -> Markup | None:
     """Show the steps of training and which of its files were published; None where none was asked for."""
-    found = report.optimization
-    if found is None:
+    optimization = report.optimization
+    if optimization is None:
         return None
     steps = table(
         ["Step", "Epochs", "Best epoch", "Loss", "Accuracy", "Zeros", "Parameters", "Time"],
-        [_step(step) for step in found.steps],
+        [_step(step) for step in optimization.steps],
         caption="What each step of training did, on training data that was held out",
         numbers=range(1, 8),
     )
     gains = table(
         ["Method", "", "Accuracy", "Agreement", "Size", "Compressed", "Zeros", "Latency"],
-        [row for comparison in found.comparisons for row in _rows(comparison)],
+        [row for comparison in optimization.comparisons for row in _rows(comparison)],
         caption="Each method's plain file against the optimised one",
         numbers=range(2, 8),
     )
-    verdicts = [tag("li", tag("strong", METHOD_NAMES[c.method]), ": ", c.message) for c in found.comparisons]
+    verdicts = [
+        tag("li", tag("strong", METHOD_NAMES[c.method]), ": ", c.message) for c in optimization.comparisons
+    ]
     return section(
-        "training", "Training", gains, tag("ul", *verdicts, class_="reasons"), steps, lead=_lead(found)
+        "training", "Training", gains, tag("ul", *verdicts, class_="reasons"), steps, lead=_lead(optimization)
     )
 
 
-def _lead(found: OptimizationReport) -> str:
-    data = found.data
+def _lead(optimization: OptimizationReport) -> str:
+    data = optimization.data
     learned = "their labels" if data.labelled else "what the original gives for them"
     text = f"Trained on {counted(data.samples, 'sample')} of {data.name} and {learned}"
     if data.overlap:
@@ -93,14 +95,14 @@ def _published() -> Markup:
     return tag("span", "published", class_="badge pick")
 
 
-def _figures(found: Measured | None) -> list[Child]:
-    if found is None:
+def _figures(measured: Measured | None) -> list[Child]:
+    if measured is None:
         return [NOTHING] * 6
     return [
-        percent(found.accuracy),
-        percent(found.agreement),
-        size(found.size_bytes),
-        size(found.compressed_bytes),
-        percent(found.sparsity),
-        NOTHING if found.latency_millis is None else human_latency(found.latency_millis),
+        percent(measured.accuracy),
+        percent(measured.agreement),
+        size(measured.size_bytes),
+        size(measured.compressed_bytes),
+        percent(measured.sparsity),
+        NOTHING if measured.latency_millis is None else human_latency(measured.latency_millis),
     ]

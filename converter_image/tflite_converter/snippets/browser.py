@@ -73,8 +73,8 @@ def _stored(edge: Edge) -> str:
 
 def _result(edge: Edge) -> list[str]:
     name = quoted(edge.name)
-    given = f"await results[{name}].data()"
+    expression = f"await results[{name}].data()"
     if edge.scale is None:
-        return [f"    [{name}]: {given},"]
+        return [f"    [{name}]: {expression},"]
     value = f"stored => (stored - ({edge.zero_point})) * {edge.scale!r}"
-    return [f"    [{name}]: Float32Array.from(", f"      {given}, {value}),"]
+    return [f"    [{name}]: Float32Array.from(", f"      {expression}, {value}),"]

@@ -106,10 +106,10 @@ def _swift_read(edge: Edge) -> list[str]:
 
 
 def _swift_value(edge: Edge) -> str:
-    given = f"given{edge.position}"
+    variable = f"given{edge.position}"
     if edge.scale is None:
-        return given
-    return f"{given}.map {{ (Float($0) - ({edge.zero_point})) * {exact(edge.scale)} }}"
+        return variable
+    return f"{variable}.map {{ (Float($0) - ({edge.zero_point})) * {exact(edge.scale)} }}"
 
 
 def _swift_result(model: SnippetModel) -> str:

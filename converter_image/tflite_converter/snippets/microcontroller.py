@@ -114,9 +114,9 @@ def _fill(edge: Edge) -> list[str]:
 
 def _read(edge: Edge) -> list[str]:
     kind, member = _MEMBERS[edge.dtype]
-    given = f"given{edge.position}"
-    start = f"  const {kind}* {given} = interpreter->output({edge.position})->data.{member};"
+    variable = f"given{edge.position}"
+    start = f"  const {kind}* {variable} = interpreter->output({edge.position})->data.{member};"
     if edge.scale is None:
-        return [start, f"  std::copy({given}, {given} + {edge.size}, {edge.identifier});"]
-    value = f"static_cast<float>({given}[i] - ({edge.zero_point})) * {exact(edge.scale)}f"
+        return [start, f"  std::copy({variable}, {variable} + {edge.size}, {edge.identifier});"]
+    value = f"static_cast<float>({variable}[i] - ({edge.zero_point})) * {exact(edge.scale)}f"
     return [start, f"  for (int i = 0; i < {edge.size}; ++i) {edge.identifier}[i] = {value};"]

@@ -61,8 +61,8 @@ class Edge:
     @property
     def limits(self) -> tuple[int, int]:
         """Least and greatest stored integer."""
-        found = np.iinfo(self.dtype)
-        return int(found.min), int(found.max)
+        info = np.iinfo(self.dtype)
+        return int(info.min), int(info.max)
 
     @property
     def is_quantized(self) -> bool:

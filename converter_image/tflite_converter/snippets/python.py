@@ -87,22 +87,22 @@ def _program(model: SnippetModel, start: list[str]) -> str:
 
 def _fill(edge: Edge) -> list[str]:
     if edge.scale is not None:
-        made = f"quantize({edge.identifier}, {edge.scale!r}, {edge.zero_point}, np.{edge.dtype})"
+        expression = f"quantize({edge.identifier}, {edge.scale!r}, {edge.zero_point}, np.{edge.dtype})"
     else:
-        made = f"np.asarray({edge.identifier}, {_dtype(edge)})"
+        expression = f"np.asarray({edge.identifier}, {_dtype(edge)})"
     stored = f"stored{edge.position}"
     return [
-        f"    {stored} = {made}.reshape({edge.shape})",
+        f"    {stored} = {expression}.reshape({edge.shape})",
         f'    interpreter.set_tensor(takes[{edge.position}]["index"], {stored})',
     ]
 
 
 def _read(edge: Edge) -> list[str]:
-    given = f"given{edge.position}"
-    lines = [f'    {given} = interpreter.get_tensor(gives[{edge.position}]["index"])']
+    variable = f"given{edge.position}"
+    lines = [f'    {variable} = interpreter.get_tensor(gives[{edge.position}]["index"])']
     if edge.scale is not None:
-        value = f"({given}.astype(np.float32) - ({edge.zero_point})) * np.float32({edge.scale!r})"
-        lines.append(f"    {given} = {value}")
+        value = f"({variable}.astype(np.float32) - ({edge.zero_point})) * np.float32({edge.scale!r})"
+        lines.append(f"    {variable} = {value}")
     return lines
 
 

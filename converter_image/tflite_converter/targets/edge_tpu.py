@@ -95,8 +95,8 @@ def _types(operator: Operator, graph: Subgraph) -> str | None:
         if tensor.dtype not in allowed:
             return f"works on {tensor.dtype}, and the Edge TPU on int8 and uint8; quantize it to 8 bits"
     for position in _CONSTANTS.get(operator.name, ()):
-        given = operator.inputs[position : position + 1]
-        if any(i >= 0 and not graph.tensors[i].is_constant for i in given):
+        tensors = operator.inputs[position : position + 1]
+        if any(i >= 0 and not graph.tensors[i].is_constant for i in tensors):
             return "a parameter is computed, and must be constant; give every dimension a size, the batch too"
     return None
 

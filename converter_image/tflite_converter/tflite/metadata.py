@@ -64,11 +64,11 @@ def with_metadata(
 
 def read_record(file: TFLiteFile) -> dict[str, Any] | None:
     """Return the conversion record in ``file``; None where there is none, or none that can be read."""
-    found = file.metadata.get(RECORD_NAME)
-    if found is None:
+    content = file.metadata.get(RECORD_NAME)
+    if content is None:
         return None
     try:
-        record = json.loads(bytes(found))
+        record = json.loads(bytes(content))
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
@@ -93,16 +93,16 @@ def _standard(
 
 
 def _tensors(builder: Any, tensors: Sequence[NamedTensor], ranges: Mapping[str, Range]) -> int:
-    made = []
+    tables = []
     for named in tensors:
         # TensorMetadata: name, description, dimension_names, content, process_units, stats, ...
         fields = {0: builder.CreateString(named.name)}
-        given = ranges.get(named.name)
-        if given is not None and all(map(math.isfinite, given)):
-            low, high = (_floats(builder, value) for value in given)
+        limits = ranges.get(named.name)
+        if limits is not None and all(map(math.isfinite, limits)):
+            low, high = (_floats(builder, value) for value in limits)
             fields[5] = _table(builder, {0: high, 1: low})  # Stats: max, min
-        made.append(_table(builder, fields))
-    return _vector(builder, made)
+        tables.append(_table(builder, fields))
+    return _vector(builder, tables)
 
 
 def _table(builder: Any, fields: Mapping[int, int]) -> int:

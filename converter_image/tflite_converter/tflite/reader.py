@@ -184,10 +184,10 @@ class Reader:
     def _options(self, name: str, operator: Any) -> Mapping[str, int]:
         if name not in _OPTIONS or (table := operator.BuiltinOptions()) is None:
             return {}
-        kind, wanted = _OPTIONS[name]
+        kind, fields = _OPTIONS[name]
         options = kind()
         options.Init(table.Bytes, table.Pos)
-        return MappingProxyType({ours: int(getattr(options, theirs)()) for ours, theirs in wanted.items()})
+        return MappingProxyType({ours: int(getattr(options, theirs)()) for ours, theirs in fields.items()})
 
     def _signature(self, signature: Any, subgraphs: tuple[Subgraph, ...]) -> Signature:
         index = signature.SubgraphIndex()
@@ -197,10 +197,10 @@ class Reader:
 
         def named(length: int, at: Any) -> Mapping[str, int]:
             entries = [at(i) for i in range(self._count(length, 4))]
-            found = {self._text(entry.Name()): entry.TensorIndex() for entry in entries}
-            if any(i >= tensors for i in found.values()):
+            indices = {self._text(entry.Name()): entry.TensorIndex() for entry in entries}
+            if any(i >= tensors for i in indices.values()):
                 self._corrupt("a signature names a tensor that is not there")
-            return MappingProxyType(found)
+            return MappingProxyType(indices)
 
         return Signature(
             self._text(signature.SignatureKey()),
@@ -210,14 +210,14 @@ class Reader:
         )
 
     def _metadata(self, buffers: list[memoryview | None]) -> dict[str, memoryview]:
-        found = {}
+        contents = {}
         for i in range(self._count(self._model.MetadataLength(), 4)):
             entry = self._model.Metadata(i)
             name, buffer = self._text(entry.Name()), entry.Buffer()
             if buffer >= len(buffers):
                 self._corrupt(f"metadata {name!r} points to buffer {buffer}, and there are {len(buffers)}")
-            found[name] = buffers[buffer] or memoryview(b"")
-        return found
+            contents[name] = buffers[buffer] or memoryview(b"")
+        return contents
 
     def _integers(self, length: int, values: Any) -> tuple[int, ...]:
         return tuple(values().tolist()) if self._count(length, 4) else ()

@@ -76,7 +76,7 @@ class _Rewriting:
 
     def result(self) -> bytes:
         """Return the new file."""
-        data, kept = self._new_data()
+        data, kept_bytes = self._new_data()
         names = {buffer: name for name, buffer in self._entry_buffers().items()}
         old_metadata = [p for p, name in self._old_metadata() if name not in self._entries]
         count = max(len(self._old_buffers()), *(i + 1 for i in data), 0)
@@ -93,7 +93,7 @@ class _Rewriting:
 
         # Each piece of data has its length in front, and begins at a multiple of 16.
         places: dict[int, int] = {}
-        end = moved + kept
+        end = moved + kept_bytes
         tail: list[bytes | memoryview] = []
         for index, piece in data.items():
             start = _aligned(end + 4)
@@ -123,7 +123,7 @@ class _Rewriting:
             string_at += len(string)
         front += b"".join(strings)
         front += bytes(moved - len(front))
-        return b"".join([front, self._content[:kept], *tail, end_padding])
+        return b"".join([front, self._content[:kept_bytes], *tail, end_padding])
 
     def _model_table(self, moved: int, buffers_list: int, metadata_list: int) -> bytes:
         """Root offset, identifier, and the root table with the old one's fields."""
@@ -154,16 +154,16 @@ class _Rewriting:
     def _new_data(self) -> tuple[dict[int, bytes | memoryview], int]:
         """Return the data to write anew, by buffer, and how many bytes of the old file stay."""
         data: dict[int, bytes | memoryview] = {}
-        kept = len(self._content)
+        kept_bytes = len(self._content)
         for i in range(self._model.BuffersLength()):
             buffer = self._model.Buffers(i)
             start, size = buffer.Offset(), buffer.Size()
             if start > 1 and size:
                 data[i] = self._content[start : start + size]
-                kept = min(kept, start)
+                kept_bytes = min(kept_bytes, start)
         for name, index in self._entry_buffers().items():
             data[index] = self._entries[name]
-        return data, kept
+        return data, kept_bytes
 
     def _entry_buffers(self) -> dict[str, int]:
         """Return the buffer that each entry gets: that of the entry it replaces, or a new one."""

@@ -64,8 +64,8 @@ class Kubectl:
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
         """Read an object; None where there is none."""
         result = self("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
-        found: Json | None = json.loads(result.stdout) if result.stdout.strip() else None
-        return found
+        document: Json | None = json.loads(result.stdout) if result.stdout.strip() else None
+        return document
 
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Json]:
         """Return the objects of a kind in a namespace."""

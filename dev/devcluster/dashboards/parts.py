@@ -117,9 +117,9 @@ def mean(histogram: str, labels: Sequence[str], window: str = "$__range") -> str
 
 
 def _query(expression: str, legend: str = "") -> prometheus.Dataquery:
-    made = prometheus.Dataquery().expr(expression).datasource(DATASOURCE)
-    made = made.editor_mode(prometheus_models.QueryEditorMode.CODE)
-    return made.legend_format(legend or "__auto")
+    query = prometheus.Dataquery().expr(expression).datasource(DATASOURCE)
+    query = query.editor_mode(prometheus_models.QueryEditorMode.CODE)
+    return query.legend_format(legend or "__auto")
 
 
 # Panels
@@ -297,8 +297,8 @@ def runbook_url(alert: str) -> str:
 
 
 def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
-    made = [models.Threshold(value=value, color=color) for value, color in steps]
-    return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(made)
+    thresholds = [models.Threshold(value=value, color=color) for value, color in steps]
+    return dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(thresholds)
 
 
 def _words(words: Mapping[str, tuple[str, str]]) -> models.ValueMap:
@@ -346,20 +346,22 @@ def board(
     of: Scraped = OPERATOR,
 ) -> models.Dashboard:
     """Make a dashboard of rows of panels, with the variables and links that all have."""
-    made = dashboard.Dashboard(title).uid(f"model-conversion-{name}").description(description)
-    made = made.tags([TAG, "kubernetes"]).timezone("browser").time(since, "now").refresh("1m").editable()
-    made = made.tooltip(models.DashboardCursorSync.CROSSHAIR)
+    builder = dashboard.Dashboard(title).uid(f"model-conversion-{name}").description(description)
+    builder = (
+        builder.tags([TAG, "kubernetes"]).timezone("browser").time(since, "now").refresh("1m").editable()
+    )
+    builder = builder.tooltip(models.DashboardCursorSync.CROSSHAIR)
     others = dashboard.DashboardLink("Model conversion").type(models.DashboardLinkType.DASHBOARDS)
-    made = made.link(others.tags([TAG]).keep_time(True).include_vars(True).as_dropdown(False))
+    builder = builder.link(others.tags([TAG]).keep_time(True).include_vars(True).as_dropdown(False))
     docs = dashboard.DashboardLink("Metrics").type(models.DashboardLinkType.LINK).icon("doc")
-    made = made.link(docs.url(f"{REPOSITORY_URL}/blob/main/docs/metrics.md").target_blank(True))
+    builder = builder.link(docs.url(f"{REPOSITORY_URL}/blob/main/docs/metrics.md").target_blank(True))
     for variable in _variables(of):
-        made = made.with_variable(variable)
+        builder = builder.with_variable(variable)
     for row, panels in rows.items():
-        made = made.with_row(dashboard.Row(row))
+        builder = builder.with_row(dashboard.Row(row))
         for panel in panels:
-            made = made.with_panel(panel)
-    built = made.build()
+            builder = builder.with_panel(panel)
+    built = builder.build()
     for number_, panel_ in enumerate(built.panels or (), start=1):
         panel_.id_val = number_  # stable: links to a panel name it
         for ref, target in zip("ABCDEFGH", getattr(panel_, "targets", None) or (), strict=False):
@@ -372,10 +374,13 @@ def _variables(of: Scraped) -> list[Builder[models.VariableModel]]:
     everything = models.VariableOption(text="All", value="$__all", selected=True)
 
     def labels(name: str, title: str, query: str, description: str) -> dashboard.QueryVariable:
-        made = dashboard.QueryVariable(name).label(title).description(description).datasource(DATASOURCE)
-        made = made.query(query).refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        variable = dashboard.QueryVariable(name).label(title).description(description).datasource(DATASOURCE)
+        variable = variable.query(query).refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         return (
-            made.sort(models.VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).current(everything)
+            variable.sort(models.VariableSort.ALPHABETICAL_ASC)
+            .multi(True)
+            .include_all(True)
+            .current(everything)
         )
 
     namespace = labels(

@@ -51,15 +51,15 @@ def sections(text: str) -> list[Section]:
     Raises ValueError when a value has no comment, for nobody would know what it is for.
     """
     lines = text.splitlines()
-    found = [
+    listed = [
         (number, Section(match[1], " ".join(_comment(lines[number + 1 :]))))
         for number, line in enumerate(lines)
         if (match := _SECTION.fullmatch(line))
     ]
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     for line, value in _values(root, yaml.safe_load(text), lines, ""):
-        [section for begin, section in found if begin < line][-1].values.append(value)
-    return [section for _, section in found]
+        [section for begin, section in listed if begin < line][-1].values.append(value)
+    return [section for _, section in listed]
 
 
 def _values(

@@ -113,12 +113,14 @@ def layers(archive: Path) -> list[Layer]:
     except (KeyError, OSError, tarfile.TarError, ValueError) as error:
         raise ImageError(f"{archive} is no OCI image archive: {error}") from error
     instructions = [h.get("created_by", "") for h in config.get("history", []) if not h.get("empty_layer")]
-    found = manifest["layers"]
-    if len(instructions) != len(found):  # history is optional
-        instructions = [""] * len(found)
+    described = manifest["layers"]
+    if len(instructions) != len(described):  # history is optional
+        instructions = [""] * len(described)
     return [
         Layer(instruction, layer["digest"], layer["size"], content)
-        for instruction, layer, content in zip(instructions, found, config["rootfs"]["diff_ids"], strict=True)
+        for instruction, layer, content in zip(
+            instructions, described, config["rootfs"]["diff_ids"], strict=True
+        )
     ]
 
 

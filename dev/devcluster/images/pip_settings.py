@@ -36,17 +36,17 @@ def host_files() -> list[Path]:
 
 def settings(files: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """Read settings of pip from the texts of its files and from the environment, which comes first."""
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for text in files:
         parser = configparser.RawConfigParser()
         parser.read_string(text)
         for section in ("global", "install"):
             if parser.has_section(section):
-                found |= dict(parser.items(section))
+                options |= dict(parser.items(section))
     for name, value in environment.items():
         if name.startswith("PIP_"):
-            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
-    return found
+            options[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return options
 
 
 def for_build(settings: Mapping[str, str], *, certificates: bool) -> str:

@@ -264,13 +264,13 @@ class ProcessNode:
     # The API.
 
     def _lookup(self, namespace: str, kind: str, name: str) -> Json | None:
-        found: list[Json] = []
+        objects: list[Json] = []
 
         def read() -> None:
-            found.append(self._api.get(f"/api/v1/namespaces/{namespace}/{kind}/{name}"))
+            objects.append(self._api.get(f"/api/v1/namespaces/{namespace}/{kind}/{name}"))
 
         self._until_done(read)
-        return found[0] if found else None
+        return objects[0] if objects else None
 
     def _report(self, pod: Json, status: Json) -> None:
         body = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": status}

@@ -76,10 +76,10 @@ def pod_status(pod: Json, states: dict[str, Json], *, reason: str = "", message:
         _condition(pod, "ContainersReady", ready, "" if ready else ready_reason),
         _condition(pod, "PodScheduled", True, ""),
     ]
-    kept = [c for c in _conditions(pod) if c["type"] not in {c["type"] for c in conditions}]
+    others = [c for c in _conditions(pod) if c["type"] not in {c["type"] for c in conditions}]
     status: Json = {
         "phase": phase,
-        "conditions": conditions + kept,
+        "conditions": conditions + others,
         "hostIP": "127.0.0.1",
         "podIP": pod_ip(pod),
         "podIPs": [{"ip": pod_ip(pod)}],

@@ -35,8 +35,8 @@ def machine_capacity(max_pods: int) -> dict[str, str]:
 
 def misfit(pod: Json, labels: dict[str, str], capacity: dict[str, str], running: int) -> str:
     """Why a node cannot take the Pod beside ``running`` others; empty when it can."""
-    wanted: Json = pod["spec"].get("nodeSelector", {})
-    if any(labels.get(key) != value for key, value in wanted.items()):
+    selector: Json = pod["spec"].get("nodeSelector", {})
+    if any(labels.get(key) != value for key, value in selector.items()):
         return "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
     for resource in ("cpu", "memory", "ephemeral-storage"):
         if pod_request(pod, resource) > parse_quantity(capacity[resource]):

@@ -45,14 +45,14 @@ def groups(name: str) -> list[Path]:
 
 def members(name: str) -> set[int]:
     """Return the processes in the control group and those below it."""
-    found = set()
+    pids = set()
     for top in groups(name):
         for file in top.rglob("cgroup.procs"):
             try:
-                found |= {int(line) for line in file.read_text().split()}
+                pids |= {int(line) for line in file.read_text().split()}
             except OSError:  # it went meanwhile
                 continue
-    return found
+    return pids
 
 
 def kill(name: str) -> None:

@@ -78,18 +78,18 @@ def clean(layout: NodeLayout) -> None:
 
 def leftovers(layout: NodeLayout) -> list[str]:
     """Describe what is left of the node ``layout`` on this machine, running or not."""
-    found = [f"process {pid} in a control group" for pid in cgroups.members(layout.name)]
-    found += [f"mount {mount}" for mount in mounts_below(layout.state)]
-    found += [f"control group {folder}" for folder in cgroups.groups(layout.name)]
-    found += [f"device {name}" for name in _devices() if name == layout.bridge]
-    found += [f"file {entry}" for entry in (*_CNI_CACHE.glob(f"{layout.name}-*"), *_log_links(layout))]
+    descriptions = [f"process {pid} in a control group" for pid in cgroups.members(layout.name)]
+    descriptions += [f"mount {mount}" for mount in mounts_below(layout.state)]
+    descriptions += [f"control group {folder}" for folder in cgroups.groups(layout.name)]
+    descriptions += [f"device {name}" for name in _devices() if name == layout.bridge]
+    descriptions += [f"file {entry}" for entry in (*_CNI_CACHE.glob(f"{layout.name}-*"), *_log_links(layout))]
     if host.find("nft"):
         ours = (f"inet {layout.firewall}", *_PROXY_TABLES)
         tables = {line.removeprefix("table ") for line in host.run("nft", "list", "tables").splitlines()}
-        found += [f"nftables table {name}" for name in ours if name in tables]
+        descriptions += [f"nftables table {name}" for name in ours if name in tables]
     if layout.state.exists():
-        found.append(f"folder {layout.state}")
-    return found
+        descriptions.append(f"folder {layout.state}")
+    return descriptions
 
 
 # Files, devices, settings.

@@ -33,8 +33,10 @@ def ensure_helm(console: Console) -> Path:
 
     Raises :class:`~devcluster.errors.BinariesError`.
     """
-    if (found := shutil.which("helm")) and helm_version(_output([found, "version", "--short"])) >= _MINIMUM:
-        return Path(found)
+    if (installed := shutil.which("helm")) and helm_version(
+        _output([installed, "version", "--short"])
+    ) >= _MINIMUM:
+        return Path(installed)
     program = cache_dir() / f"helm-{_SHA256[:12]}" / "helm"
     if program.exists():
         return program

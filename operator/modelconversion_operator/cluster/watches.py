@@ -85,7 +85,7 @@ class WatchProgress:
 
     def _ages(self) -> Iterator[tuple[str, float]]:
         now = self._clock()
-        yield from ((path, now - asked) for path, asked in self._asked.items())
+        yield from ((path, now - asked_at) for path, asked_at in self._asked.items())
         yield from ((mirror.path, mirror.age_seconds()) for mirror in self._mirrors)
 
     def problem(self) -> str | None:

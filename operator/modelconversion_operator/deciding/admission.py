@@ -251,8 +251,8 @@ def held(conversion: ConversionView, decision: Decision, place: Place, now: date
         and before.queue_position is not None
         and place.position * 4 > before.queue_position
     ):
-        kept = {"conditions": before.conditions, "queue_position": before.queue_position}
-        return Decision(status.model_copy(update=kept), recheck_seconds=RESYNC_SECONDS)
+        unchanged = {"conditions": before.conditions, "queue_position": before.queue_position}
+        return Decision(status.model_copy(update=unchanged), recheck_seconds=RESYNC_SECONDS)
     words = f"position {place.position} of {place.waiting} in namespace {conversion.key.namespace}"
     status = with_condition(status, conversion, "Unknown", Reason.QUEUED, words, now)
     status = status.model_copy(update={"queue_position": place.position})

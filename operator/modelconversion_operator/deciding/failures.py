@@ -70,12 +70,12 @@ def failure_of_pod(pod: PodView, now: datetime) -> FailureInfo | None:
         words = pod.message or pod.disrupted or pod.reason or "the pod failed"
         reason = disruption or FailureReason.INTERRUPTED
         return FailureInfo(reason=reason, message=_with_hint(words, reason), pod=pod.name, time=now)
-    found = _failure_of_container(failed, pod)
-    if disruption is not None and (found.reason in _SIDE_EFFECTS or failed.terminated_reason == _UNKNOWN):
+    info = _failure_of_container(failed, pod)
+    if disruption is not None and (info.reason in _SIDE_EFFECTS or failed.terminated_reason == _UNKNOWN):
         words = pod.message or pod.disrupted or pod.reason or "its node gave it up"
         message = _with_hint(f"container {failed.name} was stopped: {words}", disruption)
-        found = found.model_copy(update={"reason": disruption, "message": message})
-    return found.model_copy(update={"time": now})
+        info = info.model_copy(update={"reason": disruption, "message": message})
+    return info.model_copy(update={"time": now})
 
 
 _UNKNOWN: Final = "ContainerStatusUnknown"
@@ -133,7 +133,7 @@ def _failure_of_container(container: ContainerView, pod: PodView) -> FailureInfo
 def failures_of_pods(pods: Sequence[PodView], now: datetime) -> list[FailureInfo]:
     """Why each failed pod failed, the oldest first."""
     in_order = sorted((p for p in pods if p.phase == "Failed"), key=lambda p: (p.created, p.name))
-    return [found for p in in_order if (found := failure_of_pod(p, now)) is not None]
+    return [info for p in in_order if (info := failure_of_pod(p, now)) is not None]
 
 
 def will_not_be_retried(pods: Sequence[PodView], backoff_limit: int) -> bool:
@@ -156,8 +156,8 @@ def failure_of_job(job: JobView, pods: Sequence[PodView], stage: Stage | None, n
         pod = newest(pods)
         before = f"; {len(ended)} attempts failed, the last with {ended[-1].reason}" if ended else ""
         reason, words = FailureReason.ACTIVE_DEADLINE_EXCEEDED, "the conversion ran longer than allowed"
-        found = failure(reason, words + before, now, stage or Stage.SCHEDULE)
-        return found.model_copy(update={"pod": pod.name if pod else None})
+        info = failure(reason, words + before, now, stage or Stage.SCHEDULE)
+        return info.model_copy(update={"pod": pod.name if pod else None})
     if ended:
         return ended[-1]
     for pod in sorted(pods, key=lambda p: (p.created, p.name), reverse=True):
@@ -172,8 +172,8 @@ def _failure_without_pods(job: JobView, now: datetime) -> FailureInfo:
     if match := _POLICY_CODE.match(words):
         name, pod, code = match[1], match[2], int(match[3])
         reason = reason_of_exit_code(code) or FailureReason.REPORT_LOST
-        found = failure(reason, f"{words}; its pod is gone", now, CONTAINER_STAGES.get(name))
-        return found.model_copy(update={"exit_code": code, "pod": pod[:253]})
+        info = failure(reason, f"{words}; its pod is gone", now, CONTAINER_STAGES.get(name))
+        return info.model_copy(update={"exit_code": code, "pod": pod[:253]})
     return failure(FailureReason.REPORT_LOST, f"{words}; its pods are gone", now)
 
 

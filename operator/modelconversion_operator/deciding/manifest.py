@@ -84,8 +84,8 @@ def job_name(key: Key, run_generation: int) -> str:
 
 def job_ttl(job: JobSpec, *, harvested: bool) -> int:
     """Seconds that a finished Job is kept: at least an hour until its result is in the status."""
-    wanted = job.ttl_seconds_after_finished
-    return wanted if harvested else max(wanted, HARVEST_SECONDS)
+    seconds = job.ttl_seconds_after_finished
+    return seconds if harvested else max(seconds, HARVEST_SECONDS)
 
 
 def job_identity(key: Key, run_generation: int) -> dict[str, Any]:

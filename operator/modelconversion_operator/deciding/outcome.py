@@ -117,8 +117,8 @@ def words_of_compilers(summary: ConversionSummary) -> str | None:
 
 def words_of_optimization(summary: ConversionSummary) -> str | None:
     """One sentence on what training did; None where none was asked for."""
-    found = summary.optimization
-    return None if found is None else f"training: {found.message}"
+    optimization = summary.optimization
+    return None if optimization is None else f"training: {optimization.message}"
 
 
 def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended | None:

@@ -22,21 +22,21 @@ _TTL: Final = "ttlSecondsAfterFinished"
 def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | None:
     """Return the change that puts a Job under way right; None when there is nothing to put right."""
     ttl = job_ttl(spec, harvested=False)
-    found = {
+    fields = {
         "parallelism": (job.parallelism, 1),
         "backoffLimit": (job.backoff_limit, spec.backoff_limit),
         "activeDeadlineSeconds": (job.active_deadline_seconds, spec.active_deadline_seconds),
         _TTL: (job.ttl_seconds, ttl),
     }
-    wrong = {name: values for name, values in found.items() if values[0] != values[1]}
+    wrong = {name: values for name, values in fields.items() if values[0] != values[1]}
     # The time to live may have been changed in the conversion; a shorter one waits for the end.
-    told = [f"{name} {old} back to {new}" for name, (old, new) in wrong.items() if name != _TTL]
+    corrections = [f"{name} {old} back to {new}" for name, (old, new) in wrong.items() if name != _TTL]
     strayed = not (job.labelled and job.owned)
     if strayed:
-        told.append("its labels and owner reference written again")
+        corrections.append("its labels and owner reference written again")
     if not wrong and not strayed:
         return None
-    words = f"somebody changed Job {job.name}: {', '.join(told)}"
+    words = f"somebody changed Job {job.name}: {', '.join(corrections)}"
     return PatchJob(
         job.name,
         parallelism=1 if "parallelism" in wrong else None,
@@ -44,7 +44,7 @@ def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | No
         active_deadline_seconds=spec.active_deadline_seconds if "activeDeadlineSeconds" in wrong else None,
         ttl_seconds=ttl if _TTL in wrong else None,
         run_generation=run_generation if strayed else None,
-        event=Event("Warning", JOB_CHANGED, words) if told else None,
+        event=Event("Warning", JOB_CHANGED, words) if corrections else None,
     )
 
 

@@ -91,15 +91,15 @@ def readable_status(raw: Body) -> ModelConversionStatus:
     A newer operator may have written fields that this one does not know, or values that it has no word for:
     such a field counts as not given, and the others as they are.
     """
-    given = dict(raw)
+    fields = dict(raw)
     while True:
         try:
-            return ModelConversionStatus.model_validate(given, extra="ignore")
+            return ModelConversionStatus.model_validate(fields, extra="ignore")
         except ValidationError as error:
-            unreadable = {str(problem["loc"][0]) for problem in error.errors()} & given.keys()
+            unreadable = {str(problem["loc"][0]) for problem in error.errors()} & fields.keys()
             if not unreadable:
                 raise
-            given = {name: value for name, value in given.items() if name not in unreadable}
+            fields = {name: value for name, value in fields.items() if name not in unreadable}
 
 
 def spec_digest(spec: ModelConversionSpec) -> str:
@@ -113,8 +113,8 @@ def spec_digest(spec: ModelConversionSpec) -> str:
         exclude_defaults=True,
         exclude={"suspend": True, "job": {"ttl_seconds_after_finished"}},
     )
-    given = {name: value for name, value in essence.items() if value != {}}
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+    fields = {name: value for name, value in essence.items() if value != {}}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
