@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 RUN := uv run --no-sync
 ARGS ?=
 WORKERS ?= 4
+LANES := --dist loadgroup --no-loadscope-reorder
 GENERATED := generated.crds generated.requirements generated.chart_readme generated.version generated.rooms dashboards
 
 # The Python environment with everything in it; found or made in each target, because it is quick when it is there.
@@ -27,7 +28,7 @@ demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves 
 
 check: lint ## Lint, types and the fast unit tests: what one runs while writing
 	@$(ENVIRONMENT)
-	exec $(RUN) pytest --numprocesses 2 --dist loadgroup --quiet $(or $(ARGS),tests/unit)
+	exec $(RUN) pytest --numprocesses 2 $(LANES) --quiet $(or $(ARGS),tests/unit)
 
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)
@@ -35,7 +36,7 @@ test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	$(RUN) python -m devcluster.tools.binaries $(if $(filter containers,$(NODE)),--node)
 	$(RUN) python -m devcluster.tools.helm
 	# Each worker waits most of the time: for Jobs, leases and deadlines.
-	exec $(RUN) pytest --numprocesses $(WORKERS) --dist loadgroup --durations 20 $(ARGS)
+	exec $(RUN) pytest --numprocesses $(WORKERS) $(LANES) --durations 20 $(ARGS)
 
 e2e: ## Run the end-to-end tests in real containers, as root; with KUBECONFIG set, in that cluster
 	@$(ENVIRONMENT)

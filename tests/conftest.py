@@ -24,32 +24,37 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 _LANES: Final = {
-    "tests/unit": None,
-    "tests/converter": "converter",
     "tests/integration/test_faults.py": "faults",
+    "tests/integration/test_chart_install.py": "api",
+    "tests/integration/test_chart_policies.py": "api",
+    "tests/integration/test_crd_rules.py": "api",
+    "tests/integration/test_devcluster.py": "api",
+    "tests/integration/test_publish_s3.py": "api",
+    "tests/integration/test_stages_s3.py": "api",
+    "tests/integration/test_training_job.py": "api",
     "tests/integration": "operator",
+    "tests/converter/test_compilers.py": "training",
+    "tests/converter/test_training.py": "training",
+    "tests/converter/test_writers.py": "training",
+    "tests/converter": "converter",
 }
-"""Tests of a lane run one after another in one worker and share its servers; None is a lane for each file."""
-_OWN_CONTROL_PLANE: Final = (
-    "test_chart_install.py",
-    "test_chart_policies.py",
-    "test_crd_rules.py",
-    "test_devcluster.py",
-    "test_publish_s3.py",
-    "test_stages_s3.py",
-    "test_training_job.py",
-)
-"""Integration tests that need no operator of the others: a lane of their own."""
+"""Tests of a lane run one after another in one worker and share its servers; the first line that fits counts."""
+_LONGEST_FIRST: Final = ("operator", "faults", "converter", "training", "api")
+
+
+def _lane(path: str) -> str:
+    """Return the lane of a test file; other files are lanes of their own."""
+    return next((lane for start, lane in _LANES.items() if path.startswith(start)), path)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests stay together where several workers run them (``pytest -n``)."""
-    for item in items:
-        path = item.path.relative_to(config.rootpath).as_posix()
-        lane = next((lane for start, lane in _LANES.items() if path.startswith(start)), None)
-        if lane == "operator" and item.path.name in _OWN_CONTROL_PLANE:
-            lane = "api"
-        item.add_marker(pytest.mark.xdist_group(lane or path))
+    """Say which tests stay together where several workers run them (``pytest -n``), the long lanes first."""
+    lanes = {item: _lane(item.path.relative_to(config.rootpath).as_posix()) for item in items}
+    for item, lane in lanes.items():
+        item.add_marker(pytest.mark.xdist_group(lane))
+    if config.getoption("dist", "no") != "no":
+        order = {lane: place for place, lane in enumerate(_LONGEST_FIRST)}
+        items.sort(key=lambda item: order.get(lanes[item], len(order)))
 
 
 @pytest.fixture(scope="session")
