@@ -38,7 +38,7 @@ _LANES: Final = {
     "tests/converter/test_writers.py": "training",
     "tests/converter": "converter",
 }
-"""Tests of a lane run one after another in one worker and share its servers; the first line that fits counts."""
+"""Tests of a lane run in one worker, one after another, and share servers; the first line that fits counts."""
 _LONGEST_FIRST: Final = ("operator", "faults", "converter", "training", "api")
 
 
