@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     lanes = {item: _lane(item.path.relative_to(config.rootpath).as_posix()) for item in items}
     for item, lane in lanes.items():
         item.add_marker(pytest.mark.xdist_group(lane))
-    if config.getoption("dist", "no") != "no":
+    if hasattr(config, "workerinput"):  # set by xdist in its workers
         order = {lane: place for place, lane in enumerate(_LONGEST_FIRST)}
         items.sort(key=lambda item: order.get(lanes[item], len(order)))
 
