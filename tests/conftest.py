@@ -38,7 +38,7 @@ _LANES: Final = {
     "tests/converter/test_writers.py": "training",
     "tests/converter": "converter",
 }
-"""Tests of a lane run in one worker, one after another, and share servers; the first line that fits counts."""
+"""Tests of a lane run one after another in one worker, and share servers; the first match counts."""
 _LONGEST_FIRST: Final = ("operator", "faults", "converter", "training", "api")
 
 
@@ -47,6 +47,7 @@ def _lane(path: str) -> str:
     return next((lane for start, lane in _LANES.items() if path.startswith(start)), path)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests stay together where several workers run them (``pytest -n``), the long lanes first."""
     lanes = {item: _lane(item.path.relative_to(config.rootpath).as_posix()) for item in items}

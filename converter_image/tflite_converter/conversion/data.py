@@ -79,7 +79,8 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
     """Reads and draws the data before TensorFlow starts: bad data is known within a second.
 
     Raises:
-        ConverterError: CalibrationMissing, and the reasons of :func:`datasets.load_dataset`.
+        ConverterError: CalibrationMissing, and the reasons of
+        :func:`~tflite_converter.data.loading.load_dataset`.
 
     """
     calibrates = Method.FULL_INTEGER in options.methods

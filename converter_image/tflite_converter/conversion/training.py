@@ -101,12 +101,13 @@ def prepare(
 ) -> TrainingSamples | None:
     """Reads the training data and writes it into ``folder``, less what the files are measured on.
 
-    To be called before any child has run, and before :func:`~.conversion_data.hand_over` lets go of what the
-    files are measured on.
+    To be called before any child has run, and before :func:`~tflite_converter.conversion.data.hand_over` lets
+    go of what the files are measured on.
 
     Raises:
         ConverterError: InvalidRequest for a source without layers; the reasons of
-            :func:`datasets.load_dataset`; DataTooFew where only what is measured on is left.
+            :func:`~tflite_converter.data.loading.load_dataset`; DataTooFew where only what is measured on is
+            left.
 
     """
     wanted = options.training

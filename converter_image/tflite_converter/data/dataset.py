@@ -24,7 +24,8 @@ class Dataset:
     name: str
     """The file's or folder's name, for messages."""
     sha256: str
-    """Digest of the file, or over the folder's files (:func:`~.digests.folder_sha256`)."""
+    """Digest of the file, or over the folder's files
+    (:func:`~tflite_converter.files.digests.folder_sha256`)."""
     format: str
     """``npy``, ``npz``, ``csv`` or ``images``."""
     arrays: NamedArrays = field(default_factory=dict)
@@ -36,7 +37,7 @@ class Dataset:
     images: Images | None = None
     """How images become samples; None for arrays."""
     labels: Array | None = None
-    """See :class:`~.dataset_labels.Labels`."""
+    """See :class:`~tflite_converter.data.labels.Labels`."""
     labels_sha256: str | None = None
     """Digest of the file of labels, where they have their own."""
     class_names: tuple[str, ...] = ()

@@ -30,7 +30,8 @@ class ImageFolder(NamedTuple):
     digests: tuple[str, ...]
     """SHA-256 of each file's bytes."""
     sha256: str
-    """Of the folder with all its files, ignored ones too: :func:`~.digests.folder_sha256`."""
+    """Of the folder with all its files, ignored ones too:
+    :func:`~tflite_converter.files.digests.folder_sha256`."""
     labels: IntArray | None
     """Shape ``(n,)``: the places of the samples' folders in ``class_names``."""
     class_names: tuple[str, ...]

@@ -80,7 +80,7 @@ def _activations(float_file: bytes) -> dict[str, str]:
 
 
 def _decibels(signal: float, noise: float) -> float:
-    """Clipped as :func:`metrics.snr_db` clips it."""
+    """Clipped as :func:`~tflite_converter.measuring.metrics.snr_db` clips it."""
     if noise == 0.0:
         return SNR_LIMIT_DB
     if signal == 0.0 or not math.isfinite(noise):

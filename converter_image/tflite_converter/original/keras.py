@@ -36,7 +36,7 @@ _UNLISTED = {
 def load_keras(
     path: Path, source_format: SourceFormat, folder: Path, shapes: Mapping[str, tuple[int, ...]]
 ) -> OriginalModel:
-    """The model in the file at ``path``: see :func:`~.tensorflow_models.load_model`.
+    """The model in the file at ``path``: see :func:`~tflite_converter.original.loading.load_model`.
 
     Raises:
         ConverterError: CustomObject naming the layers, and others of loading.

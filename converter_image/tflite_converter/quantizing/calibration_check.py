@@ -63,7 +63,8 @@ def check(
         tell: Hears of progress.
 
     Raises:
-        ConverterError: what :func:`~.datasets.load_dataset` and :meth:`~.datasets.SavedSamples.bind` raise;
+        ConverterError: what :func:`~tflite_converter.data.loading.load_dataset` and
+        :meth:`~tflite_converter.data.binding.SavedSamples.bind` raise;
             SourceNotFound, UnsupportedFormat or UnreadableModel for the model; QuantizationFailed where it
             cannot be calibrated.
 

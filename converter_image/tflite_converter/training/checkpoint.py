@@ -30,7 +30,7 @@ class Checkpoint:
     """Where training was after an epoch."""
 
     fingerprint: str
-    """What it belongs to (:meth:`~.training_plan.TrainingPlan.fingerprint`)."""
+    """What it belongs to (:meth:`~tflite_converter.training.plan.TrainingPlan.fingerprint`)."""
     place: int
     """The step under way, from 0."""
     epoch: int
