@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 RUN := uv run --no-sync
 ARGS ?=
 WORKERS ?= 4
-LANES := --dist loadgroup --no-loadscope-reorder
+LANES := --dist loadscope --no-loadscope-reorder
 GENERATED := generated.crds generated.requirements generated.chart_readme generated.version generated.rooms dashboards
 
 # The Python environment with everything in it; found or made in each target, because it is quick when it is there.

@@ -11,6 +11,8 @@ from typing import Final
 import pytest
 from hypothesis import settings
 from rich.console import Console
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.control_plane.install import install_node_rbac
@@ -42,20 +44,29 @@ _LANES: Final = {
 _LONGEST_FIRST: Final = ("operator", "faults", "converter", "training", "api")
 
 
-def _lane(path: str) -> str:
-    """Return the lane of a test file; other files are lanes of their own."""
+def _lane(name: str) -> str:
+    """Return the lane of a test by its node id; the tests of any other file are a lane of their own."""
+    path = name.partition("::")[0]
     return next((lane for start, lane in _LANES.items() if path.startswith(start)), path)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
+class _Lanes(LoadScopeScheduling):
+    """Gives each worker a lane at a time. xdist's own groups are lost on pytest 9.2 (xdist 3.8)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _lane(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Run lanes beside each other (``pytest -n 4 --dist loadscope``)."""
+    return _Lanes(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Say which tests stay together where several workers run them (``pytest -n``), the long lanes first."""
-    lanes = {item: _lane(item.path.relative_to(config.rootpath).as_posix()) for item in items}
-    for item, lane in lanes.items():
-        item.add_marker(pytest.mark.xdist_group(lane))
+    """Begin with the longest lanes, where several workers run them."""
     if hasattr(config, "workerinput"):  # set by xdist in its workers
         order = {lane: place for place, lane in enumerate(_LONGEST_FIRST)}
-        items.sort(key=lambda item: order.get(lanes[item], len(order)))
+        items.sort(key=lambda item: order.get(_lane(item.nodeid), len(order)))
 
 
 @pytest.fixture(scope="session")
