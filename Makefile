@@ -28,7 +28,7 @@ demo: ## Convert a model in a real control plane on this machine (KEEP=1 leaves 
 
 check: lint ## Lint, types and the fast unit tests: what one runs while writing
 	@$(ENVIRONMENT)
-	exec $(RUN) pytest --numprocesses 2 $(LANES) --quiet $(or $(ARGS),tests/unit)
+	exec $(RUN) pytest --numprocesses 2 $(LANES) --quiet $(or $(ARGS),tests/unit -m "not slow")
 
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)

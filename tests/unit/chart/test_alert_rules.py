@@ -22,6 +22,8 @@ from devcluster.services.prometheus import PrometheusUnavailableError, ensure_pr
 from modelconversion_api.reasons import FailureReason
 from support.chart.dashboard_queries import METRIC, exported_metrics
 
+pytestmark = pytest.mark.slow
+
 RULES = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "alerts.yaml"
 MONITOR_RULES = REPOSITORY / "examples" / "monitor" / "alerts.yaml"
 PAGES = REPOSITORY / "docs" / "runbooks"

@@ -29,6 +29,8 @@ from support.chart.charts import (
 )
 from support.operator.objects import manifest
 
+pytestmark = pytest.mark.slow
+
 RULES: Json = yaml.safe_load((CHART / "files" / "operator-rules.yaml").read_text())
 SELECTOR = {
     "app.kubernetes.io/name": "model-conversion-operator",

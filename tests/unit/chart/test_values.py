@@ -27,6 +27,8 @@ from support.chart.charts import (
     run_helm,
 )
 
+pytestmark = pytest.mark.slow
+
 VALUES: Json = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: Json = json.loads((CHART / "values.schema.json").read_text())
 

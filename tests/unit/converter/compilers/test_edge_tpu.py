@@ -40,6 +40,8 @@ from tflite_converter.progress import ignore
 from tflite_converter.targets.edge_tpu_prediction import BEHIND, predict
 from tflite_converter.tflite.file import read_file
 
+pytestmark = pytest.mark.slow
+
 ROW = T("row", (1, 4), scales=[0.1], zero_points=[0])
 
 

@@ -25,6 +25,8 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
 
+pytestmark = pytest.mark.slow
+
 
 def converted(
     folder: Path, hard: Hard, *methods: Method, labels: Array | None = None, **options: Any

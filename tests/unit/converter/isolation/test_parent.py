@@ -25,6 +25,8 @@ from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.original.errors import classify
 from tflite_converter.progress import Event, Listener, ignore
 
+pytestmark = pytest.mark.slow
+
 PATIENT = Watch(timeout_seconds=100, memory_limit_bytes=None)
 
 
