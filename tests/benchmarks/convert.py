@@ -113,7 +113,7 @@ def run_once(case: Case, folder: Path) -> Result:
             *("--model", str(case.model), "--method", "all", "--output", "out", "--batch-size", "1"),
             *("--data", str(calibration), "--validation-data", "held_out.npy"),
         ],
-        mark="litert_worker",
+        mark="tflite_converter.workers.litert",
         cwd=our_folder,
     )
     (report_file,) = (our_folder / "out").glob("*_report.json")

@@ -15,6 +15,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.converting import convert_into
 from tflite_converter.errors import ConverterError
 from tflite_converter.progress import Event
+from tflite_converter.workers.programs import TENSORFLOW
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def _worker() -> int:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == os.getpid() and b"tensorflow_worker" in command:
+        if parent == os.getpid() and TENSORFLOW.module.encode() in command:
             return int(entry.name)
     raise AssertionError("there is no child")
 

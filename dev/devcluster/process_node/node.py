@@ -190,7 +190,9 @@ class ProcessNode:
         path, metadata = _path(pod), pod["metadata"]
         if problem := misfit(pod, self._labels, self._capacity, len(self._running)):
             if status := unschedulable(pod, problem):
-                self._attempt(lambda: self._api.patch(f"{path}/status", {"status": status}))
+                # Only of the pod as it was seen: somebody may have bound it meanwhile.
+                seen = {"resourceVersion": metadata["resourceVersion"]}
+                self._attempt(lambda: self._api.patch(f"{path}/status", {"metadata": seen, "status": status}))
             return
         binding = {
             "apiVersion": "v1",

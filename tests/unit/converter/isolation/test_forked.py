@@ -150,6 +150,9 @@ def test_an_interruption_of_the_parent_ends_the_fork(tmp_path: Path) -> None:
 
     def work() -> NoReturn:
         os.write(writer, str(os.getpid()).encode())
+        time.sleep(
+            0.2
+        )  # in a process with several threads, a signal can hit fork's own hooks and be lost there
         os.kill(os.getppid(), signal.SIGUSR1)
         time.sleep(300)
         os._exit(9)
