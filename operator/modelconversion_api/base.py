@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 GROUP = "edgeml.dev"
 VERSION = "v1alpha1"
@@ -80,45 +82,46 @@ S3Uri = Annotated[
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """SHA-256 digest, 64 lower-case hexadecimal digits."""
 
-_FRACTION_PATTERN = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$"
 
-Fraction = Annotated[
-    str,
-    Field(max_length=8, pattern=_FRACTION_PATTERN),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 8,
-            "x-kubernetes-validations": [
-                cel(
-                    f"self.matches('{_FRACTION_PATTERN.replace(chr(92), chr(92) * 2)}')",
-                    'must be a share from "0" to "1" in quotes, e.g. "0.98"',
-                )
-            ],
-        }
-    ),
-]
-"""A share from "0" to "1" in decimal notation; a string because Kubernetes APIs carry no floats."""
+@dataclass(frozen=True, slots=True)
+class NumberText:
+    """Marks a number that is written as text, and says which numbers it may be.
 
-_MILLIS_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,4})?$"
+    Kubernetes APIs carry no floats. A program that reads numbers from people, as the command line does, shows
+    these limits instead of a pattern.
+    """
 
-Millis = Annotated[
-    str,
-    Field(max_length=11, pattern=_MILLIS_PATTERN),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": 11,
-            "x-kubernetes-validations": [
-                cel(
-                    f"self.matches('{_MILLIS_PATTERN.replace(chr(92), chr(92) * 2)}')",
-                    'must be milliseconds in quotes, e.g. "12.5"',
-                )
-            ],
-        }
-    ),
-]
-"""Milliseconds in decimal notation; a string because Kubernetes APIs carry no floats."""
+    limits: str
+    """The numbers that are allowed, e.g. ``0<=x<=1``."""
+    decimals: int
+    """Most digits after the point."""
+    message: str
+    """The rule as ``kubectl`` shows it."""
+
+
+def number_text(pattern: str, length: int, mark: NumberText) -> tuple[FieldInfo, WithJsonSchema, NumberText]:
+    """Return the constraints of a number in decimal notation, for Python and for the CRD."""
+    escaped = pattern.replace("\\", "\\\\")
+    rule = cel(f"self.matches('{escaped}')", mark.message)
+    schema: JsonDict = {"type": "string", "maxLength": length, "x-kubernetes-validations": [rule]}
+    return Field(max_length=length, pattern=pattern), WithJsonSchema(schema), mark
+
+
+_FRACTION = number_text(
+    r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$",
+    8,
+    NumberText("0<=x<=1", 6, 'must be a share from "0" to "1" in quotes, e.g. "0.98"'),
+)
+Fraction = Annotated[str, _FRACTION[0], _FRACTION[1], _FRACTION[2]]
+"""A share from "0" to "1" in decimal notation."""
+
+_MILLIS = number_text(
+    r"^[0-9]{1,6}(\.[0-9]{1,4})?$",
+    11,
+    NumberText("0<=x<1000000", 4, 'must be milliseconds in quotes, e.g. "12.5"'),
+)
+Millis = Annotated[str, _MILLIS[0], _MILLIS[1], _MILLIS[2]]
+"""Milliseconds in decimal notation, up to a quarter of an hour."""
 
 
 def fraction(value: float) -> str:

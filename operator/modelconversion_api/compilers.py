@@ -16,22 +16,22 @@ MOST_SEGMENTS: Final = 16
 
 
 class EdgeTPU(ApiModel):
-    """Compiles the full-integer file for Coral's Edge TPU, into NAME_int8_edgetpu.tflite beside it."""
+    """Compile the full-integer file for Coral's Edge TPU, into NAME_int8_edgetpu.tflite beside it."""
 
     compile: bool = True
-    """Runs the Edge TPU compiler, which only the edgetpu variant of the converter image has. False predicts
-    from its documented limits what would map, and compiles nothing."""
+    """Run the Edge TPU compiler, which only the edgetpu variant of the converter image has. False predicts
+    from its documented limits which operators would map, and compiles nothing."""
     min_runtime_version: Annotated[int, Field(ge=10, le=14)] | None = None
     """Lowest Edge TPU runtime that has to run the file; the compiler's own default is the newest, 14. Older
     ones map fewer operators."""
     timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = EDGE_TPU_TIMEOUT_SECONDS
-    """How long one run of the compiler may take."""
+    """Seconds that one run of the compiler may take."""
     search_delegate: bool = False
-    """Where the compiler fails on the whole graph, has it look for the longest part that compiles."""
+    """Look for the longest part that compiles where the compiler fails on the whole graph."""
     num_segments: Annotated[int, Field(ge=1, le=MOST_SEGMENTS)] = 1
-    """Cuts the model into this many files, one for each of a pipeline of Edge TPUs."""
+    """Number of files that the model is cut into, one for each Edge TPU of a pipeline."""
     min_mapped_fraction: Fraction | None = None
-    """Gate: smallest share of the file's operators that runs on the Edge TPU, e.g. "0.95"."""
+    """Gate: smallest share of the file's operators that runs on the accelerator, e.g. "0.95"."""
 
 
 class EthosUAccelerator(StrEnum):
@@ -84,8 +84,14 @@ class EthosUOptimise(StrEnum):
     SIZE = "Size"
 
 
+_ANOTHER_CORE: Final = (
+    "systemConfig is another core's: choose one that begins like accelerator, e.g."
+    " Ethos_U55_High_End_Embedded for ethos-u55-128"
+)
+
+
 class EthosU(ApiModel):
-    """Compiles the full-integer file for an Arm Ethos-U with Vela, into NAME_int8_vela.tflite beside it."""
+    """Compile the full-integer file for an Arm Ethos-U with Vela, into NAME_int8_vela.tflite beside it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -93,8 +99,7 @@ class EthosU(ApiModel):
                 cel(
                     "!has(self.systemConfig) || self.systemConfig.lowerAscii().replace('_', '-')"
                     ".startsWith(self.accelerator.substring(0, 9))",
-                    "systemConfig is another core's: choose one that begins like accelerator, e.g."
-                    " Ethos_U55_High_End_Embedded for ethos-u55-128",
+                    _ANOTHER_CORE,
                 )
             ]
         }
@@ -109,16 +114,16 @@ class EthosU(ApiModel):
     optimise: EthosUOptimise = EthosUOptimise.PERFORMANCE
     """Speed, or the least memory."""
     arena_cache_bytes: Annotated[int, Field(ge=1, le=1 << 32)] | None = None
-    """Memory that the core may use as its cache, where it is less than the memory mode's."""
+    """Memory that the core may use as its cache, in bytes, where it is less than the memory mode's."""
     timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = ETHOS_U_TIMEOUT_SECONDS
-    """How long Vela may take."""
+    """Seconds that Vela may take."""
     min_mapped_fraction: Fraction | None = None
-    """Gate: smallest share of the file's operators that runs on the core, e.g. "0.95"."""
+    """Gate: smallest share of the file's operators that runs on the accelerator, e.g. "0.95"."""
 
     @model_validator(mode="after")
     def _check_system(self) -> Self:
         if self.system_config is not None and not system_fits(self.accelerator, self.system_config):
-            raise ValueError(f"{self.system_config} is no system of {self.accelerator}")
+            raise ValueError(_ANOTHER_CORE)
         return self
 
 
@@ -135,10 +140,10 @@ class DenseWeights(StrEnum):
 
 
 class Microcontroller(ApiModel):
-    """Writes the full-integer file as C source for TFLite Micro, and says what memory it takes there."""
+    """Write the full-integer file as C source for TFLite Micro, and estimate the memory it takes there."""
 
     c_array: bool = True
-    """Writes NAME_int8.cc and NAME_int8.h beside the file: its bytes, arena size and operators."""
+    """Write NAME_int8.cc and NAME_int8.h beside the file: its bytes, arena size and operators."""
     dense_weights: DenseWeights = DenseWeights.PER_CHANNEL
     """PerTensor for a TFLite Micro from before October 2024, which refuses FULLY_CONNECTED by channel."""
     max_arena_bytes: Annotated[int, Field(ge=1, le=1 << 40)] | None = None

@@ -17,7 +17,7 @@ DEFAULT_EVALUATION_SAMPLES: Final = 1000
 
 
 class ImageScaling(StrEnum):
-    """What becomes of an image's 8-bit values, as the model was trained."""
+    """Arithmetic on an image's 8-bit values, as the model was trained."""
 
     NONE = "None"
     """0 to 255, as they are."""
@@ -32,7 +32,7 @@ class ImageScaling(StrEnum):
 
 
 class ImageResize(StrEnum):
-    """How an image comes to the size of the model's input."""
+    """How an image is brought to the size of the model's input."""
 
     STRETCH = "Stretch"
     """Bilinear, without regard to its proportions."""
@@ -46,9 +46,9 @@ class Images(ApiModel):
     """How images become samples."""
 
     scaling: ImageScaling
-    """What becomes of the 8-bit values; it must be what the model was trained with."""
+    """Arithmetic on the pixels' 8-bit values; it must be the one that the model was trained with."""
     resize: ImageResize = ImageResize.STRETCH
-    """How an image comes to the size of the model's input."""
+    """How an image is brought to the size of the model's input."""
 
 
 class Task(StrEnum):
@@ -111,6 +111,7 @@ def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
 
 
 LabelColumn = Annotated[str, Field(min_length=1, max_length=128)]
+Seed = Annotated[int, Field(ge=0, le=4294967295)]
 
 
 class Calibration(ApiModel):
@@ -124,12 +125,12 @@ class Calibration(ApiModel):
     labels_uri: S3Uri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels."""
+    """Column of the .csv file that holds the labels: its name, or its number from 1."""
     images: Images | None = None
     """How images become samples; needed where the data are images."""
     samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
-    """How many samples to draw; all of them where there are fewer."""
-    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """How many samples calibrate the model; all of them where there are fewer."""
+    seed: Seed = 0
     """Seed of the draw."""
 
 
@@ -153,13 +154,13 @@ class Validation(ApiModel):
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
     the true values."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels."""
+    """Column of the .csv file that holds the labels: its name, or its number from 1."""
     images: Images | None = None
     """How images become samples; needed where the data are images."""
     task: Task | None = None
     """What the model is for; read from its outputs and the labels where it is not given."""
     samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES
-    """Most samples to compare on."""
+    """Most samples that the files are compared on."""
     max_accuracy_drop: Fraction | None = None
     """Gate: largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
     min_agreement: Fraction | None = None
@@ -167,4 +168,4 @@ class Validation(ApiModel):
     max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None
     """Gate: largest artifact that passes, in bytes."""
     max_latency_millis: Millis | None = None
-    """Gate: longest median inference in the Job's pod that passes, in milliseconds, e.g. "12.5"."""
+    """Gate: longest median inference that passes, in milliseconds where the conversion runs, e.g. "12.5"."""

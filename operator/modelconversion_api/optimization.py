@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from .base import ApiModel, Fraction, S3Uri, Sha256, cel
-from .data import Images, LabelColumn, Task, reading_rules
+from .base import ApiModel, Fraction, NumberText, S3Uri, Sha256, cel, number_text
+from .data import Images, LabelColumn, Seed, Task, reading_rules
 from .methods import Method
 
 DEFAULT_BATCH_SIZE: Final = 32
@@ -22,24 +22,20 @@ DEFAULT_TEMPERATURE: Final = "3"
 DEFAULT_ALPHA: Final = "0.3"
 
 
-def _decimal(pattern: str, length: int, message: str) -> tuple[object, object]:
-    """The constraints of a number that is written as text, for Python and for the CRD."""
-    escaped = pattern.replace("\\", "\\\\")
-    rule = cel(f"self.matches('{escaped}')", message)
-    schema = {"type": "string", "maxLength": length, "x-kubernetes-validations": [rule]}
-    return Field(max_length=length, pattern=pattern), WithJsonSchema(schema)
-
-
-_BETWEEN = _decimal(
-    r"^0\.[0-9]{0,5}[1-9][0-9]{0,5}$", 8, 'must be a number between "0" and "1" in quotes, e.g. "0.5"'
+_BETWEEN = number_text(
+    r"^0\.[0-9]{0,5}[1-9][0-9]{0,5}$",
+    8,
+    NumberText("0<x<1", 6, 'must be a number between "0" and "1" in quotes, e.g. "0.5"'),
 )
-Between = Annotated[str, _BETWEEN[0], _BETWEEN[1]]
-"""A number greater than 0 and less than 1; a string because Kubernetes APIs carry no floats."""
+Between = Annotated[str, _BETWEEN[0], _BETWEEN[1], _BETWEEN[2]]
+"""A number greater than 0 and less than 1, in decimal notation."""
 
-_FROM_ONE = _decimal(
-    r"^[1-9][0-9]{0,2}(\.[0-9]{1,4})?$", 8, 'must be a number from "1" to "999" in quotes, e.g. "3"'
+_FROM_ONE = number_text(
+    r"^[1-9][0-9]{0,2}(\.[0-9]{1,4})?$",
+    8,
+    NumberText("1<=x<1000", 4, 'must be a number from "1" to "999" in quotes, e.g. "3"'),
 )
-Temperature = Annotated[str, _FROM_ONE[0], _FROM_ONE[1]]
+Temperature = Annotated[str, _FROM_ONE[0], _FROM_ONE[1], _FROM_ONE[2]]
 """A number from 1 on, in decimal notation."""
 
 Epochs = Annotated[int, Field(ge=1, le=10000)]
@@ -57,31 +53,31 @@ class Training(ApiModel):
     """A .npy or .csv file of labels, as for validation. Without labels, the original's outputs are
     learned."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels."""
+    """Column of the .csv file that holds the labels: its name, or its number from 1."""
     images: Images | None = None
     """How images become samples; needed where the data are images."""
     alpha: Fraction = DEFAULT_ALPHA
-    """Weight of the labels in the loss of every step; the rest is the distance to what the original gives.
-    "1" learns from the labels alone. Of an autoencoder the input stands for the label."""
+    """Weight of the labels in the loss of every step; the rest is the distance to the original's outputs. "1"
+    learns from the labels alone. For an autoencoder, the input is the label."""
     temperature: Temperature = DEFAULT_TEMPERATURE
-    """What logits are divided by before they are compared with the original's: more shows more of the order
-    of the wrong classes."""
+    """Number that logits are divided by before they are compared with the original's. A higher one gives the
+    wrong classes more weight."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = DEFAULT_BATCH_SIZE
     """Samples in one step of training."""
     learning_rate: Between | None = None
     """Highest learning rate of every step, e.g. "0.001"; it falls to zero along a cosine. Without it,
     distillation and pruning have 0.002, and quantization-aware training 0.0002."""
-    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    seed: Seed = 0
     """Seed of every draw."""
     deadline_seconds: Annotated[int, Field(ge=1, le=604800)] = DEFAULT_TRAINING_SECONDS
-    """How long all steps together may train. Then the best weights so far are kept, and the report
+    """Seconds that all steps together may train. Then the best weights so far are kept, and the report
     says so."""
     validation_fraction: Between = DEFAULT_VALIDATION_FRACTION
     """Share of the training data that is held out to choose each step's best epoch."""
 
 
 class Pruning(ApiModel):
-    """Sets the smallest weights to zero, more and more of them, while the others learn to do without."""
+    """Set the smallest weights to zero, more and more of them, while the others learn to do without."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,7 +94,7 @@ class Pruning(ApiModel):
     """Share of zeros in each pruned kernel at the end, e.g. "0.8". The file stays as large, and
     compresses."""
     initial_sparsity: Fraction = "0"
-    """Share of zeros at the beginning."""
+    """Share of zeros when pruning begins."""
     epochs: Epochs = DEFAULT_PRUNING_EPOCHS
     """Passes over the data."""
 
@@ -110,14 +106,14 @@ class Pruning(ApiModel):
 
 
 class QuantizationAwareTraining(ApiModel):
-    """Trains with the rounding of int8 in place, so that the weights find values that survive it."""
+    """Train with the rounding of int8 in place, so that the weights find values that survive it."""
 
     epochs: Epochs = 3
     """Passes over the data."""
 
 
 class Distillation(ApiModel):
-    """Trains a smaller model to do what the original does."""
+    """Train a smaller model to do what the original does."""
 
     model_config = ConfigDict(
         json_schema_extra={

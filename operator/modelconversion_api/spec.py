@@ -69,7 +69,8 @@ class Source(ApiModel):
     """Object key of a .h5, .keras or float .tflite file, or of a .zip or .tar.gz file of a SavedModel, or the
     prefix under which a SavedModel folder lies."""
     sha256: Sha256 | None = None
-    """Expected SHA-256 digest, as status.source.sha256 reports it. A mismatch fails the conversion."""
+    """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
+    conversion."""
     format: SourceFormat = SourceFormat.AUTO
     """Format of the source; Auto reads it from the bytes."""
     inputs: Annotated[
@@ -81,7 +82,7 @@ class Source(ApiModel):
     ] = Field(default_factory=list)
     """Sizes of inputs that the model leaves open. The batch is 1 unless it is given here."""
     select_tensorflow_ops: Annotated[bool, Field(alias="selectTensorFlowOps")] = False
-    """Lets operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
+    """Let operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
     which is megabytes larger; the report names the operations."""
 
 
@@ -107,7 +108,7 @@ class Benchmark(ApiModel):
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of the interpreter."""
     runs: Annotated[int, Field(ge=1, le=10000)] = 50
-    """Inferences that are timed, after the warm-up."""
+    """Inferences that are timed, after those that warm up."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     """Samples in one run of the batch measurement."""
 
@@ -116,7 +117,7 @@ class Tuning(ApiModel):
     """What is tried when full integer misses its gates."""
 
     budget_seconds: Annotated[int, Field(ge=0, le=86400)] = DEFAULT_TUNING_SECONDS
-    """How long other recipes are tried; 0 tries none."""
+    """Seconds for which other recipes are tried when full integer misses its gates; 0 tries none."""
 
 
 class Output(ApiModel):
