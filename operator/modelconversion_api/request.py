@@ -53,6 +53,7 @@ class ConversionRequest(ApiModel):
     methods: Annotated[tuple[Method, ...], Field(min_length=1)]
     """What to make; best first where they come from a target."""
     target: Target | None = None
+    """Where the model will run; chooses the methods."""
     calibration: Calibration | None = None
     validation: Validation | None = None
     benchmark: Benchmark = Benchmark()

@@ -40,7 +40,7 @@ class InputShape(ApiModel):
 
     name: TensorName
     """Name of the input, as the model or status.source.inputs has it."""
-    shape: Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=8)]
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=16777216)]], Field(min_length=1, max_length=8)]
     """Every dimension, the batch first, e.g. [1, 96, 96, 3]."""
 
 
@@ -102,15 +102,18 @@ class Signing(ApiModel):
     """The private key; only the container that publishes ever sees it."""
 
 
+Threads = Annotated[int, Field(ge=1, le=64)]
+
+
 class Benchmark(ApiModel):
     """How latency is measured, in the Job's pod."""
 
-    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    threads: Threads = 1
     """Threads of the interpreter."""
     runs: Annotated[int, Field(ge=1, le=10000)] = 50
     """Inferences that are timed, after those that warm up."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Samples in one run of the batch measurement."""
+    """Samples in one run of the batch measurement; 1 leaves it out."""
 
 
 class Tuning(ApiModel):

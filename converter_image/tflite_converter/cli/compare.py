@@ -5,45 +5,44 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Final
 
-import typer
+from modelconversion_api.base import ApiModel
+from modelconversion_api.data import Images
+from modelconversion_api.spec import Benchmark
+from tflite_converter.cli.flags import Group
+from tflite_converter.cli.given import Given, takes
+from tflite_converter.cli.groups import PRINTED, ComparisonFiles, Draws, File
 
-from modelconversion_api.data import DEFAULT_EVALUATION_SAMPLES, ImageResize, Images, ImageScaling, Task
-from tflite_converter.cli.errors import ends_with_a_message
+
+class CompareArguments(ApiModel):
+    """The files to compare."""
+
+    a: File
+    """The TFLite file to go by."""
+    b: File
+    """The TFLite file to judge."""
 
 
-def compare(
-    a: Annotated[Path, typer.Argument(help="The TFLite file to go by.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="The TFLite file to judge.", show_default=False)],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Samples: .npy, .npz, .csv, or images. Random ones without, which say little."),
-    ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Labels of --data (.npy or .csv).")] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of a .csv file that holds the labels.")
-    ] = None,
-    image_scaling: Annotated[
-        ImageScaling | None,
-        typer.Option(case_sensitive=False, help="What becomes of pixels, as in training; needed for images."),
-    ] = None,
-    image_resize: Annotated[
-        ImageResize, typer.Option(case_sensitive=False, help="How images come to the input's size.")
-    ] = ImageResize.STRETCH,
-    task: Annotated[
-        Task | None,
-        typer.Option(
-            case_sensitive=False, help="What the models are for.", show_default="read from A's outputs"
-        ),
-    ] = None,
-    samples: Annotated[
-        int, typer.Option(min=1, help="Most samples to compare on.")
-    ] = DEFAULT_EVALUATION_SAMPLES,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the draw.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the interpreter.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+_ARGUMENTS: Final = Group(CompareArguments, names={"a": "A", "b": "B"})
+_DATA: Final = Group(
+    ComparisonFiles,
+    names={"uri": "--data", "labels_uri": "--labels"},
+    by_hand=dict.fromkeys(
+        ("max_accuracy_drop", "min_agreement", "max_size_bytes", "max_latency_millis"),
+        "a comparison has no gates",
+    ),
+)
+_IMAGES: Final = Group(Images, prefix="image-", asked_by=("--data",))
+_DRAWS: Final = Group(Draws)
+_BENCHMARK: Final = Group(
+    Benchmark, by_hand=dict.fromkeys(("runs", "batch_size"), "a comparison shows one short measurement")
+)
+GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _DRAWS, _BENCHMARK, PRINTED)
+
+
+@takes(*GROUPS)
+def compare(given: Given) -> None:
     """Compare two TFLite files: size, latency, agreement, error, accuracy.
 
     B is measured against A on the same samples, each in a process without
@@ -55,29 +54,33 @@ def compare(
       tflite-converter compare old.tflite new.tflite --data photos/ --image-scaling ZeroToOne
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     # Not at the top: --help must not wait for numpy and rich.
+    from tflite_converter.cli.data import data_files, images_of
     from tflite_converter.console.performance import comparison_table
     from tflite_converter.console.report import open_console, stream_fd
     from tflite_converter.data.file_samples import read_tflite
-    from tflite_converter.data.files import DataFiles
     from tflite_converter.isolation.isolated import run_isolated
     from tflite_converter.measuring.comparison import Comparison, compare_files
 
-    with ends_with_a_message():
-        console = open_console(stream_fd(json=as_json))
-        images = None if image_scaling is None else Images(scaling=image_scaling, resize=image_resize)
-        files = None if data is None else DataFiles(data, labels, label_column, images)
-        for path in (a, b):
-            read_tflite(path)  # a wrong file is told before anything runs
+    paths, data = given.build(_ARGUMENTS), given.build(_DATA)
+    files = data_files(data, images_of(given))
+    seed, threads = given.build(_DRAWS).seed, given.build(_BENCHMARK).threads
+    as_json = given.build(PRINTED).as_json
+    console = open_console(stream_fd(json=as_json))
+    for path in (paths.a, paths.b):
+        read_tflite(path)  # a wrong file is told before anything runs
 
-        def work() -> Comparison:
-            with tempfile.TemporaryDirectory() as folder:
-                return compare_files(a, b, files, task, samples, seed, threads, Path(folder))
+    def work() -> Comparison:
+        with tempfile.TemporaryDirectory() as folder:
+            return compare_files(
+                paths.a, paths.b, files, data.task, data.samples, seed, threads, Path(folder)
+            )
 
-        readable = [path for path in (a, b, data, labels) if path is not None]
-        found = run_isolated(f"running {a.name} and {b.name}", Comparison, readable, work)
-        if as_json:
-            sys.stdout.write(f"{found.to_json(indent=2)}\n")
-        else:
-            console.print(comparison_table(found.a, found.b))
-            metric = found.agreement_metric.value
-            console.print(f"{found.task.value}, compared on {found.samples}; agreement by {metric}")
+    named = (files.path, files.labels) if files is not None else ()
+    readable = [path for path in (paths.a, paths.b, *named) if path is not None]
+    comparison = run_isolated(f"running {paths.a.name} and {paths.b.name}", Comparison, readable, work)
+    if as_json:
+        sys.stdout.write(f"{comparison.to_json(indent=2)}\n")
+    else:
+        console.print(comparison_table(comparison.a, comparison.b))
+        metric = comparison.agreement_metric.value
+        console.print(f"{comparison.task.value}, compared on {comparison.samples}; agreement by {metric}")

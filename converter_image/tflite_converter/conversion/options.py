@@ -12,11 +12,9 @@ from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import DEFAULT_TUNING_SECONDS, Benchmark, SourceFormat
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.data.files import DataFiles
+from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingOptions
-
-DEFAULT_STEP_TIMEOUT_SECONDS = 1800
-"""How long a child may say nothing before it is taken for hung."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,6 @@ class Options:
     """What is to be made of the full-integer file."""
     memory_limit_bytes: int | None = None
     """Limit of each child's data."""
-    step_timeout_seconds: int = DEFAULT_STEP_TIMEOUT_SECONDS
+    step_timeout_seconds: int = DEFAULT_SILENCE_SECONDS
     request: ConversionRequest | None = None
     """What the report says was asked for, where a Job asks."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Final, TypeVar
 
 import modelconversion_api
 import tflite_converter
@@ -62,6 +62,10 @@ class Program:
     """Name in messages, e.g. ``the TensorFlow process``."""
     packages: tuple[str, ...] = ()
     """Packages that take long to start where they are not compiled."""
+
+
+DEFAULT_SILENCE_SECONDS: Final = 1800
+"""How long a child may say nothing before it is taken for hung, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)

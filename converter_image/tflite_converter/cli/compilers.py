@@ -1,0 +1,36 @@
+"""The flags of the compilers, as ``compile`` and ``convert`` share them."""
+
+from __future__ import annotations
+
+from modelconversion_api.compilers import DenseWeights
+from tflite_converter.cli.given import Given
+from tflite_converter.cli.groups import COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER
+from tflite_converter.compilers.options import Compilers
+from tflite_converter.errors import UsageError
+
+_PREDICTED = "min_mapped_fraction"
+"""The one field of the Edge TPU that a prediction heeds."""
+
+
+def compilers_of(given: Given) -> Compilers:
+    """Return the compilers that the flags ask for.
+
+    Raises:
+        UsageError: A value is out of its limits, two do not fit together, or one would be ignored.
+
+    """
+    asked = given.build(COMPILING)
+    if asked.edgetpu and asked.edgetpu_predict:
+        raise UsageError("--edgetpu and --edgetpu-predict exclude each other", hint="leave one out")
+    for field in given.fields(EDGE_TPU) if asked.edgetpu_predict else ():
+        if field != _PREDICTED:
+            raise UsageError(
+                f"{EDGE_TPU.flag(field)} without --edgetpu", hint="a prediction has no such limit"
+            )
+    microcontroller = None
+    if asked.c_array or asked.dense_per_tensor or given.fields(MICROCONTROLLER):
+        weights = DenseWeights.PER_TENSOR if asked.dense_per_tensor else DenseWeights.PER_CHANNEL
+        microcontroller = given.build(MICROCONTROLLER, c_array=asked.c_array, dense_weights=weights)
+    return Compilers(
+        given.build_asked(EDGE_TPU, compile=asked.edgetpu), given.build_asked(ETHOS_U), microcontroller
+    )

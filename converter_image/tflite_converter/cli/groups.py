@@ -1,0 +1,327 @@
+"""The models that the commands take their flags from: the contract's, and those of the command line alone.
+
+Where the contract has the address of an object in a store, the command line has a file: the classes named
+``...Files`` are the contract's models with that one difference. A field that is added to the contract is a
+flag of ``convert`` without a line here; a name in ``names`` is for flags that are spelled in another way.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field
+
+from modelconversion_api.base import ApiModel
+from modelconversion_api.compilers import EdgeTPU, EthosU, Microcontroller
+from modelconversion_api.data import Calibration, Images, Seed, Validation
+from modelconversion_api.methods import Method
+from modelconversion_api.optimization import Distillation, Pruning, QuantizationAwareTraining, Training
+from modelconversion_api.request import ConversionRequest
+from modelconversion_api.spec import Benchmark, InputShape, Source, Tuning
+from tflite_converter.cli.flags import Group, Metavar
+from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS
+
+MethodName = StrEnum("MethodName", {m.name: m.cli_name for m in Method} | {"ALL": "all"})  # type: ignore[misc]  # made from the contract's methods, which mypy cannot see
+
+_DATA: Final = "Data"
+_MODEL: Final = "Model"
+_GATES: Final = "Gates: an artifact that misses one is marked; exit code 41 when none passes"
+_MEASURING: Final = "Measuring and tuning"
+_TRAINING: Final = "Training before the conversion (Keras models): distil, then prune, then train for int8"
+_COMPILERS: Final = "Compilers and C source, of the full-integer file"
+_LIMITS: Final = "Limits"
+_SHOWN: Final = "What is shown"
+
+_READING: Final = ("uri", "labels_uri", "label_column")
+
+
+def _refuse_nothing(text: object) -> object:
+    if text == "":
+        raise ValueError("a file must have a name")
+    return text
+
+
+def _input_shape(text: object) -> object:
+    """``audio=1,16000`` (or ``1x16000``) as the contract spells it."""
+    name, separator, sizes = str(text).partition("=")
+    if not (name and separator and sizes):
+        raise ValueError(f"{text!r} is not NAME=SIZES, e.g. audio=1,16000")
+    return {"name": name, "shape": sizes.replace("x", ",").split(",")}
+
+
+File = Annotated[Path, BeforeValidator(_refuse_nothing)]
+FileName = Annotated[str, Metavar("PATH"), BeforeValidator(_refuse_nothing)]
+"""A file's path where the contract has an object's address."""
+
+
+class ModelFile(Source):
+    """The trained model."""
+
+    uri: FileName
+    """Keras .h5 or .keras file, SavedModel folder or its .zip or .tar.gz, or float .tflite."""
+    inputs: Annotated[
+        list[Annotated[InputShape, BeforeValidator(_input_shape)]],
+        Field(max_length=16),
+        Metavar("NAME=SIZES"),
+    ] = Field(default_factory=list)
+    """Size of an input that the model leaves open, e.g. audio=1,16000; may be repeated. The batch is 1 unless
+    it is given here."""
+
+
+class CalibrationFiles(Calibration):
+    """The representative dataset."""
+
+    uri: FileName
+    """Representative dataset, which full_integer needs: .npy, .npz (one array for each input), .csv, or a
+    folder (or .zip, .tar.gz) of images, with a folder for each class."""
+    labels_uri: FileName | None = None
+    """Class labels of --data (.npy or .csv): draws evenly over the classes."""
+
+
+class ValidationFiles(Validation):
+    """The data that the files are compared on."""
+
+    uri: FileName | None = None
+    """Samples that the artifacts are compared on; the part of --data that does not calibrate unless given."""
+    labels_uri: FileName | None = None
+    """Labels of --validation-data (.npy or .csv): measures accuracy."""
+
+
+class ComparisonFiles(ValidationFiles):
+    """The data of ``compare``."""
+
+    uri: FileName | None = None
+    """Samples: .npy, .npz, .csv, or images. Without them, random ones, which say little."""
+    labels_uri: FileName | None = None
+    """Labels of --data (.npy or .csv)."""
+
+
+class TrainingFiles(Training):
+    """The training data."""
+
+    uri: FileName
+    """Training samples, in the same formats as --data. Those that are measured on are left out."""
+    labels_uri: FileName | None = None
+    """Labels of --train-data (.npy or .csv). Without labels, the model's own outputs are learned."""
+
+
+class Methods(ApiModel):
+    """The choice of methods."""
+
+    method: MethodName | None = None
+    """Method of quantization; all is every method that the data allows. Without --target, the default is
+    dynamic_range."""
+
+
+class Output(ApiModel):
+    """The folder for the results."""
+
+    output: File = Path("converted_models")
+    """Folder for the files that are written."""
+
+
+class Draws(ApiModel):
+    """The seed of every draw: also of the random inputs that stand in for data."""
+
+    seed: Seed = 0
+    """Seed of every draw."""
+
+
+class Student(ApiModel):
+    """The student of a distillation, which one flag says: by its width or by its file."""
+
+    distill: Annotated[str, Field(min_length=1), Metavar("WIDTH|FILE")] | None = None
+    """Train a smaller model to do what this one does: a copy with this share of its filters and units, e.g.
+    0.5, or a Keras file with the same inputs and outputs."""
+
+
+class Checkpoint(ApiModel):
+    """The state of a training that was interrupted."""
+
+    checkpoint: File | None = None
+    """File that keeps the state after each epoch (.npz); training goes on from it where it is there."""
+
+
+class Compiling(ApiModel):
+    """The questions that the contract's compilers answer with yes or no."""
+
+    edgetpu: bool = False
+    """Compile for Coral's Edge TPU; needs edgetpu_compiler on the PATH."""
+    edgetpu_predict: bool = False
+    """Do not compile for the Edge TPU: say what would map, by its documented limits."""
+    c_array: bool = False
+    """Write C source for TFLite Micro: NAME_int8.cc and .h, with arena size and operators."""
+    dense_per_tensor: bool = False
+    """One scale for the weights of each FULLY_CONNECTED: for TFLite Micro before October 2024."""
+
+
+class Limits(ApiModel):
+    """The limits of each process that touches the model."""
+
+    memory_limit: Annotated[int, Field(ge=512, le=1 << 24)] | None = None
+    """Memory of each process that touches the model, in MiB; nearly all there is unless given."""
+    step_timeout: Annotated[int, Field(ge=1, le=604800)] = DEFAULT_SILENCE_SECONDS
+    """Seconds without progress after which a step counts as hung."""
+
+
+class Printed(ApiModel):
+    """The form of a result that is only printed."""
+
+    as_json: bool = False
+    """Print one JSON document; progress goes to stderr."""
+
+
+class Shown(ApiModel):
+    """The form of the results."""
+
+    sign_key: File | None = None
+    """Elliptic-curve private key (PEM) that signs the artifacts and reports: writes model.sig (OpenSSF model
+    signing)."""
+    as_json: bool = False
+    """Print the report as one JSON document; progress goes to stderr."""
+    quiet: bool = False
+    """No progress, only warnings and results."""
+
+
+SOURCE: Final = Group(
+    ModelFile,
+    panel=_MODEL,
+    names={
+        "uri": "--model",
+        "inputs": "--input-shape",
+        "select_tensorflow_ops": "--select-tf-ops",
+    },
+    panels={"uri": ""},
+)
+REQUEST: Final = Group(
+    ConversionRequest,
+    by_hand={
+        "version": "the command line and the converter are of one version",
+        "base_name": "taken from the model's file name",
+        "methods": "--method, one of them or all",
+    },
+)
+METHODS: Final = Group(Methods)
+CALIBRATION: Final = Group(
+    CalibrationFiles,
+    panel=_DATA,
+    names={"uri": "--data", "labels_uri": "--labels"},
+    panels={"uri": ""},
+    asked_by=("--data",),
+)
+OUTPUT: Final = Group(Output)
+VALIDATION_DATA: Final = Group(
+    ValidationFiles,
+    panel=_DATA,
+    names={"uri": "--validation-data", "labels_uri": "--validation-labels"},
+    by_hand=dict.fromkeys(Validation.model_fields.keys() - _READING, "a flag of VALIDATION"),
+    asked_by=("--validation-data",),
+)
+IMAGES: Final = Group(
+    Images, panel=_DATA, prefix="image-", asked_by=("--data", "--validation-data", "--train-data")
+)
+DRAWS: Final = Group(Draws, panel=_DATA)
+VALIDATION: Final = Group(
+    Validation,
+    panel=_GATES,
+    names={
+        "samples": "--evaluation-samples",
+        "max_size_bytes": "--max-size",
+        "max_latency_millis": "--max-latency",
+    },
+    panels={"samples": _DATA, "task": _MEASURING},
+    by_hand=dict.fromkeys(_READING, "a flag of VALIDATION_DATA"),
+)
+BENCHMARK: Final = Group(Benchmark, panel=_MEASURING)
+TUNING: Final = Group(Tuning, panel=_MEASURING, names={"budget_seconds": "--tuning-seconds"})
+STUDENT: Final = Group(Student, panel=_TRAINING)
+CHECKPOINT: Final = Group(Checkpoint, panel=_TRAINING)
+PRUNING: Final = Group(
+    Pruning,
+    panel=_TRAINING,
+    prefix="prune-",
+    names={"target_sparsity": "--prune", "epochs": "--epochs"},
+    asked_by=("--prune",),
+    introduced=True,
+)
+QAT: Final = Group(
+    QuantizationAwareTraining,
+    panel=_TRAINING,
+    prefix="qat-",
+    names={"epochs": "--qat"},
+    asked_by=("--qat",),
+    introduced=True,
+)
+DISTILLATION: Final = Group(
+    Distillation,
+    panel=_TRAINING,
+    prefix="distill-",
+    names={"epochs": "--epochs", "width": "--distill", "student_uri": "--distill"},
+    by_hand={"student_uri": "--distill with a file", "width": "--distill with a number"},
+    asked_by=("--distill",),
+)
+TRAINING: Final = Group(
+    TrainingFiles,
+    panel=_TRAINING,
+    prefix="train-",
+    names={
+        "uri": "--train-data",
+        "labels_uri": "--train-labels",
+        "label_column": "--label-column",
+        "alpha": "--alpha",
+        "temperature": "--temperature",
+        "batch_size": "--train-batch",
+        "learning_rate": "--learning-rate",
+        "seed": "--seed",
+        "deadline_seconds": "--train-deadline",
+    },
+    asked_by=("--distill", "--prune", "--qat"),
+)
+COMPILING: Final = Group(Compiling, panel=_COMPILERS)
+EDGE_TPU: Final = Group(
+    EdgeTPU,
+    panel=_COMPILERS,
+    prefix="edgetpu-",
+    names={
+        "min_runtime_version": "--edgetpu-runtime",
+        "timeout_seconds": "--edgetpu-timeout",
+        "search_delegate": "--edgetpu-search",
+        "num_segments": "--edgetpu-segments",
+        "min_mapped_fraction": "--min-mapped",
+    },
+    by_hand={"compile": "--edgetpu for yes, --edgetpu-predict for no"},
+    asked_by=("--edgetpu", "--edgetpu-predict"),
+)
+ETHOS_U: Final = Group(
+    EthosU,
+    panel=_COMPILERS,
+    prefix="ethos-u-",
+    names={
+        "accelerator": "--ethos-u",
+        "system_config": "--ethos-u-system",
+        "memory_mode": "--ethos-u-memory",
+        "timeout_seconds": "--ethos-u-timeout",
+        "min_mapped_fraction": "--min-mapped",
+    },
+    asked_by=("--ethos-u",),
+    introduced=True,
+)
+MICROCONTROLLER: Final = Group(
+    Microcontroller,
+    panel=_COMPILERS,
+    names={"max_arena_bytes": "--max-arena"},
+    by_hand={"c_array": "--c-array", "dense_weights": "--dense-per-tensor"},
+)
+PRINTED: Final = Group(Printed, names={"as_json": "--json"})
+LIMITS: Final = Group(Limits, panel=_LIMITS)
+SHOWN: Final = Group(Shown, panel=_SHOWN, names={"as_json": "--json", "quiet": "--quiet -q"})
+
+CONVERT: Final = (
+    *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, VALIDATION, DRAWS),
+    *(BENCHMARK, TUNING),
+    *(STUDENT, DISTILLATION, PRUNING, QAT, TRAINING, CHECKPOINT),
+    *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER),
+    *(LIMITS, SHOWN),
+)

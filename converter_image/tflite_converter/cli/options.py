@@ -1,0 +1,95 @@
+"""The flags of ``convert`` as the options of a conversion.
+
+Imported when a conversion runs: ``--help`` needs none of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, Validation
+from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
+from modelconversion_api.reasons import Stage
+from tflite_converter.cli import groups
+from tflite_converter.cli.compilers import compilers_of
+from tflite_converter.cli.data import data_files, images_of
+from tflite_converter.cli.given import Given
+from tflite_converter.cli.training import training_of
+from tflite_converter.conversion.options import Options
+from tflite_converter.data.files import DataFiles
+from tflite_converter.errors import UsageError
+from tflite_converter.measuring.gates import Gates
+from tflite_converter.progress import Event, Listener
+
+_METHODS = {m.cli_name: m for m in Method}
+
+
+def options_of(given: Given, listener: Listener) -> Options:
+    """Return the options of a conversion, and tell ``listener`` which methods are left out.
+
+    Raises:
+        UsageError: A value is out of its limits, or two do not fit together.
+
+    """
+    source = given.build(groups.SOURCE)
+    calibration = given.build_asked(groups.CALIBRATION)
+    validation = given.build(groups.VALIDATION)
+    images = images_of(given)
+    target: Target | None = given.values.get("--target")
+    limits = given.build(groups.LIMITS)
+    seed = given.build(groups.DRAWS).seed
+    measured = data_files(given.build_asked(groups.VALIDATION_DATA), images, shared_column=True)
+    calibrating = data_files(calibration, images, shared_column=True)
+    _check_accuracy_gate(validation, measured or calibrating)
+    return Options(
+        source=Path(source.uri),
+        base_name=artifact_base_name(str(Path(source.uri).absolute())),
+        methods=_methods(given, target, listener, has_data=calibration is not None),
+        source_format=source.format,
+        expected_sha256=source.sha256,
+        input_shapes={i.name: tuple(i.shape) for i in source.inputs},
+        select_tensorflow_ops=source.select_tensorflow_ops,
+        target=target,
+        calibration=calibrating,
+        validation=measured,
+        samples=DEFAULT_CALIBRATION_SAMPLES if calibration is None else calibration.samples,
+        evaluation_samples=validation.samples,
+        seed=seed,
+        task=validation.task,
+        gates=Gates.from_validation(validation),
+        benchmark=given.build(groups.BENCHMARK),
+        tuning_seconds=given.build(groups.TUNING).budget_seconds,
+        training=training_of(given, images),
+        compilers=compilers_of(given),
+        memory_limit_bytes=None if limits.memory_limit is None else limits.memory_limit << 20,
+        step_timeout_seconds=limits.step_timeout,
+    )
+
+
+def _methods(
+    given: Given, target: Target | None, listener: Listener, *, has_data: bool
+) -> tuple[Method, ...]:
+    name = given.build(groups.METHODS).method
+    if target is not None:
+        if name is not None:
+            raise UsageError("--method and --target exclude each other", hint="a target chooses the methods")
+        return methods_for_target(target, has_calibration=has_data)
+    if name is None:
+        return (Method.DYNAMIC_RANGE,)
+    if name.value != "all":
+        return (_METHODS[name.value],)
+    possible = tuple(m for m in Method if has_data or not m.needs_calibration)
+    if len(possible) < len(Method):
+        left_out = "full_integer is left out: it needs calibration data, give it with --data"
+        listener(Event(Stage.CALIBRATE, left_out, warning=True))
+    return possible
+
+
+def _check_accuracy_gate(validation: Validation, data: DataFiles | None) -> None:
+    """Refuse a gate on accuracy where the compared data has no labels; images have those of their folders."""
+    labelled = data is not None and (data.labels or data.label_column or data.images)
+    if validation.max_accuracy_drop is not None and not labelled:
+        raise UsageError(
+            "--max-accuracy-drop needs labels of the data that artifacts are compared on",
+            hint="give --validation-labels (or --labels), or use --min-agreement",
+        )
