@@ -89,7 +89,8 @@ class Given:
         number = marked(group.model.model_fields[name], NumberText)
         if number is not None:
             message = f"{unquoted(number.message)} ({number.limits}, at most {number.decimals} decimals)"
-        return f"{group.flag(name)} {details['input']}: {message[:1].lower()}{message[1:]}"
+        value = details["input"] or "''"
+        return f"{group.flag(name)} {value}: {message[:1].lower()}{message[1:]}"
 
 
 def takes(*groups: Group[Any]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

@@ -44,11 +44,12 @@ def _refuse_nothing(text: object) -> object:
 
 
 def _input_shape(text: object) -> object:
-    """``audio=1,16000`` (or ``1x16000``) as the contract spells it."""
-    name, separator, sizes = str(text).partition("=")
-    if not (name and separator and sizes):
-        raise ValueError(f"{text!r} is not NAME=SIZES, e.g. audio=1,16000")
-    return {"name": name, "shape": sizes.replace("x", ",").split(",")}
+    """Return ``audio=1,16000`` (or ``audio=1x16000``) as the contract spells it."""
+    name, _, sizes = str(text).partition("=")
+    parts = sizes.replace("x", ",").split(",")
+    if not name or not all(part.strip().isdecimal() for part in parts):
+        raise ValueError("it is not NAME=SIZES, e.g. audio=1,16000")
+    return {"name": name, "shape": parts}
 
 
 File = Annotated[Path, BeforeValidator(_refuse_nothing)]

@@ -153,7 +153,7 @@ PAIR = Group(Pair, names={"first_size": "--first -f", "last_size": "--last"})
     ("words", "says"),
     [
         (["-f", "3"], "error: --first must be less than --last. Hint: "),
-        (["--file", ""], "error: --file : a file must have a name. Hint: "),
+        (["--file", ""], "error: --file '': a file must have a name. Hint: "),
     ],
 )
 def test_rules_over_fields_speak_of_flags(words: list[str], says: str) -> None:
