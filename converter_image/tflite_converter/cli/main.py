@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from tflite_converter.cli.benchmark import benchmark
@@ -25,6 +28,23 @@ app = typer.Typer(
     "Start with: tflite-converter convert --model MODEL --method all --data SAMPLES.npy\n\n"
     "Completion for your shell: tflite-converter --install-completion",
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tflite-converter {version('model-conversion-operator')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 app.command(name="convert")(convert)
 app.command(name="targets")(targets)
 app.command(name="inspect")(inspect)
