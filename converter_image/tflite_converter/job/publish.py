@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -39,6 +38,7 @@ from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
+from tflite_converter.files.untrusted import open_regular
 from tflite_converter.job.environment import FetchRecord, JobEnvironment, log
 from tflite_converter.job.storage import ObjectStore, Stored
 from tflite_converter.measuring.recommendation import recommend
@@ -81,7 +81,7 @@ def publish(job: JobEnvironment) -> StageResult:
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
-        with _open_regular(job.output / name, MAX_ARTIFACT_BYTES) as stream:
+        with open_regular(job.output / name, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
             _upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature | document).items():
@@ -143,7 +143,7 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
         ConverterError: ArtifactInvalid.
 
     """
-    with _open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES) as stream:
+    with open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES, Stage.PUBLISH) as stream:
         try:
             report = ConversionReport.model_validate_json(stream.read())
         except ValidationError as error:
@@ -221,7 +221,7 @@ def _check_names(output: Path, expected: set[str]) -> None:
 
 
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
-    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+    with open_regular(path, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
         if not is_tflite(stream.read(8)):
             raise _invalid(f"{path.name} is no TFLite file")
     _check_digest(path, artifact.sha256, artifact.size_bytes)
@@ -230,27 +230,10 @@ def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> Artif
 
 
 def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
-    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+    with open_regular(path, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
         digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
     if (digest, size) != (sha256, size_bytes):
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
-
-
-def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
-    """Opens a plain file for reading; links, devices, pipes and giants are refused."""
-    try:
-        # Without NONBLOCK, opening a pipe would wait for a writer for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _invalid(f"{path.name} cannot be opened as a plain file: {error.strerror}") from error
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        raise _invalid(f"{path.name} is no plain file")
-    if found.st_size > limit_bytes:
-        os.close(fd)
-        raise _invalid(f"{path.name} is larger than {limit_bytes >> 20} MiB")
-    return os.fdopen(fd, "rb")
 
 
 def _withdraw(store: ObjectStore, prefix: str) -> None:
