@@ -15,7 +15,9 @@ import errno
 import os
 import re
 
+from modelconversion_api.limits import FAILURE_LENGTH, QUOTE_LENGTH
 from modelconversion_api.reasons import FAILURES, USAGE_EXIT_CODE, FailureReason, Stage, exit_code
+from modelconversion_api.text import shortened
 
 
 class ConverterError(Exception):
@@ -34,9 +36,9 @@ class ConverterError(Exception):
 
     @property
     def message(self) -> str:
-        """Cause and hint in one sentence, at most 2,048 characters (the contract's limit)."""
-        cause = self.cause if len(self.cause) <= 1700 else f"{self.cause[:1700]}…"
-        return f"{cause}. Hint: {self.hint}"[:2048]
+        """Cause and hint, at most :data:`FAILURE_LENGTH` characters; a long cause makes room for the hint."""
+        hint = f". Hint: {shortened(self.hint, FAILURE_LENGTH // 2)}"
+        return shortened(self.cause, FAILURE_LENGTH - len(hint)) + hint
 
     @property
     def exit_code(self) -> int:
@@ -69,6 +71,14 @@ def from_os_error(error: OSError, stage: Stage, doing: str) -> ConverterError:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's words, at most 400 characters; its type where it has none."""
-    line = next(iter(re.split(r"[\r\n]", str(error).strip())), "") or type(error).__name__
-    return line[:400].rstrip(".")
+    """Return the first line of an exception's text as :func:`quoted` does; its type where it has none."""
+    return quoted(str(error)) or type(error).__name__
+
+
+def quoted(text: str) -> str:
+    """Return the first line of ``text`` that is not blank, at most :data:`QUOTE_LENGTH` characters.
+
+    Without the full stop at its end: our own sentence goes on behind it.
+    """
+    lines = (line.strip() for line in re.split(r"[\r\n]", text))
+    return shortened(next(filter(None, lines), ""), QUOTE_LENGTH).rstrip(".")

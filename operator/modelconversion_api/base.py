@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
+
+from .limits import URI_LENGTH
 
 GROUP = "edgeml.dev"
 VERSION = "v1alpha1"
@@ -28,17 +30,26 @@ class ApiModel(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def changed(self, **fields: Any) -> Self:
+        """Return a copy with these fields changed, and checked (or cut) as in a new one.
+
+        Raises:
+            ValidationError: as for a new one; ``model_copy`` would believe its caller.
+
+        """
+        return type(self).model_validate(dict(self) | fields)
+
     def to_wire(self) -> dict[str, Any]:
-        """JSON-ready dictionary with wire names; fields that are None are left out."""
+        """Return a JSON-ready dictionary with wire names; fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The same as text."""
+        """Return what :meth:`to_wire` gives as JSON text."""
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=indent)
 
 
 def cel(rule: str, message: str) -> JsonDict:
-    """One ``x-kubernetes-validations`` entry."""
+    """Return one ``x-kubernetes-validations`` entry."""
     return {"rule": rule, "message": message}
 
 
@@ -55,13 +66,13 @@ def _check_s3_uri(uri: str) -> str:
 
 S3Uri = Annotated[
     str,
-    Field(max_length=1024),
+    Field(max_length=URI_LENGTH),
     AfterValidator(_check_s3_uri),
     # In the CRD the form is a CEL rule: its message says more than a pattern that did not match.
     WithJsonSchema(
         {
             "type": "string",
-            "maxLength": 1024,
+            "maxLength": URI_LENGTH,
             "x-kubernetes-validations": [
                 cel(
                     f"self.matches('{_S3_URI_PATTERN}')",
@@ -80,15 +91,16 @@ S3Uri = Annotated[
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """SHA-256 digest, 64 lower-case hexadecimal digits."""
 
+_FRACTION_LENGTH = 8
 _FRACTION_PATTERN = r"^(0(\.[0-9]{1,6})?|1(\.0{1,6})?)$"
 
 Fraction = Annotated[
     str,
-    Field(max_length=8, pattern=_FRACTION_PATTERN),
+    Field(max_length=_FRACTION_LENGTH, pattern=_FRACTION_PATTERN),
     WithJsonSchema(
         {
             "type": "string",
-            "maxLength": 8,
+            "maxLength": _FRACTION_LENGTH,
             "x-kubernetes-validations": [
                 cel(
                     f"self.matches('{_FRACTION_PATTERN.replace(chr(92), chr(92) * 2)}')",
@@ -100,15 +112,16 @@ Fraction = Annotated[
 ]
 """A share from "0" to "1" in decimal notation; a string because Kubernetes APIs carry no floats."""
 
+_MILLIS_LENGTH = 11
 _MILLIS_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,4})?$"
 
 Millis = Annotated[
     str,
-    Field(max_length=11, pattern=_MILLIS_PATTERN),
+    Field(max_length=_MILLIS_LENGTH, pattern=_MILLIS_PATTERN),
     WithJsonSchema(
         {
             "type": "string",
-            "maxLength": 11,
+            "maxLength": _MILLIS_LENGTH,
             "x-kubernetes-validations": [
                 cel(
                     f"self.matches('{_MILLIS_PATTERN.replace(chr(92), chr(92) * 2)}')",
@@ -122,5 +135,5 @@ Millis = Annotated[
 
 
 def fraction(value: float) -> str:
-    """``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
+    """Return ``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
     return f"{min(max(value, 0.0), 1.0) + 0.0:.4f}"  # + 0.0 makes a plain zero of -0.0

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from .base import ApiModel, S3Uri, Sha256, cel
 from .compilers import EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
+from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Target, methods_for_target
 from .optimization import Optimize
 from .scheduling import JobSpec, Name
@@ -90,7 +91,7 @@ class SigningKeyRef(ApiModel):
 
     name: Name
     """Name of the Secret."""
-    key: Annotated[str, Field(max_length=253)] = "private.pem"
+    key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "private.pem"
     """Key in the Secret: an elliptic-curve private key in PEM format, without a password."""
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from modelconversion_api.data import Task
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import (
     Comparison,
@@ -31,7 +32,7 @@ from tflite_converter.data.loading import load_dataset
 from tflite_converter.data.overlap import disjoint
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, detect_format
+from tflite_converter.files.formats import detect_format
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.progress import Event, Listener
 from tflite_converter.tflite.file import read_file
@@ -176,9 +177,7 @@ def compare(
     before = None if plain is None else measure(plain, False)
     after = None if optimized is None else measure(optimized, True)
     published, message = _verdict(before, after, optimized)
-    return Comparison(
-        method=method, plain=before, optimized=after, published=published, message=message[:512]
-    )
+    return Comparison(method=method, plain=before, optimized=after, published=published, message=message)
 
 
 def _verdict(

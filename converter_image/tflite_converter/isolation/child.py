@@ -57,8 +57,9 @@ class Child:
         self.stage = stage
         if self._pipe is not None:
             message = WorkerProgress(stage=stage, text=text, fraction=fraction, warning=warning)
-            # One write of less than PIPE_BUF bytes arrives whole, also from several processes.
-            os.write(self._pipe, message.model_dump_json().encode()[:4000] + b"\n")
+            # One write of less than PIPE_BUF (4,096) bytes arrives whole, also from several processes; the
+            # message is shorter, for JSON takes six bytes for a character at most.
+            os.write(self._pipe, message.model_dump_json().encode() + b"\n")
 
     def counter(self, stage: Stage, text: str, count: int) -> Callable[[int], None]:
         """A function that tells of every twentieth part of ``count`` that is done."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.data import Calibration, Validation
+from modelconversion_api.limits import MAX_DATA_BYTES, MAX_SOURCE_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
@@ -39,15 +40,14 @@ ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
 DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
 """Kept on downloads: a CSV file has nothing else to be known by."""
 
-TFLITE_LIMIT: Final = Limit(2 << 30)
+TFLITE_LIMIT: Final = Limit(MAX_TFLITE_BYTES)
 SOURCE_RULES: Final = FolderRules(
-    # TFLite files end at 2 GiB; a source may carry an optimizer's two slots for each weight as well.
-    Limit(6 << 30, "use a smaller model, or save it without its optimizer"),
+    Limit(MAX_SOURCE_BYTES, "use a smaller model, or save it without its optimizer"),
     max_files=1000,
     bad_path=FailureReason.UNSUPPORTED_FORMAT,
 )
 DATA_RULES: Final = FolderRules(
-    Limit(8 << 30, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
+    Limit(MAX_DATA_BYTES, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
     max_files=100_000,
     bad_path=FailureReason.DATA_UNREADABLE,
 )

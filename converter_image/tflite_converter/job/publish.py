@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.compilation import CompiledFile
 from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
+from modelconversion_api.limits import MAX_REPORT_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import summary_of
 from modelconversion_api.reasons import FailureReason, Stage
@@ -43,9 +44,6 @@ from tflite_converter.job.environment import FetchRecord, JobEnvironment, log
 from tflite_converter.job.storage import ObjectStore, Stored
 from tflite_converter.measuring.recommendation import recommend
 
-MAX_ARTIFACT_BYTES = 2 << 30
-MAX_REPORT_BYTES = 16 << 20
-"""A confusion matrix of a thousand classes takes 2 MiB for each artifact."""
 _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
     SIGNATURE_FILE_NAME: "application/json",
@@ -81,7 +79,7 @@ def publish(job: JobEnvironment) -> StageResult:
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
-        with open_regular(job.output / name, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
+        with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
             _upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature | document).items():
@@ -221,7 +219,7 @@ def _check_names(output: Path, expected: set[str]) -> None:
 
 
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
-    with open_regular(path, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
+    with open_regular(path, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
         if not is_tflite(stream.read(8)):
             raise _invalid(f"{path.name} is no TFLite file")
     _check_digest(path, artifact.sha256, artifact.size_bytes)
@@ -230,7 +228,7 @@ def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> Artif
 
 
 def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
-    with open_regular(path, MAX_ARTIFACT_BYTES, Stage.PUBLISH) as stream:
+    with open_regular(path, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
         digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
     if (digest, size) != (sha256, size_bytes):
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, quoted
 
 _OPERATIONS = (
     re.compile(r"'(tf\.[A-Za-z0-9_]+)' op is neither a custom op nor a flex op"),
@@ -105,6 +105,5 @@ def _complaint(text: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    """The first line that says something, at most 400 characters, without paths of this process."""
-    lines = (line.strip() for line in text.splitlines())
-    return re.sub(r"(?<![\w/])/[\w./-]+/", "", next((line for line in lines if line), ""))[:400].rstrip(".")
+    """Return the first line that is not blank, without the folders of this process."""
+    return quoted(re.sub(r"(?<![\w/])/[\w./-]+/", "", text))

@@ -11,10 +11,11 @@ from typing import Any
 
 import h5py
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from tflite_converter.files.formats import too_large
 
 MAX_CONFIG_BYTES = 64 << 20
 """A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""

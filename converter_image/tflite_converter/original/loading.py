@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.spec import SourceFormat
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from tflite_converter.files.formats import too_large
 from tflite_converter.original.keras import load_keras
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.saved_models import load_saved_model

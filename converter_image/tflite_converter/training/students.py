@@ -9,7 +9,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, first_line
 
 _WIDTHS: Final = ("filters", "units")
 _GIVE_ONE: Final = "give a student of your own (--distill student.keras, distillation.studentUri)"
@@ -30,8 +30,7 @@ def narrowed(model: Any, width: float, seed: int) -> Any:
     try:
         student = type(model).from_config(config)
     except Exception as error:
-        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        cause = f"the model cannot be narrowed to {width:g} of its width: {why}"
+        cause = f"the model cannot be narrowed to {width:g} of its width: {first_line(error)}"
         raise _failed(cause, _GIVE_ONE) from error
     before, after = ([tuple(t.shape) for t in m.outputs] for m in (model, student))
     if before != after:

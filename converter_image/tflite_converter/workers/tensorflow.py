@@ -142,7 +142,7 @@ def _write_unrolled(model: OriginalModel, process: Child) -> None:
         (process.folder / UNROLLED_FILE).write_bytes(convert_float(folder, select_tensorflow_ops=False))
     except Exception as error:
         why = classify(error, Stage.CONVERT, at_memory_limit=False).cause
-        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {why}"[:1000], warning=True)
+        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {why}", warning=True)
 
 
 def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
