@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from pydantic import Field, ValidationError
@@ -24,7 +23,7 @@ from modelconversion_api.request import (
     TERMINATION_MESSAGE_ENV,
     ConversionRequest,
 )
-from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.errors import ConverterError, on_sigterm, problems_of, reason_of
 
 SOURCE: Final = "source"
 CALIBRATION: Final = "calibration"
@@ -98,8 +97,8 @@ def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment
     try:
         request = ConversionRequest.model_validate_json(environ[REQUEST_ENV])
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:4])
-        raise ConverterError(FailureReason.INVALID_REQUEST, stage, f"{REQUEST_ENV}: {problems}") from error
+        cause = f"{REQUEST_ENV}: {problems_of(error)}"
+        raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause) from error
     return JobEnvironment(request, Path(environ[INPUT_DIR_ENV]), Path(environ[OUTPUT_DIR_ENV]))
 
 
@@ -110,28 +109,19 @@ def log(text: str) -> None:
 
 
 def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> int:
-    """Runs a stage and leaves its result as the termination message.
+    """Run a stage, leave its result as the termination message, and return the exit code.
 
-    Returns the exit code: 0, or the code of the reason. Never raises.
+    The exit code is 0, or the code of the reason. Never raises.
     """
-
-    def interrupted(_number: int, _frame: FrameType | None) -> None:
-        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
-
-    earlier = signal.signal(signal.SIGTERM, interrupted)
+    earlier = signal.signal(signal.SIGTERM, on_sigterm(stage))
     failure: ConverterError | None = None
     result = StageResult()
     try:
         result = work(read_environment(os.environ, stage))
-    except ConverterError as error:
-        failure = error
-    except MemoryError:
-        failure = ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the stage ran out of memory")
-    except OSError as error:
-        failure = from_os_error(error, stage, "reading or writing files")
-    except Exception as error:
-        traceback.print_exc(file=sys.stdout)
-        failure = ConverterError(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
+    except (Exception, KeyboardInterrupt) as error:
+        failure = reason_of(error, stage, "the stage")
+        if failure.reason is FailureReason.INTERNAL_ERROR:
+            traceback.print_exc(file=sys.stdout)
     # The stage is over: being stopped now must not cost its result, which takes no time to write.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if failure is not None:

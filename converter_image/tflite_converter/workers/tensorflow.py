@@ -190,7 +190,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
+def _classify(error: BaseException, stage: Stage, at_memory_limit: bool) -> ConverterError:
     return classify(error, stage, at_memory_limit=at_memory_limit)
 
 
