@@ -5,6 +5,7 @@ Archives are downloaded as they are: what is inside is for the container without
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -32,9 +33,10 @@ from tflite_converter.job.environment import (
     FetchedFile,
     FetchRecord,
     JobEnvironment,
-    log,
 )
 from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored
+
+_logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
 DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
@@ -137,13 +139,15 @@ def _fetch_folder(
     store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
 ) -> FetchedFile:
     stored = download_folder(store, prefix, objects, path, limit)
-    log(f"fetched {prefix}: {len(objects)} files, {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info(
+        "fetched %s: %d files, %d bytes, sha256 %s", prefix, len(objects), stored.size_bytes, stored.sha256
+    )
     return _fetched(prefix, path, stored)
 
 
 def _fetch_file(store: ObjectStore, uri: str, path: Path, limit: Limit) -> FetchedFile:
     stored = store.download(uri, path, limit, DownloadMeter(uri))
-    log(f"fetched {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info("fetched %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
     return _fetched(uri, path, stored)
 
 

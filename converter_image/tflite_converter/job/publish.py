@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import tempfile
 import time
@@ -40,9 +41,11 @@ from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular
-from tflite_converter.job.environment import FetchRecord, JobEnvironment, log
+from tflite_converter.job.environment import FetchRecord, JobEnvironment
 from tflite_converter.job.storage import ObjectStore, Stored
 from tflite_converter.measuring.recommendation import recommend
+
+_logger = logging.getLogger(__name__)
 
 _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
@@ -129,7 +132,7 @@ def _upload(
     store: ObjectStore, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
 ) -> None:
     store.upload(uri, content, stored, content_type)
-    log(f"published {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info("published %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
 
 
 def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:
@@ -245,7 +248,7 @@ def _withdraw(store: ObjectStore, prefix: str) -> None:
         except ConverterError as error:
             if error.reason is not FailureReason.STORAGE_ACCESS_DENIED:
                 raise
-            log(f"warning: an earlier {name} could not be removed first: no permission to delete")
+            _logger.warning("an earlier %s could not be removed first: no permission to delete", name)
 
 
 def _invalid(cause: str) -> ConverterError:
