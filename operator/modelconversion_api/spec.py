@@ -32,6 +32,11 @@ class SourceFormat(StrEnum):
     SAVED_MODEL = "SavedModel"
     TFLITE = "TFLite"
 
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is a file that Keras wrote, with its layers."""
+        return self in (SourceFormat.KERAS_H5, SourceFormat.KERAS)
+
 
 TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
 

@@ -113,7 +113,7 @@ def prepare(
     wanted = options.training
     if wanted is None:
         return None
-    if source_format not in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
+    if not source_format.is_keras:
         raise ConverterError(
             FailureReason.INVALID_REQUEST,
             Stage.LOAD,
@@ -121,9 +121,9 @@ def prepare(
             hint="give the Keras .h5 or .keras file that it was made from, or leave out the optimisation",
         )
     if wanted.student is not None:
-        found = detect_format(wanted.student)
-        if found not in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
-            cause = f"the student {wanted.student.name} is a {found.value} file, not a Keras one"
+        student_format = detect_format(wanted.student)
+        if not student_format.is_keras:
+            cause = f"the student {wanted.student.name} is a {student_format.value} file, not a Keras one"
             raise ConverterError(FailureReason.TRAINING_FAILED, Stage.LOAD, cause)
     folder.mkdir()
     tell(Event(Stage.LOAD, "reading the training data"))

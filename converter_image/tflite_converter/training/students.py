@@ -79,7 +79,7 @@ def _size(model: Any) -> int:
 
 def _deciding(model: Any) -> Iterator[Any]:
     """The layers whose width is the size of an output: the nearest ones with a width on the way back."""
-    pending = [tensor._keras_history for tensor in tf.nest.flatten(model.outputs)]
+    pending = [tensor._keras_history for tensor in tf.nest.flatten(model.outputs)]  # noqa: SLF001 - see below
     seen = set()
     while pending:
         layer, place, *_ = pending.pop()
@@ -91,9 +91,10 @@ def _deciding(model: Any) -> Iterator[Any]:
         elif any(hasattr(layer, name) for name in _WIDTHS):
             yield layer
         else:
-            nodes = layer._inbound_nodes
+            # Neither generation has a public way back from a tensor to its layer.
+            nodes = layer._inbound_nodes  # noqa: SLF001
             tensors = tf.nest.flatten(nodes[place].input_tensors) if place < len(nodes) else []
-            pending += [t._keras_history for t in tensors if hasattr(t, "_keras_history")]
+            pending += [t._keras_history for t in tensors if hasattr(t, "_keras_history")]  # noqa: SLF001
 
 
 def _scaled(node: Any, width: float, kept: set[str]) -> Any:
