@@ -1,12 +1,14 @@
-"""The exceptions of the converter, all in one tree.
+"""The exceptions of the converter, all in one tree, and the one way from any other exception to a reason.
 
 ::
 
     Exception
-    └── ConverterError        a conversion that ended for a reason of the contract; carries its stage
-        └── UsageError        a command line that cannot be carried out (exit code 2)
+    └── ConverterError          a conversion that ended for a reason of the contract; carries its stage
+        ├── UsageError          a command line that cannot be carried out (exit code 2)
+        └── NoSnippetError      a file that a target's runtime cannot take (``snippets.model``)
 
-Everything else that is raised is a bug, and is reported as ``InternalError``.
+The command line, the stages of the Job and the children all ask :func:`reason_of`, so that one failure has
+one name wherever it happens.
 """
 
 from __future__ import annotations
@@ -14,8 +16,21 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
+from types import FrameType
+from typing import Final, NoReturn
 
+from pydantic import ValidationError
+
+from modelconversion_api.limits import FAILURE_LENGTH, QUOTE_LENGTH
 from modelconversion_api.reasons import FAILURES, USAGE_EXIT_CODE, FailureReason, Stage, exit_code
+from modelconversion_api.text import printable, shortened
+
+_DISK_IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_SHORT_WRITE: Final = re.compile(r"\d+ requested and \d+ written")
+"""NumPy's words, without an error number, where a disk is full."""
+_MOST_PROBLEMS: Final = 4
+"""Fields of a message that an error names."""
 
 
 class ConverterError(Exception):
@@ -34,9 +49,12 @@ class ConverterError(Exception):
 
     @property
     def message(self) -> str:
-        """Cause and hint in one sentence, at most 2,048 characters (the contract's limit)."""
-        cause = self.cause if len(self.cause) <= 1700 else f"{self.cause[:1700]}…"
-        return f"{cause}. Hint: {self.hint}"[:2048]
+        """Cause and hint on one printable line of at most :data:`FAILURE_LENGTH` characters.
+
+        A long cause makes room for the hint, which helps more.
+        """
+        hint = f". Hint: {shortened(printable(self.hint), FAILURE_LENGTH // 2)}"
+        return shortened(printable(self.cause), FAILURE_LENGTH - len(hint)) + hint
 
     @property
     def exit_code(self) -> int:
@@ -59,16 +77,89 @@ class UsageError(ConverterError):
         return USAGE_EXIT_CODE
 
 
+def reason_of(
+    error: BaseException, stage: Stage, who: str, *, at_memory_limit: bool = False
+) -> ConverterError:
+    """Return the contract's reason for any exception that ended ``stage``.
+
+    ================================================  =======================================
+    ``ConverterError``                                is its own reason
+    no memory (``MemoryError``, ``ENOMEM``)           OutOfMemory
+    a full disk (``ENOSPC``, ``EDQUOT``)              NoSpace
+    any other ``OSError``                             OutputNotWritable
+    ``KeyboardInterrupt``                             Interrupted
+    everything else                                   InternalError, which is a bug
+    ================================================  =======================================
+
+    ``who`` is the process in messages, e.g. ``the LiteRT process``. ``at_memory_limit`` says that it has
+    taken nearly all the memory that it may: an allocation that fails in a library can come up as anything.
+    """
+    if isinstance(error, ConverterError):
+        return error
+    if (failure := machine_failure(error, stage, who, at_memory_limit=at_memory_limit)) is not None:
+        return failure
+    if isinstance(error, OSError):
+        return from_os_error(error, stage, "reading or writing files")
+    words = problems_of(error) if isinstance(error, ValidationError) else first_line(error)
+    return ConverterError(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {words}")
+
+
+def machine_failure(
+    error: BaseException, stage: Stage, who: str, *, at_memory_limit: bool = False
+) -> ConverterError | None:
+    """Return the reason for an exception that says nothing about the model: memory, disk, an interruption.
+
+    None for every other exception. Parameters are those of :func:`reason_of`.
+    """
+    no_memory = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if at_memory_limit or no_memory or isinstance(error, MemoryError):
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{who} ran out of memory")
+    if isinstance(error, OSError) and _is_disk_full(error):
+        return from_os_error(error, stage, "writing files")
+    if isinstance(error, KeyboardInterrupt):
+        return ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGINT")
+    return None
+
+
 def from_os_error(error: OSError, stage: Stage, doing: str) -> ConverterError:
-    """The reason behind a failed file operation while ``doing`` something, e.g. ``writing the artifacts``."""
-    what = os.strerror(error.errno) if error.errno else str(error)
+    """Return the reason for a file operation that failed while ``doing`` e.g. ``writing the artifacts``.
+
+    NoSpace for a full disk or quota, otherwise OutputNotWritable.
+    """
+    words = os.strerror(error.errno) if error.errno else first_line(error)
     where = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ConverterError(FailureReason.NO_SPACE, stage, f"{doing}: {what}{where}")
-    return ConverterError(FailureReason.OUTPUT_NOT_WRITABLE, stage, f"{doing}: {what}{where}")
+    reason = FailureReason.NO_SPACE if _is_disk_full(error) else FailureReason.OUTPUT_NOT_WRITABLE
+    return ConverterError(reason, stage, f"{doing}: {words}{where}")
+
+
+def _is_disk_full(error: OSError) -> bool:
+    return error.errno in _DISK_IS_FULL or (error.errno is None and bool(_SHORT_WRITE.search(str(error))))
+
+
+def on_sigterm(stage: Stage) -> Callable[[int, FrameType | None], NoReturn]:
+    """Return a signal handler that ends ``stage`` for the reason Interrupted."""
+
+    def interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
+
+    return interrupted
+
+
+def problems_of(error: ValidationError) -> str:
+    """Return each field that is wrong and why, at most four; the values themselves are not repeated."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems[:_MOST_PROBLEMS])
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's words, at most 400 characters; its type where it has none."""
-    line = next(iter(re.split(r"[\r\n]", str(error).strip())), "") or type(error).__name__
-    return line[:400].rstrip(".")
+    """Return the first line of an exception's text as :func:`quoted` does; its type where it has none."""
+    return quoted(str(error)) or type(error).__name__
+
+
+def quoted(text: str) -> str:
+    """Return the first line of ``text`` that is not blank, at most :data:`QUOTE_LENGTH` characters.
+
+    Without the full stop at its end: our own sentence goes on behind it.
+    """
+    lines = (line.strip() for line in re.split(r"[\r\n]", text))
+    return shortened(next(filter(None, lines), ""), QUOTE_LENGTH).rstrip(".")

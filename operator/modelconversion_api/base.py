@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+
+from .limits import URI_LENGTH
 
 GROUP = "edgeml.dev"
 VERSION = "v1alpha1"
@@ -30,17 +32,26 @@ class ApiModel(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    def changed(self, **fields: Any) -> Self:
+        """Return a copy with these fields changed, and checked (or cut) as in a new one.
+
+        Raises:
+            ValidationError: as for a new one; ``model_copy`` would believe its caller.
+
+        """
+        return type(self).model_validate(dict(self) | fields)
+
     def to_wire(self) -> dict[str, Any]:
-        """JSON-ready dictionary with wire names; fields that are None are left out."""
+        """Return a JSON-ready dictionary with wire names; fields that are None are left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The same as text."""
+        """Return what :meth:`to_wire` gives as JSON text."""
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=indent)
 
 
 def cel(rule: str, message: str) -> JsonDict:
-    """One ``x-kubernetes-validations`` entry."""
+    """Return one ``x-kubernetes-validations`` entry."""
     return {"rule": rule, "message": message}
 
 
@@ -57,13 +68,13 @@ def _check_s3_uri(uri: str) -> str:
 
 S3Uri = Annotated[
     str,
-    Field(max_length=1024),
+    Field(max_length=URI_LENGTH),
     AfterValidator(_check_s3_uri),
     # In the CRD the form is a CEL rule: its message says more than a pattern that did not match.
     WithJsonSchema(
         {
             "type": "string",
-            "maxLength": 1024,
+            "maxLength": URI_LENGTH,
             "x-kubernetes-validations": [
                 cel(
                     f"self.matches('{_S3_URI_PATTERN}')",
@@ -125,5 +136,5 @@ Millis = Annotated[str, _MILLIS[0], _MILLIS[1], _MILLIS[2]]
 
 
 def fraction(value: float) -> str:
-    """``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
+    """Return ``value`` clipped to [0, 1] in the notation of :data:`Fraction`, four decimals."""
     return f"{min(max(value, 0.0), 1.0) + 0.0:.4f}"  # + 0.0 makes a plain zero of -0.0

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from .base import ApiModel, Sha256
+from .limits import KindText, MessageText, VersionText
 from .reasons import FailureReason
 
 MOST_FALLBACKS: Final = 64
@@ -16,11 +17,11 @@ MOST_FALLBACKS: Final = 64
 class OperatorFallback(ApiModel):
     """Operators of one kind that stay on the CPU for one reason."""
 
-    operator: Annotated[str, Field(max_length=64)]
+    operator: KindText
     """Name of the operator, e.g. SOFTMAX."""
     count: Annotated[int, Field(ge=1)]
     """How many there are."""
-    reason: Annotated[str, Field(max_length=512)]
+    reason: MessageText
     """Why, and what to do about it."""
 
 
@@ -44,7 +45,7 @@ class CompilerFigures(ApiModel):
     """The operators that stay on the CPU, and why."""
     reason: FailureReason | None = None
     """Why there is no compiled file although one was asked for."""
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None
     """What failed or which gate was missed, for people."""
 
 
@@ -89,7 +90,7 @@ class MicrocontrollerFigures(ApiModel):
     """Bytes of the array in flash, which is the file."""
     has_source: bool = False
     """Whether there is C source of it."""
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None
     """Which gate was missed."""
 
 
@@ -105,7 +106,7 @@ class EdgeTPUReport(EdgeTPUFigures):
     """All that is known of the compilation for the Edge TPU."""
 
     files: Annotated[tuple[CompiledFile, ...], Field(max_length=16)] = ()
-    compiler: Annotated[str, Field(max_length=128)] | None = None
+    compiler: VersionText | None = None
     """Version that the compiler gave of itself."""
     on_chip_remaining_bytes: int | None = None
     """What was left of the memory on the chip."""
@@ -118,10 +119,10 @@ class EthosUReport(EthosUFigures):
     """All that is known of the compilation for an Ethos-U."""
 
     files: Annotated[tuple[CompiledFile, ...], Field(max_length=1)] = ()
-    accelerator: Annotated[str, Field(max_length=64)]
-    system_config: Annotated[str, Field(max_length=64)] | None = None
-    memory_mode: Annotated[str, Field(max_length=64)] | None = None
-    compiler: Annotated[str, Field(max_length=128)] | None = None
+    accelerator: KindText
+    system_config: KindText | None = None
+    memory_mode: KindText | None = None
+    compiler: VersionText | None = None
     macs: int | None = None
     """Multiply-accumulates of one inference."""
     seconds: float = 0.0
@@ -133,7 +134,7 @@ class MicrocontrollerReport(MicrocontrollerFigures):
     files: Annotated[tuple[CompiledFile, ...], Field(max_length=2)] = ()
     activation_bytes: Annotated[int, Field(ge=0)]
     """The part of the arena that holds activations."""
-    operators: tuple[Annotated[str, Field(max_length=64)], ...] = ()
+    operators: tuple[KindText, ...] = ()
     """The kinds of operators, as a resolver is given them."""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from .base import ApiModel
+from .limits import MessageText, NameText, SentenceText
 from .methods import Target
 from .status import TensorInfo
 
@@ -143,7 +144,7 @@ class ConfidenceRecord(ApiModel):
 class LevelRecord(ApiModel):
     """The level of an output, which is the mean of a sample's values, over the samples."""
 
-    output: Annotated[str, Field(max_length=256)]
+    output: NameText
     mean: float
     std: float
 
@@ -161,7 +162,7 @@ class OutputRecord(ApiModel):
 class OperatorCount(ApiModel):
     """How often an operator occurs."""
 
-    operator: str
+    operator: NameText
     dtype: str
     """Of its first output."""
     count: int
@@ -170,6 +171,7 @@ class OperatorCount(ApiModel):
 class TensorDetail(TensorInfo):
     """An input or output with what a program must know to use it."""
 
+    name: NameText
     scale: float | None = None
     zero_point: int | None = None
     """value = (stored - zero_point) * scale"""
@@ -200,15 +202,15 @@ class Inventory(ApiModel):
     """Bytes of constants by dtype."""
     per_channel_tensors: int = 0
     """Tensors with a scale for each channel."""
-    flex_operators: tuple[str, ...] = ()
+    flex_operators: tuple[NameText, ...] = ()
     """TensorFlow's own operations: the device needs the Flex delegate for them."""
-    custom_operators: tuple[str, ...] = ()
+    custom_operators: tuple[NameText, ...] = ()
 
 
 class Attempt(ApiModel):
     """One way to full integer that was tried, and what it gave."""
 
-    recipe: Annotated[str, Field(max_length=256)]
+    recipe: SentenceText
     size_bytes: int | None = None
     agreement: float | None = None
     accuracy: float | None = None
@@ -218,4 +220,4 @@ class Attempt(ApiModel):
     passed: bool
     chosen: bool = False
     seconds: float
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None

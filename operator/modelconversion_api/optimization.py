@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from .base import ApiModel, Fraction, NumberText, S3Uri, Sha256, cel, number_text
 from .data import Images, LabelColumn, Seed, Task, reading_rules
+from .limits import MessageText, SentenceText
 from .methods import Method
 
 DEFAULT_BATCH_SIZE: Final = 32
@@ -198,7 +199,7 @@ class TrainedStep(ApiModel):
     parameters: int
     """Numbers in the model after it."""
     seconds: float
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None
     """What to know, e.g. that the deadline ended it."""
 
 
@@ -244,7 +245,7 @@ class Comparison(ApiModel):
     """None where the optimised model gave no file."""
     published: bool
     """Whether the optimised file is the one that was published."""
-    message: Annotated[str, Field(max_length=512)]
+    message: MessageText
     """Why."""
 
 
@@ -263,7 +264,7 @@ class OptimizationSummary(ApiModel):
     """The kinds of training, in their order."""
     methods: Annotated[tuple[Method, ...], Field(max_length=8)] = ()
     """Methods whose published file is the optimised one."""
-    message: Annotated[str, Field(max_length=256)]
+    message: SentenceText
     """Where it helped and where it did not."""
 
 

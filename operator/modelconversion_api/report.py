@@ -21,6 +21,7 @@ from .compilation import (
     MicrocontrollerReport,
 )
 from .data import Task
+from .limits import FailureText, MessageText, SentenceText, WarningText
 from .measurements import (
     AgreementMetric,
     Attempt,
@@ -70,7 +71,7 @@ class ArtifactSummary(ApiModel):
     """Operators in the file; None where no target was named."""
     fallback_operators: int | None = None
     """Those that the target has no kernel for."""
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
@@ -101,7 +102,7 @@ class ArtifactReport(ArtifactSummary):
     targets: tuple[TargetCheck, ...] = ()
     layers: tuple[LayerError, ...] = ()
     """Full integer only: the error of each activation, in the graph's order."""
-    recipe: Annotated[str, Field(max_length=256)] | None = None
+    recipe: SentenceText | None = None
     """How it was quantized."""
     attempts: tuple[Attempt, ...] = ()
     """Full integer only: the recipes that were tried because the plain one missed its gates."""
@@ -128,7 +129,7 @@ class MethodFailure(ApiModel):
 
     method: Method
     reason: FailureReason
-    message: Annotated[str, Field(max_length=2048)]
+    message: FailureText
 
 
 class Evaluation(ApiModel):
@@ -149,7 +150,7 @@ class Alternative(ApiModel):
     """A neighbour of the recommendation on the Pareto front: better in one thing, worse in another."""
 
     method: Method
-    trade: Annotated[str, Field(max_length=256)]
+    trade: SentenceText
     """What it gains and what it costs."""
 
 
@@ -157,7 +158,7 @@ class RecommendedMethod(ApiModel):
     """The method to use, and why."""
 
     method: Method
-    reason: Annotated[str, Field(max_length=512)]
+    reason: MessageText
     alternatives: tuple[Alternative, ...] = ()
 
 
@@ -190,7 +191,7 @@ class ConversionReport(ApiModel):
     """What training did; None where none was asked for."""
     evaluation: Evaluation
     provenance: Provenance | None = None
-    warnings: tuple[Annotated[str, Field(max_length=1024)], ...] = ()
+    warnings: tuple[WarningText, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage. Times are all that differs between runs of one request."""
     import_seconds: float | None = None
@@ -203,7 +204,7 @@ class StageFailure(ApiModel):
 
     stage: Stage
     reason: FailureReason
-    message: Annotated[str, Field(max_length=2048)]
+    message: FailureText
 
 
 class ConversionSummary(ApiModel):

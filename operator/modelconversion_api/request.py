@@ -27,6 +27,8 @@ TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
 """File for the stage's result, which Kubernetes copies to the pod's status."""
 PROGRESS_ADDRESS_ENV: Final = "CONVERSION_PROGRESS_ADDRESS"
 """Address in the pod on which ``convert`` says how far it is; nobody asks where it is not set."""
+LOG_FORMAT_ENV: Final = "CONVERSION_LOG_FORMAT"
+"""``json`` where the stages write their log lines as JSON objects, as the operator does its own."""
 PROGRESS_PORT: Final = 8484
 """The port on that address."""
 PROGRESS_PATH: Final = "/progress"

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from .base import ApiModel
+from .limits import OBJECT_NAME_LENGTH
 
-Name = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Name = Annotated[str, Field(max_length=OBJECT_NAME_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 LabelKey = Annotated[str, Field(max_length=317)]
 LabelValue = Annotated[str, Field(max_length=63)]
 Quantity = Annotated[

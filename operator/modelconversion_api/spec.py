@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from .base import ApiModel, S3Uri, Sha256, cel
 from .compilers import EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
+from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Target, methods_for_target
 from .optimization import Optimize
 from .scheduling import JobSpec, Name
@@ -30,6 +31,11 @@ class SourceFormat(StrEnum):
     KERAS = "Keras"
     SAVED_MODEL = "SavedModel"
     TFLITE = "TFLite"
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether it is a file that Keras wrote, with its layers."""
+        return self in (SourceFormat.KERAS_H5, SourceFormat.KERAS)
 
 
 TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
@@ -91,7 +97,7 @@ class SigningKeyRef(ApiModel):
 
     name: Name
     """Name of the Secret."""
-    key: Annotated[str, Field(max_length=253)] = "private.pem"
+    key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "private.pem"
     """Key in the Secret: an elliptic-curve private key in PEM format, without a password."""
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from .base import ApiModel, Fraction, Sha256
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
+from .limits import ARTIFACT_URI_LENGTH, NAME_LENGTH, OBJECT_NAME_LENGTH, FailureText, MessageText
 from .methods import Method
 from .optimization import OptimizationSummary
 from .reasons import FailureReason, Stage
@@ -69,7 +70,7 @@ class Progress(ApiModel):
     """The stage under way."""
     percent: Annotated[int, Field(ge=0, le=100)]
     """About how much of the work is done; it never goes back while one pod runs."""
-    pod: Annotated[str, Field(max_length=253)] | None = None
+    pod: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
     """The pod that does it."""
     time: datetime | None = None
     """When this was written; a conversion under way is written again after some seconds at the earliest."""
@@ -78,7 +79,7 @@ class Progress(ApiModel):
 class TensorInfo(ApiModel):
     """An input or output of the model."""
 
-    name: Annotated[str, Field(max_length=256)]
+    name: Annotated[str, Field(max_length=NAME_LENGTH)]
     """Name of the tensor, as spec.source.inputs takes it."""
     shape: Annotated[list[int], Field(max_length=16)]
     """Dimensions; -1 where the size is open."""
@@ -101,7 +102,7 @@ class SourceInfo(ApiModel):
     """The model's outputs."""
 
 
-_Uri = Annotated[str, Field(max_length=1280)]
+_Uri = Annotated[str, Field(max_length=ARTIFACT_URI_LENGTH)]
 
 
 class EdgeTPUResult(EdgeTPUFigures):
@@ -130,7 +131,7 @@ class Artifact(ApiModel):
 
     method: Method
     """How it was made."""
-    uri: Annotated[str, Field(max_length=1280)]
+    uri: _Uri
     """Where it lies."""
     size_bytes: int
     """Size of the file."""
@@ -150,7 +151,7 @@ class Artifact(ApiModel):
     """Operators in the file, where a target was named."""
     fallback_operators: int | None = None
     """Those of them that the target has no kernel for."""
-    message: Annotated[str, Field(max_length=512)] | None = None
+    message: MessageText | None = None
     """Which gate was missed, or what to know about this artifact."""
     edge_tpu: Annotated[EdgeTPUResult | None, Field(alias="edgeTPU")] = None
     """What the Edge TPU compiler made of it."""
@@ -165,9 +166,9 @@ class Recommended(ApiModel):
 
     method: Method
     """How it was made."""
-    uri: Annotated[str, Field(max_length=1280)]
+    uri: _Uri
     """Where it lies."""
-    reason: Annotated[str, Field(max_length=512)]
+    reason: MessageText
     """Why this one."""
     size: Annotated[str, Field(max_length=32)]
     """Size for people, e.g. 23.4KiB."""
@@ -180,7 +181,7 @@ class FailedMethod(ApiModel):
     """The method that was asked for."""
     reason: FailureReason
     """One word for programs."""
-    message: Annotated[str, Field(max_length=2048)]
+    message: FailureText
     """The same for people, and what to do about it."""
 
 
@@ -191,11 +192,11 @@ class FailureInfo(ApiModel):
     """Where it happened; not given where the operator found it."""
     reason: FailureReason
     """One word for programs."""
-    message: Annotated[str, Field(max_length=2048)]
+    message: FailureText
     """The same for people, and what to do about it."""
     exit_code: int | None = None
     """Exit code of the container that failed."""
-    pod: Annotated[str, Field(max_length=253)] | None = None
+    pod: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
     """The pod whose log says more."""
     time: datetime
     """When it was found."""
@@ -251,5 +252,5 @@ class ModelConversionStatus(ApiModel):
     """What training before the conversion did; the report has the figures."""
     failure: FailureInfo | None = None
     """What went wrong."""
-    report_uri: Annotated[str, Field(max_length=1280)] | None = None
+    report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""

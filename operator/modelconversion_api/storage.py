@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import ApiModel, cel
+from .limits import OBJECT_NAME_LENGTH
 from .scheduling import Name
 
 
@@ -16,11 +17,11 @@ class SecretRef(ApiModel):
 
     name: Name
     """Name of the Secret."""
-    access_key_id_key: Annotated[str, Field(max_length=253)] = "AWS_ACCESS_KEY_ID"
+    access_key_id_key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "AWS_ACCESS_KEY_ID"
     """Key in the Secret that holds the access key ID."""
-    secret_access_key_key: Annotated[str, Field(max_length=253)] = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key in a Secret, not a secret
+    secret_access_key_key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - the name of a key in a Secret, not a secret
     """Key in the Secret that holds the secret access key."""
-    session_token_key: Annotated[str, Field(max_length=253)] = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a key in a Secret, not a secret
+    session_token_key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a key in a Secret, not a secret
     """Key in the Secret that holds a session token; it may be absent."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def human_size(size_bytes: int) -> str:
-    """A size in binary units with one decimal, e.g. ``23.4KiB``."""
+    """Return a size in binary units with one decimal, e.g. ``23.4KiB``."""
     size = float(size_bytes)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
@@ -14,12 +14,12 @@ def human_size(size_bytes: int) -> str:
 
 
 def human_latency(millis: float) -> str:
-    """A short time with three significant digits, e.g. ``2.13 µs`` or ``14.1 ms``."""
+    """Return a short time with three significant digits, e.g. ``2.13 µs`` or ``14.1 ms``."""
     return f"{millis * 1000:.3g} µs" if millis < 1 else f"{millis:.3g} ms"
 
 
 def human_duration(seconds: float) -> str:
-    """A duration in the two largest units, e.g. ``1m12s``."""
+    """Return a duration in the two largest units, e.g. ``1m12s``."""
     whole = max(0, round(seconds))
     minutes, secs = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -28,6 +28,16 @@ def human_duration(seconds: float) -> str:
     return f"{minutes}m{secs}s" if minutes else f"{secs}s"
 
 
+def shortened(text: str, length: int) -> str:
+    """Return the beginning of ``text``, at most ``length`` characters; an ellipsis stands for the rest."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def printable(text: str) -> str:
-    """``text`` without control characters: a model's names must not steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Return ``text`` on one line without control characters: a model's names must not steer a terminal.
+
+    Line breaks and tabs become blanks, and everything else that cannot be printed U+FFFD.
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

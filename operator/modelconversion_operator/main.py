@@ -7,10 +7,10 @@ import gc
 import logging
 import sys
 
+from modelconversion_api import log
 from modelconversion_operator import process
 from modelconversion_operator.errors import OperatorError
 from modelconversion_operator.settings import load
-from modelconversion_operator.telemetry import log
 
 _GC_THRESHOLD = 10_000
 """Objects made between two looks of the garbage collector; Python's 700 are one answer of the API server."""

@@ -116,6 +116,7 @@ class Settings(BaseSettings):
             image=self.converter_image,
             image_pull_policy=self.image_pull_policy,
             asks_progress=self.progress_seconds > 0,
+            logs_json=self.log_format == "json",
             defaults=defaults,
         )
         policy = Policy(

@@ -109,6 +109,15 @@ def test_what_cannot_be_a_student_is_refused_with_a_way_out(facts, generation):
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
+def test_an_unrolling_that_fails_after_training_is_a_warning_and_the_conversion_goes_on(facts, generation):
+    result = facts["unrolling"][generation]
+    (warning,) = result["warnings"]
+    assert warning.startswith("its time steps cannot be unrolled: ")
+    assert "too many operations" in warning
+    assert (result["files"], result["steps"]) == (["float.tflite"], 1)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
 def test_the_optimizer_steps_as_keras_does(facts, generation):
     assert facts["adam"][generation]["apart"] < 1e-5
 

@@ -6,37 +6,26 @@ import signal
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import typer
 
-from modelconversion_api.reasons import INTERNAL_EXIT_CODE, FailureReason, Stage
-from modelconversion_api.text import printable
-from tflite_converter.errors import ConverterError, from_os_error
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import on_sigterm, reason_of
 
 
 @contextmanager
 def ends_with_a_message() -> Iterator[None]:
-    """Ends a failure inside with a message and its exit code; a traceback is for a bug."""
-    signal.signal(signal.SIGTERM, _interrupted)
+    """End a failure inside with a message and its exit code; a traceback is for a bug."""
+    signal.signal(signal.SIGTERM, on_sigterm(Stage.CONVERT))
     try:
         yield
-    except ConverterError as error:
-        typer.echo(f"error: {printable(error.message)}", err=True)
-        raise typer.Exit(error.exit_code) from None
     except (typer.Exit, KeyboardInterrupt):
-        raise
+        raise  # of an interruption, typer makes 130, as shells expect
     except BrokenPipeError:
         raise typer.Exit(1) from None  # whoever read the output has gone: head, less
-    except OSError as error:
-        found = from_os_error(error, Stage.CONVERT, "reading or writing files")
-        typer.echo(f"error: {found.message}", err=True)
-        raise typer.Exit(found.exit_code) from None
     except Exception as error:
-        traceback.print_exc()
-        typer.echo(f"error: this is a bug, please report it with the lines above: {error}", err=True)
-        raise typer.Exit(INTERNAL_EXIT_CODE) from None
-
-
-def _interrupted(_number: int, _frame: FrameType | None) -> None:
-    raise ConverterError(FailureReason.INTERRUPTED, Stage.CONVERT, "stopped by SIGTERM")
+        failure = reason_of(error, Stage.CONVERT, "the command")
+        if failure.reason is FailureReason.INTERNAL_ERROR:
+            traceback.print_exc()
+        typer.echo(f"error: {failure.message}", err=True)
+        raise typer.Exit(failure.exit_code) from None

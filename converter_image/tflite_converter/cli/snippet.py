@@ -52,10 +52,6 @@ def snippet(
         try:
             found = written(target, file.name, inventory(read_file(memoryview(content), file.name)))
         except NoSnippetError as error:
-            raise ConverterError(
-                FailureReason.UNSUPPORTED_FORMAT,
-                Stage.LOAD,
-                f"there is no code for {target.value}: {error}",
-                hint="see what is in the file with the command inspect, or choose another target",
-            ) from None
+            cause = f"there is no code for {target.value}: {error.cause}"
+            raise ConverterError(error.reason, error.stage, cause, hint=error.hint) from None
         sys.stdout.write(found.code)

@@ -9,6 +9,7 @@ from typing import Any
 
 from modelconversion_api.compilation import Compilations, CompiledFile, EdgeTPUReport, EthosUReport
 from modelconversion_api.compilers import EdgeTPU, EthosU
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
@@ -23,7 +24,6 @@ from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.progress import Listener
 from tflite_converter.tflite.file import read_file
 
-_MOST_BYTES = 2 << 30
 _GRACE_SECONDS = 60
 _OTHERS_FAULT = (FailureReason.OUT_OF_MEMORY, FailureReason.INTERRUPTED, FailureReason.NO_SPACE)
 """What ends the conversion rather than the compilation: another try can help."""
@@ -76,8 +76,8 @@ def compile_artifact(artifact: ArtifactReport, compilers: Compilers, place: Work
     update: dict[str, Any] = dict(made)
     if not made.passed:
         words = [text for text in (artifact.message, made.message) if text]
-        update |= {"passed": False, "message": "; ".join(words)[:512]}
-    return artifact.model_copy(update=update)
+        update |= {"passed": False, "message": "; ".join(words)}
+    return artifact.changed(**update)
 
 
 def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: Listener) -> Compilations:
@@ -107,8 +107,8 @@ def adopt(files: Iterable[CompiledFile], folder: Path, write: Callable[[str, byt
 
     """
     for told in files:
-        with open_regular(folder / told.file_name, _MOST_BYTES, Stage.COMPILE) as stream:
-            content = stream.read(_MOST_BYTES)
+        with open_regular(folder / told.file_name, MAX_TFLITE_BYTES, Stage.COMPILE) as stream:
+            content = stream.read(MAX_TFLITE_BYTES)
         if compiled_file(told.file_name, content) != told:
             cause = f"{told.file_name} is not the file that was compiled"
             raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.COMPILE, cause)
@@ -148,7 +148,7 @@ def _failure(error: ConverterError) -> tuple[FailureReason, str]:
         raise error
     timed_out = error.reason is FailureReason.CONVERTER_TIMED_OUT
     reason = FailureReason.COMPILER_TIMED_OUT if timed_out else FailureReason.COMPILATION_FAILED
-    return reason, error.cause[:512]
+    return reason, error.cause
 
 
 def _limits(place: Workplace, programs: Iterable[Path] = ()) -> ChildLimits:

@@ -30,7 +30,7 @@ from tflite_converter.compilers.edge_tpu_output import (
     status_words,
 )
 from tflite_converter.compilers.results import compiled_file, missed_share
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.targets.edge_tpu_prediction import Prediction, predict
 from tflite_converter.targets.operators import EDGE_TPU_CUSTOM
 from tflite_converter.tflite.file import read_file
@@ -41,7 +41,6 @@ _NAME: Final = "the Edge TPU"
 _GRACE_SECONDS: Final = 30
 """What the compiler gets beyond its own limit, to end by itself."""
 _SAY_SECONDS: Final = 2.0
-_LONGEST: Final = 512
 
 Say = Callable[[str, float], None]
 """Hears what is done, and which share of the time that it may take has passed."""
@@ -174,7 +173,7 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
     """What the last run says, as a report."""
     output, rows, mapped = run.output, run.rows, run.mapped or 0
     operators = output.operators or sum(row.count for row in rows) or prediction.operators
-    compiler = f"{PROGRAM} {output.version}"[:128] if output.version else PROGRAM
+    compiler = f"{PROGRAM} {output.version}" if output.version else PROGRAM
     common = {
         "operators": operators,
         "predicted_operators": prediction.mapped,
@@ -189,7 +188,7 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
             mapped_operators=0,
             fallbacks=fallbacks,
             reason=refusal.reason,
-            message=refusal.words[:_LONGEST],
+            message=refusal.words,
             **common,
         )
     files = tuple(compiled_file(name, content) for name, content in run.files)
@@ -226,7 +225,7 @@ def _why(run: Run) -> _Refusal:
             name = f"signal {number}"
         return _Refusal(failed, f"the compiler died of {name}", passes=True)
     said = [line.strip() for line in run.text.splitlines() if line.strip() and SUCCESS not in line]
-    last = f": {said[-1][:300]}" if said else " without a word"
+    last = f": {quoted(said[-1])}" if said else " without a word"
     return _Refusal(failed, f"the compiler ended with exit code {run.code}{last}", passes=True)
 
 
@@ -289,9 +288,9 @@ def _fallbacks(rows: Sequence[LogRow], prediction: Prediction) -> tuple[Operator
     """
     return tuple(
         OperatorFallback(
-            operator=row.operator[:64],
+            operator=row.operator,
             count=max(1, row.count),
-            reason=(prediction.reason(row.operator) or status_words(row.status))[:_LONGEST],
+            reason=prediction.reason(row.operator) or status_words(row.status),
         )
         for row in rows
         if not row.is_mapped

@@ -24,7 +24,9 @@ from typing import Final
 
 from modelconversion_api.compilation import MOST_FALLBACKS, EthosUReport, OperatorFallback
 from modelconversion_api.compilers import EthosU, ethos_u_name
+from modelconversion_api.limits import QUOTE_LENGTH
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.text import shortened
 from tflite_converter.compilers.results import compiled_file, missed_share
 from tflite_converter.errors import ConverterError
 from tflite_converter.targets.findings import runs_in_float
@@ -101,7 +103,7 @@ def report_of(run: Run, before: TFLiteFile, content: bytes, options: EthosU) -> 
         sha256=files[0].sha256 if files else None,
         fallbacks=_fallbacks(left, _reasons(run.output) | _floats(before)),
         reason=reason,
-        message=message and message[:512],
+        message=message,
         files=files,
         accelerator=options.accelerator.value,
         system_config=figures.get("system_config"),
@@ -158,7 +160,7 @@ def _run(path: Path, options: EthosU, folder: Path) -> Run:
         file.unlink()
     if error is None and not summary:
         error = "it wrote no summary"
-    return Run(error and " ".join(error.split())[:400], output, summary)
+    return Run(error and shortened(" ".join(error.split()), QUOTE_LENGTH), output, summary)
 
 
 @contextmanager
@@ -216,7 +218,7 @@ def _floats(before: TFLiteFile) -> dict[str, str]:
 
 def _fallbacks(left: Counter[str], reasons: Mapping[str, str]) -> tuple[OperatorFallback, ...]:
     return tuple(
-        OperatorFallback(operator=name[:64], count=count, reason=reasons.get(name, _UNSAID)[:512])
+        OperatorFallback(operator=name, count=count, reason=reasons.get(name, _UNSAID))
         for name, count in left.most_common(MOST_FALLBACKS)
     )
 

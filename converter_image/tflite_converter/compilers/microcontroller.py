@@ -14,8 +14,6 @@ from tflite_converter.compilers.results import compiled_file
 from tflite_converter.targets.check import check_target
 from tflite_converter.tflite.types import TFLiteFile
 
-_LONGEST_NAME = 64
-
 
 def measured(file: TFLiteFile, options: Microcontroller) -> MicrocontrollerReport:
     """What ``file`` takes under TFLite Micro; nothing is written."""
@@ -31,8 +29,8 @@ def measured(file: TFLiteFile, options: Microcontroller) -> MicrocontrollerRepor
         arena_bytes=arena.total_bytes,
         activation_bytes=arena.activation_bytes,
         flash_bytes=file.size_bytes,
-        operators=tuple(method[:_LONGEST_NAME] for method in resolver_methods(file)),
-        message="; ".join(missed)[:512] or None,
+        operators=tuple(resolver_methods(file)),
+        message="; ".join(missed) or None,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelconversion_api.calibration_report import CalibrationReport, DataInfo
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import Measured, OptimizationReport
 from modelconversion_api.reasons import FailureReason, Stage
@@ -37,7 +38,6 @@ from tflite_converter.conversion.training import (
 from tflite_converter.data.checks import stability_warnings
 from tflite_converter.data.dataset import Dataset
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.formats import MAX_TFLITE_BYTES
 from tflite_converter.files.sources import SourceModel, open_source
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
@@ -269,7 +269,7 @@ class _Conversion:
             )
             return found.methods | {Method.FULL_INTEGER: MethodResult(failure=failure)}
         self._took(again.seconds)
-        self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}"[:1024])
+        self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
         return found.methods | again.methods
 
     def _compile(self, results: dict[Method, MethodResult]) -> dict[Method, MethodResult]:
@@ -338,7 +338,7 @@ class _Conversion:
                 isolation=_held_by_all(loaded, found),
                 platform=machine.processor(),
             ),
-            warnings=tuple(w[:1024] for w in self._warnings),
+            warnings=tuple(self._warnings),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in self._seconds.items()},
             import_seconds=None if loaded is None else round(loaded.import_seconds, 3),
             tool_versions=writer | {name: importlib.metadata.version(name) for name in TOOLS},

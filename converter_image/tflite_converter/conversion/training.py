@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from modelconversion_api.data import Task
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import (
     Comparison,
@@ -31,7 +32,7 @@ from tflite_converter.data.loading import load_dataset
 from tflite_converter.data.overlap import disjoint
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, detect_format
+from tflite_converter.files.formats import detect_format
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.progress import Event, Listener
 from tflite_converter.tflite.file import read_file
@@ -113,7 +114,7 @@ def prepare(
     wanted = options.training
     if wanted is None:
         return None
-    if source_format not in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
+    if not source_format.is_keras:
         raise ConverterError(
             FailureReason.INVALID_REQUEST,
             Stage.LOAD,
@@ -121,9 +122,9 @@ def prepare(
             hint="give the Keras .h5 or .keras file that it was made from, or leave out the optimisation",
         )
     if wanted.student is not None:
-        found = detect_format(wanted.student)
-        if found not in (SourceFormat.KERAS_H5, SourceFormat.KERAS):
-            cause = f"the student {wanted.student.name} is a {found.value} file, not a Keras one"
+        student_format = detect_format(wanted.student)
+        if not student_format.is_keras:
+            cause = f"the student {wanted.student.name} is a {student_format.value} file, not a Keras one"
             raise ConverterError(FailureReason.TRAINING_FAILED, Stage.LOAD, cause)
     folder.mkdir()
     tell(Event(Stage.LOAD, "reading the training data"))
@@ -177,9 +178,7 @@ def compare(
     before = None if plain is None else measure(plain, False)
     after = None if optimized is None else measure(optimized, True)
     published, message = _verdict(before, after, optimized)
-    return Comparison(
-        method=method, plain=before, optimized=after, published=published, message=message[:512]
-    )
+    return Comparison(method=method, plain=before, optimized=after, published=published, message=message)
 
 
 def _verdict(

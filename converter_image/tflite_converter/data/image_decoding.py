@@ -20,7 +20,7 @@ from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
 from tflite_converter.data.errors import shape_mismatch, unreadable
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, quoted
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 """The decoders that may look at a file. Pillow knows fifty, and some of them start other programs."""
@@ -106,9 +106,8 @@ def _pixels(file: Path, size: tuple[int, int], channels: int, resize: ImageResiz
     except ConverterError:
         raise
     except Exception as error:  # Pillow raises nearly anything for bytes that make no sense
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
         # Its messages name the whole path, which is of no use where the file was unpacked.
-        why = text.replace(f"{str(file)!r}", "it")
+        why = quoted(str(error).replace(f"{str(file)!r}", "it")) or type(error).__name__
         hint = "leave the file out, or save it again as PNG or JPEG"
         raise unreadable(file.name, why, stage, hint=hint) from error
     return np.asarray(fitted, dtype=np.uint8).reshape(size[1], size[0], channels)

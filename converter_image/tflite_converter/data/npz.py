@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import Stage
 from tflite_converter.array_blocks import blocks
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.errors import not_finite, unreadable
+from tflite_converter.errors import first_line
 
-MAX_ARRAY_BYTES = 8 << 30
+MAX_ARRAY_BYTES = MAX_DATA_BYTES
 """Arrays beyond this are refused before they are read: a small .npz can unpack to anything."""
 NPY_MAGIC = b"\x93NUMPY"
 
@@ -35,7 +37,7 @@ def read_arrays(path: Path, stage: Stage) -> dict[str, Array]:
         else:
             arrays = {"data": np.load(path, mmap_mode="r", allow_pickle=False)}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
-        raise unreadable(path.name, _first_line(error), stage) from error
+        raise unreadable(path.name, _why(error), stage) from error
     if not arrays:
         raise unreadable(path.name, "it holds no array", stage)
     for name, array in arrays.items():
@@ -116,9 +118,9 @@ def _read_npz(path: Path) -> dict[str, Array]:
         return {name: archive[name] for name in archive.files}
 
 
-def _first_line(error: BaseException) -> str:
+def _why(error: BaseException) -> str:
     text = str(error)
     if "pickle" in text or "Python objects" in text:
         # numpy recommends allow_pickle=True here, which would run code from the file.
         return "it holds pickled Python objects, which are never loaded"
-    return text.splitlines()[0] if text else type(error).__name__
+    return first_line(error)

@@ -17,11 +17,13 @@ import zlib
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from modelconversion_api.limits import MAX_SOURCE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError, from_os_error
+from modelconversion_api.text import shortened
+from tflite_converter.errors import ConverterError, first_line, from_os_error
 
 MAX_MEMBERS = 10_000
-MAX_UNPACKED_BYTES = 6 << 30
+MAX_UNPACKED_BYTES = MAX_SOURCE_BYTES
 """All members together, and for a .tar.gz file all that it decompresses to."""
 MAX_PATH_BYTES = 1024
 """As S3 has it for keys; it also keeps a path inside any work folder below the kernel's 4,096."""
@@ -69,11 +71,10 @@ def safe_relative_path(
         or any(part in ("", ".", "..") or len(part.encode()) > MAX_NAME_BYTES for part in parts)
         or len(path.encode()) > MAX_PATH_BYTES
     ):
-        shown = path if len(path) <= 120 else f"{path[:120]}…"
         raise ConverterError(
             reason,
             stage,
-            f"the path {shown!r} cannot be that of a file inside a folder",
+            f"the path {shortened(path, 120)!r} cannot be that of a file inside a folder",
             hint="use relative paths without '.', '..', backslashes and control characters",
         )
     return path
@@ -232,8 +233,7 @@ def _unpack_into(writer: _Writer, path: Path, complain: _Complaints) -> None:
             else:
                 _unpack_tar(writer, _TarStream(stream, complain), complain)
     except _CORRUPT as error:
-        text = str(error)
-        raise complain.corrupt(text.splitlines()[0] if text else type(error).__name__) from error
+        raise complain.corrupt(first_line(error)) from error
 
 
 def _unpack_zip(writer: _Writer, stream: IO[bytes], complain: _Complaints) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size
@@ -14,9 +15,6 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
 _TFLITE_MAGIC = b"TFL3"
 _TFLITE_MAGIC_OFFSET = 4
-
-MAX_TFLITE_BYTES = 2 << 30
-"""FlatBuffers address their content with signed 32 bits."""
 
 
 def is_tflite(head: bytes) -> bool:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError, first_line
+from modelconversion_api.reasons import Stage
+from tflite_converter.errors import ConverterError, reason_of
 from tflite_converter.isolation import sandbox
 from tflite_converter.isolation.protocol import (
     PROGRESS_FD_ENV,
@@ -38,7 +38,7 @@ _LAST_WORDS_BYTES = 64 << 20
 """What a process that has used up its memory gets in addition to say so."""
 
 Job = TypeVar("Job", bound=ApiModel)
-Classify = Callable[[Exception, Stage, bool], ConverterError]
+Classify = Callable[[BaseException, Stage, bool], ConverterError]
 """From an exception, the stage under way, and whether memory was nearly used up, to the contract's reason."""
 
 
@@ -57,8 +57,9 @@ class Child:
         self.stage = stage
         if self._pipe is not None:
             message = WorkerProgress(stage=stage, text=text, fraction=fraction, warning=warning)
-            # One write of less than PIPE_BUF bytes arrives whole, also from several processes.
-            os.write(self._pipe, message.model_dump_json().encode()[:4000] + b"\n")
+            # One write of less than PIPE_BUF (4,096) bytes arrives whole, also from several processes; the
+            # message is shorter, for JSON takes six bytes for a character at most.
+            os.write(self._pipe, message.model_dump_json().encode() + b"\n")
 
     def counter(self, stage: Stage, text: str, count: int) -> Callable[[int], None]:
         """A function that tells of every twentieth part of ``count`` that is done."""
@@ -128,7 +129,7 @@ def run(
             written = work(job, child).model_dump_json(by_alias=True)
             (child.folder / result_file(program)).write_text(written)
             code = 0
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             at_limit = child.at_memory_limit()
             child.may_finish()
             traceback.print_exc()
@@ -146,17 +147,13 @@ def run(
 
 
 def classified_as(words: str) -> Classify:
-    """How a child tells what its libraries raise without a reason; ``words`` are what it is called."""
+    """Return how a child explains an exception whose library has no reasons of its own.
 
-    def classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
-        if isinstance(error, ConverterError):
-            return error
-        if at_memory_limit or isinstance(error, MemoryError):
-            return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{words} ran out of memory")
-        cause = f"{type(error).__name__}: {first_line(error)}"
-        return ConverterError(FailureReason.INTERNAL_ERROR, stage, cause)
-
-    return classify
+    ``words`` are the child's name in messages.
+    """
+    return lambda error, stage, at_memory_limit: reason_of(
+        error, stage, words, at_memory_limit=at_memory_limit
+    )
 
 
 def failure_of(error: ConverterError) -> WorkerFailure:

@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError, reason_of
 from tflite_converter.isolation import machine
 from tflite_converter.isolation.child import Child, ends_with_its_parent, failure_of
 from tflite_converter.isolation.parent import death, left_by_child
@@ -74,22 +74,15 @@ def _run(child: Child, words: str, work: Callable[[], ApiModel]) -> NoReturn:
             result: ApiModel = work()
         except ConverterError as error:
             result, code = failure_of(error), _FAILED
-        except Exception as error:
-            at_limit = child.at_memory_limit() or isinstance(error, MemoryError)
+        except (Exception, KeyboardInterrupt) as error:
+            at_limit = child.at_memory_limit()
             child.may_finish()
             traceback.print_exc()
-            result, code = _failure(child, words, error, at_limit=at_limit), _FAILED
+            failure = reason_of(error, child.stage, words, at_memory_limit=at_limit)
+            result, code = failure_of(failure), _FAILED
         (child.folder / _RESULT_FILE).write_text(result.model_dump_json(by_alias=True))
         sys.stderr.flush()
     except BaseException:
         code = 2
     finally:
         os._exit(code)
-
-
-def _failure(child: Child, words: str, error: Exception, *, at_limit: bool) -> WorkerFailure:
-    if at_limit:
-        reason, cause = FailureReason.OUT_OF_MEMORY, f"{words} ran out of memory"
-    else:
-        reason, cause = FailureReason.INTERNAL_ERROR, f"{type(error).__name__}: {first_line(error)}"
-    return WorkerFailure(reason=reason, stage=child.stage, cause=cause)

@@ -20,8 +20,8 @@ import modelconversion_api
 import tflite_converter
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.text import human_size
-from tflite_converter.errors import ConverterError
+from modelconversion_api.text import human_size, printable
+from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import machine
 from tflite_converter.isolation.bytecode import compile_imports
@@ -123,7 +123,7 @@ def run_worker(
         with _started(program, job, folder, log) as (process, progress):
             for message in _messages(program, process, progress, watch):
                 stage = message.stage
-                text = _printable(message.text)
+                text = printable(message.text)
                 listener(Event(stage, text, message.fraction, warning=message.warning))
         if process.returncode != 0:
             killed = machine.out_of_memory_kills() > kills_before
@@ -199,12 +199,12 @@ def _messages(
                 return
             if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
                 cause = (
-                    f"{program.words} took {human_size(used)} of memory while {_printable(doing)}, "
+                    f"{program.words} took {human_size(used)} of memory while {printable(doing)}, "
                     f"more than the {human_size(limit)} that it may"
                 )
                 raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
             if (silent := time.monotonic() - heard) > watch.timeout_seconds:
-                cause = f"{program.words} has said nothing for {silent:.0f} s while {_printable(doing)}"
+                cause = f"{program.words} has said nothing for {silent:.0f} s while {printable(doing)}"
                 raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
 
 
@@ -229,8 +229,8 @@ def _why(
 ) -> ConverterError:
     found = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
     if found is not None:
-        hint = None if found.hint is None else _printable(found.hint)
-        return ConverterError(found.reason, found.stage, _printable(found.cause), hint=hint)
+        hint = None if found.hint is None else printable(found.hint)
+        return ConverterError(found.reason, found.stage, printable(found.cause), hint=hint)
     if code == SPEECHLESS_EXIT_CODE or (code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log))):
         return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
     if code >= 0:
@@ -263,7 +263,7 @@ def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tup
             f"{words} was killed (SIGKILL), as the kernel does when memory runs out",
         )
     last = _LAST_WORDS.search(log)
-    said = f": {_printable(last[0])[:400]}" if last else ""
+    said = f": {quoted(printable(last[0]))}" if last else ""
     return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}{said}"
 
 
@@ -276,10 +276,4 @@ def _tail(log: IO[bytes]) -> str:
 
 def _last_line(text: str) -> str:
     """The last line that says something."""
-    lines = (_printable(line).strip() for line in reversed(text.splitlines()))
-    return next((line[:400] for line in lines if line), "")
-
-
-def _printable(text: str) -> str:
-    """``text`` without what would move a terminal's cursor: the names in a model are its author's choice."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return quoted("\n".join(map(printable, reversed(text.splitlines()))))

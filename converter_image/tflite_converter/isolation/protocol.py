@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
+from modelconversion_api.limits import MessageText
 from modelconversion_api.reasons import FailureReason, Stage
 
 PROGRESS_FD_ENV: Final = "CONVERTER_PROGRESS_FD"
-
-
 SPEECHLESS_EXIT_CODE: Final = 77
 """A child ends with it when it has no memory left even to say so."""
 
@@ -39,7 +38,7 @@ class WorkerProgress(ApiModel):
     """One line on the progress pipe."""
 
     stage: Stage
-    text: str
+    text: MessageText
     fraction: float | None = None
     warning: bool = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -33,13 +34,14 @@ from tflite_converter.job.environment import (
     VALIDATION_LABELS,
     FetchRecord,
     JobEnvironment,
-    log,
 )
 from tflite_converter.job.progress import Estimate, serving
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.progress import Event
 from tflite_converter.training.checkpoint import CHECKPOINT_FILE
 from tflite_converter.training.plan import TrainingOptions, plan_of
+
+_logger = logging.getLogger(__name__)
 
 
 def convert_job(job: JobEnvironment) -> StageResult:
@@ -139,9 +141,9 @@ class _Log:
 
     def __call__(self, event: Event) -> None:
         self._estimate(event)
-        line = f"{'warning' if event.warning else event.stage.value.lower()}: {event.text}"
+        line = event.text if event.warning else f"{event.stage.value.lower()}: {event.text}"
         if line != self._last:
-            log(line)
+            _logger.log(logging.WARNING if event.warning else logging.INFO, "%s", line)
         self._last = line
 
 
@@ -151,8 +153,9 @@ def _log_report(report: ConversionReport) -> None:
         if a.accuracy is not None:
             figures.append(f"accuracy {a.accuracy:.4f}")
         figures.append("passed" if a.passed else "failed")
-        log(f"{a.file_name}: {', '.join(figures)}{f' ({a.message})' if a.message else ''}")
+        note = f" ({a.message})" if a.message else ""
+        _logger.info("%s: %s%s", a.file_name, ", ".join(figures), note)
     for c in report.optimization.comparisons if report.optimization else ():
-        log(f"{c.method.cli_name}: {c.message}")
+        _logger.info("%s: %s", c.method.cli_name, c.message)
     for f in report.failed_methods:
-        log(f"{f.method.cli_name}: no file: {f.reason.value}: {f.message}")
+        _logger.warning("%s: no file: %s: %s", f.method.cli_name, f.reason.value, f.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -16,8 +17,9 @@ from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import safe_relative_path
 from tflite_converter.files.digests import folder_sha256
-from tflite_converter.job.environment import log
 from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored, split_uri
+
+_logger = logging.getLogger(__name__)
 
 WORKERS: Final = 8
 """Downloads at a time: small objects cost round trips, not bandwidth. boto3 pools 10 connections."""
@@ -111,7 +113,7 @@ class DownloadMeter:
         what: str,
         total_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
-        tell: Callable[[str], None] = log,
+        tell: Callable[[str], None] = _logger.info,
     ) -> None:
         self._what = what
         self._total = total_bytes

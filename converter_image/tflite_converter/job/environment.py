@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from pydantic import Field, ValidationError
 
+from modelconversion_api import log
 from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageFailure, StageResult
 from modelconversion_api.request import (
     INPUT_DIR_ENV,
+    LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
     REQUEST_ENV,
     TERMINATION_MESSAGE_ENV,
     ConversionRequest,
 )
-from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.errors import ConverterError, on_sigterm, problems_of, reason_of
+
+_logger = logging.getLogger(__name__)
 
 SOURCE: Final = "source"
 CALIBRATION: Final = "calibration"
@@ -98,50 +100,43 @@ def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment
     try:
         request = ConversionRequest.model_validate_json(environ[REQUEST_ENV])
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:4])
-        raise ConverterError(FailureReason.INVALID_REQUEST, stage, f"{REQUEST_ENV}: {problems}") from error
+        cause = f"{REQUEST_ENV}: {problems_of(error)}"
+        raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause) from error
     return JobEnvironment(request, Path(environ[INPUT_DIR_ENV]), Path(environ[OUTPUT_DIR_ENV]))
 
 
-def log(text: str) -> None:
-    """One line of the container's log."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
 def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> int:
-    """Runs a stage and leaves its result as the termination message.
+    """Run a stage, leave its result as the termination message, and return the exit code.
 
-    Returns the exit code: 0, or the code of the reason. Never raises.
+    The exit code is 0, or the code of the reason. Never raises.
     """
-
-    def interrupted(_number: int, _frame: FrameType | None) -> None:
-        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
-
-    earlier = signal.signal(signal.SIGTERM, interrupted)
+    _configure_log()
+    earlier = signal.signal(signal.SIGTERM, on_sigterm(stage))
     failure: ConverterError | None = None
+    bug: BaseException | None = None
     result = StageResult()
     try:
         result = work(read_environment(os.environ, stage))
-    except ConverterError as error:
-        failure = error
-    except MemoryError:
-        failure = ConverterError(FailureReason.OUT_OF_MEMORY, stage, "the stage ran out of memory")
-    except OSError as error:
-        failure = from_os_error(error, stage, "reading or writing files")
-    except Exception as error:
-        traceback.print_exc(file=sys.stdout)
-        failure = ConverterError(FailureReason.INTERNAL_ERROR, stage, f"{type(error).__name__}: {error}")
+    except (Exception, KeyboardInterrupt) as error:
+        failure = reason_of(error, stage, "the stage")
+        if failure.reason is FailureReason.INTERNAL_ERROR:
+            bug = error
     # The stage is over: being stopped now must not cost its result, which takes no time to write.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if failure is not None:
-        log(f"error: {failure.reason.value}: {failure.message}")
+        _logger.error("%s: %s", failure.reason.value, failure.message, exc_info=bug)
         result = StageResult(
             failure=StageFailure(stage=failure.stage, reason=failure.reason, message=failure.message)
         )
     _leave(result)
     signal.signal(signal.SIGTERM, earlier)
     return 0 if failure is None else failure.exit_code
+
+
+def _configure_log() -> None:
+    log.configure("info", as_json=os.environ.get(LOG_FORMAT_ENV) == "json")
+    # It tells where it found the credentials.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def _leave(result: StageResult) -> None:
@@ -152,4 +147,4 @@ def _leave(result: StageResult) -> None:
         Path(path).write_text(result.encode())
     except OSError as error:
         # The exit code still tells the reason; the operator makes do with it.
-        log(f"warning: the termination message cannot be written: {error}")
+        _logger.warning("the termination message cannot be written: %s", error)

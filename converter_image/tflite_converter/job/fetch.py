@@ -5,12 +5,14 @@ Archives are downloaded as they are: what is inside is for the container without
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
 from typing import Final
 
 from modelconversion_api.data import Calibration, Validation
+from modelconversion_api.limits import MAX_DATA_BYTES, MAX_SOURCE_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import StageResult
@@ -31,23 +33,23 @@ from tflite_converter.job.environment import (
     FetchedFile,
     FetchRecord,
     JobEnvironment,
-    log,
 )
 from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored
+
+_logger = logging.getLogger(__name__)
 
 ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
 DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
 """Kept on downloads: a CSV file has nothing else to be known by."""
 
-TFLITE_LIMIT: Final = Limit(2 << 30)
+TFLITE_LIMIT: Final = Limit(MAX_TFLITE_BYTES)
 SOURCE_RULES: Final = FolderRules(
-    # TFLite files end at 2 GiB; a source may carry an optimizer's two slots for each weight as well.
-    Limit(6 << 30, "use a smaller model, or save it without its optimizer"),
+    Limit(MAX_SOURCE_BYTES, "use a smaller model, or save it without its optimizer"),
     max_files=1000,
     bad_path=FailureReason.UNSUPPORTED_FORMAT,
 )
 DATA_RULES: Final = FolderRules(
-    Limit(8 << 30, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
+    Limit(MAX_DATA_BYTES, "give fewer samples: a few hundred calibrate a model, a few thousand measure it"),
     max_files=100_000,
     bad_path=FailureReason.DATA_UNREADABLE,
 )
@@ -137,13 +139,15 @@ def _fetch_folder(
     store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
 ) -> FetchedFile:
     stored = download_folder(store, prefix, objects, path, limit)
-    log(f"fetched {prefix}: {len(objects)} files, {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info(
+        "fetched %s: %d files, %d bytes, sha256 %s", prefix, len(objects), stored.size_bytes, stored.sha256
+    )
     return _fetched(prefix, path, stored)
 
 
 def _fetch_file(store: ObjectStore, uri: str, path: Path, limit: Limit) -> FetchedFile:
     stored = store.download(uri, path, limit, DownloadMeter(uri))
-    log(f"fetched {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info("fetched %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
     return _fetched(uri, path, stored)
 
 

@@ -6,6 +6,7 @@ the process.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from typing import Final
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.request import PROGRESS_PATH, PROGRESS_PORT, StageProgress
-from tflite_converter.job.environment import log
 from tflite_converter.progress import Event
+
+_logger = logging.getLogger(__name__)
 
 _CLIENT_SECONDS: Final = 2.0
 _TENSORFLOW: Final = {Stage.LOAD: (0, 25), Stage.CONVERT: (25, 40), Stage.EVALUATE: (40, 50)}
@@ -124,5 +126,5 @@ def _bound(estimate: Estimate, address: str, port: int) -> HTTPServer | None:
     try:
         return Server((address, port), Handler)
     except OSError as error:
-        log(f"warning: progress cannot be served on {address}:{port}: {error}")
+        _logger.warning("progress cannot be served on %s:%d: %s", address, port, error)
         return None

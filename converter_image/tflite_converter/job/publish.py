@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.compilation import CompiledFile
 from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
+from modelconversion_api.limits import MAX_REPORT_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import summary_of
 from modelconversion_api.reasons import FailureReason, Stage
@@ -39,13 +40,13 @@ from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
-from tflite_converter.job.environment import FetchRecord, JobEnvironment, log
+from tflite_converter.files.untrusted import open_regular
+from tflite_converter.job.environment import FetchRecord, JobEnvironment
 from tflite_converter.job.storage import ObjectStore, Stored
 from tflite_converter.measuring.recommendation import recommend
 
-MAX_ARTIFACT_BYTES = 2 << 30
-MAX_REPORT_BYTES = 16 << 20
-"""A confusion matrix of a thousand classes takes 2 MiB for each artifact."""
+_logger = logging.getLogger(__name__)
+
 _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
     SIGNATURE_FILE_NAME: "application/json",
@@ -81,7 +82,7 @@ def publish(job: JobEnvironment) -> StageResult:
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
-        with _open_regular(job.output / name, MAX_ARTIFACT_BYTES) as stream:
+        with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
             _upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature | document).items():
@@ -131,7 +132,7 @@ def _upload(
     store: ObjectStore, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
 ) -> None:
     store.upload(uri, content, stored, content_type)
-    log(f"published {uri}: {stored.size_bytes} bytes, sha256 {stored.sha256}")
+    _logger.info("published %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
 
 
 def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:
@@ -143,7 +144,7 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
         ConverterError: ArtifactInvalid.
 
     """
-    with _open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES) as stream:
+    with open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES, Stage.PUBLISH) as stream:
         try:
             report = ConversionReport.model_validate_json(stream.read())
         except ValidationError as error:
@@ -221,7 +222,7 @@ def _check_names(output: Path, expected: set[str]) -> None:
 
 
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
-    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+    with open_regular(path, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
         if not is_tflite(stream.read(8)):
             raise _invalid(f"{path.name} is no TFLite file")
     _check_digest(path, artifact.sha256, artifact.size_bytes)
@@ -230,27 +231,10 @@ def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> Artif
 
 
 def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
-    with _open_regular(path, MAX_ARTIFACT_BYTES) as stream:
+    with open_regular(path, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
         digest, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
     if (digest, size) != (sha256, size_bytes):
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
-
-
-def _open_regular(path: Path, limit_bytes: int) -> io.BufferedReader:
-    """Opens a plain file for reading; links, devices, pipes and giants are refused."""
-    try:
-        # Without NONBLOCK, opening a pipe would wait for a writer for ever.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise _invalid(f"{path.name} cannot be opened as a plain file: {error.strerror}") from error
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(fd)
-        raise _invalid(f"{path.name} is no plain file")
-    if found.st_size > limit_bytes:
-        os.close(fd)
-        raise _invalid(f"{path.name} is larger than {limit_bytes >> 20} MiB")
-    return os.fdopen(fd, "rb")
 
 
 def _withdraw(store: ObjectStore, prefix: str) -> None:
@@ -264,7 +248,7 @@ def _withdraw(store: ObjectStore, prefix: str) -> None:
         except ConverterError as error:
             if error.reason is not FailureReason.STORAGE_ACCESS_DENIED:
                 raise
-            log(f"warning: an earlier {name} could not be removed first: no permission to delete")
+            _logger.warning("an earlier %s could not be removed first: no permission to delete", name)
 
 
 def _invalid(cause: str) -> ConverterError:

@@ -10,8 +10,6 @@ from modelconversion_api.data import Task
 from modelconversion_api.measurements import ConfidenceRecord, LevelRecord, OutputRecord
 from tflite_converter.arrays import Array, NamedArrays
 
-_LONGEST_NAME = 256
-"""The contract's limit."""
 _DIGITS = 6
 
 
@@ -28,9 +26,7 @@ def output_record(task: Task, outputs: NamedArrays) -> OutputRecord | None:
     found = levels(given)
     return OutputRecord(
         samples=len(given),
-        level=LevelRecord(
-            output=name[:_LONGEST_NAME], mean=_rounded(float(found.mean())), std=_rounded(float(found.std()))
-        ),
+        level=LevelRecord(output=name, mean=_rounded(float(found.mean())), std=_rounded(float(found.std()))),
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edge_inference.confidence import are_logits
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AccuracyMetric, AgreementMetric, Fidelity, Scores
 from tflite_converter.arrays import Array, FloatArray, IntArray, NamedArrays
@@ -19,8 +20,6 @@ SNR_LIMIT_DB = 200.0
 """SNR is clipped here: beyond it, float32 rounding is all that is left."""
 
 _THRESHOLD, _LOGIT_THRESHOLD = 0.5, 0.0
-_BEYOND_PROBABILITY = 0.01
-"""What rounding adds to a probability at most; a value further outside of 0 to 1 is a logit."""
 _SMALLEST_PROBABILITY = 1e-6
 """Int8 scores can be 0, whose logarithm no divergence survives."""
 _POWER_FLOOR = 1e-6
@@ -230,11 +229,8 @@ def _classes(given: Array, labels: IntArray) -> Scores | None:
 
 
 def threshold(values: Array) -> float:
-    """From where on scores mean yes: 0.5 for probabilities, and 0 for logits, whose sigmoid is 0.5 there."""
-    is_logits = values.size and (
-        float(values.min()) < -_BEYOND_PROBABILITY or float(values.max()) > 1.0 + _BEYOND_PROBABILITY
-    )
-    return _LOGIT_THRESHOLD if is_logits else _THRESHOLD
+    """Return the least score that means yes: 0.5 of a probability, 0 (sigmoid 0.5) of a logit."""
+    return _LOGIT_THRESHOLD if are_logits(values) else _THRESHOLD
 
 
 def _yes(values: Array, least: float | None = None) -> Array:

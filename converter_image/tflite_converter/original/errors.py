@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, machine_failure, quoted
 
 _OPERATIONS = (
     re.compile(r"'(tf\.[A-Za-z0-9_]+)' op is neither a custom op nor a flex op"),
@@ -24,18 +26,23 @@ _CUSTOM_OBJECTS = (
 _UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
 _SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
 _MEMORY = ("std::bad_alloc", "Resource exhausted", "RESOURCE_EXHAUSTED", "OOM when allocating")
+_FULL_DISK = os.strerror(errno.ENOSPC)
+"""TensorFlow's own file system raises no OSError."""
 
 
 def classify(error: BaseException, stage: Stage, *, at_memory_limit: bool = False) -> ConverterError:
-    """The reason behind an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``).
+    """Return the reason for an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``).
 
     ``at_memory_limit``: whether the process has taken nearly all the memory that it may.
     """
     if isinstance(error, ConverterError):
         return error
     text = str(error)
-    if at_memory_limit or isinstance(error, MemoryError) or any(mark in text for mark in _MEMORY):
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, "TensorFlow ran out of memory")
+    at_memory_limit = at_memory_limit or any(mark in text for mark in _MEMORY)
+    if (failure := machine_failure(error, stage, "TensorFlow", at_memory_limit=at_memory_limit)) is not None:
+        return failure
+    if _FULL_DISK in text:
+        return ConverterError(FailureReason.NO_SPACE, stage, f"TensorFlow: {_first_line(text)}")
     if stage is Stage.LOAD:
         return _loading(text, error)
     return _converting(text, error, stage)
@@ -105,6 +112,5 @@ def _complaint(text: str) -> str:
 
 
 def _first_line(text: str) -> str:
-    """The first line that says something, at most 400 characters, without paths of this process."""
-    lines = (line.strip() for line in text.splitlines())
-    return re.sub(r"(?<![\w/])/[\w./-]+/", "", next((line for line in lines if line), ""))[:400].rstrip(".")
+    """Return the first line that is not blank, without the folders of this process."""
+    return quoted(re.sub(r"(?<![\w/])/[\w./-]+/", "", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.errors import ConverterError
 from tflite_converter.original.errors import custom_class
 from tflite_converter.original.keras_archives import modernised
-from tflite_converter.original.keras_files import KerasFile, describe
+from tflite_converter.original.keras_files import KerasFile
 from tflite_converter.original.model import (
     MAX_UNROLLED_STEPS,
     OriginalModel,
@@ -33,43 +34,26 @@ _UNLISTED = {
 """Layers that Keras 2 makes by itself and offers nobody."""
 
 
-def load_keras(
-    path: Path, source_format: SourceFormat, folder: Path, shapes: Mapping[str, tuple[int, ...]]
-) -> OriginalModel:
-    """The model in the file at ``path``: see :func:`~tflite_converter.original.loading.load_model`.
+def read_keras(file: KerasFile, folder: Path) -> Any:
+    """Return the Keras model in ``file``, of the generation that wrote it, uncompiled and in safe mode.
+
+    ``folder`` is a place for a link with the suffix that Keras insists on.
 
     Raises:
-        ConverterError: CustomObject naming the layers, and others of loading.
+        ConverterError: CustomObject naming the layers.
 
     """
-    model, described = read_keras(path, source_format, folder)
-    return keras_model(model, f"keras {described.keras_version}", shapes)
-
-
-def read_keras(path: Path, source_format: SourceFormat, folder: Path) -> tuple[Any, KerasFile]:
-    """The Keras model itself, of the generation that wrote it, and what its file says of it.
-
-    Raises:
-        ConverterError: as :func:`load_keras`.
-
-    """
-    described = describe(path, source_format)
-    link = folder / ("model.h5" if source_format is SourceFormat.KERAS_H5 else "model.keras")
+    link = folder / ("model.h5" if file.format is SourceFormat.KERAS_H5 else "model.keras")
     link.unlink(missing_ok=True)
-    is_old_archive = source_format is SourceFormat.KERAS and not described.is_keras_3
-    if not (is_old_archive and modernised(path, link)):
-        link.symlink_to(path.resolve())
+    is_old_archive = file.format is SourceFormat.KERAS and not file.is_keras_3
+    if not (is_old_archive and modernised(file.path, link)):
+        link.symlink_to(file.path.resolve())
     try:
-        model = (
-            _loaded_by_keras_3(link, described)
-            if described.is_keras_3
-            else _loaded_by_keras_2(link, described)
-        )
+        return _loaded_by_keras_3(link, file) if file.is_keras_3 else _loaded_by_keras_2(link, file)
     except Exception as error:
-        if (found := _custom_object(described, str(error))) is None:
+        if (failure := _custom_object(file, str(error))) is None:
             raise
-        raise found from error
-    return model, described
+        raise failure from error
 
 
 def _loaded_by_keras_3(path: Path, described: KerasFile) -> Any:
@@ -146,7 +130,7 @@ def _unknown_layers(described: KerasFile) -> list[str]:
 
 
 def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:
-    """A Keras model of either generation behind the interface.
+    """Return a Keras model of either generation behind the interface.
 
     Raises:
         ConverterError: UnsupportedShape.
@@ -155,7 +139,7 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
     declared, _ = _entries(model)
     inputs = pinned(declared, shapes)
     run = keras_call(model)
-    found = OriginalModel(
+    original = OriginalModel(
         inputs=inputs,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=lambda tensors: run(tensors, False),
@@ -163,11 +147,29 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
         parameter_bytes=bytes_of(model.weights),
         unroll=lambda: _unroll(model, inputs),
     )
-    return with_unrolling(found) if _loops_regardless(model) else found
+    return with_unrolling(original) if _loops_regardless(model) else original
+
+
+def in_place_of(
+    original: OriginalModel, model: Any, call: Callable[[Tensors, bool], Tensors]
+) -> OriginalModel:
+    """Return a Keras model behind the interface of the ``original`` that it was trained from.
+
+    It has the original's inputs; ``call`` runs it on them, as :func:`keras_call` does for its own.
+    """
+    trained = replace(
+        original,
+        call=lambda tensors: call(tensors, False),
+        parameter_bytes=bytes_of(model.weights),
+        unroll=lambda: _unroll(model, original.inputs),
+    )
+    return with_unrolling(trained) if _loops_regardless(model) else trained
 
 
 def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
-    """Runs a Keras model on ``{input: (n, ...)}``, in training mode or not, and gives ``{output: (n, ...)}``.
+    """Return how to run a Keras model: on ``{input: (n, ...)}``, in training mode or not.
+
+    The outputs are ``{output: (n, ...)}``.
 
     Raises:
         ConverterError: UnsupportedShape.
@@ -208,7 +210,7 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
 
 def _loops_regardless(model: Any) -> bool:
     """Whether there are convolutional recurrent layers of Keras 2: they loop whatever ``unroll`` says."""
-    kinds = {kind.__name__ for layer in model._flatten_layers() for kind in type(layer).__mro__}
+    kinds = {kind.__name__ for layer in _layers(model) for kind in type(layer).__mro__}
     return "ConvRNN" in kinds
 
 
@@ -217,7 +219,7 @@ def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """
-    recurrent = [layer for layer in model._flatten_layers() if hasattr(layer, "unroll")]
+    recurrent = [layer for layer in _layers(model) if hasattr(layer, "unroll")]
     steps = max((size for info in inputs for size in info.shape[1:2]), default=0)
     is_open = any(size < 0 for info in inputs for size in info.shape)
     if not recurrent or is_open or steps > MAX_UNROLLED_STEPS:
@@ -226,8 +228,13 @@ def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
         layer.unroll = True
         # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
         if hasattr(layer, "_could_use_gpu_kernel"):
-            layer._could_use_gpu_kernel = False
+            layer._could_use_gpu_kernel = False  # noqa: SLF001 - there is no public switch for it
     return True
+
+
+def _layers(model: Any) -> list[Any]:
+    """Return all layers at any depth, also those inside wrappers."""
+    return list(model._flatten_layers())  # noqa: SLF001 - the public API of neither generation lists them
 
 
 def _output_names(model: Any) -> list[str]:

@@ -17,7 +17,8 @@ from typing import Any
 
 import h5py
 
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from modelconversion_api.limits import MAX_TFLITE_BYTES
+from tflite_converter.files.formats import too_large
 from tflite_converter.original.keras_files import nodes
 
 WEIGHTS = "model.weights.h5"

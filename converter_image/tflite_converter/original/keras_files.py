@@ -1,4 +1,7 @@
-"""What a Keras file says of itself, read without deserialising a layer: who wrote it, and what is unsafe."""
+"""The description that a Keras file has of itself, read without deserialising a layer.
+
+It says who wrote the file, and what in it is unsafe.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,48 @@ from typing import Any
 
 import h5py
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from tflite_converter.files.formats import too_large
 
 MAX_CONFIG_BYTES = 64 << 20
 """A model's JSON configuration beyond this is refused: real ones have a few megabytes at most."""
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow", "builtins")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KerasFile:
-    """A Keras model file's own description."""
+    """A Keras model file and its own description, which is read once and handed on."""
 
+    path: Path
+    format: SourceFormat
     keras_version: str
     config: dict[str, Any]
 
     @property
+    def writer(self) -> str:
+        """Who wrote it, e.g. ``keras 2.4.0``."""
+        return f"keras {self.keras_version}"
+
+    @property
     def is_keras_3(self) -> bool:
-        """Keras 3 reads what it wrote; everything older goes to tf_keras, which is Keras 2."""
+        """Whether Keras 3 wrote it, and reads it; everything older goes to tf_keras, which is Keras 2."""
         return self.keras_version.startswith("3.")
 
     def layers_of(self, class_name: str) -> list[str]:
-        """Names of the layers of a class, at most eight."""
+        """Return the names of the layers of a class, at most eight."""
         return self._layers(
             lambda node, _config: str(node.get("class_name", "")).split(">")[-1] == class_name
         )
 
     def layers_using(self, function: str) -> list[str]:
-        """Names of the layers that a function is given to, e.g. as their activation; at most eight."""
+        """Return the names of the layers that take a function, e.g. as their activation; at most eight."""
         return self._layers(lambda _node, config: function in map(_function, config.values()))
 
     def steps(self, *, layers: bool) -> set[str]:
-        """Classes of the steps of functional models: of layers, or of what Keras 3 has between layers."""
+        """Return the classes of a functional model's layers, or of what Keras 3 has between layers."""
         return {
             str(node.get("class_name"))
             for node in nodes(self.config)
@@ -54,24 +65,24 @@ class KerasFile:
         }
 
     def foreign(self) -> list[str]:
-        """Classes and functions that are not Keras's own, where the file says so (Keras 2.13 and later)."""
-        found = []
+        """Return classes and functions that are not Keras's own; files of Keras 2.13 and later say so."""
+        names = []
         for node in nodes(self.config):
             module, _, _ = str(node.get("module") or "keras").partition(".")
             package, registered, _ = str(node.get("registered_name")).partition(">")
             if node.get("class_name") == "function":
-                found.append(str(node.get("config")))
+                names.append(str(node.get("config")))
             elif module not in _OWN_MODULES or (registered and package not in _OWN_MODULES):
-                found.append(str(node.get("class_name")))
-        return found
+                names.append(str(node.get("class_name")))
+        return names
 
     def _layers(self, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> list[str]:
-        found = (
+        names = (
             str(config["name"])
             for node in nodes(self.config)
             if isinstance(config := node.get("config"), dict) and "name" in config and fits(node, config)
         )
-        return list(dict.fromkeys(found))[:8]
+        return list(dict.fromkeys(names))[:8]
 
 
 def _function(value: object) -> object:
@@ -80,25 +91,27 @@ def _function(value: object) -> object:
 
 
 def describe(path: Path, source_format: SourceFormat) -> KerasFile:
-    """Reads version and configuration of a Keras file.
+    """Read version and configuration of a Keras file.
 
     Raises:
         ConverterError: UnreadableModel, WeightsOnly, UnsupportedFormat (a zip that is not Keras), or
             UnsafeModel naming the Lambda layers.
 
     """
-    found = _describe_h5(path) if source_format is SourceFormat.KERAS_H5 else _describe_archive(path)
-    if lambdas := _lambda_layers(found.config):
+    read = _read_h5 if source_format is SourceFormat.KERAS_H5 else _read_archive
+    version, config = read(path)
+    if lambdas := _lambda_layers(config):
         raise ConverterError(
             FailureReason.UNSAFE_MODEL,
             Stage.LOAD,
             "the model carries Python code, which is never run, in Lambda layer "
             + ", ".join(map(repr, lambdas)),
         )
-    return found
+    return KerasFile(path, source_format, version, config)
 
 
-def _describe_h5(path: Path) -> KerasFile:
+def _read_h5(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return Keras version and configuration."""
     try:
         with h5py.File(path, "r") as file:
             version, config = file.attrs.get("keras_version"), file.attrs.get("model_config")
@@ -120,10 +133,11 @@ def _describe_h5(path: Path) -> KerasFile:
             Stage.LOAD,
             f"{path.name} is an HDF5 file, but holds no Keras model (it holds {keys})",
         )
-    return KerasFile(_text(version) or "1", _json(path, _text(config)))
+    return _text(version) or "1", _json(path, _text(config))
 
 
-def _describe_archive(path: Path) -> KerasFile:
+def _read_archive(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return Keras version and configuration."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
@@ -142,7 +156,7 @@ def _describe_archive(path: Path) -> KerasFile:
                             _refuse_too_large(path, file[name])
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise _unreadable(path, str(error)) from error
-    return KerasFile(str(metadata.get("keras_version", "3.")), config)
+    return str(metadata.get("keras_version", "3.")), config
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> str:
@@ -170,14 +184,16 @@ def _text(value: object) -> str:
 
 
 def _lambda_layers(root: object) -> list[str]:
-    """Names of Lambda layers anywhere in a configuration; ``?`` for marshalled functions without one."""
-    found = [node.get("config") for node in nodes(root) if node.get("class_name") in ("Lambda", "__lambda__")]
-    named = {str(config["name"]) for config in found if isinstance(config, dict) and "name" in config}
-    return sorted(named) or ["?"] * bool(found)
+    """Return names of Lambda layers anywhere in a configuration; ``?`` for a marshalled function."""
+    configs = [
+        node.get("config") for node in nodes(root) if node.get("class_name") in ("Lambda", "__lambda__")
+    ]
+    named = {str(config["name"]) for config in configs if isinstance(config, dict) and "name" in config}
+    return sorted(named) or ["?"] * bool(configs)
 
 
 def nodes(root: object) -> Iterator[dict[str, Any]]:
-    """Every object inside a JSON value, itself among them."""
+    """Yield every object inside a JSON value, itself among them."""
     pending = [root]
     while pending:
         node = pending.pop()
@@ -189,7 +205,7 @@ def nodes(root: object) -> Iterator[dict[str, Any]]:
 
 
 def _refuse_too_large(path: Path, weights: h5py.Group) -> None:
-    """Adds up the weights as the file declares them; none is read."""
+    """Add up the weights as the file declares them, and raise SourceTooLarge; none is read."""
     total = 0
 
     def add(_name: str, item: h5py.Group | h5py.Dataset) -> None:

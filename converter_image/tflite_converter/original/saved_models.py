@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from tflite_converter.files.formats import too_large
 from tflite_converter.original.model import OriginalModel, Tensors, bytes_of, named, pinned, tensor_info
 from tflite_converter.original.tensorflow1 import frozen_signature, has_references
 from tflite_converter.original.unrolling import has_loop, with_unrolling

@@ -194,7 +194,7 @@ class Tuner:
                 cause = why if isinstance(error, ConverterError) else f"the file does not run: {why}"
                 raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause) from error
             seconds = round(time.monotonic() - started, 3)
-            self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why[:512]))
+            self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why))
             return None
         candidate = Candidate(recipe, content, quality, time.monotonic() - started)
         self._tried.append(candidate)
@@ -258,5 +258,5 @@ def _attempt(candidate: Candidate, *, chosen: bool) -> Attempt:
         passed=not quality.missed,
         chosen=chosen,
         seconds=round(candidate.seconds, 3),
-        message="; ".join(quality.missed)[:512] or None,
+        message="; ".join(quality.missed) or None,
     )

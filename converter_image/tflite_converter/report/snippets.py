@@ -66,5 +66,5 @@ def _snippets(
         try:
             snippets.append(snippet(target, artifact.file_name, inventory))
         except NoSnippetError as error:
-            missing[target] = str(error)
+            missing[target] = error.cause
     return snippets, missing

@@ -49,7 +49,7 @@ def snippet(target: SnippetTarget, file_name: str, inventory: Inventory) -> Snip
     Inputs and outputs are plain numbers: the code quantizes and dequantizes by the file's own parameters.
 
     Raises:
-        NoSnippetError: the target's runtime cannot take the file; the text says why.
+        NoSnippetError: the target's runtime cannot take the file; ``cause`` says why.
 
     """
     writer = _WRITERS[target]

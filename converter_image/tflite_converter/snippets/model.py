@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelconversion_api.measurements import Inventory, TensorDetail
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import ConverterError
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _WORDS = """
@@ -32,8 +34,12 @@ _TAKEN = frozenset(_WORDS.split()) | frozenset(keyword.kwlist)
 """Words of one of the languages, or that snippets use themselves."""
 
 
-class NoSnippetError(Exception):
-    """A file that a target's runtime cannot take; the text says why."""
+class NoSnippetError(ConverterError):
+    """A file that a target's runtime cannot take; ``cause`` says why."""
+
+    def __init__(self, cause: str) -> None:
+        hint = "see what is in the file with the command inspect, or choose another target"
+        super().__init__(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=hint)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from tflite_converter.targets.edge_tpu import verdicts
 from tflite_converter.tflite.types import TFLiteFile
 
 BEHIND = "follows an operator that the Edge TPU cannot run; it maps one piece of the graph, so mend that one"
-_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def predict(file: TFLiteFile) -> Prediction:
     for verdict in verdicts(file):
         operators += 1
         if not verdict.maps:
-            reasons[verdict.operator.name[:_LONGEST_NAME], verdict.reason or BEHIND] += 1
+            reasons[verdict.operator.name, verdict.reason or BEHIND] += 1
     fallbacks = tuple(
         OperatorFallback(operator=name, count=count, reason=reason)
         for (name, reason), count in reasons.items()

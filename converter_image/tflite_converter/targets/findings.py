@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+from modelconversion_api.text import shortened
 from tflite_converter.tflite.types import Operator, Subgraph, Tensor
 
 _MOST_NAMES = 8
 """Operators named in one sentence; the count says how many more there are."""
-_LONGEST_NAME = 48
+_NAME_CHARACTERS = 48
+"""Characters of an operator's name that a sentence with several of them shows."""
 
 
 class Findings:
@@ -33,7 +35,7 @@ class Findings:
 def listed(names: Counter[str]) -> str:
     """Operator names with their counts where there are several, e.g. ``CONV_2D (14x), SOFTMAX``."""
     parts = [
-        f"{name[:_LONGEST_NAME]} ({count}x)" if count > 1 else name[:_LONGEST_NAME]
+        f"{shortened(name, _NAME_CHARACTERS)} ({count}x)" if count > 1 else shortened(name, _NAME_CHARACTERS)
         for name, count in names.most_common(_MOST_NAMES)
     ]
     if (more := len(names) - len(parts)) > 0:

@@ -20,9 +20,6 @@ from tflite_converter.tflite.types import NamedTensor, TFLiteFile
 _ASTRAY: Final = (struct.error, IndexError, ValueError, TypeError, OverflowError)
 """What FlatBuffers' unchecked accessors raise when an offset leads astray."""
 
-_LONGEST_NAME = 256
-"""The contract's limit."""
-
 NO_OUTPUT = "none"
 """The dtype of an operator that gives nothing."""
 
@@ -62,12 +59,12 @@ def inventory(file: TFLiteFile) -> Inventory:
     constant_bytes: Counter[str] = Counter()
     for tensor in constants.values():
         constant_bytes[tensor.dtype] += tensor.nbytes
-    custom = {o.name[:_LONGEST_NAME]: o.is_flex for o, _ in file.operators() if o.is_custom}
+    custom = {o.name: o.is_flex for o, _ in file.operators() if o.is_custom}
     return Inventory(
         inputs=tuple(map(_detail, file.inputs)),
         outputs=tuple(map(_detail, file.outputs)),
         operators=tuple(
-            OperatorCount(operator=name[:_LONGEST_NAME], dtype=dtype, count=count)
+            OperatorCount(operator=name, dtype=dtype, count=count)
             for (name, dtype), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         ),
         tensor_dtypes=dict(sorted(Counter(t.dtype for t in file.tensors()).items())),
@@ -89,7 +86,7 @@ def _detail(named: NamedTensor) -> TensorDetail:
     tensor = named.tensor
     quantized = len(tensor.scales) == 1
     return TensorDetail(
-        name=named.name[:_LONGEST_NAME],
+        name=named.name,
         shape=list(tensor.shape),
         dtype=tensor.dtype,
         scale=tensor.scales[0] if quantized else None,

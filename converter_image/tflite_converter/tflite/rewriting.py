@@ -23,7 +23,8 @@ from typing import Final
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.table import Table
 
-from tflite_converter.files.formats import MAX_TFLITE_BYTES, too_large
+from modelconversion_api.limits import MAX_TFLITE_BYTES
+from tflite_converter.files.formats import too_large
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.reader import unreadable
 from tflite_converter.tflite.types import TFLiteFile

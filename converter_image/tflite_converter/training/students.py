@@ -9,7 +9,7 @@ from typing import Any, Final
 import tensorflow as tf
 
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, first_line
 
 _WIDTHS: Final = ("filters", "units")
 _GIVE_ONE: Final = "give a student of your own (--distill student.keras, distillation.studentUri)"
@@ -30,8 +30,7 @@ def narrowed(model: Any, width: float, seed: int) -> Any:
     try:
         student = type(model).from_config(config)
     except Exception as error:
-        why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        cause = f"the model cannot be narrowed to {width:g} of its width: {why}"
+        cause = f"the model cannot be narrowed to {width:g} of its width: {first_line(error)}"
         raise _failed(cause, _GIVE_ONE) from error
     before, after = ([tuple(t.shape) for t in m.outputs] for m in (model, student))
     if before != after:
@@ -80,7 +79,7 @@ def _size(model: Any) -> int:
 
 def _deciding(model: Any) -> Iterator[Any]:
     """The layers whose width is the size of an output: the nearest ones with a width on the way back."""
-    pending = [tensor._keras_history for tensor in tf.nest.flatten(model.outputs)]
+    pending = [tensor._keras_history for tensor in tf.nest.flatten(model.outputs)]  # noqa: SLF001 - see below
     seen = set()
     while pending:
         layer, place, *_ = pending.pop()
@@ -92,9 +91,10 @@ def _deciding(model: Any) -> Iterator[Any]:
         elif any(hasattr(layer, name) for name in _WIDTHS):
             yield layer
         else:
-            nodes = layer._inbound_nodes
+            # Neither generation has a public way back from a tensor to its layer.
+            nodes = layer._inbound_nodes  # noqa: SLF001
             tensors = tf.nest.flatten(nodes[place].input_tensors) if place < len(nodes) else []
-            pending += [t._keras_history for t in tensors if hasattr(t, "_keras_history")]
+            pending += [t._keras_history for t in tensors if hasattr(t, "_keras_history")]  # noqa: SLF001
 
 
 def _scaled(node: Any, width: float, kept: set[str]) -> Any:

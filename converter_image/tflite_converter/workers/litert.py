@@ -227,12 +227,10 @@ class _Work:
         self._took(Stage.EVALUATE, time.monotonic() - now)
         if isinstance(measured, WorkerFailure):
             return MethodResult(failure=measured)
-        artifact = measured.artifact.model_copy(
-            update={
-                "recipe": made.recipe,
-                "attempts": made.attempts,
-                "message": "; ".join(m for m in (measured.artifact.message, made.message) if m)[:512] or None,
-            }
+        artifact = measured.artifact.changed(
+            recipe=made.recipe,
+            attempts=made.attempts,
+            message="; ".join(m for m in (measured.artifact.message, made.message) if m) or None,
         )
         return MethodResult(artifact=artifact)
 

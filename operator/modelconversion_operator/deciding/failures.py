@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from modelconversion_api.limits import FAILURE_LENGTH, OBJECT_NAME_LENGTH
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage, reason_of_exit_code
 from modelconversion_api.report import StageResult
 from modelconversion_api.status import FailureInfo
@@ -15,7 +16,6 @@ from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.views import DEADLINE_EXCEEDED, ContainerView, JobView, PodView
 
 _SIGKILL_EXIT_CODE: Final = 137
-_MESSAGE_LIMIT: Final = 2048
 
 _DISRUPTIONS: Final = {
     "PreemptionByScheduler": FailureReason.PREEMPTED,
@@ -173,12 +173,12 @@ def _failure_without_pods(job: JobView, now: datetime) -> FailureInfo:
         name, pod, code = match[1], match[2], int(match[3])
         reason = reason_of_exit_code(code) or FailureReason.REPORT_LOST
         info = failure(reason, f"{words}; its pod is gone", now, CONTAINER_STAGES.get(name))
-        return info.model_copy(update={"exit_code": code, "pod": pod[:253]})
+        return info.model_copy(update={"exit_code": code, "pod": pod[:OBJECT_NAME_LENGTH]})
     return failure(FailureReason.REPORT_LOST, f"{words}; its pods are gone", now)
 
 
 def _with_hint(message: str, reason: FailureReason) -> str:
     hint = FAILURES[reason].hint
     # The hint is the part that helps: a long message gives way to it.
-    room = _MESSAGE_LIMIT - len(hint) - 2
-    return message[:_MESSAGE_LIMIT] if hint in message else f"{message[:room].rstrip('. ')}; {hint}"
+    room = FAILURE_LENGTH - len(hint) - 2
+    return message[:FAILURE_LENGTH] if hint in message else f"{message[:room].rstrip('. ')}; {hint}"

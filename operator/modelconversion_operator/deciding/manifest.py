@@ -13,6 +13,7 @@ from modelconversion_api.base import API_VERSION, KIND
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
     INPUT_DIR_ENV,
+    LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
     PROGRESS_ADDRESS_ENV,
     PROGRESS_PORT,
@@ -72,6 +73,8 @@ class JobSettings:
     image_pull_policy: str = "IfNotPresent"
     asks_progress: bool = True
     """Whether ``convert`` is asked how far it is."""
+    logs_json: bool = False
+    """Whether the containers log JSON objects, as the operator then does."""
     defaults: Defaults = field(default_factory=Defaults)
     """What a conversion gets where it says nothing."""
 
@@ -220,6 +223,7 @@ def _container(
             {"name": TERMINATION_MESSAGE_ENV, "value": _TERMINATION_LOG},
             {"name": "TMPDIR", "value": _TMP},
             {"name": "HOME", "value": _TMP},
+            *([{"name": LOG_FORMAT_ENV, "value": "json"}] if settings.logs_json else []),
             *secrets,
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.

@@ -1,4 +1,4 @@
-"""What the operator says of itself: metrics, log lines, and the server that probes and Prometheus ask.
+"""What the operator says of itself: metrics, and the server that probes and Prometheus ask.
 
 Called by the reconciler and the process.
 """

@@ -25,17 +25,27 @@ from make_models import classifier
 from modelconversion_api.data import Task
 from modelconversion_api.optimization import OptimizationStep
 from modelconversion_api.reasons import Stage
+from modelconversion_api.spec import SourceFormat
+from tflite_converter.data.files import DataFiles
+from tflite_converter.data.loading import load_dataset
 from tflite_converter.errors import ConverterError
+from tflite_converter.isolation.child import Child
+from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.original.freezing import convert_float, freeze, run_original
 from tflite_converter.original.keras import keras_call, keras_model
+from tflite_converter.original.keras_files import describe
 from tflite_converter.training.adam import Adam
 from tflite_converter.training.checkpoint import Checkpoint
 from tflite_converter.training.fake_quant import Phase, RoundedActivations, has_a_tensor, rounded_kernel
 from tflite_converter.training.losses import Objective
 from tflite_converter.training.plan import PlannedStep, TrainingPlan
+from tflite_converter.training.setup import Examples, Lessons, Say, Setup
 from tflite_converter.training.students import check_student, narrowed
-from tflite_converter.training.trainer import Examples, Trainer
+from tflite_converter.training.trainer import Trainer
 from tflite_converter.training.variables import kernels_of, layers_of
+from tflite_converter.workers import float_file
+from tflite_converter.workers.jobs import TensorFlowJob, TrainingJob
+from tflite_converter.workers.training import optimize
 
 APIS = {"keras2": tf_keras, "keras3": keras}
 
@@ -51,7 +61,11 @@ def data() -> tuple[Any, Any]:
     return images, labels.astype(np.int64)
 
 
-def trainer(api: Any, plan: TrainingPlan, *, labelled: bool = True) -> tuple[Any, Trainer]:
+def quiet(_text: str, _fraction: float | None) -> None:
+    """The listener that does not listen."""
+
+
+def trainer(api: Any, plan: TrainingPlan, *, labelled: bool = True, say: Say = quiet) -> tuple[Any, Trainer]:
     """A new classifier and what trains it, the same each time."""
     model = classifier(api)
     original = keras_model(model, "", {})
@@ -62,11 +76,8 @@ def trainer(api: Any, plan: TrainingPlan, *, labelled: bool = True) -> tuple[Any
         Task.CLASSIFICATION, outputs, labelled=labelled, temperature=plan.temperature, alpha=plan.alpha
     )
     examples = Examples(samples, labels if labelled else None, outputs)
-    held, rest = np.arange(64), np.arange(64, 320)
-    quiet = lambda _text, _fraction: None  # noqa: E731 - a listener that does not listen
-    return model, Trainer(
-        model, keras_call(model), plan, objective, examples.take(rest), examples.take(held), quiet
-    )
+    lessons = Lessons(examples.take(np.arange(64, 320)), examples.take(np.arange(64)))
+    return model, Trainer(Setup.of(model, keras_call(model), plan, objective, lessons, say=say))
 
 
 def plan(*steps: tuple[OptimizationStep, int], **changes: Any) -> TrainingPlan:
@@ -111,7 +122,6 @@ def chain(api: Any, folder: Path) -> dict[str, Any]:
 def resumed(api: Any, folder: Path) -> dict[str, Any]:
     """The same training in one go, and with a stop after the first epoch of the second step."""
     whole = plan((OptimizationStep.PRUNING, 2), (OptimizationStep.QUANTIZATION_AWARE_TRAINING, 3))
-    model, trains = trainer(api, whole)
     path, kept = folder / "resumed.npz", folder / "kept.npz"
 
     def keep(_text: str, fraction: float | None) -> None:
@@ -121,7 +131,7 @@ def resumed(api: Any, folder: Path) -> dict[str, Any]:
                 kept.write_bytes(path.read_bytes())
 
     kept.unlink(missing_ok=True)
-    trains._say = keep
+    model, trains = trainer(api, whole, say=keep)
     straight = trains.run(path, None, "x")
     again, second = trainer(api, whole)
     checkpoint = Checkpoint.read(kept, "x")
@@ -252,6 +262,63 @@ def students(api: Any, folder: Path) -> dict[str, Any]:
     return {"found": found, "refused": refused}
 
 
+def unrolling(api: Any, folder: Path) -> dict[str, Any]:
+    """A recurrent model that is trained, and whose unrolled file cannot be converted afterwards."""
+    work = folder / f"unrolling-{api.__name__}"
+    work.mkdir()
+    np.save(work / "steps.npy", np.random.default_rng(0).normal(size=(16, 6, 4)).astype(np.float32))
+    source = work / "recurrent.h5"
+    api.Sequential([entry(api, 6, 4), api.layers.LSTM(3), api.layers.Dense(2)]).save(source)
+    lesson = load_dataset(DataFiles(work / "steps.npy"), Stage.TRAIN, work).save(work, "lesson")
+    training = TrainingJob(
+        plan=plan((OptimizationStep.PRUNING, 1)), samples=lesson, task=Task.REGRESSION, fingerprint="x"
+    )
+    job = TensorFlowJob(
+        task="optimize",
+        limits=ChildLimits(),
+        source=source,
+        format=SourceFormat.KERAS_H5,
+        unroll=True,
+        training=training,
+    )
+    process, convert = Listening(work), float_file.convert_float
+    float_file.convert_float = failing(convert)
+    try:
+        optimized = optimize(job, training, describe(source, job.format), process, lambda _stage: None)
+    finally:
+        float_file.convert_float = convert
+    return {
+        "files": sorted(path.name for path in work.glob("*.tflite")),
+        "warnings": process.warnings,
+        "steps": len(optimized.outcome.steps),
+    }
+
+
+class Listening(Child):
+    """A child without a parent, which keeps its warnings."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.warnings: list[str] = []
+
+    def say(self, stage: Stage, text: str, fraction: float | None = None, *, warning: bool = False) -> None:
+        super().say(stage, text, fraction, warning=warning)
+        if warning:
+            self.warnings.append(text)
+
+
+def failing(convert: Any) -> Any:
+    """The converter of float files, which cannot do the unrolled ones."""
+
+    def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
+        if frozen.name.endswith("unrolled"):
+            (frozen.parent / "unrolled.tflite").write_bytes(b"half of it")
+            raise ValueError("too many operations")
+        return bytes(convert(frozen, select_tensorflow_ops=select_tensorflow_ops))
+
+    return convert_float
+
+
 def adam(api: Any, _folder: Path) -> dict[str, Any]:
     """Our optimizer against Keras's on the same gradients."""
     start = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
@@ -279,7 +346,7 @@ def main(folder: Path) -> None:
             keras.layers.Dense(4, activation="softmax", name="quadrant"),
         ]
     ).save(folder / "student.keras")
-    facts = (chain, resumed, late, diverged, rounding, students, adam)
+    facts = (chain, resumed, late, diverged, rounding, students, unrolling, adam)
     found = {fact.__name__: {name: fact(api, folder) for name, api in APIS.items()} for fact in facts}
     sys.stdout.write(json.dumps(found))
 

@@ -82,6 +82,13 @@ def test_only_the_container_that_converts_is_asked_how_far_it_is():
     assert "containerPort" not in json.dumps(quiet)
 
 
+def test_the_containers_log_in_the_operator_s_form():
+    assert "CONVERSION_LOG_FORMAT" not in json.dumps(manifest())
+    job = job_manifest(KEY, 1, ModelConversionSpec.model_validate(spec()), JobSettings("i", logs_json=True))
+    variable = {"name": "CONVERSION_LOG_FORMAT", "value": "json"}
+    assert all(variable in container["env"] for container in containers(job).values())
+
+
 def test_without_signing_no_container_asks_for_a_key():
     assert "CONVERSION_SIGNING_KEY" not in json.dumps(manifest())
 

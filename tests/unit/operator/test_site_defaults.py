@@ -1,9 +1,8 @@
-"""What the platform says for conversions that say nothing, and how the operator logs."""
+"""What the platform says for conversions that say nothing."""
 
 from __future__ import annotations
 
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_operator.deciding.defaults import Defaults, read_defaults
 from modelconversion_operator.deciding.manifest import JobSettings, job_manifest
 from modelconversion_operator.errors import SettingsError
-from modelconversion_operator.telemetry import log
 from support.operator.objects import KEY, spec
 
 SITE = {
@@ -126,31 +124,3 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path, text, words):
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(SettingsError, match="No such file"):
         read_defaults(str(tmp_path / "none.yaml"))
-
-
-def configured(monkeypatch: pytest.MonkeyPatch, level: str, *, as_json: bool) -> logging.Logger:
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])  # pytest's own
-    monkeypatch.setattr(root, "level", root.level)
-    log.configure(level, as_json=as_json)
-    return logging.getLogger("a.b")
-
-
-def test_json_logs_are_one_object_a_line(capsys, monkeypatch):
-    logger = configured(monkeypatch, "info", as_json=True)
-    logger.info("two\nlines, %s", "é")
-    try:
-        int("why")
-    except ValueError:
-        logger.exception("failed")
-    first, second = map(json.loads, capsys.readouterr().err.splitlines())
-    assert (first["level"], first["logger"], first["message"]) == ("info", "a.b", "two\nlines, é")
-    assert first["time"].endswith("+00:00")
-    assert "ValueError: invalid literal" in second["exception"]
-
-
-def test_text_logs_are_for_people(capsys, monkeypatch):
-    logger = configured(monkeypatch, "warning", as_json=False)
-    logger.info("unheard")
-    logger.warning("heard")
-    assert capsys.readouterr().err.rstrip().endswith("WARNING a.b: heard")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.errors import ConverterError, UsageError, from_os_error
+from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.workspace import PREFIX, remove_leftovers, workspace
 
 
@@ -64,10 +64,3 @@ def test_output_that_is_a_file(tmp_path: Path) -> None:
 )
 def test_reasons_of_the_file_system(number: int, reason: FailureReason) -> None:
     assert from_os_error(OSError(number, "x"), Stage.CONVERT, "writing").reason is reason
-
-
-def test_messages_fit_the_contract_and_usage_errors_exit_with_2() -> None:
-    error = ConverterError(FailureReason.CONVERSION_FAILED, Stage.CONVERT, "x" * 5000)
-    assert len(error.message) <= 2048
-    assert error.message.endswith(error.hint)
-    assert UsageError("a", hint="b").exit_code == 2

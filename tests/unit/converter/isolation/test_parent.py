@@ -127,9 +127,9 @@ def test_the_same_code_gets_it_all_where_it_is_not_confined(run: Runner) -> None
         ("kill", FailureReason.OUT_OF_MEMORY, "SIGKILL"),
         ("terminate", FailureReason.CONVERTER_CRASHED, "SIGTERM"),
         ("real-time signal", FailureReason.CONVERTER_CRASHED, "signal 60"),
-        ("exit with words", FailureReason.CONVERTER_CRASHED, "exit code 3: [2Jwords"),
+        ("exit with words", FailureReason.CONVERTER_CRASHED, "exit code 3: �[2Jwords"),
         ("exit without words", FailureReason.CONVERTER_CRASHED, "exit code 3: without a word"),
-        ("complain", FailureReason.WEIGHTS_ONLY, "weights  only. Hint: do  better"),
+        ("complain", FailureReason.WEIGHTS_ONLY, "weights� only. Hint: do� better"),
         ("nothing", FailureReason.CONVERTER_CRASHED, "without a result"),
         ("garbage", FailureReason.CONVERTER_CRASHED, "without a result"),
         ("pipe as result", FailureReason.CONVERTER_CRASHED, "without a result"),
@@ -200,7 +200,7 @@ def is_running(pid: int) -> bool:
 def test_noise_on_the_pipe_is_not_heard(run: Runner) -> None:
     heard: list[Event] = []
     run("chatter", listener=heard.append)
-    assert [(e.text, e.fraction) for e in heard] == [(" ]0;owned hello", 0.5)]
+    assert [(e.text, e.fraction) for e in heard] == [("�]0;owned�hello", 0.5)]
 
 
 def test_progress_is_told_in_twentieths(run: Runner) -> None:

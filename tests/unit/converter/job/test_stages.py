@@ -90,6 +90,35 @@ def test_failures_leave_reason_and_exit_code(
     assert result.failure.reason is reason
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_stages_log_as_the_operator_does(
+    termination: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    log_format: str,
+) -> None:
+    def work(_job: JobEnvironment) -> StageResult:
+        raise ConverterError(FailureReason.WEIGHTS_ONLY, Stage.LOAD, "two\nlines")
+
+    monkeypatch.setenv("CONVERSION_LOG_FORMAT", log_format)
+    run_stage(Stage.FETCH, work)
+    (line,) = capsys.readouterr().err.splitlines()
+    message = "WeightsOnly: two lines. Hint: save the whole model"
+    if log_format == "json":
+        entry = json.loads(line)
+        assert (entry["level"], entry["logger"]) == ("error", "tflite_converter.job.environment")
+        assert entry["message"].startswith(message)
+    else:
+        assert f"ERROR   tflite_converter.job.environment: {message}" in line
+
+
+def test_a_bug_is_logged_with_its_trace(termination: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_stage(Stage.FETCH, lambda _job: 1 // 0)  # type: ignore[arg-type, return-value]  # the bug
+    said = capsys.readouterr().err
+    assert "InternalError: ZeroDivisionError" in said
+    assert "Traceback" in said
+
+
 def test_unwritable_termination_message_does_not_change_the_exit_code(
     termination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

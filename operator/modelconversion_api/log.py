@@ -1,4 +1,7 @@
-"""How the operator logs: lines for people, or JSON objects for log collectors, to standard error."""
+"""How the operator and the stages of the Job log: lines for people, or JSON objects for log collectors.
+
+Both write to standard error in one form, so that one rule of a log collector reads both.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,20 @@ class _JsonLines(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
+class _ToStandardError(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
+    """The handler of this module, by which a second call knows the first one's."""
+
+
 def configure(level: str, *, as_json: bool) -> None:
-    """Send every log message from ``level`` (``info``, ...) on to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every log message from ``level`` (``info``, ...) on to standard error.
+
+    A second call replaces the first. Handlers of others, e.g. of a test's, stay.
+    """
+    handler = _ToStandardError(sys.stderr)
     lines = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if as_json else lines)
-    logging.basicConfig(level=level.upper(), handlers=[handler])
+    root = logging.getLogger()
+    for earlier in [other for other in root.handlers if isinstance(other, _ToStandardError)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(level.upper())

@@ -1,0 +1,96 @@
+"""The float file and what is measured against it, for models as they are and for trained ones. Child only.
+
+Both tasks of the TensorFlow child call these functions, so that neither does a thing that the other forgets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelconversion_api.reasons import Stage
+from modelconversion_api.status import TensorInfo
+from tflite_converter.data.binding import random_inputs
+from tflite_converter.data.npz import read_folder, write_folder
+from tflite_converter.isolation.child import Child
+from tflite_converter.original.errors import classify
+from tflite_converter.original.freezing import convert_float, freeze, run_original
+from tflite_converter.original.model import OriginalModel
+from tflite_converter.workers.jobs import (
+    CALIBRATION_FOLDER,
+    EVALUATION_FOLDER,
+    FLOAT_FILE,
+    FROZEN_FOLDER,
+    REFERENCE_FOLDER,
+    UNROLLED_FILE,
+    TensorFlowJob,
+)
+
+_UNROLLED_FOLDER = f"{FROZEN_FOLDER}-unrolled"
+
+
+def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> None:
+    """Write calibration and evaluation samples into ``folder`` as the model takes them.
+
+    Random inputs stand in where there is nothing to evaluate on. To be called before the conversion: data
+    that does not fit must not cost one first.
+
+    Raises:
+        ConverterError: DataShapeMismatch and the other reasons of data.
+
+    """
+    if job.calibration is not None:
+        calibration = job.calibration.bind(original.inputs, Stage.CALIBRATE)
+        write_folder(folder / CALIBRATION_FOLDER, calibration)
+    if job.evaluation is not None:
+        evaluation = job.evaluation.bind(original.inputs, Stage.EVALUATE)
+    else:
+        evaluation = random_inputs(original.inputs, job.random_samples, job.seed)
+    write_folder(folder / EVALUATION_FOLDER, evaluation)
+
+
+def write_reference(original: OriginalModel, process: Child) -> None:
+    """Run the original on the evaluation samples, and write its outputs into the reference folder."""
+    samples = read_folder(process.folder / EVALUATION_FOLDER)
+    words = "running the original model"
+    process.say(Stage.EVALUATE, words)
+    step = process.counter(Stage.EVALUATE, words, len(next(iter(samples.values()))))
+    write_folder(process.folder / REFERENCE_FOLDER, run_original(original, samples, step))
+
+
+def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> list[TensorInfo]:
+    """Write the float file of ``model``, and a second one with its time steps unrolled where the job asks.
+
+    Returns the outputs as the frozen graph has them.
+
+    Raises:
+        Exception: TensorFlow's own, for the first file only.
+
+    """
+    folder = process.folder
+    process.say(Stage.CONVERT, "freezing the graph")
+    outputs = freeze(model, folder / FROZEN_FOLDER)
+    process.say(Stage.CONVERT, "writing the float file")
+    select = job.select_tensorflow_ops
+    (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
+    if job.unroll:
+        _write_unrolled(model, process)
+    return outputs
+
+
+def _write_unrolled(model: OriginalModel, process: Child) -> None:
+    """Write the file that full integer starts from, where there is a loop to unroll.
+
+    A failure is a warning: other methods need no such file, and full integer may do without. It must not
+    cost a conversion that works, least of all after hours of training.
+    """
+    path, frozen = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
+    try:
+        if not model.unroll():
+            return
+        process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
+        freeze(model, frozen)
+        path.write_bytes(convert_float(frozen, select_tensorflow_ops=False))
+    except Exception as error:
+        path.unlink(missing_ok=True)  # half a file would be taken for a whole one
+        cause = classify(error, Stage.CONVERT).cause
+        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {cause}", warning=True)
