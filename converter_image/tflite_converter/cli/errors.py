@@ -17,7 +17,7 @@ from tflite_converter.errors import ConverterError, from_os_error
 
 @contextmanager
 def ends_with_a_message() -> Iterator[None]:
-    """Ends a failure inside with a message and its exit code; a traceback is for a bug."""
+    """Turn a failure inside into a message and its exit code; only a bug shows a traceback."""
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         yield
@@ -27,11 +27,11 @@ def ends_with_a_message() -> Iterator[None]:
     except (typer.Exit, KeyboardInterrupt):
         raise
     except BrokenPipeError:
-        raise typer.Exit(1) from None  # whoever read the output has gone: head, less
+        raise typer.Exit(1) from None  # the reader of the output has closed it, as head and less do
     except OSError as error:
-        found = from_os_error(error, Stage.CONVERT, "reading or writing files")
-        typer.echo(f"error: {found.message}", err=True)
-        raise typer.Exit(found.exit_code) from None
+        failure = from_os_error(error, Stage.CONVERT, "reading or writing files")
+        typer.echo(f"error: {failure.message}", err=True)
+        raise typer.Exit(failure.exit_code) from None
     except Exception as error:
         traceback.print_exc()
         typer.echo(f"error: this is a bug, please report it with the lines above: {error}", err=True)
