@@ -67,7 +67,7 @@ def benchmark(given: Given) -> None:
     console = open_console(stream_fd(json=as_json))
     rows: list[tuple[str, int, Performance]] = []
     for path in arguments.files:
-        read_tflite(path)  # a wrong file is told before anything runs
+        read_tflite(path)  # a wrong file ends the command before anything runs
         readable = [path] if arguments.data is None else [path, arguments.data]
         for option in options:
             measure = partial(_measure, path, arguments.data, option)

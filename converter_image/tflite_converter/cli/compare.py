@@ -67,7 +67,7 @@ def compare(given: Given) -> None:
     as_json = given.build(PRINTED).as_json
     console = open_console(stream_fd(json=as_json))
     for path in (paths.a, paths.b):
-        read_tflite(path)  # a wrong file is told before anything runs
+        read_tflite(path)  # a wrong file ends the command before anything runs
 
     def work() -> Comparison:
         with tempfile.TemporaryDirectory() as folder:

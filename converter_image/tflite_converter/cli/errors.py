@@ -15,14 +15,14 @@ from tflite_converter.errors import on_sigterm, reason_of
 
 @contextmanager
 def ends_with_a_message() -> Iterator[None]:
-    """End a failure inside with a message and its exit code; a traceback is for a bug."""
+    """Turn a failure inside into a message and its exit code; only a bug shows a traceback."""
     signal.signal(signal.SIGTERM, on_sigterm(Stage.CONVERT))
     try:
         yield
     except (typer.Exit, KeyboardInterrupt):
         raise  # of an interruption, typer makes 130, as shells expect
     except BrokenPipeError:
-        raise typer.Exit(1) from None  # whoever read the output has gone: head, less
+        raise typer.Exit(1) from None  # the reader of the output has closed it, as head and less do
     except Exception as error:
         failure = reason_of(error, Stage.CONVERT, "the command")
         if failure.reason is FailureReason.INTERNAL_ERROR:

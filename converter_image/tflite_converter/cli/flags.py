@@ -29,7 +29,7 @@ from modelconversion_api.base import ApiModel, NumberText
 M = TypeVar("M", bound=ApiModel)
 
 _LONGEST_CHOICES = 20
-"""Characters of choices that fit beside a flag; more of them are told in its help."""
+"""Characters of choices that fit beside a flag; longer ones are listed in its help."""
 _LONGEST_NUMBER = 28
 """Characters of a number that is worth reading."""
 

@@ -48,9 +48,9 @@ def inspect(
         # Not at the top: --help must not wait for the schema.
         from tflite_converter.files.formats import detect_format
 
-        found = detect_format(file)
-        if found is not SourceFormat.TFLITE:
-            _say_what_it_is(file, found, as_json=as_json)
+        source_format = detect_format(file)
+        if source_format is not SourceFormat.TFLITE:
+            _show_source(file, source_format, as_json=as_json)
             return
         _inspect_tflite(file, target, as_json=as_json)
 
@@ -99,15 +99,15 @@ def _document(
     }
 
 
-def _say_what_it_is(path: Path, found: SourceFormat, *, as_json: bool) -> None:
-    """A source model: only TensorFlow can look into it, and that means running code of it."""
+def _show_source(path: Path, source_format: SourceFormat, *, as_json: bool) -> None:
+    """Print the format and the next command; only TensorFlow can look inside, which means to run its code."""
     command = f"tflite-converter convert --model {path}"
     if as_json:
-        _print_json({"file": path.name, "format": found.value, "next": command})
+        _print_json({"file": path.name, "format": source_format.value, "next": command})
         return
     from tflite_converter.console.inspection import show_source
 
-    show_source(path.name, found, command)
+    show_source(path.name, source_format, command)
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def snippet(
     with ends_with_a_message():
         # Not at the top: --help must not wait for the schema.
         from tflite_converter.errors import ConverterError
-        from tflite_converter.snippets.choice import snippet as written
+        from tflite_converter.snippets.choice import snippet as snippet_for
         from tflite_converter.snippets.model import NoSnippetError
         from tflite_converter.tflite.file import inventory, read_file
 
@@ -50,8 +50,8 @@ def snippet(
             # Left to the process's end: views into it live on in a failure's traceback.
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            found = written(target, file.name, inventory(read_file(memoryview(content), file.name)))
+            result = snippet_for(target, file.name, inventory(read_file(memoryview(content), file.name)))
         except NoSnippetError as error:
             cause = f"there is no code for {target.value}: {error.cause}"
             raise ConverterError(error.reason, error.stage, cause, hint=error.hint) from None
-        sys.stdout.write(found.code)
+        sys.stdout.write(result.code)
