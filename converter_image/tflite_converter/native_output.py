@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Sends file descriptors 1 and 2 to nowhere: C++ code writes there, past ``sys.stdout``.
+    """Discard file descriptors 1 and 2: C++ code writes there, past ``sys.stdout``.
 
     Process-wide, so keep it around the noisy call only. Whoever must be heard meanwhile writes to a duplicate
     of a descriptor made before (see :mod:`tflite_converter.console.report`).

@@ -24,4 +24,4 @@ Listener: TypeAlias = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """The listener that does not listen."""
+    """Discard the event."""

@@ -151,7 +151,7 @@ class Microcontroller(ApiModel):
 
 
 def edge_tpu_names(int8_name: str, segments: int) -> tuple[str, ...]:
-    """What the Edge TPU compiler calls its files for ``x_int8.tflite``, the first segment first."""
+    """Return the Edge TPU compiler's names for the segments of ``x_int8.tflite``, in order."""
     stem = int8_name.removesuffix(".tflite")
     if segments == 1:
         return (f"{stem}_edgetpu.tflite",)
@@ -159,7 +159,7 @@ def edge_tpu_names(int8_name: str, segments: int) -> tuple[str, ...]:
 
 
 def ethos_u_name(int8_name: str) -> str:
-    """What Vela calls its file for ``x_int8.tflite``."""
+    """Return the name that Vela gives its file for ``x_int8.tflite``."""
     return f"{int8_name.removesuffix('.tflite')}_vela.tflite"
 
 

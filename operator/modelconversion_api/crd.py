@@ -36,7 +36,7 @@ _COLUMNS = [
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """The CRD as a Kubernetes object."""
+    """Return the CRD as a Kubernetes object."""
     schema = {
         "type": "object",
         "description": "Converts a trained model to TFLite artifacts for edge devices.",
@@ -104,7 +104,7 @@ def _aliases(model: type[JobSpec] | type[ModelConversionSpec], free: frozenset[s
 
 
 def structural_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A pydantic JSON schema as a structural one: references inlined, ``null`` and titles dropped."""
+    """Return a pydantic JSON schema as a structural one: references inlined, ``null`` and titles dropped."""
     return _structural(schema, schema.get("$defs", {}))
 
 

@@ -86,7 +86,7 @@ _URI_FOR_THE_REST = cel(
 
 
 def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
-    """The rules over how ``uri`` is read, which calibration and validation data have in common."""
+    """Return the rules about reading ``uri`` that calibration and validation data share."""
     given = "!has(self.uri) || " if uri_is_optional else ""
     return [
         cel(

@@ -46,7 +46,7 @@ FLOWCHART = Question(
 
 
 def drawn() -> str:
-    """The flowchart as text: targets with their methods, best first, and why."""
+    """Return the flowchart as text: targets with their methods, best first, and why."""
     return "\n".join([FLOWCHART.words, *_branches(FLOWCHART, "")])
 
 

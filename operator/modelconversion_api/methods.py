@@ -26,7 +26,7 @@ class Method(StrEnum):
         return self is Method.FULL_INTEGER
 
     def file_name(self, base_name: str) -> str:
-        """The artifact's file name, e.g. ``gesture_int8.tflite``."""
+        """Return the artifact's file name, e.g. ``gesture_int8.tflite``."""
         suffix = "int8" if self is Method.FULL_INTEGER else self.cli_name
         return f"{base_name}_{suffix}.tflite"
 
@@ -74,7 +74,7 @@ TARGET_PLANS: dict[Target, TargetPlan] = {
 
 
 def methods_for_target(target: Target, *, has_calibration: bool) -> tuple[Method, ...]:
-    """The methods that ``target`` gets, best first.
+    """Return the methods that ``target`` gets, best first.
 
     Full integer is left out without calibration data, unless the target has nothing else.
     """
@@ -84,7 +84,7 @@ def methods_for_target(target: Target, *, has_calibration: bool) -> tuple[Method
 
 
 def artifact_base_name(source: str) -> str:
-    """The stem that artifact names are built on: ``s3://m/a/gesture.h5`` and ``a/gesture/`` give ``gesture``.
+    """Return the stem of artifact names: ``gesture`` for ``s3://m/a/gesture.h5`` and ``a/gesture/``.
 
     Characters outside ``[A-Za-z0-9._-]`` become ``_``.
     """

@@ -269,7 +269,7 @@ class OptimizationSummary(ApiModel):
 
 
 def summary_of(report: OptimizationReport) -> OptimizationSummary:
-    """The short form: where the optimised file was published, and where it did not help."""
+    """Summarise where the optimised file was published, and where it did not help."""
     helped = tuple(c.method for c in report.comparisons if c.published)
     kept = [c.method.value for c in report.comparisons if not c.published]
     if not helped:

@@ -250,7 +250,7 @@ _BY_EXIT_CODE: Final = {f.exit_code: r for r, f in FAILURES.items() if f.exit_co
 
 
 def exit_code(reason: FailureReason) -> int:
-    """The exit code of a reason that a container can end with; 70 for the operator's own."""
+    """Return the exit code of a reason that a container can end with; 70 for the operator's own."""
     code = FAILURES[reason].exit_code
     return INTERNAL_EXIT_CODE if code is None else code
 
@@ -262,5 +262,5 @@ def retry_can_help(reason: FailureReason) -> bool:
 
 
 def reason_of_exit_code(code: int) -> FailureReason | None:
-    """The reason that a container's exit code stands for, when it is one of the contract's."""
+    """Return the reason that a container's exit code stands for, when it is one of the contract's."""
     return _BY_EXIT_CODE.get(code)

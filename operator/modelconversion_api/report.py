@@ -109,7 +109,7 @@ class ArtifactReport(ArtifactSummary):
 
 
 def compilations_of(artifact: ArtifactReport) -> Compilations:
-    """What the compilers made of an artifact; empty where nothing was asked of them."""
+    """Collect the compilers' reports on an artifact; empty where none was asked for."""
     return Compilations(
         edge_tpu=artifact.edge_tpu, ethos_u=artifact.ethos_u, microcontroller=artifact.microcontroller
     )
@@ -238,7 +238,7 @@ class StageResult(ApiModel):
 
     @classmethod
     def decode(cls, text: str | None) -> StageResult | None:
-        """The result in a termination message; None when there is none that can be read."""
+        """Return the result in a termination message; None when there is none that can be read."""
         try:
             return cls.model_validate_json(text or "")
         except ValidationError:
@@ -246,7 +246,7 @@ class StageResult(ApiModel):
 
 
 def _shortened(result: StageResult, keep: int) -> StageResult:
-    """``result`` with at most ``keep`` inputs and outputs, and with shorter texts.
+    """Return ``result`` with at most ``keep`` inputs and outputs, and with shorter texts.
 
     With ``keep`` -1, what becomes of four methods fits, whatever is in it.
     """
@@ -308,7 +308,7 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
 
 
 def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare: bool) -> _Figures | None:
-    """A compiler's figures with fewer kinds of operators that fell back, and shorter texts.
+    """Return a compiler's figures with fewer kinds of operators that fell back, and shorter texts.
 
     ``bare`` are those without the digest as well, which the report has.
     """
@@ -324,7 +324,7 @@ def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare:
 
 
 def _cut(text: str, limit_bytes: int) -> str:
-    """The beginning of ``text`` that takes at most ``limit_bytes`` as a JSON string, without its quotes."""
+    """Cut ``text`` to at most ``limit_bytes`` as a JSON string, without its quotes."""
     length = 0
     for index, character in enumerate(text):
         length += len(json.dumps(character, ensure_ascii=False).encode()) - 2

@@ -67,7 +67,7 @@ class ConversionRequest(ApiModel):
 
 
 def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
-    """The request for a validated spec."""
+    """Return the request for a validated spec."""
     storage = StorageAccess(**{name: getattr(spec.storage, name) for name in StorageAccess.model_fields})
     return ConversionRequest(
         base_name=artifact_base_name(spec.source.uri),

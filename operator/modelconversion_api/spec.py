@@ -180,7 +180,7 @@ _TRAINING_IN_TIME = cel(
 
 
 def _output_outside(field: str, *, optional: bool) -> JsonDict:
-    """What is published must not become a part of what the next run reads."""
+    """Return the rule that published files must not become a part of the next run's source."""
     given = f"!has(self.{field.split('.')[0]}) || !has(self.{field}) || " if optional else ""
     return cel(
         f"{given}!self.{field}.endsWith('/') || !(self.output.uri + '/').startsWith(self.{field})",
@@ -257,7 +257,7 @@ class ModelConversionSpec(ApiModel):
         return self
 
     def resolved_methods(self) -> tuple[Method, ...]:
-        """The methods to run: those asked for, or those of the target, best first."""
+        """Return the methods to run: those asked for, or those of the target, best first."""
         if self.target is not None:
             return methods_for_target(self.target, has_calibration=self.calibration is not None)
         return tuple(self.methods or ())

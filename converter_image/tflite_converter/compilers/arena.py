@@ -70,7 +70,7 @@ class Buffer:
 
 
 def estimate(file: TFLiteFile) -> Arena:
-    """The arena that ``file`` takes; open sizes count as 1, for TFLite Micro plans memory once."""
+    """Estimate the arena of ``file``; open sizes count as 1, because TFLite Micro plans memory once."""
     activations = tables = 0
     for graph in file.subgraphs:
         buffers, kept = _buffers(graph)
@@ -81,7 +81,7 @@ def estimate(file: TFLiteFile) -> Arena:
 
 
 def layout(buffers: Sequence[Buffer]) -> list[int]:
-    """The offset of each of ``buffers``, laid out greedily by size."""
+    """Return the offset of each of ``buffers``, laid out greedily by size."""
     offsets: dict[int, int] = {}
     # Of equals the one whose tensor comes later in the file is laid first, as in the planner.
     for index in sorted(range(len(buffers)), key=lambda i: buffers[i].size)[::-1]:
@@ -97,7 +97,7 @@ def layout(buffers: Sequence[Buffer]) -> list[int]:
 
 
 def _buffers(graph: Subgraph) -> tuple[list[Buffer], int]:
-    """The activations, with the first and last operator that needs each, and bytes of what is kept."""
+    """Return the activations, with the first and last operator that needs each, and persistent bytes."""
     first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     kept: set[int] = set()

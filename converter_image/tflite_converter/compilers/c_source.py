@@ -23,12 +23,12 @@ _NAMES: Final = {
 
 
 def resolver_methods(file: TFLiteFile) -> tuple[str, ...]:
-    """The methods of ``MicroMutableOpResolver`` that register what ``file`` has, e.g. ``AddConv2D``."""
+    """Return the methods of ``MicroMutableOpResolver`` that ``file`` needs, e.g. ``AddConv2D``."""
     return tuple(sorted({resolver_method(operator.name) for operator, _ in file.operators()}))
 
 
 def resolver_method(operator: str) -> str:
-    """The method that registers one operator, e.g. ``AddConv2D`` for ``CONV_2D``."""
+    """Return the method that registers one operator, e.g. ``AddConv2D`` for ``CONV_2D``."""
     parts = operator.split("_")
     return _NAMES.get(operator) or "Add" + "".join(p if p[:1].isdigit() else p.capitalize() for p in parts)
 
@@ -40,7 +40,7 @@ def identifier(name: str) -> str:
 
 
 def source(content: bytes, file: TFLiteFile, arena_bytes: int, sha256: str) -> dict[str, bytes]:
-    """The source and the header of ``content`` by file name; ``file`` is what was read of it.
+    """Return the source and the header of ``content`` by file name; ``file`` is what was read of it.
 
     The array is aligned as TFLite Micro asks. The header needs nothing of TFLite Micro: the function that
     registers the operators is a template.

@@ -45,7 +45,7 @@ class Workplace:
 
 
 def compile_file(name: str, compilers: Compilers, place: Workplace) -> Compilations:
-    """What the compilers make of the full-integer file ``name`` in the work folder, and their files in it.
+    """Compile the full-integer file ``name`` in the work folder with every compiler that was asked for.
 
     Raises:
         ConverterError: OutOfMemory and the like, which say nothing about the model.
@@ -100,7 +100,7 @@ def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: L
 
 
 def adopt(files: Iterable[CompiledFile], folder: Path, write: Callable[[str, bytes], object]) -> None:
-    """Takes compiled files out of the children's reach, if they are those that the report speaks of.
+    """Move compiled files out of the children's reach, if they match the report.
 
     Raises:
         ConverterError: ArtifactInvalid.
@@ -143,7 +143,7 @@ def _ethos_u(job: CompilerJob, options: EthosU, place: Workplace) -> EthosURepor
 
 
 def _failure(error: ConverterError) -> tuple[FailureReason, str]:
-    """A compiler's end as its own failure, unless it is the machine's."""
+    """Return the compiler's own failure; raise those of the machine."""
     if error.reason in _OTHERS_FAULT:
         raise error
     timed_out = error.reason is FailureReason.CONVERTER_TIMED_OUT

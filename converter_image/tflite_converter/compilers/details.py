@@ -23,7 +23,7 @@ class Details(ApiModel):
 
 
 def details_of(file: TFLiteFile, target: Target | None) -> Details:
-    """The details for ``target``; none where no target was named, or there is nothing more to say of it."""
+    """Return the details for ``target``; none without a target, or where there is nothing more to say."""
     if target is Target.EDGE_TPU:
         return Details(edge_tpu=predicted(file, EdgeTPU(compile=False)))
     if target is Target.MICROCONTROLLER:

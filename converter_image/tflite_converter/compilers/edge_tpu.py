@@ -93,7 +93,7 @@ class _Refusal:
 
 
 def predicted(file: TFLiteFile, options: EdgeTPU) -> EdgeTPUReport:
-    """The prediction for ``file`` as a report, where nothing is to be compiled."""
+    """Predict the compilation of ``file``, where nothing is compiled."""
     found = predict(file)
     missed = missed_share(found.mapped, found.operators, options.min_mapped_fraction, _NAME)
     message = missed and f"by the documented limits {missed}"
@@ -126,7 +126,7 @@ def compile_edge_tpu(program: Path, path: Path, options: EdgeTPU, folder: Path, 
 
 
 def command(program: Path, path: Path, options: EdgeTPU, folder: Path) -> list[str]:
-    """The compiler's command line."""
+    """Return the compiler's command line."""
     given = [str(program), "--out_dir", str(folder), "--timeout_sec", str(options.timeout_seconds)]
     if options.min_runtime_version is not None:
         given += ["--min_runtime_version", str(options.min_runtime_version)]
@@ -170,7 +170,7 @@ def judge(run: Run) -> _Refusal | None:
 
 
 def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, options: EdgeTPU) -> EdgeTPUReport:
-    """What the last run says, as a report."""
+    """Report on the compiler's last run."""
     output, rows, mapped = run.output, run.rows, run.mapped or 0
     operators = output.operators or sum(row.count for row in rows) or prediction.operators
     compiler = f"{PROGRAM} {output.version}" if output.version else PROGRAM
@@ -211,7 +211,7 @@ def report_of(run: Run, refusal: _Refusal | None, prediction: Prediction, option
 
 
 def _why(run: Run) -> _Refusal:
-    """The cause of a failure that the compiler shows by its exit status or its words."""
+    """Find the cause of a failure in the compiler's exit status or its output."""
     failed = FailureReason.COMPILATION_FAILED
     if (known := run.output.failure) is not None:
         return _Refusal(failed, known.words, known.passes)
@@ -253,7 +253,7 @@ def _run(program: Path, path: Path, options: EdgeTPU, folder: Path, say: Say) ->
 
 
 def _wait(process: subprocess.Popen[bytes], limit_seconds: int, say: Say) -> int | None:
-    """The exit status; None where the compiler went on beyond its limit, and was stopped."""
+    """Wait for the exit status; None where the compiler exceeded its time and was stopped."""
     started = time.monotonic()
     while True:
         try:
@@ -275,14 +275,14 @@ def _content(path: Path) -> bytes:
 
 
 def _remove(int8_name: str, options: EdgeTPU, folder: Path) -> None:
-    """Takes away what a failed run left: a stub looks like a file."""
+    """Remove the files of a failed run: a stub looks like a whole file."""
     for name in edge_tpu_names(int8_name, options.num_segments):
         (folder / name).unlink(missing_ok=True)
         (folder / f"{name.removesuffix('.tflite')}.log").unlink(missing_ok=True)
 
 
 def _fallbacks(rows: Sequence[LogRow], prediction: Prediction) -> tuple[OperatorFallback, ...]:
-    """The rows of operators that stay on the CPU, with a reason that says what to do.
+    """Return the rows of operators that stay on the CPU, with a reason that says what to do.
 
     Where the documented limits explain an operator, they say more than the log does.
     """

@@ -120,7 +120,7 @@ class LogRow:
 
 
 def read_output(text: str) -> Output:
-    """The figures in the compiler's standard output and error.
+    """Return the figures in the compiler's standard output and error.
 
     With segments every figure comes once for each: counts and memory in use are added up, and of what
     remains of the memory the least is taken.
@@ -151,7 +151,7 @@ def says_timed_out(text: str) -> bool:
 
 
 def read_log(text: str) -> tuple[LogRow, ...]:
-    """The rows of an operation log: operator, count and status under a heading of these words."""
+    """Return the rows of an operation log: operator, count and status under a heading of these words."""
     rows, inside = [], False
     for line in text.splitlines():
         if line.split() == ["Operator", "Count", "Status"]:
@@ -168,7 +168,7 @@ def read_size(text: str) -> int | None:
 
 
 def status_words(status: str) -> str:
-    """A status of the log in words that say what to do."""
+    """Translate a status of the log into words that say what to do."""
     return STATUSES.get(status.rstrip(". "), status)
 
 

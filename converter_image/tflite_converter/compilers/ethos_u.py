@@ -76,7 +76,7 @@ def compile_ethos_u(path: Path, options: EthosU, folder: Path) -> EthosUReport:
 
 
 def report_of(run: Run, before: TFLiteFile, content: bytes, options: EthosU) -> EthosUReport:
-    """What a run made of ``before``; ``content`` is the file that it left, empty where there is none."""
+    """Report on a run that compiled ``before``; ``content`` is its file, empty where there is none."""
     operators = sum(1 for _ in before.operators())
     left, custom = _left(content)
     mapped = max(0, operators - left.total()) if custom else 0
@@ -165,7 +165,7 @@ def _run(path: Path, options: EthosU, folder: Path) -> Run:
 
 @contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Standard output goes into a file, also what native code writes."""
+    """Redirect standard output into a file, that of native code too."""
     sys.stdout.flush()
     kept = os.dup(1)
     with path.open("wb") as stream:
@@ -212,7 +212,7 @@ def _reasons(output: str) -> dict[str, str]:
 
 
 def _floats(before: TFLiteFile) -> dict[str, str]:
-    """A reason that Vela need not be asked for: it names the activation in the operator's place."""
+    """Name operators that stay on the CPU for a float activation; Vela names the activation instead."""
     return {o.name: _FLOAT for o, graph in before.operators() if runs_in_float(o, graph)}
 
 

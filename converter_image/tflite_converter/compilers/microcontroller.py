@@ -16,7 +16,7 @@ from tflite_converter.tflite.types import TFLiteFile
 
 
 def measured(file: TFLiteFile, options: Microcontroller) -> MicrocontrollerReport:
-    """What ``file`` takes under TFLite Micro; nothing is written."""
+    """Estimate the memory of ``file`` under TFLite Micro; write nothing."""
     arena = estimate(file)
     check = check_target(file, Target.MICROCONTROLLER)
     missed = [] if check.suitable else [f"it cannot run on TFLite Micro: {'; '.join(check.problems)}"]
@@ -37,7 +37,7 @@ def measured(file: TFLiteFile, options: Microcontroller) -> MicrocontrollerRepor
 def prepare(
     content: bytes, file: TFLiteFile, options: Microcontroller, folder: Path
 ) -> MicrocontrollerReport:
-    """The same, and the C source of ``file`` in ``folder`` where it is asked for."""
+    """Estimate the memory of ``file`` under TFLite Micro; write its C source into ``folder`` if asked."""
     report = measured(file, options)
     if not options.c_array:
         return report

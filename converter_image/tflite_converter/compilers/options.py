@@ -35,7 +35,7 @@ class Compilers:
         return self.edge_tpu is not None or old_runtime
 
     def edge_tpu_program(self) -> Path | None:
-        """The Edge TPU compiler where it is needed; asked before anything else is done.
+        """Find the Edge TPU compiler, if it is needed, before any other work is done.
 
         Raises:
             ConverterError: CompilerNotFound.

@@ -9,12 +9,12 @@ from tflite_converter.measuring.gates import ROUNDING
 
 
 def compiled_file(name: str, content: bytes) -> CompiledFile:
-    """A file as the report has it."""
+    """Describe a file as the report does."""
     return CompiledFile(file_name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def missed_share(mapped: int, operators: int, wanted: str | None, where: str) -> str | None:
-    """What to say where a smaller share than ``wanted`` maps to ``where``; None where the gate is met."""
+    """Return the message for a mapped share below the gate ``wanted``; None where the gate is met."""
     if wanted is None:
         return None
     share = float(wanted)

@@ -19,7 +19,7 @@ from tflite_converter.tflite.file import read_file
 
 
 def work(job: CompilerJob, process: Child) -> CompilerResult:
-    """Does what ``job`` says."""
+    """Carry out ``job``."""
     path = process.folder / job.file
     content = path.read_bytes()
     file = read_file(content, path.name)

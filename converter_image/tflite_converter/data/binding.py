@@ -31,7 +31,7 @@ class SavedSamples(ApiModel):
     images: Images | None = None
 
     def bind(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, Array]:
-        """The samples by the model's input names: ``{input: (n, *input shape[1:])}`` in the inputs' dtypes.
+        """Return samples by the model's inputs, ``{input: (n, *input shape[1:])}``, in the inputs' dtypes.
 
         Images are decoded now.
 
@@ -48,7 +48,7 @@ class SavedSamples(ApiModel):
         return {info.name: decode(self.files, self.images, info, stage)}
 
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
-        """What :meth:`bind` does to come to the inputs' shapes, for the report's ``preprocessing``.
+        """Describe how :meth:`bind` reaches the inputs' shapes, for the report's ``preprocessing``.
 
         Raises:
             ConverterError: DataShapeMismatch.
@@ -67,7 +67,7 @@ class SavedSamples(ApiModel):
 def array_fitting(
     arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage
 ) -> dict[str, str]:
-    """What :func:`bind_arrays` does to the arrays' shapes, for the report's ``preprocessing``."""
+    """Describe how :func:`bind_arrays` changes the arrays' shapes, for the report's ``preprocessing``."""
     matched = _by_input(arrays, inputs, name, stage)
     made = [
         f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
@@ -78,7 +78,7 @@ def array_fitting(
 
 
 def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
-    """The size that images come to, for the report's ``preprocessing``."""
+    """Describe the size that images are brought to, for the report's ``preprocessing``."""
     from tflite_converter.data.image_decoding import image_size  # Pillow is for images only
 
     height, width, channels = image_size(_only_input(inputs, name, stage), stage)

@@ -26,7 +26,7 @@ _NAMES_SHOWN = 5
 
 
 def data_info(whole: Dataset, drawn: Dataset, role: DataRole, seed: int) -> DataInfo:
-    """The manifest of ``drawn``, the samples out of ``whole`` that were used as ``role``."""
+    """Return the manifest of ``drawn``, the samples of ``whole`` that were used as ``role``."""
     return DataInfo(
         role=role,
         name=whole.name,
@@ -62,7 +62,7 @@ def class_counts(whole: Dataset, drawn: Dataset) -> tuple[ClassCount, ...]:
 
 
 def coverage(drawn: NamedArrays, others: NamedArrays | None) -> tuple[InputCoverage, ...]:
-    """The values of ``drawn`` for each input, and how much of ``others`` lies beyond them.
+    """Return the range of ``drawn`` for each input, and the share of ``others`` outside it.
 
     Both are ``{input: (n, ...)}`` of finite numbers, with the same inputs. Works through a block of samples
     at a time.
@@ -73,7 +73,7 @@ def coverage(drawn: NamedArrays, others: NamedArrays | None) -> tuple[InputCover
 
 
 def sample_warnings(info: DataInfo, classes: Sequence[ClassCount]) -> list[str]:
-    """What is wrong with the number of calibration samples, in all and of each class."""
+    """Warn about too few calibration samples, in total and for each class."""
     found = []
     if info.samples < USUAL_SAMPLES:
         plural = "s" if info.samples > 1 else ""
@@ -88,7 +88,7 @@ def sample_warnings(info: DataInfo, classes: Sequence[ClassCount]) -> list[str]:
 
 
 def stability_warnings(stability: Stability | None) -> list[str]:
-    """What the comparison of two halves of the calibration samples says about their number."""
+    """Warn where two halves of the calibration samples show that there are too few."""
     if stability is None or stability.unstable <= TOLERATED_UNSTABLE * stability.tensors:
         return []
     return [
@@ -100,7 +100,7 @@ def stability_warnings(stability: Stability | None) -> list[str]:
 
 
 def range_warnings(calibration: NamedArrays, evaluation: NamedArrays | None) -> list[str]:
-    """What looks wrong with the values of floating-point inputs, one sentence each.
+    """Warn about unusual values of floating-point inputs, one sentence each.
 
     Both arguments are ``{input: (n, ...)}`` of finite numbers, ``n`` at least 1; ``evaluation`` is other
     data for the same model, or None.
@@ -135,7 +135,7 @@ def _covered(name: str, array: Array, others: Array | None) -> InputCoverage:
 
 
 def _extremes(array: Array) -> tuple[Array, Array]:
-    """The lowest and the highest value over the samples, each of shape ``array.shape[1:]``."""
+    """Return the lowest and the highest value over the samples, each of shape ``array.shape[1:]``."""
     low, high = array[0], array[0]
     for block in blocks(array):
         low = np.minimum(low, array[block].min(axis=0))

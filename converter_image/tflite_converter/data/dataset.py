@@ -56,7 +56,7 @@ class Dataset:
         return classes_of(self.labels)
 
     def take(self, indices: IntArray) -> Dataset:
-        """The samples at ``indices``, in that order; arrays are copied into memory."""
+        """Return the samples at ``indices``, in that order; arrays are copied into memory."""
         return replace(
             self,
             arrays={name: np.ascontiguousarray(array[indices]) for name, array in self.arrays.items()},
@@ -66,7 +66,7 @@ class Dataset:
         )
 
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
-        """What becomes of the samples to come to the inputs' shapes, for ``preprocessing``.
+        """Describe how samples are brought to the inputs' shapes, for ``preprocessing``.
 
         Raises:
             ConverterError: DataShapeMismatch.
@@ -77,7 +77,7 @@ class Dataset:
         return array_fitting(self.arrays, inputs, self.name, stage)
 
     def save(self, folder: Path, name: str) -> SavedSamples:
-        """The samples without their labels, for a process that will bind them.
+        """Save the samples without their labels, for a process that will bind them.
 
         Arrays are written to ``folder/<name>.npz``; images stay where they are.
         """

@@ -31,7 +31,7 @@ class Samples:
 
 
 def read_tflite(path: Path) -> tuple[bytes, TFLiteFile]:
-    """A TFLite file's bytes and what is in them.
+    """Read a TFLite file; return its bytes and their parsed form.
 
     Raises:
         ConverterError: SourceNotFound, UnsupportedFormat, UnreadableModel.

@@ -32,7 +32,7 @@ _IMAGENET_MEAN_BGR = np.array([103.939, 116.779, 123.68], dtype=np.float32)
 
 
 def decode(files: Sequence[Path], images: Images, info: TensorInfo, stage: Stage) -> Array:
-    """The images as samples for input ``info``: ``(n, height, width, channels)`` in the input's dtype.
+    """Return the images as samples for input ``info``: ``(n, height, width, channels)`` in the input's dtype.
 
     Raises:
         ConverterError: DataShapeMismatch where the input is not for images, or not for this scaling;
@@ -67,7 +67,7 @@ def image_size(info: TensorInfo, stage: Stage) -> tuple[int, int, int]:
 
 
 def _scale(scaling: ImageScaling, channels: int, info: TensorInfo, stage: Stage) -> Callable[[Array], Array]:
-    """The function from 8-bit pixels ``(height, width, channels)`` to the values of a sample."""
+    """Return the function from 8-bit pixels ``(height, width, channels)`` to the values of a sample."""
     dtype = np.dtype(info.dtype)
     holds_bytes = dtype.kind in "iu" and np.iinfo(dtype).max >= 255
     if dtype.kind != "f" and not (holds_bytes and scaling is ImageScaling.NONE):
@@ -150,7 +150,7 @@ def _resized(image: Image.Image, size: tuple[int, int], resize: ImageResize) -> 
 
 
 def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The whole image, centred on black. A very long one still keeps one pixel of its short side."""
+    """Return the whole image, centred on black; a very long one keeps one pixel of its short side."""
     ratio = min(size[0] / image.width, size[1] / image.height)
     width, height = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
     canvas = Image.new(image.mode, size)

@@ -40,7 +40,7 @@ class ImageFolder(NamedTuple):
 
 
 def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
-    """Finds the images under ``folder``: directly in it, or each in the folder of its class.
+    """Find the images under ``folder``: directly in it, or each in the folder of its class.
 
     Args:
         folder: Where the images lie.
@@ -75,7 +75,7 @@ def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
 
 
 def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
-    """The parts of every file's path; no link is followed, and nothing but files and folders is there."""
+    """Yield the parts of every file's path; follow no link, and refuse all but files and folders."""
     waiting: list[tuple[str, ...]] = [()]
     found = 0
     while waiting:

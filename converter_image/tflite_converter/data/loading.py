@@ -29,7 +29,7 @@ _TEXT_HEAD_BYTES = 4096
 
 
 def load_dataset(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
-    """Reads what ``files`` names and checks all that can be checked without the model.
+    """Read what ``files`` names and check all that can be checked without the model.
 
     Archives of images are unpacked under ``folder``, where they must stay while the data set is in use.
 

@@ -23,7 +23,7 @@ _NAMES = "names.json"
 
 
 def read_arrays(path: Path, stage: Stage) -> dict[str, Array]:
-    """The arrays of a ``.npz`` file by name, or of a ``.npy`` file as ``{"data": array}``, memory-mapped.
+    """Map the arrays of a ``.npz`` file by name, or of a ``.npy`` file as ``{"data": array}``.
 
     Each holds numbers and has at least one dimension, the samples.
 
@@ -59,7 +59,7 @@ def is_npz(path: Path) -> bool:
 
 
 def write_npz(path: Path, arrays: NamedArrays) -> None:
-    """Writes ``arrays`` so that :func:`numpy.load` reads them back.
+    """Write ``arrays`` so that :func:`numpy.load` reads them back.
 
     :func:`numpy.savez` takes names as keyword arguments, so an array called ``file`` breaks it.
     """
@@ -70,7 +70,7 @@ def write_npz(path: Path, arrays: NamedArrays) -> None:
 
 
 def write_folder(folder: Path, arrays: NamedArrays) -> None:
-    """Writes ``arrays`` for :func:`read_folder` to map: what several processes read, none copies."""
+    """Write ``arrays`` for :func:`read_folder` to map: what several processes read, none copies."""
     folder.mkdir(exist_ok=True)
     (folder / _NAMES).write_text(json.dumps(list(arrays)))
     for place, array in enumerate(arrays.values()):
@@ -78,7 +78,7 @@ def write_folder(folder: Path, arrays: NamedArrays) -> None:
 
 
 def read_folder(folder: Path) -> dict[str, Array]:
-    """What :func:`write_folder` wrote, memory-mapped for reading."""
+    """Map the arrays of :func:`write_folder` into memory for reading."""
     names = json.loads((folder / _NAMES).read_text())
     return {
         name: np.load(folder / f"{place}.npy", mmap_mode="r", allow_pickle=False)

@@ -13,7 +13,7 @@ from tflite_converter.data.dataset import Dataset
 
 
 def disjoint(dataset: Dataset, other: Dataset) -> IntArray:
-    """Indices of the samples of ``dataset`` whose content is not in ``other``, in their order.
+    """Return the indices of samples of ``dataset`` whose content is not in ``other``, in order.
 
     Images are equal when their files' bytes are. Arrays are equal when their values are, whatever their
     shapes and dtypes: floating-point numbers are compared as float32, which is what .csv files are read as
@@ -42,7 +42,7 @@ def _contents(dataset: Dataset) -> Iterator[str | bytes]:
 
 
 def _comparable(samples: Array) -> Array:
-    """``samples`` as rows of bytes that are equal where the values are equal."""
+    """Return ``samples`` as rows of bytes that are equal where the values are equal."""
     if samples.dtype.kind == "f":
         with np.errstate(over="ignore"):
             samples = samples.astype(np.float32)

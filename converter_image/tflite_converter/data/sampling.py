@@ -13,7 +13,7 @@ MIN_TO_SPLIT = 10
 
 
 def draw(count: int, wanted: int, seed: int, classes: IntArray | None = None) -> IntArray:
-    """Indices of ``min(wanted, count)`` different samples out of ``count``.
+    """Draw the indices of ``min(wanted, count)`` different samples out of ``count``.
 
     With ``classes`` (shape ``(count,)``) the classes take turns, so that their shares differ by at most one
     until a class is used up: a rare class sets the ranges of activations as much as a common one does.
@@ -49,7 +49,7 @@ def split(count: int, wanted: int, seed: int, classes: IntArray | None = None) -
 
 
 def _every_fifth(count: int, seed: int, classes: IntArray | None) -> IntArray:
-    """A systematic sample: every fifth of the samples in the order of their classes, random within each.
+    """Return every fifth of the samples in the order of their classes, random within each class.
 
     That takes a fifth of each class, give or take one, and a fifth of the whole, rounded up.
     """

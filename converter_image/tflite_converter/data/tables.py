@@ -50,7 +50,7 @@ def read_table(path: Path, label_column: str | None, stage: Stage) -> tuple[Arra
 
 
 def read_labels(path: Path, count: int, stage: Stage) -> Labels:
-    """The labels in a file of their own: one column, or several numeric ones for several labels a sample.
+    """Read a file of labels: one column, or several numeric ones for several labels a sample.
 
     The first row is a header where there is one row more than the ``count`` samples and it is not numeric.
 
@@ -152,7 +152,7 @@ _ROWS = "give every row the same number of cells"
 def _header(
     rows: Sequence[_Row], label_column: str | None, name: str, stage: Stage
 ) -> tuple[list[str] | None, int | None]:
-    """The columns' names if the first row has them, and the place of the label column if there is one."""
+    """Return the columns' names, if the first row has them, and the index of the label column."""
     first = rows[0][1]
     names = None if _all_numbers(first) else [cell.strip() for cell in first]
     if label_column is None:
@@ -176,7 +176,7 @@ def _header(
 
 
 def _place(label_column: str, columns: int) -> int | None:
-    """The place that a number counted from 1 stands for, where there are so many ``columns``."""
+    """Return the index for a column number counted from 1; None beyond the last of ``columns``."""
     if not (label_column.isascii() and label_column.isdecimal() and len(label_column) <= 9):
         return None
     return int(label_column) - 1 if 1 <= int(label_column) <= columns else None
@@ -186,7 +186,7 @@ _BY_NUMBER = "name the label column as the file's first row does, or give its nu
 
 
 def _rows(path: Path, stage: Stage) -> Iterator[_Row]:
-    """The rows that are not blank."""
+    """Yield the rows that are not blank."""
     if (size := path.stat().st_size) > MAX_CSV_BYTES:
         why = f"it is {size} bytes long, more than {MAX_CSV_BYTES}"
         raise unreadable(path.name, why, stage, hint="save the numbers as a .npy file")
@@ -205,7 +205,7 @@ def _rows(path: Path, stage: Stage) -> Iterator[_Row]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The delimiter that leaves most of the cells numbers; of several such, the one with most cells."""
+    """Guess the delimiter: the one with most numeric cells, of several such the one with most cells."""
 
     def fits(delimiter: str) -> tuple[float, int]:
         cells = [cell for row in csv.reader(lines, delimiter=delimiter) for cell in row]
@@ -216,7 +216,7 @@ def _delimiter(lines: list[str]) -> str:
 
 
 def _numbers(cells: list[str]) -> list[float]:
-    """The cells' values.
+    """Return the cells' values.
 
     Raises:
         ValueError: for a cell that is no number; ``1_000``, which Python takes, is none in a .csv file.

@@ -191,7 +191,10 @@ class _Writer:
                     raise self._failed(error) from error
 
     def _checked(self, name: str) -> str | None:
-        """The member's path, without the ``./`` that tar puts before each; None for the root itself."""
+        """Return the member's path, without the ``./`` that tar puts before each.
+
+        None for the root itself.
+        """
         self._members += 1
         if self._members > MAX_MEMBERS:
             raise self._complain.too_large(f"it has more than {MAX_MEMBERS} members")
@@ -298,7 +301,7 @@ class _TarStream:
         self._last = b""
 
     def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer at the end."""
+        """Read the next ``size`` bytes, fewer at the end."""
         if size > _MAX_TAR_HEADER_BYTES:
             raise self._complain.corrupt(f"a header in it is {size} bytes long")
         self._last = self._source.read(size)
@@ -312,13 +315,13 @@ class _TarStream:
         return self._position
 
     def seek(self, position: int) -> int:
-        """Reads on to ``position``."""
+        """Read on to ``position``."""
         while self._position < position and self.read(min(position - self._position, _CHUNK_BYTES)):
             pass
         return self._position
 
     def finish(self) -> None:
-        """Reads the rest, which checks a .gz file's checksum; what was read last must be a tar file's end."""
+        """Read the rest, which checks a .gz file's checksum; what was read last must be a tar file's end."""
         if any(self._last):
             raise self._complain.corrupt("a header in it is corrupt")
         while self.read(_CHUNK_BYTES):

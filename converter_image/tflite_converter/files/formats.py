@@ -35,7 +35,7 @@ def is_keras_archive(path: Path) -> bool:
 
 
 def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> SourceFormat:
-    """The format of the model at ``path``.
+    """Return the format of the model at ``path``.
 
     Raises:
         ConverterError: SourceNotFound; UnreadableModel for an empty file; UnsupportedFormat for anything
@@ -81,7 +81,7 @@ def _file_format(path: Path) -> SourceFormat:
 
 
 def too_large(name: str, size_bytes: int) -> ConverterError:
-    """The error for a model whose weights no TFLite file can hold."""
+    """Return the error for a model whose weights no TFLite file can hold."""
     cause = f"{name} has {human_size(size_bytes)} of weights, a TFLite file ends at 2 GiB"
     return ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.LOAD, cause)
 

@@ -13,7 +13,7 @@ from tflite_converter.errors import ConverterError
 
 
 def sign(files: Mapping[str, Path | bytes], private_key_pem: str, work: Path) -> bytes:
-    """The signature over ``files``, each known by the name that it is published under.
+    """Return the signature over ``files``, each known by the name that it is published under.
 
     Args:
         files: Paths of plain files, or contents.
@@ -54,7 +54,7 @@ def sign(files: Mapping[str, Path | bytes], private_key_pem: str, work: Path) ->
 
 @contextmanager
 def _in_memory(private_key_pem: str) -> Iterator[str]:
-    """A path to the key that is on no disk, for a library that takes paths only."""
+    """Yield a path to the key in memory, never on disk, for a library that takes paths only."""
     fd = os.memfd_create("signing-key")
     try:
         os.write(fd, private_key_pem.encode())

@@ -29,7 +29,7 @@ class SourceModel:
 
 
 def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None, folder: Path) -> SourceModel:
-    """Finds out what ``path`` is; an archive of a SavedModel is unpacked into ``folder``.
+    """Detect the format of ``path``; unpack an archive of a SavedModel into ``folder``.
 
     Raises:
         ConverterError: SourceNotFound, UnreadableModel, UnsupportedFormat, SourceTooLarge, DigestMismatch.
@@ -48,7 +48,7 @@ def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None,
 
 
 def _saved_model(folder: Path, name: str) -> Path:
-    """The one folder inside that holds a SavedModel."""
+    """Return the one folder inside that holds a SavedModel."""
     found = sorted({path.parent for mark in _MARKS for path in folder.rglob(mark)})
     if len(found) == 1:
         return found[0]

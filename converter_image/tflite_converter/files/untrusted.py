@@ -12,7 +12,7 @@ from tflite_converter.errors import ConverterError
 
 
 def open_regular(path: Path, limit_bytes: int, stage: Stage) -> io.BufferedReader:
-    """Opens a plain file for reading; links, devices, pipes and giants are refused.
+    """Open a regular file for reading; refuse links, devices, pipes and files that are too large.
 
     Raises:
         ConverterError: ArtifactInvalid.

@@ -24,7 +24,7 @@ class Workspace:
         self._finished: list[Path] = []
 
     def write(self, name: str, content: bytes) -> Path:
-        """Writes a file that :meth:`publish` will move."""
+        """Write a file that :meth:`publish` will move."""
         path = self.folder / name
         try:
             with path.open("wb") as stream:
@@ -42,7 +42,7 @@ class Workspace:
         return {path.name: path for path in self._finished}
 
     def publish(self) -> list[Path]:
-        """Moves the written files to the output folder, each by a rename, in the order they were written."""
+        """Move the written files to the output folder, each by a rename, in the order they were written."""
         moved = []
         for path in self._finished:
             try:
@@ -55,7 +55,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(output: Path) -> Iterator[Workspace]:
-    """A workspace inside ``output``; it is gone afterwards, and so is ``output`` if it was made in vain.
+    """Yield a workspace inside ``output``, and remove it afterwards, with ``output`` if that stayed empty.
 
     Raises:
         ConverterError: OutputNotWritable or NoSpace.
@@ -77,6 +77,6 @@ def workspace(output: Path) -> Iterator[Workspace]:
 
 
 def remove_leftovers(output: Path) -> None:
-    """Removes workspaces that a killed conversion has left in ``output``."""
+    """Remove workspaces that a killed conversion has left in ``output``."""
     for folder in output.glob(f"{PREFIX}*"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -62,7 +62,7 @@ class Child:
             os.write(self._pipe, message.model_dump_json().encode() + b"\n")
 
     def counter(self, stage: Stage, text: str, count: int) -> Callable[[int], None]:
-        """A function that tells of every twentieth part of ``count`` that is done."""
+        """Return a function that reports every twentieth part of ``count``."""
         every = max(1, count // 20)
 
         def step(done: int) -> None:
@@ -88,12 +88,12 @@ class Child:
         return False
 
     def may_finish(self) -> None:
-        """Makes room for a last sentence; what was at its limit remains so no longer."""
+        """Raise the memory limit a little, so that the failure can still be written."""
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
     def restrict(self, limits: ChildLimits) -> None:
-        """Gives up what the job does not need; nothing of the model has been touched yet."""
+        """Drop every right that the job does not need, before the model is touched."""
         ends_with_its_parent()
         if limits.memory_limit_bytes is not None:
             # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
@@ -116,7 +116,7 @@ def run(
     work: Callable[[Job, Child], ApiModel],
     classify: Classify,
 ) -> NoReturn:
-    """Does the job on standard input in the folder given as the only argument, and ends the process.
+    """Do the job on standard input in the folder given as the only argument, and end the process.
 
     Leaves ``PROGRAM.result.json``, or ``PROGRAM.error.json`` and exit code 1.
     """
@@ -157,5 +157,5 @@ def classified_as(words: str) -> Classify:
 
 
 def failure_of(error: ConverterError) -> WorkerFailure:
-    """An error as it is written down."""
+    """Convert an error to the message that a child leaves."""
     return WorkerFailure(reason=error.reason, stage=error.stage, cause=error.cause, hint=error.hint)

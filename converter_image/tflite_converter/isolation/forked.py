@@ -29,7 +29,7 @@ Found = TypeVar("Found", bound=ApiModel)
 def forked(
     child: Child, words: str, name: str, found: type[Found], work: Callable[[], Found]
 ) -> Found | WorkerFailure:
-    """What ``work`` gives, or why it gave nothing: its exception, or the signal that ended it."""
+    """Run ``work`` in a fork; return its result, or its failure by exception or signal."""
     path = child.folder / _RESULT_FILE
     path.unlink(missing_ok=True)
     kills_before = machine.out_of_memory_kills()
@@ -54,7 +54,7 @@ def forked(
 
 
 def _ended(pid: int) -> int:
-    """The wait status of the fork, which does not outlive an interruption of its parent."""
+    """Return the wait status of the fork; kill it where its parent is interrupted."""
     try:
         _, status = os.waitpid(pid, 0)
     except BaseException:

@@ -21,7 +21,7 @@ _WORDS = "the LiteRT process"
 
 
 def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: Callable[[], Found]) -> Found:
-    """What ``work`` gives, from a fork of this process that may read ``readable`` and write nothing.
+    """Run ``work`` in a fork that may read ``readable`` and write nothing; return its result.
 
     To be called while this process has no other threads. ``name`` is what messages say it was doing.
 

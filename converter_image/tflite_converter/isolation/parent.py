@@ -79,7 +79,7 @@ class Watch:
 
 
 def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
-    """The child's environment: a few names of the parent's and our own, so that no secret is among them."""
+    """Return the child's environment: a few names of the parent's and our own, and so no secret."""
     packages = [
         str(Path(tflite_converter.__file__).parents[1]),
         *(str(Path(p).parent) for p in modelconversion_api.__path__),
@@ -102,7 +102,7 @@ def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]
 def run_worker(
     program: Program, job: ApiModel, result: type[Result], folder: Path, watch: Watch, listener: Listener
 ) -> Result:
-    """Runs ``program`` on ``job`` to its end; its files are then in ``folder``.
+    """Run ``program`` on ``job`` to its end; its files are then in ``folder``.
 
     Nothing in ``folder`` is believed, and nothing is written there: code that came with a model may have put
     links in the place of files. Its parent folder is for the job and the child's output, out of reach.
@@ -139,7 +139,7 @@ def run_worker(
 def _started(
     program: Program, job: ApiModel, folder: Path, log: IO[bytes]
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The child and the reading end of its progress pipe; afterwards neither is left."""
+    """Start the child; yield it and the reading end of its progress pipe, and end both afterwards."""
     reader, writer = os.pipe()
     try:
         with tempfile.TemporaryFile(dir=folder.parent) as request:
@@ -168,7 +168,7 @@ def _started(
 def _messages(
     program: Program, process: subprocess.Popen[bytes], pipe: int, watch: Watch
 ) -> Iterator[WorkerProgress]:
-    """What the child says until it ends, while its memory and its silences are watched.
+    """Yield the child's messages until it ends, and watch its memory and its silences.
 
     Raises:
         ConverterError: OutOfMemory, ConverterTimedOut.
@@ -214,7 +214,7 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the child and whatever it has started: all are of its process group, and cannot leave it."""
+    """End the child and all that it has started: none can leave its process group."""
     _kill_group(process)
     process.wait()
 
@@ -241,7 +241,7 @@ def _why(
 
 
 def left_by_child(path: Path, kind: type[Result], stage: Stage) -> Result | None:
-    """What a child has left at ``path``; None where that is not what it should be."""
+    """Read the message that a child left at ``path``; None where it is not a valid one."""
     try:
         with open_regular(path, _MOST_RESULT_BYTES, stage) as stream:
             return kind.model_validate_json(stream.read())
@@ -250,7 +250,7 @@ def left_by_child(path: Path, kind: type[Result], stage: Stage) -> Result | None
 
 
 def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tuple[FailureReason, str]:
-    """The reason and words for a process that signal ``number`` ended."""
+    """Return the reason and words for a process that signal ``number`` ended."""
     try:
         name = signal.Signals(number).name
     except ValueError:
@@ -268,12 +268,12 @@ def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tup
 
 
 def _tail(log: IO[bytes]) -> str:
-    """The end of the child's output."""
+    """Return the end of the child's output."""
     size = log.seek(0, os.SEEK_END)
     log.seek(max(0, size - _TAIL_BYTES))
     return log.read().decode(errors="replace")
 
 
 def _last_line(text: str) -> str:
-    """The last line that says something."""
+    """Return the last line that says something."""
     return quoted("\n".join(map(printable, reversed(text.splitlines()))))

@@ -129,7 +129,7 @@ _SYSTEM_PROGRAMS = ("/usr", "/lib", "/lib64")
 def enter(
     readable: Iterable[Path], writable: Iterable[Path], programs: Iterable[Path] = ()
 ) -> tuple[str, ...]:
-    """Gives up everything else for the rest of this process's life and its children's.
+    """Confine this process and its future children for the rest of their lives.
 
     ``readable`` and ``writable`` are files and folders besides those that Python itself needs. ``programs``
     are files and folders of programs that may be run, those of the system along with them, for a compiler
@@ -174,7 +174,7 @@ def _deny_system_calls(libc: ctypes.CDLL, granted: set[str]) -> bool:
 
 
 def _filter(denied: Sequence[int], clone: int, audit_arch: int) -> list[bytes]:
-    """A classic BPF program: EACCES for the denied calls and for any other architecture's, else allow."""
+    """Return a classic BPF program: EACCES for denied calls and other architectures, else allow."""
 
     def instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
         return struct.pack("HBBI", code, if_true, if_false, value)
@@ -229,7 +229,7 @@ def _restrict_files(
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
-    """Adds a rule; a path that is not there needs none."""
+    """Add a rule; a missing path needs none."""
     try:
         fd = os.open(path, _O_PATH | os.O_CLOEXEC)
     except OSError:

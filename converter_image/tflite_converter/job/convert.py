@@ -45,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 def convert_job(job: JobEnvironment) -> StageResult:
-    """Writes the artifacts into the output folder, and ``report.json`` after them.
+    """Write the artifacts into the output folder, and ``report.json`` after them.
 
     ``report.html`` is left to ``publish``, which would not believe one from here. Artifacts that miss their
     gates are written too: the report says so, and the figures are what the user needs to choose other gates
@@ -69,7 +69,7 @@ def convert_job(job: JobEnvironment) -> StageResult:
 
 
 def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) -> Options:
-    """What the pipeline is told for a request whose downloads lie in ``folder``."""
+    """Return the pipeline's options for a request whose downloads are in ``folder``."""
     calibration, validation = request.calibration, request.validation
     return Options(
         source=folder / record.source.path,
@@ -97,7 +97,10 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
 
 
 def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> TrainingOptions | None:
-    """What to train, and on what; the checkpoint lies in the pod's volume, apart from what is published."""
+    """Return the plan and data of training.
+
+    Its checkpoint stays in the pod's volume, and is not published.
+    """
     asked, student = request.optimize, record.data.get(STUDENT)
     if asked is None:
         return None
@@ -120,7 +123,7 @@ def _data_files(
     name: str,
     labels_name: str,
 ) -> DataFiles | None:
-    """The data of one kind; None where none was asked for, or gates only."""
+    """Return the files of one kind of data; None where none was asked for, or gates only."""
     found, labels = record.data.get(name), record.data.get(labels_name)
     if asked is None or found is None:
         return None

@@ -39,7 +39,7 @@ class FolderRules:
 
 
 def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str, ObjectInfo]:
-    """The objects under ``prefix`` by their paths below it, checked before anything is downloaded.
+    """List the objects under ``prefix`` by their paths below it, checked before any download.
 
     Raises:
         ConverterError: SourceTooLarge, ``rules.bad_path``, and the store's failures.
@@ -70,7 +70,7 @@ def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str
 def download_folder(
     store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], folder: Path, limit: Limit
 ) -> Stored:
-    """Downloads what :func:`list_folder` found; gives the digest over the folder and its size.
+    """Download the objects of :func:`list_folder`; return the folder's digest and size.
 
     Raises:
         ConverterError: the first failure of any object; the downloads that have not begun are dropped.
@@ -126,13 +126,13 @@ class DownloadMeter:
         self._last = clock()
 
     def expect(self, size_bytes: int) -> None:
-        """Takes an object's size for the whole, unless the whole is known."""
+        """Count an object's size as the whole download, unless the whole is known."""
         with self._lock:
             if not self._fixed:
                 self._total, self._done = size_bytes, 0
 
     def add(self, size_bytes: int) -> None:
-        """Counts bytes.
+        """Count bytes.
 
         Raises:
             ConverterError: Interrupted, after :meth:`stop`.
@@ -152,6 +152,6 @@ class DownloadMeter:
                 self._last, self._percent = self._clock(), percent
 
     def stop(self) -> None:
-        """Ends every download that reports here."""
+        """End every download that reports here."""
         with self._lock:
             self._stopped = True

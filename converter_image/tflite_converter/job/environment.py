@@ -72,7 +72,7 @@ class JobEnvironment:
     output: Path
 
     def record(self, stage: Stage) -> FetchRecord:
-        """What ``job-fetch`` left.
+        """Read the record that ``job-fetch`` left.
 
         Raises:
             ConverterError: InternalError when there is none: the containers are not in their order.
@@ -86,7 +86,7 @@ class JobEnvironment:
 
 
 def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment:
-    """The environment that the operator has set.
+    """Read the environment that the operator has set.
 
     Raises:
         ConverterError: InvalidRequest.

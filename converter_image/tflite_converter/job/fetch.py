@@ -59,7 +59,7 @@ _DATA_HINT: Final = (
 
 
 def fetch(job: JobEnvironment) -> StageResult:
-    """Fills the input folder under fixed names, ``fetch.json`` last.
+    """Fill the input folder under fixed names, ``fetch.json`` last.
 
     Raises:
         ConverterError: the store's failures, SourceTooLarge, UnsupportedFormat, DataUnreadable,
@@ -83,7 +83,7 @@ def fetch(job: JobEnvironment) -> StageResult:
 
 
 def _data(request: ConversionRequest) -> dict[str, str]:
-    """The URIs of a request's data by what they are for."""
+    """Return the URIs of a request's data by their role."""
     optimize = request.optimize
     parts: dict[tuple[str, str], Calibration | Validation | Training | None] = {
         (CALIBRATION, CALIBRATION_LABELS): request.calibration,
@@ -114,7 +114,7 @@ def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> Fetche
 
 
 def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
-    """A single object, or every object under the prefix of a SavedModel."""
+    """Fetch a single object, or every object under the prefix of a SavedModel."""
     uri, declared, path = source.uri, source.format, folder / SOURCE
     is_archive = bool(_suffix(uri, ARCHIVE_SUFFIXES))
     if not uri.endswith("/") and (is_archive or declared is not SourceFormat.SAVED_MODEL):
@@ -157,12 +157,12 @@ def _fetched(uri: str, path: Path, stored: Stored) -> FetchedFile:
 
 
 def _suffix(uri: str, known: tuple[str, ...]) -> str:
-    """The one of ``known`` that ``uri`` ends in, or an empty string."""
+    """Return the suffix out of ``known`` that ``uri`` ends in, or an empty string."""
     return next((suffix for suffix in known if uri.lower().endswith(suffix)), "")
 
 
 def _clear(folder: Path) -> None:
-    """Removes what an earlier try has left: its files may be half of something."""
+    """Remove the files of an earlier try: they may be incomplete."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():

@@ -57,7 +57,7 @@ _CONTENT_TYPES: Final = {
 
 
 def publish(job: JobEnvironment) -> StageResult:
-    """Uploads the artifacts, report.html, model.sig where asked for, then report.json.
+    """Upload the artifacts, report.html, model.sig where asked for, then report.json.
 
     Where report.json is, everything is. Everything that can fail without the store fails before anything is
     uploaded.
@@ -101,7 +101,7 @@ def publish(job: JobEnvironment) -> StageResult:
 
 
 def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
-    """The signature over everything else that is published."""
+    """Sign everything else that is published."""
     # Taken out of the environment: nothing that this process may start later inherits it.
     private_key = os.environ.pop(SIGNING_KEY_ENV, "")
     if not private_key:
@@ -116,7 +116,7 @@ def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path |
 
 
 def _files(report: ConversionReport) -> dict[str, Stored]:
-    """The artifacts and what was compiled of them, by name."""
+    """Return the artifacts and what was compiled of them, by name."""
     files = {a.file_name: Stored(a.sha256, a.size_bytes) for a in report.artifacts}
     for artifact in report.artifacts:
         files |= {f.file_name: Stored(f.sha256, f.size_bytes) for f in compilations_of(artifact).files}
@@ -124,7 +124,7 @@ def _files(report: ConversionReport) -> dict[str, Stored]:
 
 
 def _summary(artifact: ArtifactReport) -> ArtifactSummary:
-    """The part of an artifact's report that goes into the resource's status."""
+    """Return the part of an artifact's report that goes into the resource's status."""
     return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
 
 
@@ -136,7 +136,7 @@ def _upload(
 
 
 def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:
-    """The report of a folder that holds what ``request`` asked for and nothing else.
+    """Check that the folder holds what ``request`` asked for and nothing else; return its report.
 
     A method may be missing where the report says that it failed.
 
@@ -174,7 +174,7 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
 
 
 def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, Method]:
-    """The artifacts that must be there, by file name: each method that was asked for and has not failed."""
+    """Return the artifacts that must be there, by file name: each requested method that has not failed."""
     failed = [f.method for f in report.failed_methods]
     wanted = dict.fromkeys(request.methods)
     if len(failed) != len(set(failed)) or not wanted.keys() >= set(failed):
@@ -187,7 +187,7 @@ def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str,
 
 
 def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
-    """The files that compilers left, by name: of the full-integer file only, and only what was asked for."""
+    """Return the compiled files that may be there, by name: only of the full-integer file, as requested."""
     found: dict[str, CompiledFile] = {}
     for artifact in report.artifacts:
         allowed: set[str] = set()
@@ -238,7 +238,7 @@ def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
 
 
 def _withdraw(store: ObjectStore, prefix: str) -> None:
-    """Removes an earlier report and signature: while artifacts are replaced they vouch for a mixture.
+    """Remove an earlier report and signature: while artifacts are replaced, they would vouch for a mixture.
 
     Not every credential may delete. The digests in the old ones then still tell them from the new files.
     """

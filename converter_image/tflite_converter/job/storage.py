@@ -66,7 +66,7 @@ class Limit:
     """The contract's hint for SourceTooLarge where None."""
 
     def exceeded(self, stage: Stage, what: str) -> ConverterError:
-        """The failure of ``what``, e.g. ``s3://b/k has 3.0GiB``."""
+        """Return the failure for ``what``, e.g. ``s3://b/k has 3.0GiB``."""
         cause = f"{what}, and {human_size(self.size_bytes)} is the limit"
         return ConverterError(FailureReason.SOURCE_TOO_LARGE, stage, cause, hint=self.hint)
 
@@ -75,7 +75,7 @@ class Meter(Protocol):
     """Who wants to know how a download goes."""
 
     def expect(self, size_bytes: int) -> None:
-        """The object has so many bytes; also after a download broke off and begins again."""
+        """Take note of the object's size, again after a download has restarted."""
 
     def add(self, size_bytes: int) -> None:
         """So many bytes have arrived since the last call. May raise to end the download."""
@@ -108,7 +108,7 @@ class ObjectStore:
                     yield ObjectInfo(found["Key"], found["Size"])
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
-        """Writes an object to ``path``, whole or not at all, and digests it on the way.
+        """Download an object to ``path``, whole or not at all, and compute its digest meanwhile.
 
         An object that is too large is refused by the length that the store names, before any of it is read.
         A connection that breaks in the middle is tried again, :data:`_DOWNLOAD_TRIES` times in all. Threads
@@ -158,7 +158,7 @@ class ObjectStore:
         return Stored(digest.hexdigest(), size)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
-        """Writes an object and makes sure that the store has what was sent.
+        """Upload an object and make sure that the store has what was sent.
 
         The digest goes along as metadata. The store's ETag is the MD5 of what it received where it neither
         encrypts nor splits; anywhere else the object is read back.
@@ -194,7 +194,7 @@ class ObjectStore:
         return Stored(digest.hexdigest(), size)
 
     def delete(self, uri: str) -> None:
-        """Removes an object; one that is not there is no error."""
+        """Remove an object; one that is not there is no error."""
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):
             self._client.delete_object(Bucket=bucket, Key=key)
@@ -232,7 +232,10 @@ def _client(access: StorageAccess) -> S3Client:
 
 
 def _ca_file(bundle: str) -> str:
-    """The bundle as a file in memory: the container's root is read-only, and botocore takes only paths."""
+    """Return the bundle as a file in memory.
+
+    The container's root is read-only, and botocore takes only paths.
+    """
     try:
         ssl.create_default_context(cadata=bundle)
     except ssl.SSLError as error:

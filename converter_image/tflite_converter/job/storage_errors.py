@@ -41,7 +41,7 @@ _OTHER_REGION = frozenset(
 
 @contextmanager
 def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
-    """Turns boto3's errors about ``uri`` into :class:`ConverterError`."""
+    """Turn boto3's errors about ``uri`` into :class:`ConverterError`."""
     try:
         yield
     except ClientError as error:
@@ -69,7 +69,7 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
 
 
 def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterError:
-    """The reason behind an error answer of the store."""
+    """Return the reason behind an error answer of the store."""
     details = error.response.get("Error", {})
     code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

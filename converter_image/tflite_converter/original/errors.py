@@ -75,7 +75,7 @@ def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError
 
 
 def custom_class(text: str) -> str | None:
-    """The class that a loading error misses."""
+    """Return the class that a loading error misses."""
     for pattern in _CUSTOM_OBJECTS:
         if match := pattern.search(text):
             return match[1].split(">")[-1]
@@ -98,12 +98,12 @@ def _unsupported(text: str) -> list[str]:
 
 
 def _scope(path: str) -> str:
-    """The layer that an operation belongs to: its path without the calls around it and its own name."""
+    """Return the layer that an operation belongs to: its path without outer calls and its own name."""
     return _WRAPPERS.sub("", path).rpartition("/")[0]
 
 
 def _complaint(text: str) -> str:
-    """What the converter says, with the place in the model instead of its own chain of locations."""
+    """Return the converter's message, with the place in the model instead of its chain of locations."""
     if (match := _MLIR_ERROR.search(text)) is None:
         return _first_line(text)
     place = _PLACE.search(match[0])

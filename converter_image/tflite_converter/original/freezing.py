@@ -23,7 +23,7 @@ _BATCH_BYTES = 1 << 20
 
 
 def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
-    """Writes the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
+    """Write the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
 
     Returns the outputs as the frozen graph has them. The signature's names are the model's own, so
     they are the names in every artifact too.
@@ -82,7 +82,7 @@ def _single(tensor: Any) -> Any:
 
 
 def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
-    """The float32 TFLite file of a frozen SavedModel."""
+    """Convert a frozen SavedModel to a float32 TFLite file."""
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
@@ -109,7 +109,7 @@ def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
 def run_original(
     model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
-    """The original's outputs on ``{input: (n, ...)}``, as ``{output: (n, ...)}``."""
+    """Run the original on ``{input: (n, ...)}``; return ``{output: (n, ...)}``."""
     sample_bytes = sum(array[:1].nbytes for array in samples.values())
     # Activations grow with the batch, to several times the model itself for large images.
     batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // sample_bytes)) if model.open_batch else 1

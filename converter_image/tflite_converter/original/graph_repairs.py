@@ -23,7 +23,7 @@ _FLOAT = tf.float32.as_datatype_enum
 
 
 def in_float32(graph: Any) -> None:
-    """Makes half precision single precision, all over ``graph``.
+    """Replace half precision by single precision everywhere in ``graph``.
 
     A model that was trained in mixed precision has float32 weights, and casts them to float16 before it
     multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights.
@@ -49,12 +49,12 @@ def _all_nodes(graph: Any) -> Iterator[Any]:
 
 
 def _node_lists(graph: Any) -> Iterable[Any]:
-    """The nodes of the graph itself, and those of each of its functions."""
+    """Return the nodes of the graph itself, and those of each of its functions."""
     return (graph.node, *(function.node_def for function in graph.library.function))
 
 
 def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
-    """Writes the pinned batch into the lists that loops write their steps to.
+    """Write the pinned batch into the lists that loops write their steps to.
 
     A SavedModel's recurrent layers were traced for any batch, so that their lists hold elements of the shape
     ``[-1, units]``; TFLite's lists need every size.
@@ -94,7 +94,7 @@ def stack_list_items(graph: Any) -> None:
 
 
 def _items(nodes: Mapping[str, Any], stack: Any) -> list[str]:
-    """The tensors in the list that ``stack`` reads, by their places; none where not all are known."""
+    """Return the tensors in the list that ``stack`` reads, in order; none where not all are known."""
     found: dict[int, str] = {}
     node = _source(nodes, stack.input[0])
     while node is not None and node.op == "TensorListSetItem":
@@ -112,7 +112,7 @@ def _items(nodes: Mapping[str, Any], stack: Any) -> list[str]:
 
 
 def _source(nodes: Mapping[str, Any], reference: str) -> Any:
-    """The node that a tensor comes from, past those that only hand it on."""
+    """Return the node that computes a tensor, past those that only pass it on."""
     node = nodes.get(reference.partition(":")[0])
     while node is not None and node.op == "Identity":
         node = nodes.get(node.input[0].partition(":")[0])
@@ -120,7 +120,7 @@ def _source(nodes: Mapping[str, Any], reference: str) -> Any:
 
 
 def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
-    """The value of a scalar that is constant, or a sum of such, as a loop's counter is after some steps."""
+    """Return the value of a constant scalar, or of a sum of such, as a loop's counter is."""
     total, pending = 0, [reference]
     while pending:
         node = _source(nodes, pending.pop())

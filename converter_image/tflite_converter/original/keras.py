@@ -100,7 +100,7 @@ def _operations(names: Set[str]) -> dict[str, Any]:
 
 
 def _custom_object(described: KerasFile, complaint: str) -> ConverterError | None:
-    """The error for a class or function of the user's own, with the layers that need it."""
+    """Return the error for a class or function of the user's own, with the layers that need it."""
     # Not every complaint has the name; Keras 2's "'str' object is not callable" is one without.
     for name in (custom_class(complaint), *described.foreign(), *_unknown_layers(described)):
         if name is None:
@@ -188,7 +188,7 @@ def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
 
 
 def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
-    """The inputs, open sizes -1, and the nested structure that the model was built with.
+    """Return the inputs, open sizes -1, and the nested structure that the model was built with.
 
     A dict of inputs cannot be called with a list.
     """
@@ -215,7 +215,7 @@ def _loops_regardless(model: Any) -> bool:
 
 
 def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
-    """Sets ``unroll`` on every recurrent layer, also those inside wrappers.
+    """Set ``unroll`` on every recurrent layer, also those inside wrappers.
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """
@@ -238,7 +238,7 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _output_names(model: Any) -> list[str]:
-    """The output names of Keras 2; for Keras 3, which names outputs anew, the layers they come from."""
+    """Return the output names of Keras 2; for Keras 3, which renames outputs, the layers they come from."""
     if names := getattr(model, "output_names", None):
         return list(names)
     layers = [getattr(getattr(t, "_keras_history", None), "operation", None) for t in model.outputs]

@@ -30,7 +30,7 @@ _NUMBERED = re.compile(r"(.+?)(?:_(\d+))?")
 
 
 def modernised(source: Path, target: Path) -> bool:
-    """Writes the archive ``source`` anew to ``target``; False, and no file, where it is new enough.
+    """Rewrite the archive ``source`` to ``target``; return False, and write nothing, where it is new enough.
 
     Raises:
         ConverterError: SourceTooLarge.
@@ -73,7 +73,7 @@ def _with_todays_modules(config: dict[str, Any]) -> bool:
 
 
 def _with_plain_numbers(config: dict[str, Any]) -> None:
-    """Takes the numbers out of the objects that NumPy's scalars were written as."""
+    """Replace the objects that NumPy's scalars were written as by plain numbers."""
     for node in nodes(config):
         for key, value in node.items():
             if isinstance(value, dict) and value.get("class_name") == "__numpy__":
@@ -95,7 +95,7 @@ def _has_old_layers(archive: zipfile.ZipFile) -> bool:
 
 
 def _rename_layers(file: h5py.File) -> None:
-    """Gives every layer the number that it has among those of its class, in models inside models too."""
+    """Give every layer the number that it has among those of its class, in models inside models too."""
     found: list[str] = []
     file.visit(lambda path: found.append(path) if path.rpartition("/")[2] == _OLD_LAYERS else None)
     for path in sorted(found, key=len, reverse=True):

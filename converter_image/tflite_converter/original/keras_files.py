@@ -86,7 +86,7 @@ class KerasFile:
 
 
 def _function(value: object) -> object:
-    """The name of a function in a layer's configuration, which Keras 3 wraps in an object."""
+    """Return the name of a function in a layer's configuration, which Keras 3 wraps in an object."""
     return value.get("config") if isinstance(value, dict) and value.get("class_name") == "function" else value
 
 

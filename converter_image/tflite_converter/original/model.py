@@ -37,7 +37,7 @@ class OriginalModel:
 
 
 def pinned(declared: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> list[TensorInfo]:
-    """The inputs with the sizes that the user has given; a batch that is left open becomes 1.
+    """Return the inputs with the sizes that the user has given; a batch that is left open becomes 1.
 
     Raises:
         ConverterError: UnsupportedShape for an input that is not there, or a size that the model contradicts;
@@ -80,7 +80,7 @@ def _words(inputs: Sequence[TensorInfo]) -> str:
 
 
 def named(outputs: Any, names: Sequence[str]) -> Tensors:
-    """The outputs by name: a dict's keys, else the model's own output names, else ``output_0`` …."""
+    """Return the outputs by name: a dict's keys, else the model's own output names, else ``output_0`` …."""
     import tensorflow as tf
 
     if isinstance(outputs, dict) and not any(
@@ -105,13 +105,13 @@ def unique(names: Sequence[str]) -> list[str]:
 
 
 def tensor_info(name: str, shape: Any, dtype: Any) -> TensorInfo:
-    """What a tensor looks like; open sizes are -1."""
+    """Describe a tensor; open sizes are -1."""
     sizes = [-1 if size is None else int(size) for size in tuple(shape)]
     return TensorInfo(name=name, shape=sizes, dtype=str(getattr(dtype, "name", dtype)))
 
 
 def bytes_of(variables: Any) -> int:
-    """What the variables take, by their shapes and dtypes."""
+    """Add up the bytes of the variables, by their shapes and dtypes."""
     import tensorflow as tf
 
     return sum(int(np.prod(v.shape)) * tf.as_dtype(v.dtype).size for v in variables)

@@ -22,7 +22,7 @@ _NOT_THE_MODEL = ("/.OPTIMIZER_SLOT/", "optimizer/", "keras_api/metrics/", "_CHE
 
 
 def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:
-    """The SavedModel at ``path`` by its signature ``serving_default``, or by the first that it has.
+    """Load the SavedModel at ``path`` by its signature ``serving_default``, or else its first.
 
     Raises:
         ConverterError: UnsupportedFormat without a signature, UnsupportedShape, SourceTooLarge.
@@ -72,7 +72,7 @@ def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Origi
 
 
 def _tags(path: Path) -> list[str]:
-    """The tags of the graph to load: those for serving, where there are several."""
+    """Return the tags of the graph to load: those for serving, where there are several."""
     from tensorflow.python.tools.saved_model_utils import (
         get_saved_model_tag_sets,  # the public loader only says that it needs tags
     )
@@ -82,7 +82,7 @@ def _tags(path: Path) -> list[str]:
 
 
 def _refuse_too_large(path: Path) -> None:
-    """Adds up the variables as the checkpoint's index declares them, before any is read."""
+    """Add up the variables as the checkpoint's index declares them, before any is read."""
     import tensorflow as tf
 
     prefix = path / "variables" / "variables"

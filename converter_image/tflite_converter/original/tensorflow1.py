@@ -19,7 +19,7 @@ def has_references(graph: Any) -> bool:
 
 
 def frozen_signature(path: Path, tags: Sequence[str], key: str) -> Callable[..., dict[str, Any]]:
-    """What the signature ``key`` of the SavedModel at ``path`` does, without variables: tensors by name."""
+    """Return the signature ``key`` of the SavedModel at ``path`` as a function without variables."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

@@ -13,7 +13,7 @@ SIGNATURE = "serving_default"
 
 
 def prepared(content: bytes, name: str) -> bytes:
-    """The float file with a signature, by whose names quantizer and runtime go; unchanged where it has one.
+    """Return the float file with the signature that quantizer and runtime need; unchanged where it has one.
 
     Raises:
         ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already.
@@ -32,7 +32,7 @@ def prepared(content: bytes, name: str) -> bytes:
 
 
 def _modernised(content: bytes) -> bytes:
-    """The file in the form that today's tools read: operators by their present codes, and a signature.
+    """Rewrite the file for today's tools: operators by their present codes, and a signature.
 
     Files from before TensorFlow 2.4 name an operator in ``deprecated_builtin_code`` only, where the quantizer
     does not look: it would take each for an ADD.

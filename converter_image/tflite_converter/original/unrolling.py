@@ -91,7 +91,7 @@ class _Graph:
         }
 
     def call(self, tensors: Tensors) -> Tensors:
-        """What the model's own ``call`` does."""
+        """Do what the model's own ``call`` does."""
         return self._tensors(tensors, self._outputs)
 
     def steps(self, samples: Tensors) -> dict[str, int]:
@@ -101,7 +101,10 @@ class _Graph:
         return {name: int(counter) for name, counter in found.items() if counter.shape == ()}
 
     def unroll(self, steps: Mapping[str, int]) -> None:
-        """Puts calls of its body in each loop's place; the last has its name, by which others refer to it."""
+        """Replace each loop by calls of its body.
+
+        The last call has the loop's name, which others refer to.
+        """
         nodes = []
         for node in self._definition.node:
             nodes.extend(_calls(node, steps[node.name]) if node.name in steps else [node])
@@ -115,7 +118,7 @@ class _Graph:
 
 
 def _calls(loop: Any, number: int) -> list[Any]:
-    """``number`` calls of a loop's body, each on what the one before it gave."""
+    """Return ``number`` calls of a loop's body, each on the result of the one before."""
     variables = [entry for entry in loop.input if not entry.startswith("^")]
     conditions = [entry for entry in loop.input if entry.startswith("^")]
     calls = []

@@ -45,7 +45,7 @@ class Checkpoint:
     """Weights, best weights, the optimizer's moments, the activations' ranges."""
 
     def write(self, path: Path) -> None:
-        """Writes it in one go: a reader finds the one before or this one."""
+        """Write the file in one step: a reader finds the earlier checkpoint or this one."""
         head = {
             "fingerprint": self.fingerprint,
             "place": self.place,
@@ -65,7 +65,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path, fingerprint: str) -> Checkpoint | None:
-        """The checkpoint at ``path``; None where there is none, or one of something else."""
+        """Read the checkpoint at ``path``; None where there is none, or one of other work."""
         try:
             with np.load(path, allow_pickle=False) as content:
                 head = json.loads(bytes(content[_HEAD]))
@@ -93,13 +93,13 @@ class CheckpointKeeper:
         self._seen = 0
 
     def __call__(self, event: Event) -> None:
-        """Listens in the pipeline's place."""
+        """Take new checkpoints, and pass the event on."""
         if event.stage is Stage.TRAIN:
             self.take()
         self._listener(event)
 
     def take(self) -> None:
-        """Copies the checkpoint if it is a new one.
+        """Copy the checkpoint if it is a new one.
 
         Raises:
             ConverterError: OutputNotWritable or NoSpace.

@@ -105,7 +105,7 @@ class RoundedActivations(AbstractContextManager["RoundedActivations"]):
         return list(self._ranges.values())
 
     def inputs(self, tensors: dict[str, Any]) -> dict[str, Any]:
-        """A model's inputs, rounded with one range for all of them where there are several."""
+        """Return a model's inputs, rounded with one range for all of them where there are several."""
         return {name: self._rounded(tensor, _INPUTS) for name, tensor in tensors.items()}
 
     def _wrapped(self, call: Any, name: str) -> Any:
@@ -155,7 +155,7 @@ def has_a_sum(layer: Any) -> bool:
 
 
 def activation_of(layer: Any) -> str | None:
-    """The name of a layer's activation function."""
+    """Return the name of a layer's activation function."""
     kind = type(layer).__name__
     if kind in ("Softmax",):
         return kind.lower()
@@ -163,7 +163,7 @@ def activation_of(layer: Any) -> str | None:
 
 
 def rounded_kernels(kernels: Sequence[Kernel]) -> list[Any]:
-    """What stands in the variables while the model runs."""
+    """Put rounded kernels into the variables while the model runs."""
     return [rounded_kernel(k.variable, k.axes) for k in kernels]
 
 

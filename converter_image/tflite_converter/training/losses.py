@@ -49,7 +49,7 @@ class Objective:
         temperature: float,
         alpha: float,
     ) -> Objective:
-        """The objective of a model that gives ``outputs`` (``{output: (n, ...)}``)."""
+        """Choose the objective of a model with ``outputs`` (``{output: (n, ...)}``)."""
         values = list(outputs.values())
         return cls(
             task=task,
@@ -69,7 +69,7 @@ class Objective:
         labels: Any,
         original: Mapping[str, Any],
     ) -> Any:
-        """The mean loss of a batch, a scalar."""
+        """Return the mean loss of a batch, a scalar."""
         # Of a model of mixed precision they may be halves.
         outputs = {name: tf.cast(tensor, tf.float32) for name, tensor in outputs.items()}
         has_truth = self.labelled or self.task is Task.RECONSTRUCTION
@@ -133,5 +133,5 @@ class Objective:
 
 
 def batch_of(arrays: NamedArrays, chosen: Array) -> dict[str, Any]:
-    """The samples at ``chosen`` as tensors."""
+    """Return the samples at the indices ``chosen`` as tensors."""
     return {name: tf.constant(array[chosen]) for name, array in arrays.items()}

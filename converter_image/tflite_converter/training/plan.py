@@ -64,11 +64,11 @@ class TrainingPlan(ApiModel):
         return any(s.step is OptimizationStep.DISTILLATION for s in self.steps)
 
     def rate(self, step: OptimizationStep) -> float:
-        """The highest learning rate of a step."""
+        """Return the highest learning rate of a step."""
         return LEARNING_RATES[step] if self.learning_rate is None else self.learning_rate
 
     def fingerprint(self, *digests: str) -> str:
-        """What a checkpoint belongs to: this plan, but for its deadline, and the files with ``digests``."""
+        """Return a digest of this plan, without its deadline, and of the files with ``digests``."""
         plan = self.model_copy(update={"deadline_seconds": 0.0}).model_dump_json()
         return hashlib.sha256("\n".join((plan, *digests)).encode()).hexdigest()
 
@@ -86,7 +86,7 @@ class TrainingOptions:
 
 
 def plan_of(asked: Optimize) -> TrainingPlan:
-    """The plan of a request."""
+    """Return the training plan of a request."""
     training, distillation, pruning = asked.training, asked.distillation, asked.pruning
     steps, width = [], DEFAULT_WIDTH
     if distillation is not None:
@@ -116,7 +116,7 @@ def plan_of(asked: Optimize) -> TrainingPlan:
 
 
 def sparsity_at(done: int, total: int, initial: float, target: float) -> float:
-    """The share of zeros after ``done`` of ``total`` steps: a cubic from ``initial`` to ``target``.
+    """Return the share of zeros after ``done`` of ``total`` steps: a cubic from ``initial`` to ``target``.
 
     It rises fast while there is much to spare and slowly at the end, and reaches ``target`` after
     :data:`RAMP` of the steps (Zhu and Gupta, "To prune, or not to prune", 2017, equation 1).
@@ -127,7 +127,7 @@ def sparsity_at(done: int, total: int, initial: float, target: float) -> float:
 
 
 def rate_at(done: int, total: int, highest: float, held: float = 0.0) -> float:
-    """The learning rate of the step after ``done`` of ``total``: half a cosine from ``highest`` to nothing.
+    """Return the learning rate after ``done`` of ``total`` steps: half a cosine from ``highest`` to 0.
 
     It stays at ``highest`` for the part ``held`` of the steps: while zeros are still being made, the other
     weights have far to go.
@@ -137,7 +137,7 @@ def rate_at(done: int, total: int, highest: float, held: float = 0.0) -> float:
 
 
 def seconds_for(steps: Sequence[PlannedStep], left: float) -> float:
-    """The time that the first of ``steps`` may take of what is ``left``: its share of all their epochs.
+    """Return the share of the seconds ``left`` that the first of ``steps`` may take, by their epochs.
 
     So a long first step that meets the deadline does not leave the others without any time.
     """

@@ -16,7 +16,7 @@ _GIVE_ONE: Final = "give a student of your own (--distill student.keras, distill
 
 
 def narrowed(model: Any, width: float, seed: int) -> Any:
-    """A new model like ``model`` whose layers have ``width`` times as many filters and units.
+    """Return a new model like ``model`` whose layers have ``width`` times as many filters and units.
 
     Layers that decide the size of an output keep theirs. Its weights are new, drawn from ``seed``.
 
@@ -65,7 +65,7 @@ def _failed(cause: str, hint: str) -> ConverterError:
 
 
 def _seed(model: Any, seed: int) -> None:
-    """Makes the initial weights of new layers those of ``seed``."""
+    """Seed the initial weights of new layers."""
     if type(model).__module__.startswith("tf_keras"):
         import tf_keras as keras
     else:
@@ -78,7 +78,7 @@ def _size(model: Any) -> int:
 
 
 def _deciding(model: Any) -> Iterator[Any]:
-    """The layers whose width is the size of an output: the nearest ones with a width on the way back."""
+    """Yield the layers that decide an output's size: the nearest ones before it that have a width."""
     pending = [tensor._keras_history for tensor in tf.nest.flatten(model.outputs)]  # noqa: SLF001 - see below
     seen = set()
     while pending:
@@ -98,7 +98,7 @@ def _deciding(model: Any) -> Iterator[Any]:
 
 
 def _scaled(node: Any, width: float, kept: set[str]) -> Any:
-    """A configuration with the widths scaled, but for layers called as in ``kept``."""
+    """Return a configuration with the widths scaled, but for layers called as in ``kept``."""
     if isinstance(node, dict):
         inner = node.get("config")
         if isinstance(inner, dict) and str(inner.get("name", node.get("name"))) in kept:

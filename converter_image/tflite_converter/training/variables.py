@@ -27,7 +27,7 @@ class Kernel:
 
 
 def tensorflow_variables(variables: Sequence[Any]) -> list[Any]:
-    """The tf.Variables behind Keras variables; Keras 2 has no others."""
+    """Return the tf.Variables behind Keras variables; Keras 2 has no others."""
     return [v if isinstance(v, tf.Variable) else v.value for v in variables]
 
 
@@ -47,7 +47,7 @@ def layers_of(model: Any) -> list[Any]:
 
 
 def kernels_of(model: Any) -> list[Kernel]:
-    """The kernels that are trained, each once."""
+    """Return the kernels that are trained, each once."""
     found: dict[int, Kernel] = {}
     for layer in layers_of(model):
         kind = type(layer).__name__
@@ -70,7 +70,7 @@ def _is_depthwise(kind: str, variable: Any) -> bool:
 
 
 def _channel_axes(kind: str, rank: int, *, is_depthwise: bool) -> tuple[int, ...]:
-    """The axes of the output channel."""
+    """Return the axes of the output channel."""
     if is_depthwise:
         return (rank - 2, rank - 1)
     if kind.startswith("Conv") and kind.endswith("Transpose"):
@@ -79,7 +79,7 @@ def _channel_axes(kind: str, rank: int, *, is_depthwise: bool) -> tuple[int, ...
 
 
 def prunable(kernels: Sequence[Kernel]) -> list[Any]:
-    """The variables that pruning may touch.
+    """Return the variables that pruning may touch.
 
     Not depthwise kernels: they hold few numbers, and each output channel hangs on nine of them.
     """
@@ -87,19 +87,19 @@ def prunable(kernels: Sequence[Kernel]) -> list[Any]:
 
 
 def share_of_zeros(variables: Sequence[Any]) -> float:
-    """The share of zeros, 0 to 1."""
+    """Return the share of zeros, 0 to 1."""
     total = sum(int(tf.size(v)) for v in variables)
     zeros = sum(int(tf.math.count_nonzero(tf.equal(v, 0.0))) for v in variables)
     return zeros / total if total else 0.0
 
 
 def snapshot(variables: Sequence[Any]) -> list[Array]:
-    """Copies of their values."""
+    """Return copies of the variables' values."""
     return [v.numpy().copy() for v in variables]
 
 
 def restore(variables: Sequence[Any], values: Sequence[Array]) -> None:
-    """Sets them.
+    """Set the variables to a snapshot's values.
 
     Raises ``ValueError`` where the shapes are others.
     """
@@ -108,7 +108,7 @@ def restore(variables: Sequence[Any], values: Sequence[Array]) -> None:
 
 
 def consumers_of(layer: Any) -> Iterator[Any]:
-    """The layers that take what ``layer`` gives."""
+    """Yield the layers that take what ``layer`` gives."""
     for node in getattr(layer, "_outbound_nodes", ()):
         yield getattr(node, "operation", None) or getattr(node, "layer", None)
 
