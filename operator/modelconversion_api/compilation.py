@@ -148,28 +148,28 @@ class Compilations(ApiModel):
     @property
     def passed(self) -> bool:
         """Whether everything that was asked for is there and meets its gate."""
-        made = (self.edge_tpu, self.ethos_u, self.microcontroller)
-        return all(one is None or one.passed for one in made)
+        reports = (self.edge_tpu, self.ethos_u, self.microcontroller)
+        return all(one is None or one.passed for one in reports)
 
     @property
     def reason(self) -> FailureReason | None:
         """Why there is no compiled file, of the first compiler that has a reason."""
-        made = (self.edge_tpu, self.ethos_u)
-        return next((one.reason for one in made if one is not None and one.reason is not None), None)
+        reports = (self.edge_tpu, self.ethos_u)
+        return next((one.reason for one in reports if one is not None and one.reason is not None), None)
 
     @property
     def message(self) -> str | None:
         """What failed or which gate was missed, of all of them."""
-        made = (
+        reports = (
             ("Edge TPU", self.edge_tpu),
             ("Ethos-U", self.ethos_u),
             ("microcontroller", self.microcontroller),
         )
-        failed = [f"{name}: {one.message}" for name, one in made if one is not None and not one.passed]
+        failed = [f"{name}: {one.message}" for name, one in reports if one is not None and not one.passed]
         return "; ".join(failed) or None
 
     @property
     def files(self) -> tuple[CompiledFile, ...]:
         """The files that they left."""
-        made = (self.edge_tpu, self.ethos_u, self.microcontroller)
-        return tuple(file for one in made if one is not None for file in one.files)
+        reports = (self.edge_tpu, self.ethos_u, self.microcontroller)
+        return tuple(file for one in reports if one is not None for file in one.files)

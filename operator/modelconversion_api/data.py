@@ -87,23 +87,23 @@ _URI_FOR_THE_REST = cel(
 
 def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
     """Return the rules about reading ``uri`` that calibration and validation data share."""
-    given = "!has(self.uri) || " if uri_is_optional else ""
+    optional = "!has(self.uri) || " if uri_is_optional else ""
     return [
         cel(
             "!has(self.labelColumn) || !has(self.labelsUri)",
             "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), not both",
         ),
         cel(
-            f"{given}!has(self.labelColumn) || self.uri.lowerAscii().endsWith('.csv')",
+            f"{optional}!has(self.labelColumn) || self.uri.lowerAscii().endsWith('.csv')",
             "labelColumn is a column of a .csv file: give a uri that ends in .csv, or set labelsUri instead",
         ),
         cel(
-            f"{given}has(self.images) || !self.uri.lowerAscii().matches('(/|[.](zip|tar|tgz|tar[.]gz))$')",
+            f"{optional}has(self.images) || !self.uri.lowerAscii().matches('(/|[.](zip|tar|tgz|tar[.]gz))$')",
             "a prefix or an archive holds images: set images.scaling to what the model was trained with,"
             " or give the object key of a .npy, .npz or .csv file",
         ),
         cel(
-            f"{given}!has(self.images) || !self.uri.lowerAscii().matches('[.](npy|npz|csv)$')",
+            f"{optional}!has(self.images) || !self.uri.lowerAscii().matches('[.](npy|npz|csv)$')",
             "images is for image files: remove it, for the numbers of a .npy, .npz or .csv file are taken"
             " as they are",
         ),

@@ -271,11 +271,11 @@ class OptimizationSummary(ApiModel):
 def summary_of(report: OptimizationReport) -> OptimizationSummary:
     """Summarise where the optimised file was published, and where it did not help."""
     helped = tuple(c.method for c in report.comparisons if c.published)
-    kept = [c.method.value for c in report.comparisons if not c.published]
+    not_published = [c.method.value for c in report.comparisons if not c.published]
     if not helped:
         message = "it did not help: the plain files were published"
-    elif kept:
-        message = f"it did not help {', '.join(kept)}: the plain file was published"
+    elif not_published:
+        message = f"it did not help {', '.join(not_published)}: the plain file was published"
     else:
         message = "every published file is the optimised one"
     return OptimizationSummary(steps=tuple(s.step for s in report.steps), methods=helped, message=message)

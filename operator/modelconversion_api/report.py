@@ -79,8 +79,8 @@ class ArtifactSummary(ApiModel):
     @property
     def accelerators(self) -> tuple[tuple[str, CompilerFigures], ...]:
         """What the compilers for accelerators said, with the accelerator's name."""
-        made = (("Edge TPU", self.edge_tpu), ("Ethos-U", self.ethos_u))
-        return tuple((name, figures) for name, figures in made if figures is not None)
+        reports = (("Edge TPU", self.edge_tpu), ("Ethos-U", self.ethos_u))
+        return tuple((name, figures) for name, figures in reports if figures is not None)
 
 
 class ArtifactReport(ArtifactSummary):

@@ -181,9 +181,9 @@ _TRAINING_IN_TIME = cel(
 
 def _output_outside(field: str, *, optional: bool) -> JsonDict:
     """Return the rule that published files must not become a part of the next run's source."""
-    given = f"!has(self.{field.split('.')[0]}) || !has(self.{field}) || " if optional else ""
+    unless_absent = f"!has(self.{field.split('.')[0]}) || !has(self.{field}) || " if optional else ""
     return cel(
-        f"{given}!self.{field}.endsWith('/') || !(self.output.uri + '/').startsWith(self.{field})",
+        f"{unless_absent}!self.{field}.endsWith('/') || !(self.output.uri + '/').startsWith(self.{field})",
         f"output.uri lies inside {field}: the next run would read what this one publishes;"
         " choose a prefix beside it",
     )

@@ -19,18 +19,18 @@ def compilers_of(given: Given) -> Compilers:
         UsageError: A value is out of its limits, two do not fit together, or one would be ignored.
 
     """
-    asked = given.build(COMPILING)
-    if asked.edgetpu and asked.edgetpu_predict:
+    options = given.build(COMPILING)
+    if options.edgetpu and options.edgetpu_predict:
         raise UsageError("--edgetpu and --edgetpu-predict exclude each other", hint="leave one out")
-    for field in given.fields(EDGE_TPU) if asked.edgetpu_predict else ():
+    for field in given.fields(EDGE_TPU) if options.edgetpu_predict else ():
         if field != _PREDICTED:
             raise UsageError(
                 f"{EDGE_TPU.flag(field)} without --edgetpu", hint="a prediction has no such limit"
             )
     microcontroller = None
-    if asked.c_array or asked.dense_per_tensor or given.fields(MICROCONTROLLER):
-        weights = DenseWeights.PER_TENSOR if asked.dense_per_tensor else DenseWeights.PER_CHANNEL
-        microcontroller = given.build(MICROCONTROLLER, c_array=asked.c_array, dense_weights=weights)
+    if options.c_array or options.dense_per_tensor or given.fields(MICROCONTROLLER):
+        weights = DenseWeights.PER_TENSOR if options.dense_per_tensor else DenseWeights.PER_CHANNEL
+        microcontroller = given.build(MICROCONTROLLER, c_array=options.c_array, dense_weights=weights)
     return Compilers(
-        given.build_asked(EDGE_TPU, compile=asked.edgetpu), given.build_asked(ETHOS_U), microcontroller
+        given.build_asked(EDGE_TPU, compile=options.edgetpu), given.build_asked(ETHOS_U), microcontroller
     )

@@ -73,10 +73,10 @@ def estimate(file: TFLiteFile) -> Arena:
     """Estimate the arena of ``file``; open sizes count as 1, because TFLite Micro plans memory once."""
     activations = tables = 0
     for graph in file.subgraphs:
-        buffers, kept = _buffers(graph)
+        buffers, persistent = _buffers(graph)
         ends = (at + buffer.size for at, buffer in zip(layout(buffers), buffers, strict=True))
         activations += max(ends, default=0)
-        tables += kept + _tables(graph)
+        tables += persistent + _tables(graph)
     return Arena(activations, tables + _INTERPRETER_BYTES)
 
 
@@ -100,7 +100,7 @@ def _buffers(graph: Subgraph) -> tuple[list[Buffer], int]:
     """Return the activations, with the first and last operator that needs each, and persistent bytes."""
     first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
-    kept: set[int] = set()
+    persistent: set[int] = set()
     for at, operator in enumerate(graph.operators):
         for index in operator.outputs:
             if index >= 0:
@@ -109,14 +109,14 @@ def _buffers(graph: Subgraph) -> tuple[list[Buffer], int]:
         for index in operator.inputs:
             if index >= 0 and not graph.tensors[index].is_constant:
                 if index not in first:
-                    kept.add(index)  # nobody makes it: a variable, which keeps its value between runs
+                    persistent.add(index)  # nobody makes it: a variable, which keeps its value between runs
                 last[index] = at
     for index in graph.outputs:
         last[index] = len(graph.operators)
     buffers = [
-        Buffer(_size(graph.tensors[i]), at, last[i]) for i, at in sorted(first.items()) if i not in kept
+        Buffer(_size(graph.tensors[i]), at, last[i]) for i, at in sorted(first.items()) if i not in persistent
     ]
-    return buffers, sum(_size(graph.tensors[i]) for i in kept)
+    return buffers, sum(_size(graph.tensors[i]) for i in persistent)
 
 
 def _tables(graph: Subgraph) -> int:

@@ -72,10 +72,10 @@ def compile_artifact(artifact: ArtifactReport, compilers: Compilers, place: Work
         ConverterError: as :func:`compile_file`.
 
     """
-    made = compile_file(artifact.file_name, compilers, place)
-    update: dict[str, Any] = dict(made)
-    if not made.passed:
-        words = [text for text in (artifact.message, made.message) if text]
+    compilations = compile_file(artifact.file_name, compilers, place)
+    update: dict[str, Any] = dict(compilations)
+    if not compilations.passed:
+        words = [text for text in (artifact.message, compilations.message) if text]
         update |= {"passed": False, "message": "; ".join(words)}
     return artifact.changed(**update)
 
@@ -94,9 +94,9 @@ def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: L
     folder.mkdir()
     name = f"{artifact_base_name(str(path))}.tflite"
     (folder / name).write_bytes(content)
-    made = compile_file(name, compilers, Workplace(folder, None, listener))
-    adopt(made.files, folder, work.write)
-    return made
+    compilations = compile_file(name, compilers, Workplace(folder, None, listener))
+    adopt(compilations.files, folder, work.write)
+    return compilations
 
 
 def adopt(files: Iterable[CompiledFile], folder: Path, write: Callable[[str, bytes], object]) -> None:
@@ -106,13 +106,13 @@ def adopt(files: Iterable[CompiledFile], folder: Path, write: Callable[[str, byt
         ConverterError: ArtifactInvalid.
 
     """
-    for told in files:
-        with open_regular(folder / told.file_name, MAX_TFLITE_BYTES, Stage.COMPILE) as stream:
+    for described in files:
+        with open_regular(folder / described.file_name, MAX_TFLITE_BYTES, Stage.COMPILE) as stream:
             content = stream.read(MAX_TFLITE_BYTES)
-        if compiled_file(told.file_name, content) != told:
-            cause = f"{told.file_name} is not the file that was compiled"
+        if compiled_file(described.file_name, content) != described:
+            cause = f"{described.file_name} is not the file that was compiled"
             raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.COMPILE, cause)
-        write(told.file_name, content)
+        write(described.file_name, content)
 
 
 def _edge_tpu(job: CompilerJob, options: EdgeTPU, place: Workplace) -> EdgeTPUReport | None:

@@ -94,16 +94,16 @@ class _Refusal:
 
 def predicted(file: TFLiteFile, options: EdgeTPU) -> EdgeTPUReport:
     """Predict the compilation of ``file``, where nothing is compiled."""
-    found = predict(file)
-    missed = missed_share(found.mapped, found.operators, options.min_mapped_fraction, _NAME)
+    prediction = predict(file)
+    missed = missed_share(prediction.mapped, prediction.operators, options.min_mapped_fraction, _NAME)
     message = missed and f"by the documented limits {missed}"
     return EdgeTPUReport(
         passed=message is None,
         compiled=False,
-        operators=found.operators,
-        mapped_operators=found.mapped,
-        predicted_operators=found.mapped,
-        fallbacks=found.fallbacks[:MOST_FALLBACKS],
+        operators=prediction.operators,
+        mapped_operators=prediction.mapped,
+        predicted_operators=prediction.mapped,
+        fallbacks=prediction.fallbacks[:MOST_FALLBACKS],
         message=message,
     )
 
@@ -127,14 +127,14 @@ def compile_edge_tpu(program: Path, path: Path, options: EdgeTPU, folder: Path, 
 
 def command(program: Path, path: Path, options: EdgeTPU, folder: Path) -> list[str]:
     """Return the compiler's command line."""
-    given = [str(program), "--out_dir", str(folder), "--timeout_sec", str(options.timeout_seconds)]
+    words = [str(program), "--out_dir", str(folder), "--timeout_sec", str(options.timeout_seconds)]
     if options.min_runtime_version is not None:
-        given += ["--min_runtime_version", str(options.min_runtime_version)]
+        words += ["--min_runtime_version", str(options.min_runtime_version)]
     if options.search_delegate:
-        given.append("--search_delegate")
+        words.append("--search_delegate")
     if options.num_segments > 1:
-        given += ["--num_segments", str(options.num_segments)]
-    return [*given, str(path)]
+        words += ["--num_segments", str(options.num_segments)]
+    return [*words, str(path)]
 
 
 def judge(run: Run) -> _Refusal | None:

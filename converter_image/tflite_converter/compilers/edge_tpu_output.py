@@ -156,15 +156,15 @@ def read_log(text: str) -> tuple[LogRow, ...]:
     for line in text.splitlines():
         if line.split() == ["Operator", "Count", "Status"]:
             inside = True
-        elif inside and (found := _ROW.match(line)):
-            rows.append(LogRow(found[1], int(found[2]), found[3]))
+        elif inside and (match := _ROW.match(line)):
+            rows.append(LogRow(match[1], int(match[2]), match[3]))
     return tuple(rows)
 
 
 def read_size(text: str) -> int | None:
     """``"6.03MiB"`` in bytes, as near as two decimals allow; None for what is no size."""
-    found = _SIZE.match(text)
-    return round(float(found[1]) * _UNITS[found[2]]) if found else None
+    match = _SIZE.match(text)
+    return round(float(match[1]) * _UNITS[match[2]]) if match else None
 
 
 def status_words(status: str) -> str:
@@ -176,12 +176,12 @@ def _blocks(text: str) -> list[dict[str, str]]:
     """Labels and values, a block for each model or segment."""
     blocks: list[dict[str, str]] = []
     for line in text.splitlines():
-        found = _LABEL.match(line)
-        if found is None:
+        match = _LABEL.match(line)
+        if match is None:
             continue
-        if found[1] == _BEGINS or not blocks:
+        if match[1] == _BEGINS or not blocks:
             blocks.append({})
-        blocks[-1][found[1]] = found[2]
+        blocks[-1][match[1]] = match[2]
     return blocks
 
 

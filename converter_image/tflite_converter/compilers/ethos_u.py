@@ -119,7 +119,7 @@ def report_of(run: Run, before: TFLiteFile, content: bytes, options: EthosU) -> 
 
 def arguments(path: Path, options: EthosU, folder: Path) -> list[str]:
     """Vela's command line."""
-    given = [
+    words = [
         str(path),
         "--accelerator-config",
         options.accelerator.value,
@@ -129,12 +129,12 @@ def arguments(path: Path, options: EthosU, folder: Path) -> list[str]:
         str(folder),
     ]
     if options.system_config is not None:
-        given += ["--system-config", options.system_config.value]
+        words += ["--system-config", options.system_config.value]
     if options.memory_mode is not None:
-        given += ["--memory-mode", options.memory_mode.value]
+        words += ["--memory-mode", options.memory_mode.value]
     if options.arena_cache_bytes is not None:
-        given += ["--arena-cache-size", str(options.arena_cache_bytes)]
-    return given
+        words += ["--arena-cache-size", str(options.arena_cache_bytes)]
+    return words
 
 
 def _run(path: Path, options: EthosU, folder: Path) -> Run:
@@ -167,7 +167,7 @@ def _run(path: Path, options: EthosU, folder: Path) -> Run:
 def _output_to(path: Path) -> Iterator[None]:
     """Redirect standard output into a file, that of native code too."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     with path.open("wb") as stream:
         os.dup2(stream.fileno(), 1)
         try:
@@ -175,8 +175,8 @@ def _output_to(path: Path) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             ctypes.CDLL(None).fflush(None)  # native code has a buffer of its own
-            os.dup2(kept, 1)
-            os.close(kept)
+            os.dup2(original, 1)
+            os.close(original)
 
 
 def _summary(text: str) -> dict[str, str]:
@@ -202,10 +202,10 @@ def _reasons(output: str) -> dict[str, str]:
     reasons: dict[str, str] = {}
     refused = None
     for line in output.splitlines():
-        if found := _REFUSED.match(line):
-            refused = found[1]
-        elif refused is not None and (found := _REASON.match(line)):
-            said = _TENSOR.sub(r"\1", found[1])
+        if match := _REFUSED.match(line):
+            refused = match[1]
+        elif refused is not None and (match := _REASON.match(line)):
+            said = _TENSOR.sub(r"\1", match[1])
             reasons.setdefault(refused, _WORDS.get(said, said))
             refused = None
     return reasons

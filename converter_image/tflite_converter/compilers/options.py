@@ -43,8 +43,8 @@ class Compilers:
         """
         if self.edge_tpu is None or not self.edge_tpu.compile:
             return None
-        found = shutil.which(PROGRAM)
-        if found is None:
+        path = shutil.which(PROGRAM)
+        if path is None:
             cause = f"there is no {PROGRAM} on the PATH"
             raise ConverterError(FailureReason.COMPILER_NOT_FOUND, Stage.LOAD, cause)
-        return Path(found)
+        return Path(path)

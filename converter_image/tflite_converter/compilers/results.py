@@ -13,11 +13,11 @@ def compiled_file(name: str, content: bytes) -> CompiledFile:
     return CompiledFile(file_name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def missed_share(mapped: int, operators: int, wanted: str | None, where: str) -> str | None:
-    """Return the message for a mapped share below the gate ``wanted``; None where the gate is met."""
-    if wanted is None:
+def missed_share(mapped: int, operators: int, least: str | None, where: str) -> str | None:
+    """Return the message for a mapped share below the gate ``least``; None where the gate is met."""
+    if least is None:
         return None
-    share = float(wanted)
+    share = float(least)
     if operators and mapped / operators >= share - ROUNDING:
         return None
     return f"{mapped} of {operators} operators map to {where}, less than {share:.0%}"

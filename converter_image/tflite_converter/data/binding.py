@@ -69,12 +69,12 @@ def array_fitting(
 ) -> dict[str, str]:
     """Describe how :func:`bind_arrays` changes the arrays' shapes, for the report's ``preprocessing``."""
     matched = _by_input(arrays, inputs, name, stage)
-    made = [
+    steps = [
         f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
         for info in inputs
         if _is_flat_row_of(matched[info.name], info)
     ]
-    return {"reshape": "; ".join(made)} if made else {}
+    return {"reshape": "; ".join(steps)} if steps else {}
 
 
 def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
@@ -107,15 +107,15 @@ def random_inputs(inputs: Sequence[TensorInfo], samples: int, seed: int) -> dict
     Open dimensions other than the batch become 16.
     """
     generator = np.random.default_rng(seed)
-    made: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for info in inputs:
         shape = (samples, *(_OPEN_SIZE if size < 0 else size for size in info.shape[1:]))
         dtype = np.dtype(info.dtype)
         if dtype.kind == "f":
-            made[info.name] = generator.standard_normal(shape).astype(dtype)
+            arrays[info.name] = generator.standard_normal(shape).astype(dtype)
         else:
-            made[info.name] = generator.integers(0, 2, shape).astype(dtype)
-    return made
+            arrays[info.name] = generator.integers(0, 2, shape).astype(dtype)
+    return arrays
 
 
 def _only_input(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> TensorInfo:
@@ -135,15 +135,15 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
     by_name = {safe_name(key): array for key, array in arrays.items()}
     if len(by_name) < len(arrays):
         raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
-    wanted = [info.name for info in inputs]
-    if missing := [key for key in wanted if key not in by_name]:
+    names = [info.name for info in inputs]
+    if missing := [key for key in names if key not in by_name]:
         raise shape_mismatch(
             f"{name} has no array for the model's input {', '.join(map(repr, missing))}:"
-            f" it holds {sorted(arrays)}, the model takes {wanted}",
+            f" it holds {sorted(arrays)}, the model takes {names}",
             stage,
             hint="save one array for each input: np.savez(path, input_name=array, ...)",
         )
-    return {key: by_name[key] for key in wanted}
+    return {key: by_name[key] for key in names}
 
 
 def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:

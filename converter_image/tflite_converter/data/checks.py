@@ -25,32 +25,32 @@ _EIGHT_BIT = 255
 _NAMES_SHOWN = 5
 
 
-def data_info(whole: Dataset, drawn: Dataset, role: DataRole, seed: int) -> DataInfo:
-    """Return the manifest of ``drawn``, the samples of ``whole`` that were used as ``role``."""
+def data_info(whole: Dataset, chosen: Dataset, role: DataRole, seed: int) -> DataInfo:
+    """Return the manifest of ``chosen``, the samples of ``whole`` that were used as ``role``."""
     return DataInfo(
         role=role,
         name=whole.name,
         format=whole.format,
         sha256=whole.sha256,
         labels_sha256=whole.labels_sha256,
-        samples=drawn.count,
+        samples=chosen.count,
         available=whole.count,
         seed=seed,
-        stratified=whole.classes is not None and drawn.count < whole.count,
-        preprocessing=dict(drawn.preprocessing),
+        stratified=whole.classes is not None and chosen.count < whole.count,
+        preprocessing=dict(chosen.preprocessing),
     )
 
 
-def class_counts(whole: Dataset, drawn: Dataset) -> tuple[ClassCount, ...]:
-    """How many samples of each class there are in ``whole`` and in ``drawn``, by label; () without classes.
+def class_counts(whole: Dataset, chosen: Dataset) -> tuple[ClassCount, ...]:
+    """How many samples of each class there are in ``whole`` and in ``chosen``, by label; () without classes.
 
     Named classes are all listed, also those without a sample.
     """
-    if whole.classes is None or drawn.classes is None:
+    if whole.classes is None or chosen.classes is None:
         return ()
     labels, available = np.unique(whole.classes, return_counts=True)
     there = dict(zip(labels.tolist(), available.tolist(), strict=True))
-    labels, used = np.unique(drawn.classes, return_counts=True)
+    labels, used = np.unique(chosen.classes, return_counts=True)
     taken = dict(zip(labels.tolist(), used.tolist(), strict=True))
     names = dict(enumerate(whole.class_names))
     return tuple(
@@ -61,30 +61,30 @@ def class_counts(whole: Dataset, drawn: Dataset) -> tuple[ClassCount, ...]:
     )
 
 
-def coverage(drawn: NamedArrays, others: NamedArrays | None) -> tuple[InputCoverage, ...]:
-    """Return the range of ``drawn`` for each input, and the share of ``others`` outside it.
+def coverage(chosen: NamedArrays, others: NamedArrays | None) -> tuple[InputCoverage, ...]:
+    """Return the range of ``chosen`` for each input, and the share of ``others`` outside it.
 
     Both are ``{input: (n, ...)}`` of finite numbers, with the same inputs. Works through a block of samples
     at a time.
     """
     return tuple(
-        _covered(name, array, None if others is None else others[name]) for name, array in drawn.items()
+        _covered(name, array, None if others is None else others[name]) for name, array in chosen.items()
     )
 
 
 def sample_warnings(info: DataInfo, classes: Sequence[ClassCount]) -> list[str]:
     """Warn about too few calibration samples, in total and for each class."""
-    found = []
+    warnings = []
     if info.samples < USUAL_SAMPLES:
         plural = "s" if info.samples > 1 else ""
-        found.append(f"only {info.samples} calibration sample{plural}: {USUAL_SAMPLES} or more is usual")
+        warnings.append(f"only {info.samples} calibration sample{plural}: {USUAL_SAMPLES} or more is usual")
     if absent := [c.name or str(c.label) for c in classes if c.drawn == 0]:
         shown = ", ".join(absent[:_NAMES_SHOWN]) + (", …" if len(absent) > _NAMES_SHOWN else "")
-        found.append(
+        warnings.append(
             f"no calibration sample of {len(absent)} of the {len(classes)} classes ({shown}):"
             " activations that only they cause have no range"
         )
-    return found
+    return warnings
 
 
 def stability_warnings(stability: Stability | None) -> list[str]:
@@ -105,15 +105,15 @@ def range_warnings(calibration: NamedArrays, evaluation: NamedArrays | None) -> 
     Both arguments are ``{input: (n, ...)}`` of finite numbers, ``n`` at least 1; ``evaluation`` is other
     data for the same model, or None.
     """
-    found: list[str | None] = []
+    warnings: list[str | None] = []
     for name, array in calibration.items():
         if array.dtype.kind != "f":
             continue
-        found.append(_constant_warning(name, array))
+        warnings.append(_constant_warning(name, array))
         other = None if evaluation is None else evaluation.get(name)
         if other is not None and other.size:
-            found.append(_comparison_warning(name, array, other))
-    return [text for text in found if text is not None]
+            warnings.append(_comparison_warning(name, array, other))
+    return [text for text in warnings if text is not None]
 
 
 def _covered(name: str, array: Array, others: Array | None) -> InputCoverage:

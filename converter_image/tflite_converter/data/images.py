@@ -77,7 +77,7 @@ def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
 def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
     """Yield the parts of every file's path; follow no link, and refuse all but files and folders."""
     waiting: list[tuple[str, ...]] = [()]
-    found = 0
+    count = 0
     while waiting:
         folder = waiting.pop()
         with os.scandir(root.joinpath(*folder)) as entries:
@@ -93,8 +93,8 @@ def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
                 if not entry.is_file(follow_symlinks=False):
                     kind = "a symbolic link" if entry.is_symlink() else "no plain file"
                     raise unreadable(name, f"{'/'.join(parts)!r} in it is {kind}", stage, hint=_PLAIN)
-                found += 1
-                if found > MAX_IMAGES:
+                count += 1
+                if count > MAX_IMAGES:
                     raise unreadable(name, f"it holds more than {MAX_IMAGES} files", stage, hint=_FEWER)
                 yield parts
 

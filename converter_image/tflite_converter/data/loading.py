@@ -83,16 +83,16 @@ def _load_images(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
     root = path if path.is_dir() else unpack(path, folder, stage=stage, what="images")
-    found = scan(root, path.name, stage)
+    image_folder = scan(root, path.name, stage)
     return Dataset(
         path.name,
-        found.sha256 if path.is_dir() else file_sha256(path),
+        image_folder.sha256 if path.is_dir() else file_sha256(path),
         "images",
-        files=found.files,
-        file_digests=found.digests,
+        files=image_folder.files,
+        file_digests=image_folder.digests,
         images=images,
-        labels=found.labels,
-        class_names=found.class_names,
+        labels=image_folder.labels,
+        class_names=image_folder.class_names,
         preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
     )
 

@@ -98,8 +98,8 @@ def check_finite(array: Array, name: str, stage: Stage) -> None:
     bad, first = 0, None
     for block in blocks(array):
         wrong = ~np.isfinite(array[block])
-        if found := int(wrong.sum()):
-            bad += found
+        if wrong_values := int(wrong.sum()):
+            bad += wrong_values
             if first is None:
                 at = np.argwhere(wrong)[0]
                 first = (block.start + int(at[0]), *map(int, at[1:]))

@@ -20,8 +20,8 @@ def disjoint(dataset: Dataset, other: Dataset) -> IntArray:
     and what models take. Images and arrays are never equal.
     """
     known = set(_contents(other))
-    kept = [i for i, content in enumerate(_contents(dataset)) if content not in known]
-    return np.array(kept, dtype=np.int64)
+    indices = [i for i, content in enumerate(_contents(dataset)) if content not in known]
+    return np.array(indices, dtype=np.int64)
 
 
 def _contents(dataset: Dataset) -> Iterator[str | bytes]:

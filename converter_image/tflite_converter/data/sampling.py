@@ -12,8 +12,8 @@ MIN_TO_SPLIT = 10
 """Fewer samples than this are not divided: both parts would say nothing."""
 
 
-def draw(count: int, wanted: int, seed: int, classes: IntArray | None = None) -> IntArray:
-    """Draw the indices of ``min(wanted, count)`` different samples out of ``count``.
+def draw(count: int, number: int, seed: int, classes: IntArray | None = None) -> IntArray:
+    """Draw the indices of ``min(number, count)`` different samples out of ``count``.
 
     With ``classes`` (shape ``(count,)``) the classes take turns, so that their shares differ by at most one
     until a class is used up: a rare class sets the ranges of activations as much as a common one does.
@@ -23,27 +23,27 @@ def draw(count: int, wanted: int, seed: int, classes: IntArray | None = None) ->
     generator = np.random.default_rng(seed)
     order = generator.permutation(count)
     if classes is None:
-        return order[:wanted].astype(np.int64)
+        return order[:number].astype(np.int64)
     turn = np.empty(count, dtype=np.int64)
     by_class = np.argsort(classes[order], kind="stable")
     _, starts, sizes = np.unique(classes[order][by_class], return_index=True, return_counts=True)
     turn[by_class] = np.arange(count) - np.repeat(starts, sizes)
-    return order[np.argsort(turn, kind="stable")][:wanted].astype(np.int64)
+    return order[np.argsort(turn, kind="stable")][:number].astype(np.int64)
 
 
-def split(count: int, wanted: int, seed: int, classes: IntArray | None = None) -> tuple[IntArray, IntArray]:
+def split(count: int, number: int, seed: int, classes: IntArray | None = None) -> tuple[IntArray, IntArray]:
     """Divides one data set: indices that calibrate, and the others, which are held out for evaluation.
 
-    Up to ``wanted`` samples calibrate, drawn as by :func:`draw` from what is left when every fifth sample of
+    Up to ``number`` samples calibrate, drawn as by :func:`draw` from what is left when every fifth sample of
     each class has been put aside. All others are held out, at least a fifth of the data, in an order in
     which the classes take turns as well, so that the first ``n`` of them are an even draw. Of fewer than
     :data:`MIN_TO_SPLIT` samples none is held out.
     """
     if count < MIN_TO_SPLIT:
-        return draw(count, wanted, seed, classes), np.array([], dtype=np.int64)
+        return draw(count, number, seed, classes), np.array([], dtype=np.int64)
     aside = _every_fifth(count, seed, classes)
     left = np.setdiff1d(np.arange(count, dtype=np.int64), aside)
-    calibrating = _draw_from(left, wanted, seed, classes)
+    calibrating = _draw_from(left, number, seed, classes)
     held_out = np.setdiff1d(np.arange(count, dtype=np.int64), calibrating)
     return calibrating, _draw_from(held_out, len(held_out), seed, classes)
 
@@ -62,5 +62,5 @@ def _every_fifth(count: int, seed: int, classes: IntArray | None) -> IntArray:
     return order[first::HELD_OUT_SHARE].astype(np.int64)
 
 
-def _draw_from(indices: IntArray, wanted: int, seed: int, classes: IntArray | None) -> IntArray:
-    return indices[draw(len(indices), wanted, seed, None if classes is None else classes[indices])]
+def _draw_from(indices: IntArray, number: int, seed: int, classes: IntArray | None) -> IntArray:
+    return indices[draw(len(indices), number, seed, None if classes is None else classes[indices])]

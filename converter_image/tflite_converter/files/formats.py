@@ -49,10 +49,10 @@ def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> Sou
             f"File not found: {path}",
             hint="train the model first: python train_gesture_model.py, or correct the path",
         )
-    found = _folder_format(path) if path.is_dir() else _file_format(path)
-    if expected not in (SourceFormat.AUTO, found):
-        raise _unsupported(f"{path.name} is declared as {expected.value}, but its bytes say {found.value}")
-    return found
+    detected = _folder_format(path) if path.is_dir() else _file_format(path)
+    if expected not in (SourceFormat.AUTO, detected):
+        raise _unsupported(f"{path.name} is declared as {expected.value}, but its bytes say {detected.value}")
+    return detected
 
 
 def _folder_format(path: Path) -> SourceFormat:

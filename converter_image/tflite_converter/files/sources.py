@@ -36,23 +36,23 @@ def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None,
 
     """
     if not path.is_file() or not is_archive(path) or is_keras_archive(path):
-        found = detect_format(path, expected)
+        detected = detect_format(path, expected)
         sha256, size = source_digest(path)
         _check(path, sha256, expected_sha256)
-        return SourceModel(path, found, sha256, size)
+        return SourceModel(path, detected, sha256, size)
     sha256, _ = source_digest(path)
     _check(path, sha256, expected_sha256)
     root = _saved_model(unpack(path, folder, stage=Stage.LOAD, what="a SavedModel"), path.name)
-    found = detect_format(root, expected)
-    return SourceModel(root, found, sha256, source_digest(root)[1])
+    detected = detect_format(root, expected)
+    return SourceModel(root, detected, sha256, source_digest(root)[1])
 
 
 def _saved_model(folder: Path, name: str) -> Path:
     """Return the one folder inside that holds a SavedModel."""
-    found = sorted({path.parent for mark in _MARKS for path in folder.rglob(mark)})
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} SavedModels" if found else "no saved_model.pb"
+    folders = sorted({path.parent for mark in _MARKS for path in folder.rglob(mark)})
+    if len(folders) == 1:
+        return folders[0]
+    what = f"{len(folders)} SavedModels" if folders else "no saved_model.pb"
     raise ConverterError(
         FailureReason.UNSUPPORTED_FORMAT,
         Stage.LOAD,

@@ -126,8 +126,8 @@ def run(
     code = 1
     try:
         try:
-            written = work(job, child).model_dump_json(by_alias=True)
-            (child.folder / result_file(program)).write_text(written)
+            result = work(job, child).model_dump_json(by_alias=True)
+            (child.folder / result_file(program)).write_text(result)
             code = 0
         except (Exception, KeyboardInterrupt) as error:
             at_limit = child.at_memory_limit()

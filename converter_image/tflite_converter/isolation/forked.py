@@ -27,7 +27,7 @@ Found = TypeVar("Found", bound=ApiModel)
 
 
 def forked(
-    child: Child, words: str, name: str, found: type[Found], work: Callable[[], Found]
+    child: Child, words: str, name: str, result_type: type[Found], work: Callable[[], Found]
 ) -> Found | WorkerFailure:
     """Run ``work`` in a fork; return its result, or its failure by exception or signal."""
     path = child.folder / _RESULT_FILE
@@ -46,7 +46,7 @@ def forked(
     if code == _FAILED:
         result: Found | WorkerFailure | None = left_by_child(path, WorkerFailure, child.stage)
     else:
-        result = left_by_child(path, found, child.stage)
+        result = left_by_child(path, result_type, child.stage)
     if result is not None:
         return result
     cause = f"{words} ended without a result that can be read while {name}"

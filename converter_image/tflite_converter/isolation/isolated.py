@@ -20,7 +20,9 @@ _WORDS = "the LiteRT process"
 """Only files for LiteRT are opened this way."""
 
 
-def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: Callable[[], Found]) -> Found:
+def run_isolated(
+    name: str, result_type: type[Found], readable: Iterable[Path], work: Callable[[], Found]
+) -> Found:
     """Run ``work`` in a fork that may read ``readable`` and write nothing; return its result.
 
     To be called while this process has no other threads. ``name`` is what messages say it was doing.
@@ -39,7 +41,7 @@ def run_isolated(name: str, found: type[Found], readable: Iterable[Path], work: 
             tempfile.tempdir = folder  # the only place that can still be written
             return work()
 
-        result = forked(child, _WORDS, name, found, restricted)
+        result = forked(child, _WORDS, name, result_type, restricted)
     if isinstance(result, WorkerFailure):
         raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
     return result

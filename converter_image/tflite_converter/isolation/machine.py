@@ -19,11 +19,11 @@ _KILLS = (_CGROUP / "memory.events", _CGROUP / "memory" / "memory.oom_control")
 
 def memory_limit_bytes() -> int | None:
     """How much memory a child may take: most of the container's limit, else of the machine's."""
-    found = [_machine_memory()]
+    limits = [_machine_memory()]
     for path in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
-            found.append(int(path.read_text()))  # "max" is no number
-    known = [value for value in found if value]
+            limits.append(int(path.read_text()))  # "max" is no number
+    known = [value for value in limits if value]
     return int(min(known) * _HEADROOM) if known else None
 
 
@@ -47,8 +47,8 @@ def resident_bytes(pid: int) -> int:
 def processor() -> str:
     """Architecture and processor, e.g. ``x86_64, Intel(R) Xeon(R) ...``."""
     with contextlib.suppress(OSError):
-        if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return f"{platform.machine()}, {found[1]}"
+        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return f"{platform.machine()}, {match[1]}"
     return platform.machine()
 
 
@@ -65,8 +65,8 @@ def _anonymous(pid: int) -> int:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    found = re.search(r"^RssAnon:\s*(\d+) kB$", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+    match = re.search(r"^RssAnon:\s*(\d+) kB$", text, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0
 
 
 def _machine_memory() -> int:

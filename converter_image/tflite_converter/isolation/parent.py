@@ -128,11 +128,11 @@ def run_worker(
         if process.returncode != 0:
             killed = machine.out_of_memory_kills() > kills_before
             raise _why(program, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
-        found = left_by_child(folder / result_file(program.name), result, stage)
-    if found is None:
+        answer = left_by_child(folder / result_file(program.name), result, stage)
+    if answer is None:
         cause = f"{program.words} ended without a result that can be read"
         raise ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
-    return found
+    return answer
 
 
 @contextlib.contextmanager
@@ -175,7 +175,7 @@ def _messages(
 
     """
     limit = watch.memory_limit_bytes or machine.memory_limit_bytes()
-    heard, doing, stage, rest = time.monotonic(), "starting", Stage.LOAD, b""
+    last_heard, doing, stage, rest = time.monotonic(), "starting", Stage.LOAD, b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
@@ -185,7 +185,7 @@ def _messages(
             if selector.select(0 if ended else _LOOK_SECONDS):
                 received = os.read(pipe, 1 << 16)
                 if received:
-                    heard = time.monotonic()
+                    last_heard = time.monotonic()
                     *lines, rest = (rest + received).split(b"\n")
                     rest = rest[-_MOST_LINE_BYTES:]
                     for line in lines:
@@ -203,7 +203,7 @@ def _messages(
                     f"more than the {human_size(limit)} that it may"
                 )
                 raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
-            if (silent := time.monotonic() - heard) > watch.timeout_seconds:
+            if (silent := time.monotonic() - last_heard) > watch.timeout_seconds:
                 cause = f"{program.words} has said nothing for {silent:.0f} s while {printable(doing)}"
                 raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
 
@@ -227,10 +227,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _why(
     program: Program, folder: Path, code: int, stage: Stage, log: str, *, out_of_memory: bool
 ) -> ConverterError:
-    found = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
-    if found is not None:
-        hint = None if found.hint is None else printable(found.hint)
-        return ConverterError(found.reason, found.stage, printable(found.cause), hint=hint)
+    failure = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
+    if failure is not None:
+        hint = None if failure.hint is None else printable(failure.hint)
+        return ConverterError(failure.reason, failure.stage, printable(failure.cause), hint=hint)
     if code == SPEECHLESS_EXIT_CODE or (code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log))):
         return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
     if code >= 0:

@@ -140,13 +140,13 @@ def enter(
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ()
-    held = []
+    restrictions = []
     run = [*programs, *map(Path, _SYSTEM_PROGRAMS)] if programs else []
     if _restrict_files(libc, [*_python_paths(), *readable], writable, run):
-        held.append(OWN_FILES)
+        restrictions.append(OWN_FILES)
     if _deny_system_calls(libc, set(_OF_PROGRAMS) if programs else set()):
-        held += [NO_NETWORK] if programs else [NO_NETWORK, NO_PROGRAMS]
-    return tuple(sorted(held))
+        restrictions += [NO_NETWORK] if programs else [NO_NETWORK, NO_PROGRAMS]
+    return tuple(sorted(restrictions))
 
 
 def _python_paths() -> list[Path]:

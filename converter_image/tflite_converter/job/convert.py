@@ -101,15 +101,15 @@ def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> 
 
     Its checkpoint stays in the pod's volume, and is not published.
     """
-    asked, student = request.optimize, record.data.get(STUDENT)
-    if asked is None:
+    optimize, student = request.optimize, record.data.get(STUDENT)
+    if optimize is None:
         return None
-    data = _data_files(asked.training, record, folder, TRAINING, TRAINING_LABELS)
+    data = _data_files(optimize.training, record, folder, TRAINING, TRAINING_LABELS)
     if data is None:
         cause = "job-fetch has left no training data"
         raise ConverterError(FailureReason.INTERNAL_ERROR, Stage.LOAD, cause)
     return TrainingOptions(
-        plan_of(asked),
+        plan_of(optimize),
         data,
         folder / student.path if student else None,
         Path(tempfile.gettempdir()) / CHECKPOINT_FILE,
@@ -117,21 +117,21 @@ def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> 
 
 
 def _data_files(
-    asked: Calibration | Validation | Training | None,
+    data: Calibration | Validation | Training | None,
     record: FetchRecord,
     folder: Path,
     name: str,
     labels_name: str,
 ) -> DataFiles | None:
     """Return the files of one kind of data; None where none was asked for, or gates only."""
-    found, labels = record.data.get(name), record.data.get(labels_name)
-    if asked is None or found is None:
+    file, labels = record.data.get(name), record.data.get(labels_name)
+    if data is None or file is None:
         return None
     return DataFiles(
-        path=folder / found.path,
+        path=folder / file.path,
         labels=folder / labels.path if labels else None,
-        label_column=asked.label_column,
-        images=asked.images,
+        label_column=data.label_column,
+        images=data.images,
     )
 
 

@@ -46,25 +46,25 @@ def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str
 
     """
     _, key_prefix = split_uri(prefix)
-    found: dict[str, ObjectInfo] = {}
+    objects: dict[str, ObjectInfo] = {}
     total = 0
     for item in store.list(prefix):
         relative = item.key.removeprefix(key_prefix)
         if relative == "" or relative.endswith("/"):
             continue  # a marker that some tools leave for a folder
-        found[safe_relative_path(relative, Stage.FETCH, rules.bad_path)] = item
+        objects[safe_relative_path(relative, Stage.FETCH, rules.bad_path)] = item
         total += item.size_bytes
-        if len(found) > rules.max_files:
+        if len(objects) > rules.max_files:
             cause = f"{prefix} holds more than {rules.max_files} objects"
             hint = "is it the right prefix? Give one that holds nothing else"
             raise ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.FETCH, cause, hint=hint)
         if total > rules.limit.size_bytes:
             raise rules.limit.exceeded(Stage.FETCH, f"{prefix} holds at least {human_size(total)}")
-    folders = {str(parent) for path in found for parent in PurePosixPath(path).parents}
-    if both := sorted(folders & found.keys()):
+    folders = {str(parent) for path in objects for parent in PurePosixPath(path).parents}
+    if both := sorted(folders & objects.keys()):
         cause = f"{prefix}{both[0]} is an object, and the prefix of others: no folder can hold both"
         raise ConverterError(rules.bad_path, Stage.FETCH, cause, hint="remove or rename one of them")
-    return found
+    return objects
 
 
 def download_folder(

@@ -91,11 +91,11 @@ def _data(request: ConversionRequest) -> dict[str, str]:
         (TRAINING, TRAINING_LABELS): optimize.training if optimize else None,
     }
     student = optimize.distillation if optimize else None
-    wanted: dict[str, str | None] = {STUDENT: student.student_uri if student else None}
+    uris: dict[str, str | None] = {STUDENT: student.student_uri if student else None}
     for (name, labels_name), part in parts.items():
         if part is not None:
-            wanted |= {name: part.uri, labels_name: part.labels_uri}
-    return {name: uri for name, uri in wanted.items() if uri is not None}
+            uris |= {name: part.uri, labels_name: part.labels_uri}
+    return {name: uri for name, uri in uris.items() if uri is not None}
 
 
 def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> FetchedFile:

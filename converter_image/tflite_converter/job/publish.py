@@ -152,8 +152,8 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
     expected = _expected(report, request)
     compiled = _expected_compiled(report, request)
     _check_names(output, {*expected, *compiled, REPORT_FILE_NAME})
-    for told in compiled.values():
-        _check_digest(output / told.file_name, told.sha256, told.size_bytes)
+    for file in compiled.values():
+        _check_digest(output / file.file_name, file.sha256, file.size_bytes)
     artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
     source = report.source.model_copy(
         update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
@@ -176,10 +176,10 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
 def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, Method]:
     """Return the artifacts that must be there, by file name: each requested method that has not failed."""
     failed = [f.method for f in report.failed_methods]
-    wanted = dict.fromkeys(request.methods)
-    if len(failed) != len(set(failed)) or not wanted.keys() >= set(failed):
+    methods = dict.fromkeys(request.methods)
+    if len(failed) != len(set(failed)) or not methods.keys() >= set(failed):
         raise _invalid(f"{REPORT_FILE_NAME} lists failed methods that were not asked for, or twice")
-    expected = {m.file_name(request.base_name): m for m in wanted if m not in failed}
+    expected = {m.file_name(request.base_name): m for m in methods if m not in failed}
     listed = [(a.file_name, a.method) for a in report.artifacts]
     if sorted(listed) != sorted(expected.items()):
         raise _invalid(f"{REPORT_FILE_NAME} does not list the artifacts that were asked for")
@@ -188,16 +188,16 @@ def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str,
 
 def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
     """Return the compiled files that may be there, by name: only of the full-integer file, as requested."""
-    found: dict[str, CompiledFile] = {}
+    files: dict[str, CompiledFile] = {}
     for artifact in report.artifacts:
         allowed: set[str] = set()
         if artifact.method is Method.FULL_INTEGER:
             allowed = _names_of_compilers(artifact, request)
-        for told in compilations_of(artifact).files:
-            if told.file_name not in allowed - found.keys():
+        for file in compilations_of(artifact).files:
+            if file.file_name not in allowed - files.keys():
                 raise _invalid(f"{REPORT_FILE_NAME} lists a compiled file that was not asked for, or twice")
-            found[told.file_name] = told
-    return found
+            files[file.file_name] = file
+    return files
 
 
 def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) -> set[str]:

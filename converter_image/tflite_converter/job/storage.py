@@ -104,8 +104,8 @@ class ObjectStore:
         bucket, prefix = split_uri(uri)
         with storage_errors(self._stage, uri):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for found in page.get("Contents", []):
-                    yield ObjectInfo(found["Key"], found["Size"])
+                for entry in page.get("Contents", []):
+                    yield ObjectInfo(entry["Key"], entry["Size"])
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
         """Download an object to ``path``, whole or not at all, and compute its digest meanwhile.

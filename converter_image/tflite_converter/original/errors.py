@@ -87,8 +87,8 @@ def _unsupported(text: str) -> list[str]:
     names = {
         name.strip().removeprefix("tf.")
         for pattern in _OPERATIONS
-        for found in pattern.findall(text)
-        for name in found.split(",")
+        for match in pattern.findall(text)
+        for name in match.split(",")
     }
     places: dict[str, str] = {}
     for operation, path in _PLACE.findall(text):

@@ -33,8 +33,8 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
 
     def traced(*tensors: Any) -> dict[str, Any]:
         # Identity gives every output a node of its own, also where two outputs are one tensor.
-        found = model.call(dict(zip(names, tensors, strict=True)))
-        return {name: tf.identity(tensor, name=name) for name, tensor in found.items()}
+        outputs = model.call(dict(zip(names, tensors, strict=True)))
+        return {name: tf.identity(tensor, name=name) for name, tensor in outputs.items()}
 
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
     output_names = sorted(concrete.structured_outputs)
@@ -59,10 +59,10 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
             entry.op.name: _single(tensor) for entry, tensor in zip(frozen.inputs, tensors, strict=True)
         }
         names = [tensor.name for tensor in frozen.outputs]
-        found = tf.graph_util.import_graph_def(graph, input_map=entries, return_elements=names, name="")
+        results = tf.graph_util.import_graph_def(graph, input_map=entries, return_elements=names, name="")
         return {
             name: tf.cast(tensor, before.dtype) if before.dtype in HALVES else tensor
-            for name, tensor, before in zip(output_names, found, frozen.outputs, strict=True)
+            for name, tensor, before in zip(output_names, results, frozen.outputs, strict=True)
         }
 
     module = tf.Module()
@@ -122,7 +122,7 @@ def run_original(
         for name, tensor in call(part).items():
             parts.setdefault(name, []).append(tensor.numpy())
         after_each(min(start + batch, count))
-    return {name: np.concatenate(found) for name, found in parts.items()}
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 def _spec(info: TensorInfo) -> Any:

@@ -95,20 +95,20 @@ def stack_list_items(graph: Any) -> None:
 
 def _items(nodes: Mapping[str, Any], stack: Any) -> list[str]:
     """Return the tensors in the list that ``stack`` reads, in order; none where not all are known."""
-    found: dict[int, str] = {}
+    items: dict[int, str] = {}
     node = _source(nodes, stack.input[0])
     while node is not None and node.op == "TensorListSetItem":
         place = _integer(nodes, node.input[1])
         if place is None:
             return []
-        found.setdefault(place, node.input[2])  # the last one written to a place is the one that is read
+        items.setdefault(place, node.input[2])  # the last one written to a place is the one that is read
         node = _source(nodes, node.input[0])
     if node is None or node.op != "TensorListReserve":
         return []
     # Its size may be a part of the input's shape, which is not constant yet; a loop fills what it reserves.
     size = _integer(nodes, node.input[1])
-    is_full = sorted(found) == list(range(len(found) if size is None else size))
-    return [found[place] for place in sorted(found)] if is_full else []
+    is_full = sorted(items) == list(range(len(items) if size is None else size))
+    return [items[place] for place in sorted(items)] if is_full else []
 
 
 def _source(nodes: Mapping[str, Any], reference: str) -> Any:

@@ -90,13 +90,13 @@ def _operations(names: Set[str]) -> dict[str, Any]:
     """Keras 3's own operations by name, which it writes into HDF5 files and does not find again."""
     from keras.src.ops.operation import Operation  # the public API has no list of them
 
-    found, pending = {}, [Operation]
+    operations, pending = {}, [Operation]
     while pending:
         kind = pending.pop()
         pending.extend(kind.__subclasses__())
         if kind.__name__ in names and kind.__module__.startswith("keras.src.ops."):
-            found[kind.__name__] = kind
-    return found
+            operations[kind.__name__] = kind
+    return operations
 
 
 def _custom_object(described: KerasFile, complaint: str) -> ConverterError | None:
@@ -202,7 +202,7 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
             hint="give the model an Input layer, or export it as a SavedModel",
         )
     structures = (getattr(model, name, None) for name in ("_inputs_struct", "_nested_inputs", "inputs"))
-    structure = next(found for found in structures if found is not None)
+    structure = next(candidate for candidate in structures if candidate is not None)
     leaves = tf.nest.flatten(structure)
     names = unique([safe_name(getattr(leaf, "name", "") or f"input_{i}") for i, leaf in enumerate(leaves)])
     return [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)], structure

@@ -50,12 +50,12 @@ def modernised(source: Path, target: Path) -> bool:
         if old:
             with h5py.File(weights, "r+") as file:
                 _rename_layers(file)
-        with zipfile.ZipFile(target, "w") as made:
-            made.writestr(_CONFIG, json.dumps(config))
-            made.write(weights, WEIGHTS)
+        with zipfile.ZipFile(target, "w") as rewritten:
+            rewritten.writestr(_CONFIG, json.dumps(config))
+            rewritten.write(weights, WEIGHTS)
             for info in archive.infolist():
                 if info.filename not in (_CONFIG, WEIGHTS):
-                    with archive.open(info) as member, made.open(info.filename, "w") as copy:
+                    with archive.open(info) as member, rewritten.open(info.filename, "w") as copy:
                         shutil.copyfileobj(member, copy)
     weights.unlink()
     return True
@@ -96,9 +96,9 @@ def _has_old_layers(archive: zipfile.ZipFile) -> bool:
 
 def _rename_layers(file: h5py.File) -> None:
     """Give every layer the number that it has among those of its class, in models inside models too."""
-    found: list[str] = []
-    file.visit(lambda path: found.append(path) if path.rpartition("/")[2] == _OLD_LAYERS else None)
-    for path in sorted(found, key=len, reverse=True):
+    names: list[str] = []
+    file.visit(lambda path: names.append(path) if path.rpartition("/")[2] == _OLD_LAYERS else None)
+    for path in sorted(names, key=len, reverse=True):
         layers = file[path]
         for name, new_name in _renamed(layers):
             if new_name != name:

@@ -44,13 +44,13 @@ def pinned(declared: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]
             UnsupportedOperation for one that takes text.
 
     """
-    wanted = {safe_name(name): shape for name, shape in shapes.items()}
-    if unknown := sorted(wanted.keys() - {info.name for info in declared}):
+    sizes = {safe_name(name): shape for name, shape in shapes.items()}
+    if unknown := sorted(sizes.keys() - {info.name for info in declared}):
         cause = f"there is no input {', '.join(map(repr, unknown))}: the model takes {_words(declared)}"
         raise ConverterError(
             FailureReason.UNSUPPORTED_SHAPE, Stage.LOAD, cause, hint="correct the name in the input shape"
         )
-    return [_pinned(info, wanted.get(info.name)) for info in declared]
+    return [_pinned(info, sizes.get(info.name)) for info in declared]
 
 
 def _pinned(info: TensorInfo, shape: tuple[int, ...] | None) -> TensorInfo:
@@ -64,7 +64,7 @@ def _pinned(info: TensorInfo, shape: tuple[int, ...] | None) -> TensorInfo:
     if shape is None:
         shape = tuple(1 if size < 0 and axis == 0 else size for axis, size in enumerate(info.shape))
     elif len(shape) != len(info.shape) or any(
-        size not in (-1, given) for size, given in zip(info.shape, shape, strict=True)
+        size not in (-1, fixed) for size, fixed in zip(info.shape, shape, strict=True)
     ):
         raise ConverterError(
             FailureReason.UNSUPPORTED_SHAPE,

@@ -78,7 +78,7 @@ def _tags(path: Path) -> list[str]:
     )
 
     sets: list[list[str]] = get_saved_model_tag_sets(str(path))
-    return next((found for found in sets if "serve" in found), sets[0])
+    return next((tags for tags in sets if "serve" in tags), sets[0])
 
 
 def _refuse_too_large(path: Path) -> None:

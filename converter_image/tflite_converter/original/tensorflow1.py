@@ -26,13 +26,13 @@ def frozen_signature(path: Path, tags: Sequence[str], key: str) -> Callable[...,
     with tf.Graph().as_default(), v1.Session() as session:
         signature = v1.saved_model.load(session, list(tags), str(path)).signature_def[key]
         outputs = {name: info.name for name, info in signature.outputs.items()}
-        kept = sorted({tensor.partition(":")[0] for tensor in outputs.values()})
-        graph = v1.graph_util.convert_variables_to_constants(session, session.graph_def, kept)
+        nodes = sorted({tensor.partition(":")[0] for tensor in outputs.values()})
+        graph = v1.graph_util.convert_variables_to_constants(session, session.graph_def, nodes)
     inputs = {name: info.name for name, info in signature.inputs.items()}
 
     def function(**tensors: Any) -> dict[str, Any]:
         entries = {inputs[name]: tensor for name, tensor in tensors.items()}
-        found = tf.graph_util.import_graph_def(graph, entries, list(outputs.values()), name="")
-        return dict(zip(outputs, found, strict=True))
+        results = tf.graph_util.import_graph_def(graph, entries, list(outputs.values()), name="")
+        return dict(zip(outputs, results, strict=True))
 
     return function

@@ -58,12 +58,12 @@ def _modernised(content: bytes) -> bytes:
 
 
 def _names(schema: Any, graph: Any, indices: Any) -> list[Any]:
-    found, taken = [], set()
+    names, taken = [], set()
     for place, index in enumerate(indices):
         name = safe_name(graph.tensors[index].name.decode(errors="replace")) or f"tensor_{place}"
         name = name if name not in taken else f"{name}_{place}"
         taken.add(name)
         entry = schema.TensorMapT()
         entry.name, entry.tensorIndex = name, int(index)
-        found.append(entry)
-    return found
+        names.append(entry)
+    return names

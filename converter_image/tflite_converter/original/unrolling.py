@@ -62,8 +62,8 @@ def _unrolled(model: OriginalModel) -> OriginalModel | None:
     if not steps or not all(0 < number <= MAX_UNROLLED_STEPS for number in steps.values()):
         return None
     graph.unroll(steps)
-    expected, found = model.call(samples), tf.function(graph.call, autograph=False)(samples)
-    same = all(np.allclose(expected[name], found[name], rtol=1e-3, atol=1e-5) for name in expected)
+    expected, unrolled = model.call(samples), tf.function(graph.call, autograph=False)(samples)
+    same = all(np.allclose(expected[name], unrolled[name], rtol=1e-3, atol=1e-5) for name in expected)
     return replace(model, call=graph.call) if same else None
 
 
@@ -76,8 +76,8 @@ class _Graph:
         specs = [tf.TensorSpec(batch + info.shape[1:], info.dtype, name=info.name) for info in model.inputs]
 
         def traced(*tensors: Any) -> Tensors:
-            found = model.call(dict(zip(self._names, tensors, strict=True)))
-            return {name: tf.identity(tensor) for name, tensor in found.items()}
+            outputs = model.call(dict(zip(self._names, tensors, strict=True)))
+            return {name: tf.identity(tensor) for name, tensor in outputs.items()}
 
         concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
         frozen = convert_variables_to_constants_v2(
@@ -97,8 +97,8 @@ class _Graph:
     def steps(self, samples: Tensors) -> dict[str, int]:
         """How often each loop runs, by its name: the first variable of TensorFlow's loops counts."""
         loops = {node.name: f"{node.name}:0" for node in self._definition.node if node.op in _CALLS}
-        found = tf.function(lambda tensors: self._tensors(tensors, loops), autograph=False)(samples)
-        return {name: int(counter) for name, counter in found.items() if counter.shape == ()}
+        counts = tf.function(lambda tensors: self._tensors(tensors, loops), autograph=False)(samples)
+        return {name: int(counter) for name, counter in counts.items() if counter.shape == ()}
 
     def unroll(self, steps: Mapping[str, int]) -> None:
         """Replace each loop by calls of its body.
@@ -111,10 +111,10 @@ class _Graph:
         del self._definition.node[:]
         self._definition.node.extend(nodes)
 
-    def _tensors(self, tensors: Tensors, wanted: Mapping[str, str]) -> Tensors:
+    def _tensors(self, tensors: Tensors, names: Mapping[str, str]) -> Tensors:
         entries = {entry: tensors[name] for entry, name in zip(self._entries, self._names, strict=True)}
-        found = tf.graph_util.import_graph_def(self._definition, entries, list(wanted.values()), name="")
-        return dict(zip(wanted, found, strict=True))
+        values = tf.graph_util.import_graph_def(self._definition, entries, list(names.values()), name="")
+        return dict(zip(names, values, strict=True))
 
 
 def _calls(loop: Any, number: int) -> list[Any]:

@@ -54,11 +54,11 @@ class Checkpoint:
             "best_score": self.best_score,
             "before": self.before,
             "finished": [step.to_wire() for step in self.finished],
-            "counts": {name: len(found) for name, found in self.arrays.items()},
+            "counts": {name: len(values) for name, values in self.arrays.items()},
         }
         content: dict[str, Array] = {_HEAD: np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)}
-        for name, found in self.arrays.items():
-            content |= {f"{name}-{i}": np.asarray(array) for i, array in enumerate(found)}
+        for name, values in self.arrays.items():
+            content |= {f"{name}-{i}": np.asarray(array) for i, array in enumerate(values)}
         part = path.with_suffix(".part")
         write_npz(part, content)
         part.replace(path)
@@ -86,9 +86,9 @@ class Checkpoint:
 class CheckpointKeeper:
     """Takes each new checkpoint out of the child's folder to where the user wants it."""
 
-    def __init__(self, folder: Path, wanted: Path | None, listener: Listener) -> None:
+    def __init__(self, folder: Path, target: Path | None, listener: Listener) -> None:
         self._found = folder / CHECKPOINT_FILE
-        self._wanted = wanted
+        self._wanted = target
         self._listener = listener
         self._seen = 0
 

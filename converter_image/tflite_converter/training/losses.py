@@ -91,42 +91,42 @@ class Objective:
                 if tuple(out.shape[1:]) in by_shape
             ]
             return tf.add_n(errors)
-        (found,) = outputs.values()
+        (output,) = outputs.values()
         if self.task is Task.CLASSIFICATION and self.has_scores:
-            logits = self._logits(found)
+            logits = self._logits(output)
             classes = tf.cast(labels, tf.int64)
             return tf.reduce_mean(
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
             )
-        truth = tf.reshape(tf.cast(labels, found.dtype), tf.shape(found))
+        truth = tf.reshape(tf.cast(labels, output.dtype), tf.shape(output))
         if self.task.has_classes:
-            return self._binary(truth, found)
-        return tf.reduce_mean(tf.square(found - truth))
+            return self._binary(truth, output)
+        return tf.reduce_mean(tf.square(output - truth))
 
     def _against_original(self, outputs: Mapping[str, Any], original: Mapping[str, Any]) -> Any:
         losses = []
-        for name, found in outputs.items():
-            wanted = tf.cast(original[name], found.dtype)
+        for name, output in outputs.items():
+            target = tf.cast(original[name], output.dtype)
             if self.task is Task.CLASSIFICATION and self.has_scores:
-                losses.append(self._divergence(wanted, found))
+                losses.append(self._divergence(target, output))
             elif self.task.has_classes and self.in_unit:
-                losses.append(self._binary(wanted, found))
+                losses.append(self._binary(target, output))
             else:
-                losses.append(tf.reduce_mean(tf.square(found - wanted)))
+                losses.append(tf.reduce_mean(tf.square(output - target)))
         return tf.add_n(losses)
 
-    def _divergence(self, wanted: Any, found: Any) -> Any:
+    def _divergence(self, expected: Any, output: Any) -> Any:
         warm = self.temperature
-        target = tf.nn.softmax(self._logits(wanted) / warm)
-        mine = tf.nn.log_softmax(self._logits(found) / warm)
-        theirs = tf.nn.log_softmax(self._logits(wanted) / warm)
+        target = tf.nn.softmax(self._logits(expected) / warm)
+        mine = tf.nn.log_softmax(self._logits(output) / warm)
+        theirs = tf.nn.log_softmax(self._logits(expected) / warm)
         return warm**2 * tf.reduce_mean(tf.reduce_sum(target * (theirs - mine), axis=-1))
 
-    def _binary(self, truth: Any, found: Any) -> Any:
+    def _binary(self, truth: Any, output: Any) -> Any:
         if self.in_unit:
-            kept = tf.clip_by_value(found, _SMALLEST, 1.0 - _SMALLEST)
-            return -tf.reduce_mean(truth * tf.math.log(kept) + (1.0 - truth) * tf.math.log(1.0 - kept))
-        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=found))
+            clipped = tf.clip_by_value(output, _SMALLEST, 1.0 - _SMALLEST)
+            return -tf.reduce_mean(truth * tf.math.log(clipped) + (1.0 - truth) * tf.math.log(1.0 - clipped))
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=truth, logits=output))
 
     def _logits(self, scores: Any) -> Any:
         return tf.math.log(tf.maximum(scores, _SMALLEST)) if self.is_distribution else scores

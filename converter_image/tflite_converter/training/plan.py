@@ -85,9 +85,9 @@ class TrainingOptions:
     """A file that training continues from where it is there, and that holds its last epoch."""
 
 
-def plan_of(asked: Optimize) -> TrainingPlan:
+def plan_of(optimize: Optimize) -> TrainingPlan:
     """Return the training plan of a request."""
-    training, distillation, pruning = asked.training, asked.distillation, asked.pruning
+    training, distillation, pruning = optimize.training, optimize.distillation, optimize.pruning
     steps, width = [], DEFAULT_WIDTH
     if distillation is not None:
         steps.append(PlannedStep(step=OptimizationStep.DISTILLATION, epochs=distillation.epochs))
@@ -100,7 +100,7 @@ def plan_of(asked: Optimize) -> TrainingPlan:
             initial_sparsity=float(pruning.initial_sparsity),
         )
         steps.append(step)
-    if (aware := asked.quantization_aware_training) is not None:
+    if (aware := optimize.quantization_aware_training) is not None:
         steps.append(PlannedStep(step=OptimizationStep.QUANTIZATION_AWARE_TRAINING, epochs=aware.epochs))
     return TrainingPlan(
         steps=tuple(steps),
@@ -126,13 +126,13 @@ def sparsity_at(done: int, total: int, initial: float, target: float) -> float:
     return target + (initial - target) * left**3
 
 
-def rate_at(done: int, total: int, highest: float, held: float = 0.0) -> float:
+def rate_at(done: int, total: int, highest: float, ramp: float = 0.0) -> float:
     """Return the learning rate after ``done`` of ``total`` steps: half a cosine from ``highest`` to 0.
 
-    It stays at ``highest`` for the part ``held`` of the steps: while zeros are still being made, the other
+    It stays at ``highest`` for the part ``ramp`` of the steps: while zeros are still being made, the other
     weights have far to go.
     """
-    begin = math.floor(held * total)
+    begin = math.floor(ramp * total)
     return highest * 0.5 * (1.0 + math.cos(math.pi * max(0, done - begin) / max(1, total - begin)))
 
 

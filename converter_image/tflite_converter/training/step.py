@@ -200,7 +200,7 @@ class Step:
         plan, examples = self._setup.plan, self._setup.lessons.training
         order = np.random.default_rng((plan.seed, self._place.number, epoch)).permutation(examples.count)
         every = max(1, self._batches // 10)
-        highest, held = plan.rate(self._kind), RAMP if self._prunes else 0.0
+        highest, ramp = plan.rate(self._kind), RAMP if self._prunes else 0.0
         self._set_phase(Phase.TRAIN)
         for number in range(self._batches):
             if time.monotonic() > self._place.ends:
@@ -211,7 +211,7 @@ class Step:
                 batch_of(examples.inputs, chosen),
                 None if examples.labels is None else tf.constant(examples.labels[chosen]),
                 batch_of(examples.original, chosen),
-                tf.constant(rate_at(done, self._total, highest, held), tf.float32),
+                tf.constant(rate_at(done, self._total, highest, ramp), tf.float32),
             )
             self._check(float(loss), f"in epoch {epoch + 1}")
             if (done + 1) % max(1, self._total // _SPARSITY_CHANGES) == 0:
@@ -271,10 +271,10 @@ class Step:
         for variable, mask in zip(self._setup.prunable, self._masks or (), strict=True):
             values = np.abs(variable.numpy())
             zeros = math.floor(sparsity * values.size)
-            kept = np.ones(values.size, dtype=values.dtype)
+            mask_values = np.ones(values.size, dtype=values.dtype)
             # By rank, not by a threshold: equal values must not make more zeros than were asked for.
-            kept[np.argsort(values, axis=None, kind="stable")[:zeros]] = 0.0
-            mask.assign(kept.reshape(values.shape))
+            mask_values[np.argsort(values, axis=None, kind="stable")[:zeros]] = 0.0
+            mask.assign(mask_values.reshape(values.shape))
             variable.assign(variable * mask)
 
     def _is_sparse_enough(self, done: int) -> bool:

@@ -25,8 +25,8 @@ def narrowed(model: Any, width: float, seed: int) -> Any:
 
     """
     _seed(model, seed)
-    kept = {layer.name for layer in _deciding(model)}
-    config = _scaled(model.get_config(), width, kept)
+    deciding = {layer.name for layer in _deciding(model)}
+    config = _scaled(model.get_config(), width, deciding)
     try:
         student = type(model).from_config(config)
     except Exception as error:
@@ -97,25 +97,25 @@ def _deciding(model: Any) -> Iterator[Any]:
             pending += [t._keras_history for t in tensors if hasattr(t, "_keras_history")]  # noqa: SLF001
 
 
-def _scaled(node: Any, width: float, kept: set[str]) -> Any:
-    """Return a configuration with the widths scaled, but for layers called as in ``kept``."""
+def _scaled(node: Any, width: float, deciding: set[str]) -> Any:
+    """Return a configuration with the widths scaled, but for layers called as in ``deciding``."""
     if isinstance(node, dict):
         inner = node.get("config")
-        if isinstance(inner, dict) and str(inner.get("name", node.get("name"))) in kept:
+        if isinstance(inner, dict) and str(inner.get("name", node.get("name"))) in deciding:
             # What Keras 3 notes of shapes at building is of the wide model.
             rest = {
-                k: _scaled(v, width, kept) for k, v in node.items() if k not in ("config", "build_config")
+                k: _scaled(v, width, deciding) for k, v in node.items() if k not in ("config", "build_config")
             }
             return rest | {"config": inner}
         return {
             key: _narrow(value, width, node)
             if key in _WIDTHS and isinstance(value, int)
-            else _scaled(value, width, kept)
+            else _scaled(value, width, deciding)
             for key, value in node.items()
             if key not in ("build_config", "build_input_shape")
         }
     if isinstance(node, (list, tuple)):
-        return type(node)(_scaled(value, width, kept) for value in node)
+        return type(node)(_scaled(value, width, deciding) for value in node)
     return node
 
 

@@ -33,35 +33,35 @@ def tensorflow_variables(variables: Sequence[Any]) -> list[Any]:
 
 def layers_of(model: Any) -> list[Any]:
     """All layers and operations at any depth, in their order; models themselves are none."""
-    found: dict[int, Any] = {}
+    layers: dict[int, Any] = {}
 
     def visit(node: Any) -> None:
         for layer in getattr(node, "operations", None) or getattr(node, "layers", None) or ():
             if hasattr(layer, "layers"):
                 visit(layer)
-            elif id(layer) not in found:
-                found[id(layer)] = layer
+            elif id(layer) not in layers:
+                layers[id(layer)] = layer
 
     visit(model)
-    return list(found.values())
+    return list(layers.values())
 
 
 def kernels_of(model: Any) -> list[Kernel]:
     """Return the kernels that are trained, each once."""
-    found: dict[int, Kernel] = {}
+    kernels: dict[int, Kernel] = {}
     for layer in layers_of(model):
         kind = type(layer).__name__
         if kind.endswith(_NO_KERNELS):
             continue
-        for given in getattr(layer, "trainable_variables", ()):
-            (variable,) = tensorflow_variables([given])
-            if len(variable.shape) < 2 or id(variable) in found:
+        for trainable in getattr(layer, "trainable_variables", ()):
+            (variable,) = tensorflow_variables([trainable])
+            if len(variable.shape) < 2 or id(variable) in kernels:
                 continue
-            is_depthwise = _is_depthwise(kind, given)
-            kept = _channel_axes(kind, len(variable.shape), is_depthwise=is_depthwise)
-            axes = tuple(axis for axis in range(len(variable.shape)) if axis not in kept)
-            found[id(variable)] = Kernel(variable, axes, is_depthwise)
-    return list(found.values())
+            is_depthwise = _is_depthwise(kind, trainable)
+            kept_axes = _channel_axes(kind, len(variable.shape), is_depthwise=is_depthwise)
+            axes = tuple(axis for axis in range(len(variable.shape)) if axis not in kept_axes)
+            kernels[id(variable)] = Kernel(variable, axes, is_depthwise)
+    return list(kernels.values())
 
 
 def _is_depthwise(kind: str, variable: Any) -> bool:

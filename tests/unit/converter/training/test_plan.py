@@ -51,8 +51,8 @@ def test_the_learning_rate_lies_between_nothing_and_the_highest(total, place, hi
     assert 0.0 <= rate_at(math.floor(place * total), total, highest) <= highest
     assert rate_at(0, total, highest) == highest
     assert rate_at(total, total, highest) == pytest.approx(0.0, abs=1e-12)
-    assert rate_at(math.floor(0.5 * total), total, highest, held=0.5) == highest
-    assert rate_at(total, total, highest, held=0.5) == pytest.approx(0.0, abs=1e-12)
+    assert rate_at(math.floor(0.5 * total), total, highest, ramp=0.5) == highest
+    assert rate_at(total, total, highest, ramp=0.5) == pytest.approx(0.0, abs=1e-12)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=3), st.floats(0, 10_000))
