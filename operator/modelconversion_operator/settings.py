@@ -31,7 +31,9 @@ def _namespaces(text: str) -> str:
 def _patterns(text: str) -> str:
     for pattern in filter(None, text.split(",")):
         if not _PATTERN.fullmatch(pattern):
-            raise ValueError(f"{pattern!r} is no name and no pattern: use a-z, 0-9 and -.*?[]/, no spaces")
+            raise ValueError(
+                f"{pattern!r} is neither a name nor a pattern: use a-z, 0-9 and -.*?[]/, no spaces"
+            )
     return text
 
 

@@ -97,9 +97,12 @@ def _grow(path: Path) -> None:
     [
         (lambda path: path.write_bytes(path.read_bytes() + b"x"), "is not the file that was measured"),
         (lambda path: path.write_bytes(b"TFL3"), "is not the file that was measured"),
-        (lambda path: path.unlink() or path.symlink_to("/etc/hostname"), "cannot be opened as a plain file"),
-        (lambda path: path.unlink() or os.mkfifo(path), "is no plain file"),
-        (lambda path: path.unlink() or path.mkdir(), "is no plain file"),
+        (
+            lambda path: path.unlink() or path.symlink_to("/etc/hostname"),
+            "cannot be opened as a regular file",
+        ),
+        (lambda path: path.unlink() or os.mkfifo(path), "is not a regular file"),
+        (lambda path: path.unlink() or path.mkdir(), "is not a regular file"),
         (lambda path: path.unlink(), "No such file"),
         (_grow, "is larger than 2048 MiB"),
     ],

@@ -133,7 +133,7 @@ def test_one_object_of_many_that_cannot_be_had_fails_the_fetch(job: Job) -> None
     failure = job.run(Stage.FETCH).failure
     assert failure is not None
     assert failure.reason is FailureReason.SOURCE_NOT_FOUND
-    assert "images/dog/030.png: there is no such object" in failure.message
+    assert "images/dog/030.png: the object does not exist" in failure.message
     assert "train the model" not in failure.message
     assert not (job.input / FETCH_RECORD).exists()
     assert not list(job.input.rglob("*.part"))

@@ -41,7 +41,7 @@ def training_of(given: Given, images: Images | None) -> TrainingOptions | None:
 
 
 def _student(given: Given, text: str | None) -> tuple[Distillation | None, Path | None]:
-    """Return the distillation, and the file of a student that is given: what is no number is a path."""
+    """Return the distillation, and the file of a student that is given: what is not a number is a path."""
     if text is None:
         return None, None
     try:

@@ -84,7 +84,7 @@ def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: L
     """Compiles a file that is there already; what comes of it is written to ``work``.
 
     Raises:
-        ConverterError: UnsupportedFormat or UnreadableModel for what is no TFLite file; CompilerNotFound.
+        ConverterError: UnsupportedFormat or UnreadableModel for what is not a TFLite file; CompilerNotFound.
 
     """
     compilers.edge_tpu_program()

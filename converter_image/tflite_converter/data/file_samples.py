@@ -45,7 +45,7 @@ def read_tflite(path: Path) -> tuple[bytes, TFLiteFile]:
         raise ConverterError(
             FailureReason.UNSUPPORTED_FORMAT,
             Stage.LOAD,
-            f"{path.name} is no TFLite file",
+            f"{path.name} is not a TFLite file",
             hint="make one first: tflite-converter convert --model MODEL",
         )
     return content, read_file(content, path.name)

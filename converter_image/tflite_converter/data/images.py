@@ -91,7 +91,7 @@ def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
                     waiting.append(parts)
                     continue
                 if not entry.is_file(follow_symlinks=False):
-                    kind = "a symbolic link" if entry.is_symlink() else "no plain file"
+                    kind = "a symbolic link" if entry.is_symlink() else "not a regular file"
                     raise unreadable(name, f"{'/'.join(parts)!r} in it is {kind}", stage, hint=_PLAIN)
                 count += 1
                 if count > MAX_IMAGES:
@@ -111,10 +111,8 @@ def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not _is_image(head):
-        why = f"{relative!r} in it is no PNG, JPEG, BMP, GIF or WebP image"
-        raise unreadable(
-            name, why, stage, hint="leave in the folder what is to be a sample, and nothing else"
-        )
+        why = f"{relative!r} in it is not a PNG, JPEG, BMP, GIF or WebP image"
+        raise unreadable(name, why, stage, hint="leave only sample images in the folder")
 
 
 def _is_image(head: bytes) -> bool:

@@ -113,7 +113,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
             raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB")
         if strange := [name for name in archive.namelist() if not name.endswith(".npy")]:
-            raise ValueError(f"it holds {strange[0]!r}, which is no array")
+            raise ValueError(f"it holds {strange[0]!r}, which is not an array")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
 

@@ -131,7 +131,7 @@ class _Features:
             row, column = np.argwhere(~finite)[0]
             raise not_finite(
                 f"{self._name}, line {self._lines[row]}, column {self._columns[column]!r}:"
-                f" {exact[row, column]} is no finite number in float32",
+                f" {exact[row, column]} is not a finite number in float32",
                 self._stage,
             )
         self._blocks.append(block)
@@ -143,7 +143,7 @@ class _Features:
         if not row[index].strip():
             return unreadable(self._name, f"{place} is empty", self._stage, hint="give a number in each cell")
         hint = "every column must hold numbers with a decimal point, but for the label column if you name one"
-        return unreadable(self._name, f"{place}: {row[index]!r} is no number", self._stage, hint=hint)
+        return unreadable(self._name, f"{place}: {row[index]!r} is not a number", self._stage, hint=hint)
 
 
 _ROWS = "give every row the same number of cells"
@@ -199,7 +199,7 @@ def _rows(path: Path, stage: Stage) -> Iterator[_Row]:
                 if any(cell.strip() for cell in row):
                     yield reader.line_num, row
     except UnicodeDecodeError as error:
-        raise unreadable(path.name, "it is no UTF-8 text", stage, hint="save it as UTF-8") from error
+        raise unreadable(path.name, "it is not UTF-8 text", stage, hint="save it as UTF-8") from error
     except csv.Error as error:
         raise unreadable(path.name, str(error), stage, hint="save it as plain .csv") from error
 
@@ -219,7 +219,7 @@ def _numbers(cells: list[str]) -> list[float]:
     """Return the cells' values.
 
     Raises:
-        ValueError: for a cell that is no number; ``1_000``, which Python takes, is none in a .csv file.
+        ValueError: for a cell that is not a number; ``1_000``, which Python takes, is none in a .csv file.
 
     """
     if "_" in "".join(cells):

@@ -284,7 +284,7 @@ def _tar_kind(info: tarfile.TarInfo) -> str:
         return f"a link (to {info.linkname!r})"
     if info.isdev():
         return "a device or a named pipe"
-    return "no plain file"
+    return "not a regular file"
 
 
 class _TarStream:

@@ -75,7 +75,7 @@ def _file_format(path: Path) -> SourceFormat:
             raise too_large(path.name, size)
         return SourceFormat.TFLITE
     raise _unsupported(
-        f"{path.name} is no HDF5 file, .keras archive, SavedModel archive or TFLite file"
+        f"{path.name} is not an HDF5 file, .keras archive, SavedModel archive or TFLite file"
         f" (it begins with {head.hex(' ')})"
     )
 

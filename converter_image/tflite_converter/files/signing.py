@@ -46,7 +46,9 @@ def sign(files: Mapping[str, Path | bytes], private_key_pem: str, work: Path) ->
         except TypeError:
             raise _failed("the signing key has a password") from None
         except Exception:
-            words = "the signing key is no elliptic-curve private key (P-256, P-384 or P-521) in PEM format"
+            words = (
+                "the signing key is not an elliptic-curve private key (P-256, P-384 or P-521) in PEM format"
+            )
             raise _failed(words) from None
     signer.set_hashing_config(rules).sign(work, signature)
     return signature.read_bytes()

@@ -22,12 +22,12 @@ def open_regular(path: Path, limit_bytes: int, stage: Stage) -> io.BufferedReade
         # Without NONBLOCK, opening a pipe would wait for a writer for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise _invalid(f"{path.name} cannot be opened as a plain file: {error.strerror}", stage) from error
+        raise _invalid(f"{path.name} cannot be opened as a regular file: {error.strerror}", stage) from error
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or status.st_size > limit_bytes:
         os.close(fd)
         is_plain = stat.S_ISREG(status.st_mode)
-        why = f"is larger than {limit_bytes >> 20} MiB" if is_plain else "is no plain file"
+        why = f"is larger than {limit_bytes >> 20} MiB" if is_plain else "is not a regular file"
         raise _invalid(f"{path.name} {why}", stage)
     return os.fdopen(fd, "rb")
 

@@ -22,7 +22,7 @@ def memory_limit_bytes() -> int | None:
     limits = [_machine_memory()]
     for path in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
-            limits.append(int(path.read_text()))  # "max" is no number
+            limits.append(int(path.read_text()))  # "max" is not a number
     known = [value for value in limits if value]
     return int(min(known) * _HEADROOM) if known else None
 

@@ -127,7 +127,7 @@ def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFi
     prefix = f"{uri.rstrip('/')}/"
     objects = list_folder(store, prefix, SOURCE_RULES)
     if not objects:
-        cause = f"{uri}: there is no such object, and nothing lies under {prefix}"
+        cause = f"{uri}: there is no object, and no folder {prefix}"
         raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause)
     if not {"saved_model.pb", "saved_model.pbtxt"} & objects.keys():
         cause = f"{prefix} holds {len(objects)} objects but no saved_model.pb, so it is not a SavedModel"

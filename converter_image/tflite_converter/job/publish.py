@@ -224,7 +224,7 @@ def _check_names(output: Path, expected: set[str]) -> None:
 def _checked(path: Path, artifact: ArtifactReport, record: FetchRecord) -> ArtifactReport:
     with open_regular(path, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
         if not is_tflite(stream.read(8)):
-            raise _invalid(f"{path.name} is no TFLite file")
+            raise _invalid(f"{path.name} is not a TFLite file")
     _check_digest(path, artifact.sha256, artifact.size_bytes)
     fraction = round(artifact.size_bytes / record.source.size_bytes, 4)
     return artifact.model_copy(update={"size_fraction": fraction})

@@ -50,7 +50,7 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
         raise ConverterError(
             FailureReason.STORAGE_ACCESS_DENIED,
             stage,
-            f"{uri}: there are no credentials",
+            f"{uri}: no credentials were found",
             hint="set spec.storage.secretRef, or a service account with a cloud identity",
         ) from error
     except ParamValidationError as error:
@@ -74,7 +74,7 @@ def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterEr
     code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "NoSuchBucket":
-        return ConverterError(FailureReason.BUCKET_NOT_FOUND, stage, f"{uri}: there is no such bucket")
+        return ConverterError(FailureReason.BUCKET_NOT_FOUND, stage, f"{uri}: the bucket does not exist")
     if code in _OTHER_REGION:
         return ConverterError(
             FailureReason.BUCKET_NOT_FOUND,
@@ -84,7 +84,7 @@ def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterEr
         )
     # An answer to HEAD has no body, and so no code but the status.
     if code in ("NoSuchKey", "404") or status == 404:
-        return ConverterError(FailureReason.SOURCE_NOT_FOUND, stage, f"{uri}: there is no such object")
+        return ConverterError(FailureReason.SOURCE_NOT_FOUND, stage, f"{uri}: the object does not exist")
     if code in _DENIED or status in (401, 403):
         return ConverterError(
             FailureReason.STORAGE_ACCESS_DENIED, stage, f"{uri}: {code} ({text.rstrip('.')})"

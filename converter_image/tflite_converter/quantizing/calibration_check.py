@@ -121,7 +121,7 @@ def _read_model(path: Path) -> _FloatModel:
         )
     content = path.read_bytes()
     if not is_tflite(content[:8]):
-        cause = f"{path.name} is no TFLite file"
+        cause = f"{path.name} is not a TFLite file"
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=_MAKE_ONE)
     try:
         inputs = TFLiteModel(content).inputs

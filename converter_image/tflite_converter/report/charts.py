@@ -94,7 +94,7 @@ def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
     marks.append(text(f"{_UPWARDS} signal-to-noise ratio", 4, 14, anchor="start"))
     width = min(20.0, max(1.0, 0.66 * (WIDTH - left - right) / len(values)))
     for position, (name, value) in enumerate(values):
-        # An infinite ratio is a layer without error; what is no number is drawn as none.
+        # An infinite ratio is a layer without error; what is not a number is drawn as none.
         end = y.at(0.0 if math.isnan(value) else value)
         bar = tag(
             "rect",

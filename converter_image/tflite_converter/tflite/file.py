@@ -28,7 +28,7 @@ def read_file(content: bytes | memoryview, name: str) -> TFLiteFile:
     """Read the file ``content``; constants stay views into it, so map a large file into memory.
 
     Raises:
-        ConverterError: UnsupportedFormat for what is no TFLite file; UnreadableModel for one that is
+        ConverterError: UnsupportedFormat for what is not a TFLite file; UnreadableModel for one that is
             truncated, corrupt, or made to mislead its reader.
 
     """

@@ -124,4 +124,4 @@ class CheckpointKeeper:
         except OSError as error:
             raise from_os_error(error, Stage.TRAIN, f"writing {self._wanted.name}") from error
         except ConverterError:
-            return  # it is no plain file: whatever the child does, nothing of it is copied
+            return  # it is not a regular file: whatever the child does, nothing of it is copied

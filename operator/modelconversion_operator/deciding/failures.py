@@ -101,7 +101,7 @@ def _failure_of_container(container: ContainerView, pod: PodView) -> FailureInfo
         message = f"container {name} was killed for using more memory than its limit"
     elif container.terminated_reason == _UNKNOWN:
         reason = FailureReason.NODE_LOST
-        message = f"nobody knows how container {name} ended: {container.message or 'its node lost it'}"
+        message = f"it is not known how container {name} ended: {container.message or 'its node lost it'}"
     elif container.terminated_reason in ("StartError", "ContainerCannotRun"):
         reason = FailureReason.CONTAINER_START_FAILED
         message = f"container {name} could not be started: {container.message or f'code {code}'}"

@@ -179,8 +179,8 @@ def test_zip_members_that_are_no_files(tmp_path: Path, kind: int, says: str) -> 
         (tarfile.LNKTYPE, "a link"),
         (tarfile.CHRTYPE, "a device"),
         (tarfile.FIFOTYPE, "a device or a named pipe"),
-        (tarfile.GNUTYPE_SPARSE, "no plain file"),
-        (b"~", "no plain file"),
+        (tarfile.GNUTYPE_SPARSE, "not a regular file"),
+        (b"~", "not a regular file"),
     ],
 )
 def test_tar_members_that_are_no_files(tmp_path: Path, kind: bytes, says: str) -> None:
