@@ -32,7 +32,8 @@ class Trainer:
         ``resumed`` where there is one.
 
         Raises:
-            ConverterError: TrainingDiverged where the loss is not a number; TrainingFailed where the model has
+            ConverterError: TrainingDiverged where the loss is not a number; TrainingFailed where the model
+            has
                 nothing that a step could change.
 
         """

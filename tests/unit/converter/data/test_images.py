@@ -180,8 +180,8 @@ def _empty_file(folder: Path) -> None:
     [
         (Path.mkdir, FailureReason.DATA_TOO_FEW, "no image"),
         (_mixed, FailureReason.DATA_UNREADABLE, "beside the class folders in it, 'loose.png'"),
-        (_text, FailureReason.DATA_UNREADABLE, "'readme.txt' in it is no PNG"),
-        (_empty_file, FailureReason.DATA_UNREADABLE, "'1.png' in it is no PNG"),
+        (_text, FailureReason.DATA_UNREADABLE, "'readme.txt' in it is not a PNG"),
+        (_empty_file, FailureReason.DATA_UNREADABLE, "'1.png' in it is not a PNG"),
         (_linked, FailureReason.DATA_UNREADABLE, "'b' in it is a symbolic link"),
         (_linked_file, FailureReason.DATA_UNREADABLE, "'2.png' in it is a symbolic link"),
         (_pipe, FailureReason.DATA_UNREADABLE, "'1.png' in it is not a regular file"),

@@ -127,7 +127,7 @@ def test_a_column_of_labels(
         ("x,y\n1,-2\n", "y", FailureReason.LABELS_MISMATCH, "negative"),
         ("x,y\n1,nan\n1,0.5\n", "y", FailureReason.LABELS_MISMATCH, "NaN"),
         ("1,2\n".encode("utf-16"), None, FailureReason.DATA_UNREADABLE, ".npy, .npz or .csv"),
-        ("größe\n1\n".encode("latin-1"), None, FailureReason.DATA_UNREADABLE, "no UTF-8"),
+        ("größe\n1\n".encode("latin-1"), None, FailureReason.DATA_UNREADABLE, "not UTF-8"),
     ],
 )
 def test_mistakes_are_named_with_their_place(
