@@ -32,9 +32,8 @@ class Trainer:
         ``resumed`` where there is one.
 
         Raises:
-            ConverterError: TrainingDiverged where the loss is not a number; TrainingFailed where the model
-            has
-                nothing that a step could change.
+            ConverterError: TrainingDiverged where the loss is not a number; TrainingFailed where a step could
+                change nothing of the model.
 
         """
         setup = self._setup
