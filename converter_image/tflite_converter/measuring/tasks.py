@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 
 from modelconversion_api.data import Task
@@ -13,39 +17,91 @@ _NEARLY_ONE = 0.02
 
 
 def detect_task(samples: NamedArrays, outputs: NamedArrays, labels: Array | None) -> Task:
-    """What the original is for, from what it gave (``{output: (n, ...)}``) and from the labels.
+    """Guess a model's task from its samples, its outputs (``{output: (n, ...)}``) and the labels.
 
-    Labels that are fractions mean regression, rows of labels several labels a sample (for one-hot rows see
-    :func:`with_classes`). Rows that add up to 1 are the scores of classes. An output like the input is a
-    reconstruction. Values from 0 to 1 that do not add up are labels each of their own, rows of length 1
-    (Euclidean) an embedding. Any other single vector is taken for the logits of classes, and everything else
-    for numbers.
+    The first of :data:`_RULES` that holds decides.
     """
-    if labels is not None and labels.dtype.kind == "f":
-        return Task.REGRESSION
-    if labels is not None and labels.ndim == 2:
-        return Task.MULTI_LABEL
-    if is_distribution(outputs) and not any(is_distribution({"": s}) for s in samples.values()):
-        return Task.CLASSIFICATION
-    if any(_are_alike(s, o) for s in samples.values() for o in outputs.values()):
-        return Task.RECONSTRUCTION
-    if len(outputs) != 1:
-        return Task.REGRESSION
-    (scores,) = outputs.values()
-    if scores.ndim != 2:
-        return Task.REGRESSION
-    in_unit = _lies_in_unit(scores)
-    if scores.shape[1] == 1:
-        two_classes = in_unit and (labels is None or int(labels.max(initial=0)) <= 1)
-        return Task.CLASSIFICATION if two_classes else Task.REGRESSION
-    if is_distribution(outputs):
-        return Task.CLASSIFICATION
-    if labels is None and in_unit:
-        return Task.MULTI_LABEL
-    beyond = labels is not None and int(labels.max(initial=0)) >= scores.shape[1]
-    if _all_near_one(np.linalg.norm(scores, axis=1)) and (labels is None or beyond):
-        return Task.EMBEDDING
-    return Task.CLASSIFICATION
+    evidence = _Evidence(samples, outputs, labels)
+    return next(task for holds, task in _RULES if holds(evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What samples, outputs and labels show of a task."""
+
+    samples: NamedArrays
+    outputs: NamedArrays
+    labels: Array | None
+
+    @property
+    def has_fractions_for_labels(self) -> bool:
+        return self.labels is not None and self.labels.dtype.kind == "f"
+
+    @property
+    def has_several_labels_a_sample(self) -> bool:
+        """For one-hot rows see :func:`with_classes`."""
+        return self.labels is not None and self.labels.ndim == 2
+
+    @property
+    def gives_probabilities(self) -> bool:
+        """Whether rows add up to 1, and not only because the samples' do."""
+        return is_distribution(self.outputs) and not any(
+            is_distribution({"": s}) for s in self.samples.values()
+        )
+
+    @property
+    def gives_what_it_takes(self) -> bool:
+        return any(_are_alike(s, o) for s in self.samples.values() for o in self.outputs.values())
+
+    @property
+    def gives_one_vector(self) -> bool:
+        return len(self.outputs) == 1 and all(o.ndim == 2 for o in self.outputs.values())
+
+    @property
+    def scores(self) -> Array:
+        """The single vector, shape ``(n, values)``."""
+        (scores,) = self.outputs.values()
+        return scores
+
+    @property
+    def highest_label(self) -> int | None:
+        return None if self.labels is None else int(self.labels.max(initial=0))
+
+    @property
+    def gives_one_number(self) -> bool:
+        return bool(self.scores.shape[1] == 1)
+
+    @property
+    def gives_yes_or_no(self) -> bool:
+        highest = self.highest_label
+        return self.gives_one_number and _lies_in_unit(self.scores) and (highest is None or highest <= 1)
+
+    @property
+    def gives_independent_shares(self) -> bool:
+        return self.labels is None and _lies_in_unit(self.scores)
+
+    @property
+    def gives_directions(self) -> bool:
+        """Whether rows have the Euclidean length 1, and labels, if any, do not count their columns."""
+        highest = self.highest_label
+        beyond = highest is None or highest >= self.scores.shape[1]
+        return beyond and _all_near_one(np.linalg.norm(self.scores, axis=1))
+
+
+_RULES: Final[tuple[tuple[Callable[[_Evidence], bool], Task], ...]] = (
+    (lambda e: e.has_fractions_for_labels, Task.REGRESSION),
+    (lambda e: e.has_several_labels_a_sample, Task.MULTI_LABEL),
+    (lambda e: e.gives_probabilities, Task.CLASSIFICATION),
+    (lambda e: e.gives_what_it_takes, Task.RECONSTRUCTION),
+    (lambda e: not e.gives_one_vector, Task.REGRESSION),
+    (lambda e: e.gives_yes_or_no, Task.CLASSIFICATION),
+    (lambda e: e.gives_one_number, Task.REGRESSION),
+    (lambda e: is_distribution(e.outputs), Task.CLASSIFICATION),
+    (lambda e: e.gives_independent_shares, Task.MULTI_LABEL),
+    (lambda e: e.gives_directions, Task.EMBEDDING),
+    (lambda _: True, Task.CLASSIFICATION),  # any other single vector is taken for the logits of classes
+)
+"""Tasks by their signs; a later rule may rely on those before it not holding."""
 
 
 def with_classes(given: Task | None, outputs: NamedArrays, labels: Array | None) -> Array | None:

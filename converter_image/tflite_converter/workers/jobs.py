@@ -19,6 +19,7 @@ from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
 from tflite_converter.data.binding import SavedSamples
 from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
+from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingPlan
 
 FLOAT_FILE: Final = "float.tflite"
@@ -117,10 +118,7 @@ class LiteRTJob(ApiModel):
     record: dict[str, object] = Field(default_factory=dict)
     """The conversion record that goes into each file."""
     task: Task | None = None
-    max_accuracy_drop: float | None = None
-    min_agreement: float | None = None
-    max_size_bytes: int | None = None
-    max_latency_millis: float | None = None
+    gates: Gates = Gates()
     benchmark: Benchmark = Benchmark()
     tuning_seconds: int = 0
     dense_per_tensor: bool = False

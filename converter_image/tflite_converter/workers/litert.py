@@ -31,7 +31,6 @@ from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
-from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.metrics import scores
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
@@ -88,9 +87,7 @@ class _Work:
         self._job = job
         self._process = process
         self._folder = process.folder
-        self._gates = Gates(
-            job.max_accuracy_drop, job.min_agreement, job.max_size_bytes, job.max_latency_millis
-        )
+        self._gates = job.gates
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
 

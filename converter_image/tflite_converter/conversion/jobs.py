@@ -1,0 +1,94 @@
+"""Write the jobs of a run's children from its options and inputs; nothing is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from modelconversion_api.methods import Method
+from modelconversion_api.spec import SourceFormat
+from tflite_converter.conversion.data import RANDOM_SAMPLES
+from tflite_converter.conversion.options import Options
+from tflite_converter.conversion.report import Inputs, artifact_record
+from tflite_converter.files.sources import SourceModel
+from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.workers.jobs import LiteRTJob, TensorFlowJob
+
+
+def limits_of(options: Options, source: SourceModel, work: Path) -> ChildLimits:
+    """Return the limits of every child: the files it may read, and its memory.
+
+    ``work`` is the first children's folder, from which those that train read the samples.
+    """
+    data = (options.calibration, options.validation)
+    images = [files.path.absolute() for files in data if files is not None and files.images is not None]
+    readable = [source.path.absolute(), *images]
+    if (training := options.training) is not None:
+        more = (training.student, training.checkpoint, training.data.path)
+        readable += [work, *(path.absolute() for path in more if path is not None)]
+    return ChildLimits(readable=tuple(readable), memory_limit_bytes=options.memory_limit_bytes)
+
+
+def tensorflow_job(
+    options: Options, inputs: Inputs, limits: ChildLimits, task: Literal["float", "optimize"]
+) -> TensorFlowJob:
+    """Return the job that makes the float file, of the original or of a model that is trained first."""
+    source, samples = inputs.source, inputs.samples
+    return TensorFlowJob(
+        task=task,
+        limits=limits,
+        source=source.path.absolute(),
+        format=source.format,
+        input_shapes=dict(options.input_shapes),
+        select_tensorflow_ops=options.select_tensorflow_ops,
+        unroll=Method.FULL_INTEGER in options.methods,
+        calibration=samples.calibration,
+        evaluation=samples.evaluation,
+        random_samples=RANDOM_SAMPLES,
+        seed=options.seed,
+    )
+
+
+def tensorflow_int8_job(source: SourceModel, limits: ChildLimits) -> TensorFlowJob:
+    """Return the job that quantizes with TensorFlow's own converter."""
+    return TensorFlowJob(task="int8", limits=limits, source=source.path.absolute(), format=source.format)
+
+
+def litert_job(
+    options: Options,
+    inputs: Inputs,
+    limits: ChildLimits,
+    ready: Mapping[Method, str],
+    trained: tuple[str, ...],
+) -> LiteRTJob:
+    """Return the job that makes and measures files from the float file.
+
+    ``ready`` names files that are made already and only need measuring; ``trained`` names the steps of
+    training, where the float file is that of a trained model.
+    """
+    source, samples = inputs.source, inputs.samples
+    from_tflite = source.format is SourceFormat.TFLITE
+    return LiteRTJob(
+        limits=limits,
+        base_name=options.base_name,
+        methods=tuple(ready or dict.fromkeys(options.methods)),
+        ready=dict(ready),
+        target=options.target,
+        source=source.path.absolute() if from_tflite else None,
+        source_bytes=source.size_bytes,
+        calibration=samples.calibration if from_tflite else None,
+        evaluation=samples.evaluation if from_tflite else None,
+        has_evaluation_data=samples.evaluation is not None,
+        evaluation_name=samples.evaluation.name if samples.evaluation else "the evaluation data",
+        random_samples=RANDOM_SAMPLES,
+        seed=options.seed,
+        record=artifact_record(options, inputs, trained),
+        task=options.task,
+        gates=options.gates,
+        benchmark=options.benchmark,
+        tuning_seconds=options.tuning_seconds,
+        dense_per_tensor=options.compilers.want_dense_per_tensor,
+        compiled=options.compilers.edge_tpu is not None,
+        class_names=samples.class_names,
+    )
