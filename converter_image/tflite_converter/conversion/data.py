@@ -58,7 +58,7 @@ class HandedOver:
 
 
 def hand_over(data: ConversionData, folder: Path) -> HandedOver:
-    """Writes samples and labels into ``folder`` and lets go of them.
+    """Write samples and labels into ``folder``, and free their memory.
 
     To be called before a child has run there, which could put links in the files' place.
     """
@@ -76,7 +76,7 @@ def hand_over(data: ConversionData, folder: Path) -> HandedOver:
 
 
 def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
-    """Reads and draws the data before TensorFlow starts: bad data is known within a second.
+    """Read and draw the data before TensorFlow starts: bad data is refused within a second.
 
     Raises:
         ConverterError: CalibrationMissing, and the reasons of
@@ -108,20 +108,20 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
     return data
 
 
-def _calibrate_with(data: ConversionData, whole: Dataset, drawn: Dataset, options: Options) -> None:
-    data.calibration = drawn
-    data.calibration_info = data_info(whole, drawn, DataRole.CALIBRATION, options.seed)
-    data.classes = class_counts(whole, drawn)
+def _calibrate_with(data: ConversionData, whole: Dataset, chosen: Dataset, options: Options) -> None:
+    data.calibration = chosen
+    data.calibration_info = data_info(whole, chosen, DataRole.CALIBRATION, options.seed)
+    data.classes = class_counts(whole, chosen)
     data.warnings += sample_warnings(data.calibration_info, data.classes)
 
 
 def _evaluate_on(data: ConversionData, held_out: Dataset, options: Options) -> None:
-    """Validation data of its own, less what calibrates."""
-    drawn = held_out.take(draw(held_out.count, options.evaluation_samples, options.seed, held_out.classes))
-    fresh = _without_calibration(data, drawn)
+    """Use validation data of its own, without samples that calibrate."""
+    chosen = held_out.take(draw(held_out.count, options.evaluation_samples, options.seed, held_out.classes))
+    fresh = _without_calibration(data, chosen)
     if fresh is None:
         data.warnings.append("all validation samples calibrate the model as well: its figures flatter it")
-    data.evaluation = fresh or drawn
+    data.evaluation = fresh or chosen
     data.evaluation_info = data_info(held_out, data.evaluation, DataRole.VALIDATION, options.seed)
 
 
@@ -129,9 +129,9 @@ def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calib
     """One data set for both ends: some samples calibrate, others measure."""
     seed, most = options.seed, options.evaluation_samples
     if not calibrates:
-        drawn = whole.take(draw(whole.count, most, seed, whole.classes))
-        data.evaluation = drawn
-        data.evaluation_info = data_info(whole, drawn, DataRole.HELD_OUT, seed)
+        sample = whole.take(draw(whole.count, most, seed, whole.classes))
+        data.evaluation = sample
+        data.evaluation_info = data_info(whole, sample, DataRole.HELD_OUT, seed)
         return
     first, rest = split(whole.count, options.samples, seed, whole.classes)
     chosen = whole.take(first)
@@ -139,8 +139,8 @@ def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calib
     fresh = None
     if len(rest) > 0:
         remaining = whole.take(rest)
-        drawn = remaining.take(draw(remaining.count, most, seed, remaining.classes))
-        fresh = _without_calibration(data, drawn)
+        sample = remaining.take(draw(remaining.count, most, seed, remaining.classes))
+        fresh = _without_calibration(data, sample)
     if fresh is None:
         data.warnings.append(
             "there is too little data to hold some out: artifacts are measured on what calibrates them"
@@ -150,21 +150,21 @@ def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calib
     data.evaluation_info = data_info(whole, data.evaluation, role, seed)
 
 
-def _without_calibration(data: ConversionData, drawn: Dataset) -> Dataset | None:
-    """``drawn`` less the samples that calibrate, by their content; None where nothing is left.
+def _without_calibration(data: ConversionData, chosen: Dataset) -> Dataset | None:
+    """``chosen`` less the samples that calibrate, by their content; None where nothing is left.
 
     Also a part that was held out may have some: a data set can hold a sample twice.
     """
     if data.calibration is None:
-        return drawn
-    fresh = disjoint(drawn, data.calibration)
-    if len(fresh) == drawn.count:
-        return drawn
+        return chosen
+    fresh = disjoint(chosen, data.calibration)
+    if len(fresh) == chosen.count:
+        return chosen
     if len(fresh) == 0:
         return None
-    data.overlap = drawn.count - len(fresh)
+    data.overlap = chosen.count - len(fresh)
     data.warnings.append(
         f"{data.overlap} evaluation sample{'s were' if data.overlap > 1 else ' was'} left out:"
         " the same calibrate the model as well"
     )
-    return drawn.take(fresh)
+    return chosen.take(fresh)

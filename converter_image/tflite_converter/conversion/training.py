@@ -67,7 +67,7 @@ class TrainingSamples:
     overlap: int
 
     def job(self, task: Task, source_sha256: str) -> TrainingJob:
-        """What the child is told."""
+        """Return the job of the child that trains."""
         options, checkpoint = self.options, self.options.checkpoint
         student = options.student
         digests = [source_sha256, self.sha256, self.labels_sha256 or "", str(self.overlap), task.value]
@@ -83,7 +83,7 @@ class TrainingSamples:
         )
 
     def told(self, outcome: TrainingOutcome, task: Task) -> TrainingData:
-        """What the report says of it."""
+        """Return the report's description of the training data."""
         return TrainingData(
             name=self.name,
             sha256=self.sha256,
@@ -100,7 +100,7 @@ class TrainingSamples:
 def prepare(
     options: Options, source_format: SourceFormat, data: ConversionData, folder: Path, tell: Listener
 ) -> TrainingSamples | None:
-    """Reads the training data and writes it into ``folder``, less what the files are measured on.
+    """Read the training data and write it into ``folder``, without samples that measure the files.
 
     To be called before any child has run, and before :func:`~tflite_converter.conversion.data.hand_over` lets
     go of what the files are measured on.
@@ -111,8 +111,8 @@ def prepare(
             left.
 
     """
-    wanted = options.training
-    if wanted is None:
+    training = options.training
+    if training is None:
         return None
     if not source_format.is_keras:
         raise ConverterError(
@@ -121,29 +121,29 @@ def prepare(
             f"a {source_format.value} source cannot be trained: it has no Keras layers left",
             hint="give the Keras .h5 or .keras file that it was made from, or leave out the optimisation",
         )
-    if wanted.student is not None:
-        student_format = detect_format(wanted.student)
+    if training.student is not None:
+        student_format = detect_format(training.student)
         if not student_format.is_keras:
-            cause = f"the student {wanted.student.name} is a {student_format.value} file, not a Keras one"
+            cause = f"the student {training.student.name} is a {student_format.value} file, not a Keras one"
             raise ConverterError(FailureReason.TRAINING_FAILED, Stage.LOAD, cause)
     folder.mkdir()
     tell(Event(Stage.LOAD, "reading the training data"))
-    whole = load_dataset(wanted.data, Stage.TRAIN, folder / "training-data")
-    kept = _without_measured(whole, data.evaluation)
-    if kept.labels is not None:
-        np.save(folder / TRAINING_LABELS_FILE, kept.labels, allow_pickle=False)
+    whole = load_dataset(training.data, Stage.TRAIN, folder / "training-data")
+    indices = _without_measured(whole, data.evaluation)
+    if indices.labels is not None:
+        np.save(folder / TRAINING_LABELS_FILE, indices.labels, allow_pickle=False)
     return TrainingSamples(
-        wanted,
-        kept.save(folder, "training-samples"),
+        training,
+        indices.save(folder, "training-samples"),
         whole.name,
         whole.sha256,
         whole.labels_sha256,
-        whole.count - kept.count,
+        whole.count - indices.count,
     )
 
 
 def hand_over_labels(first: Path, second: Path) -> None:
-    """Copies the evaluation's labels to where the optimised files are measured, before any child has run."""
+    """Copy the evaluation's labels to where optimised files are measured, before any child has run."""
     if (first / LABELS_FILE).is_file():
         shutil.copyfile(first / LABELS_FILE, second / LABELS_FILE)
 
@@ -216,7 +216,7 @@ def _quality(before: Measured, after: Measured) -> tuple[str, float | None, floa
 
 
 def measured(artifact: ArtifactReport, folder: Path) -> Measured:
-    """The figures of a file in a child's ``folder``; it is read here, and believed by nobody yet.
+    """Read the figures of a file in a child's ``folder``, which is not trusted yet.
 
     Raises:
         ConverterError: ArtifactInvalid.
@@ -236,7 +236,7 @@ def measured(artifact: ArtifactReport, folder: Path) -> Measured:
 
 
 def share_of_zeros(content: bytes, name: str) -> float | None:
-    """The share of zeros among a file's weights: its constants of two dimensions and more."""
+    """Return the share of zeros among a file's weights: constants of two dimensions and more."""
     # Tensors may share a buffer.
     weights = {
         tensor.buffer: (tensor.data, _NUMBERS[tensor.dtype])
@@ -257,5 +257,5 @@ _NUMBERS: Final = {"float32": "<f4", "float16": "<f2", "int8": "i1"}
 def report_of(
     data: TrainingData, outcome: TrainingOutcome, comparisons: Mapping[Method, Comparison]
 ) -> OptimizationReport:
-    """What the conversion's report says of training."""
+    """Return the report on training."""
     return OptimizationReport(data=data, steps=outcome.steps, comparisons=tuple(comparisons.values()))

@@ -19,24 +19,24 @@ MOST_CLASSES = 32
 def worst_class(
     reference: Array, output: Array, labels: IntArray | None, names: Sequence[str]
 ) -> ClassResult | None:
-    """The class that lost most accuracy, or, without labels, agrees least; None where none is large enough.
+    """Return the class that lost most accuracy, or without labels agrees least; None for small ones.
 
     ``reference`` and ``output``: scores of shape ``(n, C)`` or probabilities ``(n, 1)``.
     """
-    original, found = predicted(reference), predicted(output)
+    original, judged = predicted(reference), predicted(output)
     truth = original if labels is None else labels
     results = []
     for label in np.unique(truth):
         rows = truth == label
         if rows.sum() < FEWEST_SAMPLES:
             continue
-        agrees = float(np.mean(original[rows] == found[rows]))
+        agrees = float(np.mean(original[rows] == judged[rows]))
         results.append(
             ClassResult(
                 label=int(label),
                 name=names[label] if label < len(names) else None,
                 samples=int(rows.sum()),
-                accuracy=None if labels is None else round(float(np.mean(found[rows] == label)), 6),
+                accuracy=None if labels is None else round(float(np.mean(judged[rows] == label)), 6),
                 original_accuracy=None
                 if labels is None
                 else round(float(np.mean(original[rows] == label)), 6),
@@ -54,16 +54,16 @@ def _kept(result: ClassResult) -> tuple[float, float]:
 
 def confusion(reference: Array, output: Array, labels: IntArray | None, names: Sequence[str]) -> Confusion:
     """How often each class was taken for each, of at most :data:`MOST_CLASSES` classes."""
-    found = predicted(output)
+    judged = predicted(output)
     truth = predicted(reference) if labels is None else labels
     classes = np.arange(max(2, reference.shape[1]))
     if len(classes) > MOST_CLASSES:
-        wrong = found != truth
+        wrong = judged != truth
         errors = np.bincount(truth[wrong], minlength=len(classes)) + np.bincount(
-            found[wrong], minlength=len(classes)
+            judged[wrong], minlength=len(classes)
         )
         classes = np.sort(np.argsort(-errors, kind="stable")[:MOST_CLASSES])
-    rows = [[int(np.sum((truth == t) & (found == f))) for f in classes] for t in classes]
+    rows = [[int(np.sum((truth == t) & (judged == f))) for f in classes] for t in classes]
     return Confusion(
         against="Original" if labels is None else "Labels",
         labels=tuple(int(c) for c in classes),

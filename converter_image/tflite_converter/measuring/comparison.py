@@ -44,7 +44,7 @@ def compare_files(
     threads: int,
     folder: Path,
 ) -> Comparison:
-    """Runs both on at most ``most`` samples; ``folder`` is for what the data needs.
+    """Run both files on at most ``most`` samples; ``folder`` is for the data's files.
 
     Raises:
         ConverterError: those of reading the files and data; DataShapeMismatch where the files take different
@@ -64,8 +64,8 @@ def compare_files(
     labels = with_classes(task, outputs, samples.labels)
     for_what = task or detect_task(samples.arrays, outputs, labels)
     if for_what.has_classes and is_scores(outputs):
-        (given,) = outputs.values()
-        check_classes(labels, samples.class_names, given.shape[1], samples.words, Stage.EVALUATE)
+        (values,) = outputs.values()
+        check_classes(labels, samples.class_names, values.shape[1], samples.words, Stage.EVALUATE)
     metric = agreement_metric(for_what, outputs)
     own = None if labels is None else scores(for_what, samples.arrays, outputs, labels)
     # Labels that do not fit the task say nothing of either file.
@@ -75,8 +75,8 @@ def compare_files(
     )
 
     def measured(path: Path) -> ArtifactReport:
-        bytes_of, found = read_tflite(path)
-        request = Request(kind(found), path.name, Gates(), Benchmark(threads=threads), None)
+        bytes_of, file = read_tflite(path)
+        request = Request(kind(file), path.name, Gates(), Benchmark(threads=threads), None)
         return evaluate(bytes_of, reference, request, lambda _done: None)
 
     return Comparison(
@@ -108,7 +108,7 @@ def _words(file: TFLiteFile) -> str:
 
 
 def kind(file: TFLiteFile) -> Method:
-    """The method that a file looks like."""
+    """Return the method that a file looks like."""
     dtypes = inventory(file).tensor_dtypes
     if any(named.tensor.is_quantized for named in (*file.inputs, *file.outputs)):
         return Method.FULL_INTEGER

@@ -14,19 +14,19 @@ _DIGITS = 6
 
 
 def output_record(task: Task, outputs: NamedArrays) -> OutputRecord | None:
-    """The record of ``{output: (n, ...)}``: a classifier's confidence, the level of another's first output.
+    """Return the record of ``{output: (n, ...)}``: a classifier's confidence, or another's output level.
 
     None where the outputs are no finite numbers. It has a few numbers however many samples there are.
     """
-    name, given = next(iter(outputs.items()))
-    if not len(given) or given.dtype.kind not in "fiu" or not np.isfinite(given.astype(np.float64)).all():
+    name, values = next(iter(outputs.items()))
+    if not len(values) or values.dtype.kind not in "fiu" or not np.isfinite(values.astype(np.float64)).all():
         return None
-    if task is Task.CLASSIFICATION and len(outputs) == 1 and given.ndim == 2:
-        return OutputRecord(samples=len(given), confidence=_confidence(given))
-    found = levels(given)
+    if task is Task.CLASSIFICATION and len(outputs) == 1 and values.ndim == 2:
+        return OutputRecord(samples=len(values), confidence=_confidence(values))
+    means = levels(values)
     return OutputRecord(
-        samples=len(given),
-        level=LevelRecord(output=name, mean=_rounded(float(found.mean())), std=_rounded(float(found.std()))),
+        samples=len(values),
+        level=LevelRecord(output=name, mean=_rounded(float(means.mean())), std=_rounded(float(means.std()))),
     )
 
 

@@ -70,7 +70,7 @@ def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int,
 def evaluate(
     content: bytes, reference: Reference, request: Request, after_each: Callable[[int], None]
 ) -> ArtifactReport:
-    """Runs the artifact on every sample and measures it; in a fresh process, so that memory means something.
+    """Run the artifact on every sample and measure it, in a fresh process so that memory is its own.
 
     Raises:
         ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
@@ -99,12 +99,12 @@ def _report(
     request: Request,
     performance: Performance,
 ) -> ArtifactReport:
-    found = _quality(outputs, reference, request.gates)
+    result = _quality(outputs, reference, request.gates)
     latency = performance.single
     targets = tuple(check_target(file, target) for target in Target)
     missed = request.gates.missed(
-        agreement=found.agreement,
-        accuracy=found.accuracy,
+        agreement=result.agreement,
+        accuracy=result.accuracy,
         original_accuracy=reference.original.accuracy if reference.original else None,
         size_bytes=len(content),
         latency_millis=latency.median_millis,
@@ -112,8 +112,8 @@ def _report(
     missed += _unsuitable(targets, request)
     labels = reference.labels
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
-    original, given = next(iter(reference.outputs.values())), next(iter(outputs.values()))
-    is_classes = is_classes and given.ndim == 2
+    original, judged = next(iter(reference.outputs.values())), next(iter(outputs.values()))
+    is_classes = is_classes and judged.ndim == 2
     notes = missed or _notes(request.method, file)
     return ArtifactReport(
         method=request.method,
@@ -121,16 +121,16 @@ def _report(
         size_bytes=len(content),
         size_fraction=round(len(content) / reference.source_bytes, 4),
         sha256=hashlib.sha256(content).hexdigest(),
-        agreement=round(found.agreement, 6),
-        accuracy=None if found.accuracy is None else round(found.accuracy, 6),
-        snr_db=None if found.snr_db is None else round(found.snr_db, 2),
+        agreement=round(result.agreement, 6),
+        accuracy=None if result.accuracy is None else round(result.accuracy, 6),
+        snr_db=None if result.snr_db is None else round(result.snr_db, 2),
         latency=latency,
         passed=not missed,
         message="; ".join(notes) or None,
         fidelity=fidelity(reference.task, reference.outputs, outputs),
         scores=None if labels is None else scores(reference.task, reference.samples, outputs, labels),
-        worst_class=worst_class(original, given, labels, reference.class_names) if is_classes else None,
-        confusion=confusion(original, given, labels, reference.class_names) if is_classes else None,
+        worst_class=worst_class(original, judged, labels, reference.class_names) if is_classes else None,
+        confusion=confusion(original, judged, labels, reference.class_names) if is_classes else None,
         performance=performance,
         baseline=output_record(reference.task, outputs) if reference.is_real else None,
         inventory=inventory(file),
@@ -142,7 +142,7 @@ def _report(
 def _not_measured(
     content: bytes, file: TFLiteFile, operations: tuple[str, ...], reference: Reference, request: Request
 ) -> ArtifactReport:
-    """A file with TensorFlow's own operations: no interpreter that can be installed by package has them."""
+    """Report on a file with TensorFlow's own operations, which no packaged interpreter can run."""
     latency = request.gates.max_latency_millis
     missed = request.gates.missed(
         agreement=None, accuracy=None, original_accuracy=None, size_bytes=len(content), latency_millis=None
@@ -165,33 +165,33 @@ def _not_measured(
     )
 
 
-def _operators(targets: Sequence[TargetCheck], wanted: Target | None) -> dict[str, int]:
+def _operators(targets: Sequence[TargetCheck], target: Target | None) -> dict[str, int]:
     """How many operators there are, and how many of them the target has no kernel for."""
-    if wanted is None:
+    if target is None:
         return {}
-    check = _of(targets, wanted)
+    check = _of(targets, target)
     return {"operators": check.operators, "fallback_operators": check.fallback_operators}
 
 
-def _of(targets: Sequence[TargetCheck], wanted: Target) -> TargetCheck:
-    return next(check for check in targets if check.target is wanted)
+def _of(targets: Sequence[TargetCheck], target: Target) -> TargetCheck:
+    return next(check for check in targets if check.target is target)
 
 
 def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
-    """What keeps a file from a target that has nothing to fall back on, where no compiler decides that."""
-    wanted = request.target
-    if request.compiled or wanted not in INTEGER_ONLY:
+    """Say why a target without fallback cannot run the file, where no compiler decides that."""
+    target = request.target
+    if request.compiled or target not in INTEGER_ONLY:
         return []
-    check = _of(targets, wanted)
-    return [] if check.suitable else [f"it cannot run on {wanted.value}: {'; '.join(check.problems)}"]
+    check = _of(targets, target)
+    return [] if check.suitable else [f"it cannot run on {target.value}: {'; '.join(check.problems)}"]
 
 
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
     agrees = agreement(reference.metric, reference.outputs, outputs)
-    found = None
+    labelled = None
     if reference.labels is not None:
-        found = scores(reference.task, reference.samples, outputs, reference.labels)
-    right = None if found is None else found.accuracy
+        labelled = scores(reference.task, reference.samples, outputs, reference.labels)
+    right = None if labelled is None else labelled.accuracy
     original = None if reference.original is None else reference.original.accuracy
     missed = gates.missed_quality(agrees, right, original)
     return Quality(agrees, right, snr_db(reference.outputs, outputs), tuple(missed))
@@ -200,10 +200,10 @@ def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Qualit
 def _outputs(
     model: TFLiteModel, reference: Reference, file_name: str, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
-    """The artifact's outputs, checked to be the original's by name, shape and finiteness."""
-    found = model.run_each(reference.samples, after_each)
+    """Run the artifact; check that its outputs are the original's by name, shape and finiteness."""
+    outputs = model.run_each(reference.samples, after_each)
     for name, expected in reference.outputs.items():
-        got = found.get(name)
+        got = outputs.get(name)
         shape = None if got is None else got.shape
         if got is None or shape != expected.shape:
             cause = f"{file_name} gives {name!r} with shape {shape}, the original {expected.shape}"
@@ -211,7 +211,7 @@ def _outputs(
         if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
             cause = f"{file_name} gives NaN or infinite values in {name!r} where the original does not"
             raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
-    return {name: found[name] for name in reference.outputs}
+    return {name: outputs[name] for name in reference.outputs}
 
 
 def measure_performance(content: bytes, samples: NamedArrays, benchmark: Benchmark) -> Performance:
@@ -221,8 +221,8 @@ def measure_performance(content: bytes, samples: NamedArrays, benchmark: Benchma
     """
     before = _peak_bytes()
     model = TFLiteModel(content, threads=benchmark.threads)
-    found = _performance(model, content, samples, benchmark)
-    return found.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
+    performance = _performance(model, content, samples, benchmark)
+    return performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
 
 
 def _performance(
@@ -248,7 +248,7 @@ def _peak_bytes() -> int:
 
 
 def _notes(method: Method, file: TFLiteFile) -> list[str]:
-    """What the method's name does not say: tensors that stayed in float, weights that were not touched."""
+    """Note what the method's name hides: tensors that stayed in float, weights that were not changed."""
     tensors = list(file.subgraphs[0].tensors)
     dtypes = [tensor.dtype for tensor in tensors]
     if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:

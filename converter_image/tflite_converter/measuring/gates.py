@@ -21,7 +21,7 @@ class Gates:
 
     @classmethod
     def from_validation(cls, validation: Validation | None) -> Gates:
-        """The gates of a request."""
+        """Return the gates of a request."""
         if validation is None:
             return cls()
         return cls(
@@ -58,31 +58,31 @@ class Gates:
     def missed_quality(
         self, agreement: float | None, accuracy: float | None, original_accuracy: float | None
     ) -> list[str]:
-        """The gates that another recipe of the same method can meet. NaN meets none."""
-        found = []
+        """Return the missed gates that another recipe of the same method can meet; NaN misses all."""
+        sentences = []
         if self.max_accuracy_drop is not None:
             if accuracy is None or original_accuracy is None:
-                found.append("accuracy could not be measured")
+                sentences.append("accuracy could not be measured")
             elif not (drop := original_accuracy - accuracy) <= self.max_accuracy_drop + ROUNDING:
-                found.append(f"accuracy fell by {drop:.4f}, more than {self.max_accuracy_drop:g}")
+                sentences.append(f"accuracy fell by {drop:.4f}, more than {self.max_accuracy_drop:g}")
         if self.min_agreement is not None:
             if agreement is None:
-                found.append("agreement could not be measured")
+                sentences.append("agreement could not be measured")
             elif not agreement >= self.min_agreement - ROUNDING:
-                found.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
-        return found
+                sentences.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
+        return sentences
 
     def _missed_cost(self, size_bytes: int | None, latency_millis: float | None) -> list[str]:
-        found = []
+        sentences = []
         if self.max_size_bytes is not None and size_bytes is not None and size_bytes > self.max_size_bytes:
-            found.append(f"{size_bytes:,} bytes are more than {self.max_size_bytes:,}")
+            sentences.append(f"{size_bytes:,} bytes are more than {self.max_size_bytes:,}")
         if (
             self.max_latency_millis is not None
             and latency_millis is not None
             and latency_millis > self.max_latency_millis
         ):
-            found.append(f"{latency_millis:.4g} ms a run are more than {self.max_latency_millis:g} ms")
-        return found
+            sentences.append(f"{latency_millis:.4g} ms a run are more than {self.max_latency_millis:g} ms")
+        return sentences
 
 
 def _number(text: str | None) -> float | None:

@@ -18,7 +18,7 @@ SAMPLES = 8
 
 
 def layer_errors(float_file: bytes, quantized: bytes, samples: NamedArrays) -> tuple[LayerError, ...]:
-    """The signal-to-noise ratio of every activation that both files have, in the graph's order.
+    """Measure the signal-to-noise ratio of every activation that both files have, in graph order.
 
     Raises ``ValueError`` or ``RuntimeError`` where one of them does not run with all its tensors kept.
     """
@@ -32,12 +32,12 @@ def layer_errors(float_file: bytes, quantized: bytes, samples: NamedArrays) -> t
         judged.run(sample)
         # One tensor at a time: all activations of a large model take tens of megabytes.
         for name in list(signal):
-            expected, found = reference.activation(name), judged.activation(name)
-            if expected is None or found is None or expected.shape != found.shape:
+            expected, actual = reference.activation(name), judged.activation(name)
+            if expected is None or actual is None or expected.shape != actual.shape:
                 del signal[name]
                 continue
             signal[name] += float(np.sum(np.square(expected, dtype=np.float64)))
-            noise[name] += float(np.sum(np.square(expected - found, dtype=np.float64)))
+            noise[name] += float(np.sum(np.square(expected - actual, dtype=np.float64)))
     return tuple(
         LayerError(tensor=name, operator=operators[name], snr_db=round(_decibels(power, noise[name]), 2))
         for name, power in signal.items()
@@ -70,13 +70,13 @@ def _noise(snr: float) -> float:
 def _activations(float_file: bytes) -> dict[str, str]:
     """Operator by the name of its first output, of the main graph's float activations."""
     graph = read_file(float_file, "the float file").subgraphs[0]
-    found = {}
+    activations = {}
     for operator in graph.operators:
         for index in operator.outputs[:1]:
             tensor = graph.tensors[index]
             if tensor.is_float and not tensor.is_constant:
-                found[tensor.name] = operator.name
-    return found
+                activations[tensor.name] = operator.name
+    return activations
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -43,7 +43,7 @@ def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArr
 
 
 def fidelity(task: Task, reference: NamedArrays, outputs: NamedArrays) -> Fidelity:
-    """The figures that fit ``task``, rounded for a report."""
+    """Return the figures that fit ``task``, rounded for a report."""
     errors = [_as_float(outputs[n]) - _as_float(r) for n, r in reference.items()]
     common = {
         "mse": _mean(float(np.mean(np.square(e))) for e in errors),
@@ -62,55 +62,55 @@ def fidelity(task: Task, reference: NamedArrays, outputs: NamedArrays) -> Fideli
 
 
 def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array) -> Scores | None:
-    """Outputs against labels, by the metrics of ``task``; None where they cannot be compared.
+    """Compare outputs with labels by the metrics of ``task``; None where that is not possible.
 
     A single output of shape ``(n, C)`` is taken as scores of classes (the greatest wins), ``(n, 1)`` as the
     probability of class 1 (from 0.5 on) or its logit (from 0 on).
     """
     if len(outputs) != 1:
         return None
-    (given,) = outputs.values()
+    (values,) = outputs.values()
     match task:
         case Task.CLASSIFICATION if labels.ndim == 1 and labels.dtype.kind in "iu":
-            return _classes(given, labels)
+            return _classes(values, labels)
         case Task.MULTI_LABEL:
             decisions = labels.reshape(len(labels), -1)
-            if decisions.shape != given.shape:
+            if decisions.shape != values.shape:
                 return None
             return Scores(
-                metric=AccuracyMetric.MACRO_F1, accuracy=_round(macro_f1(_yes(given), decisions > 0))
+                metric=AccuracyMetric.MACRO_F1, accuracy=_round(macro_f1(_yes(values), decisions > 0))
             )
-        case Task.REGRESSION if labels.size == given.size:
-            truth = labels.reshape(given.shape)
-            error = _as_float(given) - _as_float(truth)
+        case Task.REGRESSION if labels.size == values.size:
+            truth = labels.reshape(values.shape)
+            error = _as_float(values) - _as_float(truth)
             return Scores(
                 metric=AccuracyMetric.R2,
-                accuracy=_round(r2({"": truth}, {"": given})),
+                accuracy=_round(r2({"": truth}, {"": values})),
                 mse=_round(float(np.mean(np.square(error)))),
                 mae=_round(float(np.mean(np.abs(error)))),
             )
         case Task.RECONSTRUCTION if labels.ndim == 1 and set(np.unique(labels)) == {0, 1}:
-            inputs = next((s for s in samples.values() if s.size == given.size), None)
+            inputs = next((s for s in samples.values() if s.size == values.size), None)
             if inputs is None:
                 return None
-            distance = np.square(_as_float(given) - _as_float(inputs).reshape(given.shape))
-            error = np.mean(distance.reshape(len(given), -1), axis=1)
+            distance = np.square(_as_float(values) - _as_float(inputs).reshape(values.shape))
+            error = np.mean(distance.reshape(len(values), -1), axis=1)
             return Scores(metric=AccuracyMetric.ROC_AUC, accuracy=_round(roc_auc(error, labels == 1)))
         case Task.EMBEDDING if labels.ndim == 1 and len(labels) > 1:
-            share = nearest_neighbour(given, labels)
+            share = nearest_neighbour(values, labels)
             return Scores(metric=AccuracyMetric.NEAREST_NEIGHBOUR, accuracy=_round(share))
         case _:
             return None
 
 
-def predicted(given: Array) -> IntArray:
-    """The class that each row of scores ``(n, C)`` or probabilities ``(n, 1)`` stands for."""
-    return _yes(given[:, 0]).astype(np.int64) if given.shape[1] == 1 else top1(given)
+def predicted(values: Array) -> IntArray:
+    """Return the class of each row of scores ``(n, C)`` or probabilities ``(n, 1)``."""
+    return _yes(values[:, 0]).astype(np.int64) if values.shape[1] == 1 else top1(values)
 
 
-def top1(given: Array) -> IntArray:
-    """The class with the greatest score of each row."""
-    best: IntArray = np.argmax(given, axis=1).astype(np.int64)
+def top1(values: Array) -> IntArray:
+    """Return the class with the greatest score of each row."""
+    best: IntArray = np.argmax(values, axis=1).astype(np.int64)
     return best
 
 
@@ -141,10 +141,10 @@ def r2(reference: NamedArrays, outputs: NamedArrays) -> float:
     return _mean(_r2(_as_float(r), _as_float(outputs[n])) for n, r in reference.items())
 
 
-def macro_f1(found: Array, truth: Array) -> float:
+def macro_f1(predictions: Array, truth: Array) -> float:
     """Mean over the columns of F1 = 2 TP / (2 TP + FP + FN); a column without any yes on both sides is 1."""
-    hits = np.sum(found & truth, axis=0)
-    misses = np.sum(found ^ truth, axis=0)
+    hits = np.sum(predictions & truth, axis=0)
+    misses = np.sum(predictions ^ truth, axis=0)
     total = 2 * hits + misses
     return float(np.mean(np.divide(2 * hits, total, out=np.ones(len(total)), where=total > 0)))
 
@@ -173,8 +173,8 @@ def nearest_neighbour(vectors: Array, labels: IntArray) -> float:
 def _of_classes(reference: Array, output: Array) -> dict[str, float]:
     p, q = _distributions(reference, output)
     five = min(5, p.shape[1])
-    best, given = (np.argsort(-x, axis=1, kind="stable")[:, :five] for x in (p, q))
-    shared = [len(np.intersect1d(a, b)) / five for a, b in zip(best, given, strict=True)]
+    best, best_judged = (np.argsort(-x, axis=1, kind="stable")[:, :five] for x in (p, q))
+    shared = [len(np.intersect1d(a, b)) / five for a, b in zip(best, best_judged, strict=True)]
     first = top1(p)
     rows = np.arange(len(p))
     clipped = np.maximum(q, _SMALLEST_PROBABILITY)
@@ -199,30 +199,30 @@ def _distributions(reference: Array, output: Array) -> tuple[FloatArray, FloatAr
 def _share(values: FloatArray) -> FloatArray:
     total = values.sum(axis=1, keepdims=True)
     even = np.full_like(values, 1.0 / values.shape[1])
-    found: FloatArray = np.divide(values, total, out=even, where=total > 0.0)
-    return found
+    shares: FloatArray = np.divide(values, total, out=even, where=total > 0.0)
+    return shares
 
 
 def _softmax(logits: FloatArray) -> FloatArray:
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
-    return found
+    probabilities: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def _classes(given: Array, labels: IntArray) -> Scores | None:
-    if given.ndim != 2:
+def _classes(values: Array, labels: IntArray) -> Scores | None:
+    if values.ndim != 2:
         return None
-    found = predicted(given)
-    classes = np.arange(max(2, given.shape[1]))
-    present = classes[np.isin(classes, labels) | np.isin(classes, found)]
-    f1 = macro_f1(found[:, None] == present, labels[:, None] == present)
+    predictions = predicted(values)
+    classes = np.arange(max(2, values.shape[1]))
+    present = classes[np.isin(classes, labels) | np.isin(classes, predictions)]
+    f1 = macro_f1(predictions[:, None] == present, labels[:, None] == present)
     top5 = None
-    if given.shape[1] > 5:
-        best = np.argsort(-given.astype(np.float64), axis=1, kind="stable")[:, :5]
+    if values.shape[1] > 5:
+        best = np.argsort(-values.astype(np.float64), axis=1, kind="stable")[:, :5]
         top5 = _round(float(np.mean(np.any(best == labels[:, None], axis=1))))
     return Scores(
         metric=AccuracyMetric.TOP1,
-        accuracy=_round(float(np.mean(found == labels))),
+        accuracy=_round(float(np.mean(predictions == labels))),
         top5=top5,
         macro_f1=_round(f1),
     )
@@ -270,7 +270,7 @@ def _round(value: float) -> float:
     return round(value, 6)
 
 
-def _rounded(found: Fidelity) -> Fidelity:
+def _rounded(exact: Fidelity) -> Fidelity:
     """Six significant digits: errors of small outputs must not all be 0."""
-    digits = {name: float(f"{value:.6g}") for name, value in found if value is not None}
+    digits = {name: float(f"{value:.6g}") for name, value in exact if value is not None}
     return Fidelity(**digits)

@@ -20,5 +20,5 @@ class Quality:
     @property
     def rank(self) -> tuple[bool, float, float]:
         """The better, the greater."""
-        kept = self.agreement if self.accuracy is None else self.accuracy
-        return not self.missed, kept, SNR_LIMIT_DB if self.snr_db is None else self.snr_db
+        share = self.agreement if self.accuracy is None else self.accuracy
+        return not self.missed, share, SNR_LIMIT_DB if self.snr_db is None else self.snr_db

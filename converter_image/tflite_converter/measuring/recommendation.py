@@ -16,7 +16,7 @@ NEIGHBOURS = 2
 
 
 def recommend(artifacts: Sequence[ArtifactSummary], target: Target | None) -> RecommendedMethod | None:
-    """The artifact to use; None when none passed.
+    """Choose the artifact to use; None when none passed.
 
     For a target it is the first of its methods that passed. Otherwise the smallest artifact that passed and
     agrees in at least :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
@@ -58,7 +58,7 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
 
 
 def _neighbours(best: ArtifactSummary, passed: Sequence[ArtifactSummary]) -> tuple[Alternative, ...]:
-    """The artifacts of the front nearest in size, with what they would gain and cost against ``best``."""
+    """Return the front's artifacts nearest in size, with their gains and costs against ``best``."""
     front = [a for a in pareto_front(passed) if a.method is not best.method]
     front.sort(key=lambda a: (abs(a.size_bytes - best.size_bytes), a.method))
     return tuple(Alternative(method=a.method, trade=_trade(best, a)) for a in front[:NEIGHBOURS])
@@ -87,5 +87,5 @@ def _dominates(a: ArtifactSummary, b: ArtifactSummary) -> bool:
 def _costs(artifact: ArtifactSummary) -> tuple[float, float, float]:
     """Size, time, and lost fidelity: less is better, and what could not be measured is worst."""
     millis = math.inf if artifact.latency is None else artifact.latency.median_millis
-    kept = artifact.agreement if artifact.accuracy is None else artifact.accuracy
-    return float(artifact.size_bytes), millis, math.inf if kept is None else -kept
+    share = artifact.agreement if artifact.accuracy is None else artifact.accuracy
+    return float(artifact.size_bytes), millis, math.inf if share is None else -share

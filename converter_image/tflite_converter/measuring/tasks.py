@@ -104,19 +104,19 @@ _RULES: Final[tuple[tuple[Callable[[_Evidence], bool], Task], ...]] = (
 """Tasks by their signs; a later rule may rely on those before it not holding."""
 
 
-def with_classes(given: Task | None, outputs: NamedArrays, labels: Array | None) -> Array | None:
+def with_classes(task: Task | None, outputs: NamedArrays, labels: Array | None) -> Array | None:
     """``labels`` with one-hot rows, as Keras's ``to_categorical`` makes them, as the classes they stand for.
 
     For a model whose single output has as many columns, unless its outputs (each from 0 to 1, together not
-    1) or the user (``given``) say that every column is a yes or no of its own.
+    1) or the user (``task``) say that every column is a yes or no of its own.
     """
-    if labels is None or labels.ndim != 2 or given not in (None, Task.CLASSIFICATION):
+    if labels is None or labels.ndim != 2 or task not in (None, Task.CLASSIFICATION):
         return labels
     if not is_scores(outputs) or next(iter(outputs.values())).shape[1] != labels.shape[1]:
         return labels
     if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
         return labels
-    if given is None and _lies_in_unit(next(iter(outputs.values()))) and not is_distribution(outputs):
+    if task is None and _lies_in_unit(next(iter(outputs.values()))) and not is_distribution(outputs):
         return labels
     classes: Array = np.argmax(labels, axis=1).astype(np.int64)
     return classes

@@ -109,7 +109,7 @@ class _Work:
         )
 
     def _prepare(self, source: Path) -> None:
-        """What TensorFlow's child does for other sources: float file, bound samples, reference outputs."""
+        """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
         job, folder = self._job, self._folder
         self._process.say(Stage.LOAD, "reading the TFLite file")
         (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
@@ -133,9 +133,9 @@ class _Work:
                 raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
             return _Done()
 
-        found = forked(self._process, LITERT.words, "running the original model", _Done, reference)
-        if isinstance(found, WorkerFailure):
-            raise ConverterError(found.reason, found.stage, found.cause, hint=found.hint)
+        answer = forked(self._process, LITERT.words, "running the original model", _Done, reference)
+        if isinstance(answer, WorkerFailure):
+            raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
 
     def _basis(self) -> EvaluationBasis:
         """How the artifacts will be compared, from what the original gave."""
@@ -151,9 +151,9 @@ class _Work:
         metric = agreement_metric(task, outputs)
         warnings = []
         if truth is not None and task.has_classes and len(outputs) == 1:
-            (given,) = outputs.values()
-            if given.ndim == 2:
-                classes = max(2, given.shape[1])
+            (values,) = outputs.values()
+            if values.ndim == 2:
+                classes = max(2, values.shape[1])
                 check_classes(truth, job.class_names, classes, job.evaluation_name, Stage.EVALUATE)
         original = None if truth is None else scores(task, samples, outputs, truth)
         if truth is not None and original is None:
@@ -191,20 +191,20 @@ class _Work:
         )
 
     def _method(self, method: Method) -> MethodResult:
-        """Makes and measures one artifact."""
+        """Make and measure one artifact."""
         started = time.monotonic()
-        made = forked(
+        answer = forked(
             self._process, LITERT.words, f"making {method.cli_name}", _Made, lambda: self._make(method)
         )
         now = time.monotonic()
-        if isinstance(made, WorkerFailure):
+        if isinstance(answer, WorkerFailure):
             self._took(Stage.QUANTIZE, now - started)
-            return MethodResult(failure=made)
-        self._took(Stage.QUANTIZE, now - started - made.calibrating_seconds)
-        if made.calibrating_seconds:
-            self._took(Stage.CALIBRATE, made.calibrating_seconds)
-        if made.stability is not None:
-            self._stability = made.stability
+            return MethodResult(failure=answer)
+        self._took(Stage.QUANTIZE, now - started - answer.calibrating_seconds)
+        if answer.calibrating_seconds:
+            self._took(Stage.CALIBRATE, answer.calibrating_seconds)
+        if answer.stability is not None:
+            self._stability = answer.stability
         name = method.file_name(self._job.base_name)
         job = self._job
         request = Request(method, name, self._gates, job.benchmark, job.target, compiled=job.compiled)
@@ -212,7 +212,7 @@ class _Work:
         count = len(next(iter(self._reference.samples.values())))
 
         def measure() -> _Measured:
-            content = (self._folder / made.file).read_bytes()
+            content = (self._folder / answer.file).read_bytes()
             step = self._process.counter(Stage.EVALUATE, words, count)
             self._process.say(Stage.EVALUATE, words)
             artifact = evaluate(content, self._reference, request, step)
@@ -225,9 +225,9 @@ class _Work:
         if isinstance(measured, WorkerFailure):
             return MethodResult(failure=measured)
         artifact = measured.artifact.changed(
-            recipe=made.recipe,
-            attempts=made.attempts,
-            message="; ".join(m for m in (measured.artifact.message, made.message) if m) or None,
+            recipe=answer.recipe,
+            attempts=answer.attempts,
+            message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
         )
         return MethodResult(artifact=artifact)
 
@@ -300,7 +300,7 @@ class _Work:
             return ()  # one of them cannot keep its tensors: the report goes without
 
     def _finished(self, method: Method, content: bytes, recipe: str) -> _Made:
-        """Writes the file with its metadata; from here on its bytes do not change."""
+        """Write the file with its metadata; from here on its bytes do not change."""
         job = self._job
         record = {**job.record, "method": method.value, "recipe": recipe}
         description = f"{method.value} of {job.base_name}: {recipe}"
@@ -315,32 +315,32 @@ class _Work:
 
 
 def _import_for_the_forks() -> None:
-    """What each fork would otherwise import again; none of it starts a thread."""
+    """Import what each fork would otherwise import again; none of it starts a thread."""
     for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
         importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy every page that it looks at
 
 
 def work(job: LiteRTJob, process: Child) -> ApiModel:
-    """Does what ``job`` says."""
+    """Carry out ``job``."""
     return _Work(job, process).run()
 
 
 def _infos(path: Path) -> list[TensorInfo]:
-    found = read_file(path.read_bytes(), path.name).inputs
+    inputs = read_file(path.read_bytes(), path.name).inputs
     return [
         TensorInfo(
             name=n.name,
             shape=[1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
             dtype=n.tensor.dtype,
         )
-        for n in found
+        for n in inputs
     ]
 
 
 def _output_infos(path: Path) -> list[TensorInfo]:
-    found = read_file(path.read_bytes(), path.name).outputs
-    return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in found]
+    outputs = read_file(path.read_bytes(), path.name).outputs
+    return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in outputs]
 
 
 if __name__ == "__main__":

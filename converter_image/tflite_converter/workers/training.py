@@ -82,9 +82,9 @@ def optimize(
     outcome = _train(trainee, call, original, Examples(samples, None, outputs), training, process)
     lap(Stage.TRAIN)
 
-    written = write_float(in_place_of(original, trainee, call), job, process)
+    result = write_float(in_place_of(original, trainee, call), job, process)
     lap(Stage.CONVERT)
-    return Optimized(original.inputs, written, outcome)
+    return Optimized(original.inputs, result, outcome)
 
 
 def _trainee(training: TrainingJob, model: Any, original: OriginalModel, folder: Path) -> tuple[Any, Call]:
