@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
             self._tell(404, {"error": "there are /predict, /metrics and /healthz"})
 
     def do_POST(self) -> None:
-        """A prediction."""
+        """Answer with a prediction."""
         if self.path != "/predict":
             self._tell(404, {"error": "there are /predict, /metrics and /healthz"})
             return
@@ -111,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             self._tell(500, {"error": str(error)[:500]})
 
     def log_message(self, text: str, *arguments: object) -> None:
-        """Requests are counted, not logged."""
+        """Log nothing: requests are counted."""
 
     def _tell(self, status: int, document: dict[str, Any]) -> None:
         self._send(status, json.dumps(document).encode() + b"\n", "application/json")
@@ -133,7 +133,7 @@ def replay(service: Service, samples: np.ndarray[Any, Any], rate: float, stop: t
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Return the command line."""
     parser = argparse.ArgumentParser(description="Serve a TFLite model and export how it does.")
     parser.add_argument("--model", type=Path, required=True, help="the .tflite file")
     parser.add_argument("--report", type=Path, required=True, help="report.json of its conversion")
