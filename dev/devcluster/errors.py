@@ -5,7 +5,10 @@
     DevClusterError
     ├── BinariesError        the control plane's programs cannot be had
     │   └── DigestMismatchError   a download is not the file that was published
+    ├── UnavailableError     an archive cannot be had from here; the caller has another way
+    ├── PrometheusUnavailableError    Prometheus can neither be found nor installed
     ├── ProcessError         a child process did not start, or died
+    ├── ContainerConfigError     something that a container refers to is missing
     ├── HostError            this machine lacks what a real node needs, or is in use by another one
     ├── ImageError           a container image could not be built, saved or loaded
     └── ApiError             the Kubernetes API answered with an error
@@ -24,6 +27,18 @@ class BinariesError(DevClusterError):
 
 class DigestMismatchError(BinariesError):
     """A download is not the file that was published."""
+
+
+class UnavailableError(DevClusterError):
+    """An archive cannot be had from here; the caller has another way."""
+
+
+class PrometheusUnavailableError(DevClusterError):
+    """Prometheus is neither installed nor to be had as a Debian package."""
+
+
+class ContainerConfigError(DevClusterError):
+    """Something that a container refers to is missing; the message is the kubelet's."""
 
 
 class ProcessError(DevClusterError):

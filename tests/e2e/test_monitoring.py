@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from devcluster.cache import REPOSITORY
-from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from devcluster.errors import PrometheusUnavailableError
+from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
 

@@ -30,8 +30,9 @@ import pytest
 
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.errors import PrometheusUnavailableError
 from devcluster.processes import Process, free_ports
-from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from devcluster.services.s3 import ObjectStore
 from support.chart.dashboard_queries import Target, documents, targets
 from support.cluster.conversions import Conversions, Gesture, Operator, until

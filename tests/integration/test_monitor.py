@@ -20,7 +20,8 @@ import pytest
 
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.control_plane import ControlPlane
-from devcluster.services.prometheus import Prometheus, PrometheusUnavailableError, ensure_prometheus
+from devcluster.errors import PrometheusUnavailableError
+from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from support.chart.dashboard_queries import Target, example_documents, targets
 from support.chart.monitors import EXAMPLE, monitor
 from support.cluster.conversions import Gesture, until

@@ -22,6 +22,7 @@ from tflite_converter.isolation.protocol import WorkerFailure
 
 _FAILED = 1
 _RESULT_FILE = "fork.json"
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 
 Found = TypeVar("Found", bound=ApiModel)
 
@@ -35,10 +36,12 @@ def forked(
     kills_before = machine.out_of_memory_kills()
     sys.stdout.flush()
     sys.stderr.flush()
+    # An interruption during the fork itself would be lost, or would leave the fork at work.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
     pid = os.fork()
     if pid == 0:
-        _run(child, words, work)
-    code = os.waitstatus_to_exitcode(_ended(pid))
+        _run(child, words, work, mask)
+    code = os.waitstatus_to_exitcode(_ended(pid, mask))
     if code < 0:
         killed = machine.out_of_memory_kills() > kills_before
         reason, cause = death(words, -code, out_of_memory=killed)
@@ -53,9 +56,10 @@ def forked(
     return WorkerFailure(reason=FailureReason.CONVERTER_CRASHED, stage=child.stage, cause=cause)
 
 
-def _ended(pid: int) -> int:
-    """Return the wait status of the fork; kill it where its parent is interrupted."""
+def _ended(pid: int, mask: set[int]) -> int:
+    """Let interruptions through again, and return the wait status of the fork; an interruption kills it."""
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _, status = os.waitpid(pid, 0)
     except BaseException:
         os.kill(pid, signal.SIGKILL)
@@ -64,12 +68,13 @@ def _ended(pid: int) -> int:
     return status
 
 
-def _run(child: Child, words: str, work: Callable[[], ApiModel]) -> NoReturn:
+def _run(child: Child, words: str, work: Callable[[], ApiModel], mask: set[int]) -> NoReturn:
     """In the fork: never returns, and never runs what its parent has yet to do."""
     code = 0
     try:
         ends_with_its_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             result: ApiModel = work()
         except ConverterError as error:

@@ -83,99 +83,33 @@ class _Measured(ApiModel):
 class _Work:
     """One job."""
 
-    def __init__(self, job: LiteRTJob, process: Child) -> None:
+    def __init__(self, job: LiteRTJob, process: Child, reference: Reference) -> None:
         self._job = job
+        self._reference = reference
         self._process = process
         self._folder = process.folder
         self._gates = job.gates
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
 
-    def run(self) -> LiteRTResult:
-        job = self._job
-        _import_for_the_forks()
-        if job.source is not None:
-            self._prepare(job.source)
-        basis = self._basis()
+    def run(self, warnings: tuple[str, ...]) -> LiteRTResult:
+        """Make and measure each file; ``warnings`` are about the reference."""
+        job, reference = self._job, self._reference
         methods = {method: self._method(method) for method in job.methods}
         return LiteRTResult(
             inputs=_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
             outputs=_output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
-            evaluation=basis,
+            evaluation=EvaluationBasis(
+                task=reference.task,
+                task_is_given=job.task is not None,
+                agreement_metric=reference.metric,
+                original=reference.original,
+                warnings=warnings,
+            ),
             calibration=self._calibration_basis(),
             methods=methods,
             seconds=self._seconds,
             isolation=self._process.isolation,
-        )
-
-    def _prepare(self, source: Path) -> None:
-        """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
-        job, folder = self._job, self._folder
-        self._process.say(Stage.LOAD, "reading the TFLite file")
-        (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
-        inputs = _infos(folder / FLOAT_FILE)
-        if job.calibration is not None:
-            write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
-        if job.evaluation is not None:
-            samples = job.evaluation.bind(inputs, Stage.EVALUATE)
-        else:
-            samples = random_inputs(inputs, job.random_samples, job.seed)
-        write_folder(folder / EVALUATION_FOLDER, samples)
-        count = len(next(iter(samples.values())))
-        step = self._process.counter(Stage.EVALUATE, "running the original model", count)
-
-        def reference() -> _Done:
-            try:
-                model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
-                write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
-            except (RuntimeError, ValueError) as error:
-                cause = f"the float file does not run: {first_line(error)}"
-                raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
-            return _Done()
-
-        answer = forked(self._process, LITERT.words, "running the original model", _Done, reference)
-        if isinstance(answer, WorkerFailure):
-            raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
-
-    def _basis(self) -> EvaluationBasis:
-        """How the artifacts will be compared, from what the original gave."""
-        job = self._job
-        samples, outputs = (
-            read_folder(self._folder / EVALUATION_FOLDER),
-            read_folder(self._folder / REFERENCE_FOLDER),
-        )
-        labels = self._folder / LABELS_FILE
-        truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
-        truth = with_classes(job.task, outputs, truth)
-        task = job.task or detect_task(samples, outputs, truth)
-        metric = agreement_metric(task, outputs)
-        warnings = []
-        if truth is not None and task.has_classes and len(outputs) == 1:
-            (values,) = outputs.values()
-            if values.ndim == 2:
-                classes = max(2, values.shape[1])
-                check_classes(truth, job.class_names, classes, job.evaluation_name, Stage.EVALUATE)
-        original = None if truth is None else scores(task, samples, outputs, truth)
-        if truth is not None and original is None:
-            warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
-            truth = None
-        self._reference = Reference(
-            samples,
-            outputs,
-            truth,
-            task,
-            metric,
-            original,
-            job.source_bytes,
-            job.class_names,
-            is_real=job.has_evaluation_data,
-        )
-        return EvaluationBasis(
-            task=task,
-            task_is_given=job.task is not None,
-            agreement_metric=metric,
-            original=original,
-            warnings=tuple(warnings),
         )
 
     def _calibration_basis(self) -> CalibrationBasis | None:
@@ -314,6 +248,71 @@ class _Work:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
 
+def _prepare(job: LiteRTJob, process: Child, source: Path) -> None:
+    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
+    folder = process.folder
+    process.say(Stage.LOAD, "reading the TFLite file")
+    (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
+    inputs = _infos(folder / FLOAT_FILE)
+    if job.calibration is not None:
+        write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
+    if job.evaluation is not None:
+        samples = job.evaluation.bind(inputs, Stage.EVALUATE)
+    else:
+        samples = random_inputs(inputs, job.random_samples, job.seed)
+    write_folder(folder / EVALUATION_FOLDER, samples)
+    count = len(next(iter(samples.values())))
+    step = process.counter(Stage.EVALUATE, "running the original model", count)
+
+    def reference() -> _Done:
+        try:
+            model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
+            write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
+        except (RuntimeError, ValueError) as error:
+            cause = f"the float file does not run: {first_line(error)}"
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
+        return _Done()
+
+    answer = forked(process, LITERT.words, "running the original model", _Done, reference)
+    if isinstance(answer, WorkerFailure):
+        raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
+
+
+def _reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ...]]:
+    """Read what the artifacts are compared with; return it with warnings about the labels."""
+    samples, outputs = (
+        read_folder(folder / EVALUATION_FOLDER),
+        read_folder(folder / REFERENCE_FOLDER),
+    )
+    labels = folder / LABELS_FILE
+    truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
+    truth = with_classes(job.task, outputs, truth)
+    task = job.task or detect_task(samples, outputs, truth)
+    metric = agreement_metric(task, outputs)
+    warnings = []
+    if truth is not None and task.has_classes and len(outputs) == 1:
+        (values,) = outputs.values()
+        if values.ndim == 2:
+            classes = max(2, values.shape[1])
+            check_classes(truth, job.class_names, classes, job.evaluation_name, Stage.EVALUATE)
+    original = None if truth is None else scores(task, samples, outputs, truth)
+    if truth is not None and original is None:
+        warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
+        truth = None
+    reference = Reference(
+        samples,
+        outputs,
+        truth,
+        task,
+        metric,
+        original,
+        job.source_bytes,
+        job.class_names,
+        is_real=job.has_evaluation_data,
+    )
+    return reference, tuple(warnings)
+
+
 def _import_for_the_forks() -> None:
     """Import what each fork would otherwise import again; none of it starts a thread."""
     for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
@@ -323,7 +322,11 @@ def _import_for_the_forks() -> None:
 
 def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
-    return _Work(job, process).run()
+    _import_for_the_forks()
+    if job.source is not None:
+        _prepare(job, process, job.source)
+    reference, warnings = _reference_of(job, process.folder)
+    return _Work(job, process, reference).run(warnings)
 
 
 def _infos(path: Path) -> list[TensorInfo]:

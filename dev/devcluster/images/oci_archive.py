@@ -23,7 +23,6 @@ Json = dict[str, Any]
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _EPOCH: Final = "1970-01-01T00:00:00Z"
 _MEDIA: Final = "application/vnd.oci.image"
-_BLOCK: Final = 1 << 20
 
 
 @dataclass(frozen=True)

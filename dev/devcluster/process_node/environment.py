@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from devcluster.errors import ContainerConfigError
 from devcluster.process_node.pod_status import pod_ip
 
 Json = dict[str, Any]
@@ -22,10 +23,6 @@ _SUFFIXES = {
     **{suffix: Decimal(1000) ** n for n, suffix in enumerate(("", "k", "M", "G", "T", "P", "E"))},
     **{suffix: Decimal(1024) ** n for n, suffix in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), start=1)},
 }
-
-
-class ContainerConfigError(Exception):
-    """Something that a container refers to is missing; the message is the kubelet's."""
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

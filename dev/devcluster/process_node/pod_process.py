@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from devcluster.errors import ContainerConfigError
 from devcluster.process_node import pod_status
 from devcluster.process_node.environment import (
-    ContainerConfigError,
     Lookup,
     PathMap,
     container_environment,

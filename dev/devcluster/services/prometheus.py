@@ -19,7 +19,7 @@ from typing import Any, Final
 import httpx
 
 from devcluster.cache import cache_dir, locked
-from devcluster.errors import DevClusterError
+from devcluster.errors import DevClusterError, PrometheusUnavailableError
 from devcluster.processes import Process, free_ports, wait_until_ready
 
 PROGRAMS: Final = ("prometheus", "promtool")
@@ -27,10 +27,6 @@ _PACKAGE: Final = "prometheus"
 _READY_SECONDS: Final = 30
 
 Json = dict[str, Any]
-
-
-class PrometheusUnavailableError(DevClusterError):
-    """Prometheus is neither installed nor to be had as a Debian package."""
 
 
 def ensure_prometheus() -> dict[str, Path]:

@@ -20,6 +20,7 @@ from typing import Final
 from rich.console import Console
 
 from devcluster.cache import cache_dir, locked
+from devcluster.errors import UnavailableError
 from devcluster.programs import tells_errors
 from devcluster.tools import download
 from devcluster.tools.gobuild import MODULE, GoCaches, Program, build
@@ -118,7 +119,7 @@ def _download(destination: Path, console: Console) -> bool:
             download.probe(archive)
         for archive in archives:
             download.fetch(archive, destination, console)
-    except download.UnavailableError as error:
+    except UnavailableError as error:
         console.print(
             f"The official {archive.name} archive cannot be downloaded here ({error}): building from source",
             soft_wrap=True,

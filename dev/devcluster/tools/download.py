@@ -13,14 +13,10 @@ from pathlib import Path, PurePosixPath
 import httpx
 from rich.console import Console
 
-from devcluster.errors import DigestMismatchError
+from devcluster.errors import DigestMismatchError, UnavailableError
 from devcluster.progress import Progress
 
 _PROBE_SECONDS = 4.0
-
-
-class UnavailableError(Exception):
-    """An archive cannot be had from here; the caller has another way."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import yaml
 
 from devcluster.cache import REPOSITORY
 from devcluster.dashboards.parts import runbook_url
-from devcluster.services.prometheus import PrometheusUnavailableError, ensure_prometheus
+from devcluster.errors import PrometheusUnavailableError
+from devcluster.services.prometheus import ensure_prometheus
 from modelconversion_api.reasons import FailureReason
 from support.chart.dashboard_queries import METRIC, exported_metrics
 

@@ -17,7 +17,8 @@ from devcluster import programs
 from devcluster.cache import REPOSITORY
 from devcluster.dashboards import files as dashboards
 from devcluster.dashboards.parts import REPOSITORY_URL
-from devcluster.services.prometheus import PrometheusUnavailableError, ensure_prometheus
+from devcluster.errors import PrometheusUnavailableError
+from devcluster.services.prometheus import ensure_prometheus
 from modelconversion_api.reasons import FailureReason
 from support.chart.dashboard_queries import (
     METRIC,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from devcluster.errors import DigestMismatchError
+from devcluster.errors import DigestMismatchError, UnavailableError
 from devcluster.progress import percent
-from devcluster.tools.download import Archive, UnavailableError, fetch, probe, release_archives
+from devcluster.tools.download import Archive, fetch, probe, release_archives
 from devcluster.tools.gobuild import described_module, go_version
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from devcluster.errors import ContainerConfigError
 from devcluster.process_node.environment import (
-    ContainerConfigError,
     PathMap,
     container_environment,
     expand,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devcluster.services.prometheus import PROGRAMS, PrometheusUnavailableError, ensure_prometheus
+from devcluster.errors import PrometheusUnavailableError
+from devcluster.services.prometheus import PROGRAMS, ensure_prometheus
 
 
 @pytest.fixture

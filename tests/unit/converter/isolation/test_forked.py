@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,30 @@ def test_an_interruption_of_the_parent_ends_the_fork(tmp_path: Path) -> None:
         signal.signal(signal.SIGUSR1, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(os.read(reader, 20)), 0)
+
+
+def test_an_interruption_during_the_fork_itself_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the fork and the wait for it, nobody would end it."""
+    pids: list[int] = []
+
+    def fork_and_interrupt(fork: Callable[[], int] = os.fork) -> int:
+        pid = fork()
+        if pid:
+            pids.append(pid)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        return pid
+
+    monkeypatch.setattr(os, "fork", fork_and_interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, lambda: time.sleep(300) or Found())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
 
 
 def test_isolated_work_reads_what_it_may_and_writes_nothing(tmp_path: Path) -> None:
