@@ -181,7 +181,7 @@ def test_a_key_that_is_none_ends_before_anything_is_written(files: Path, tmp_pat
     arguments = ["convert", "--model", files / "tiny.tflite", "--output", out, "--sign-key", key]
     assert "cannot be read" in run(*arguments, code=2).stderr
     key.write_text("no key")
-    assert "no elliptic-curve private key" in run(*arguments, code=52).stderr
+    assert "not an elliptic-curve private key" in run(*arguments, code=52).stderr
     assert not out.exists()
 
 

@@ -23,7 +23,7 @@ from tflite_converter.workers.programs import TENSORFLOW
     [
         ("truncated.h5", FailureReason.UNREADABLE_MODEL, "truncated"),
         ("truncated.keras", FailureReason.UNREADABLE_MODEL, "zip"),
-        ("random.h5", FailureReason.UNSUPPORTED_FORMAT, "no HDF5 file"),
+        ("random.h5", FailureReason.UNSUPPORTED_FORMAT, "not an HDF5 file"),
         ("weights.h5", FailureReason.WEIGHTS_ONLY, "weights only"),
         ("lambda.keras", FailureReason.UNSAFE_MODEL, "scale_it"),
         ("custom.keras", FailureReason.CUSTOM_OBJECT, "Mine"),

@@ -397,7 +397,7 @@ def test_a_user_cannot_write_a_status_through_the_resource(crd, namespace):
 def test_kubectl_explains_the_fields(crd):
     text = crd.kubectl("explain", "modelconversion.spec.calibration").stdout
     assert "Representative dataset; FullInteger needs it." in text
-    assert "How many samples to draw" in text
+    assert "How many samples calibrate the model" in text
     scaling = crd.kubectl("explain", "modelconversion.spec.calibration.images.scaling").stdout
     assert "MinusOneToOne" in scaling
     assert "it must be what the model was trained" in scaling
