@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.errors import ProcessError
 from modelconversion_api.spec import ModelConversionSpec
-from support.cluster.conversions import manifest
+from support.cluster.conversions import manifest, until
 from support.paths import REPOSITORY
 
 CALIBRATION = {"uri": "s3://models/val.npy"}
@@ -394,11 +395,26 @@ def test_a_user_cannot_write_a_status_through_the_resource(crd, namespace):
     assert crd.kubectl("-n", namespace, "get", "mconv", "tested", "-o", "jsonpath={.status}").stdout == ""
 
 
+def explained(crd: ControlPlane, field: str) -> str:
+    """What kubectl explains; a server publishes a new resource's schema some seconds after its CRD."""
+    answers: list[str] = []
+
+    def is_there() -> bool:
+        try:
+            answers.append(crd.kubectl("explain", field).stdout)
+        except ProcessError:
+            return False
+        return True
+
+    until(is_there, f"{field} is explained", 60)
+    return answers[-1]
+
+
 def test_kubectl_explains_the_fields(crd):
-    text = crd.kubectl("explain", "modelconversion.spec.calibration").stdout
+    text = explained(crd, "modelconversion.spec.calibration")
     assert "Representative dataset; FullInteger needs it." in text
     assert "How many samples calibrate the model" in text
-    scaling = crd.kubectl("explain", "modelconversion.spec.calibration.images.scaling").stdout
+    scaling = explained(crd, "modelconversion.spec.calibration.images.scaling")
     assert "MinusOneToOne" in scaling
     assert "it must be what the model was trained" in scaling
 
