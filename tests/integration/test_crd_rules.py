@@ -416,7 +416,7 @@ def test_kubectl_explains_the_fields(crd):
     assert "How many samples calibrate the model" in text
     scaling = explained(crd, "modelconversion.spec.calibration.images.scaling")
     assert "MinusOneToOne" in scaling
-    assert "it must be what the model was trained" in scaling
+    assert "it must be the one that the model" in scaling
 
 
 def test_short_name_category_and_columns(running):
