@@ -76,7 +76,7 @@ def test_more_memory_than_there_is_becomes_a_reason(release: Release, conversion
 
 def test_a_model_that_steals_gets_nothing(release: Release, conversions: Conversions, tmp_path: Path) -> None:
     model = tmp_path / "innocent"
-    program = REPOSITORY / "tests" / "converter" / "make_hostile_model.py"
+    program = REPOSITORY / "tests/support/converter/make_hostile_model.py"
     bait = tmp_path / "bait"
     bait.write_text(f"{CANARY} of this machine")
     # In the container: the API token, the other containers' credentials, everybody's environment and files.
