@@ -1,4 +1,5 @@
 """The command line: what a person types, one module a command.
 
-Runs in the parent process. Nothing imports it but the programs in this folder's parent.
+Runs in the parent process. Called by the entry point ``tflite-converter``, ``python -m tflite_converter`` and
+the scripts beside the package.
 """

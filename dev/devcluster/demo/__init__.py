@@ -1,1 +1,4 @@
-"""The demonstration that ``make demo`` runs."""
+"""The demonstration that ``make demo`` runs.
+
+Runs in one process that starts all others and ends them. Called by ``make demo``.
+"""
