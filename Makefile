@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 RUN := uv run --no-sync
 ARGS ?=
-WORKERS ?= 4
+WORKERS ?= 3
 LANES := --dist loadscope --no-loadscope-reorder
 GENERATED := generated.crds generated.requirements generated.chart_readme generated.version generated.rooms dashboards
 

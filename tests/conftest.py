@@ -58,7 +58,7 @@ class _Lanes(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Run lanes beside each other (``pytest -n 4 --dist loadscope``)."""
+    """Run lanes beside each other (``pytest -n 3 --dist loadscope``)."""
     return _Lanes(config, log)
 
 
