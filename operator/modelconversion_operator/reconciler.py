@@ -155,10 +155,12 @@ class Reconciler:
     async def _look(self, conversion: ConversionView) -> Seen:
         """Gather what is known; what the watches have not shown is asked for before it counts as absent."""
         job = await self._job(conversion)
-        if job is None:
-            return Seen(conversion)
-        pods = tuple(await self._pods(conversion, job))
-        events = tuple(await self._job_events(conversion, job, pods))
+        pods: tuple[PodView, ...] = ()
+        events: tuple[EventView, ...] = ()
+        if job is not None:
+            pods = tuple(await self._pods(conversion, job))
+            events = tuple(await self._job_events(conversion, job, pods))
+        # Without pods too: it stops asking one that has gone.
         reported = self._progress.latest(conversion.key.uid, pods)
         return Seen(conversion, job, pods, events, reported)
 

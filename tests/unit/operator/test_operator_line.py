@@ -339,3 +339,17 @@ async def test_kueue_is_told_its_queue_and_is_left_to_decide():
     (condition,) = world.status("ml-b")["conditions"]
     assert (world.status("ml-b")["phase"], condition["reason"]) == (Phase.PENDING, "Queued")
     assert "queue team-a" in condition["message"]
+
+
+async def test_a_pod_whose_job_has_gone_is_not_asked_for_its_progress_any_more():
+    world = World()
+    world.apply("a")
+    reader = ProgressReader(world.store, world.queue, seconds=1)
+    world.reconciler = Reconciler(
+        world.server, world.store, world.queue, world.metrics, Rules(DEFAULTS), reader, now=world._now
+    )
+    converting = replace(pod(ended(), running()), ip="127.0.0.1")
+    reader.latest("ml-a", [converting])
+    assert "ml-a" in reader._followed
+    await world.reconciler.reconcile("ml-a")  # it has no Job yet
+    assert reader._followed == {}
