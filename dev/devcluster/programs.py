@@ -7,18 +7,21 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ParamSpec
 
 from devcluster.cache import REPOSITORY
 from devcluster.errors import DevClusterError
 
+P = ParamSpec("P")
 
-def tells_errors(main: Callable[[], int]) -> Callable[[], int]:
+
+def tells_errors(main: Callable[P, int]) -> Callable[P, int]:
     """Make a program say what is wrong, and end with 1, where it raises :class:`DevClusterError`."""
 
     @functools.wraps(main)
-    def run() -> int:
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
         try:
-            return main()
+            return main(*args, **kwargs)
         except DevClusterError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -26,6 +29,7 @@ def tells_errors(main: Callable[[], int]) -> Callable[[], int]:
     return run
 
 
+@tells_errors
 def generate(files: Callable[[], Mapping[Path, str]], *, program: str, words: str, source: str) -> int:
     """Write generated files, or with ``--check`` say which are not what ``source`` makes.
 
@@ -42,11 +46,7 @@ def generate(files: Callable[[], Mapping[Path, str]], *, program: str, words: st
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=words)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when a file is out of date")
     check = parser.parse_args().check
-    try:
-        texts = files()
-    except DevClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    texts = files()
     outdated = [file for file, text in texts.items() if not file.exists() or file.read_text() != text]
     for file, text in texts.items():
         name = file.relative_to(REPOSITORY)

@@ -16,7 +16,7 @@ from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.workers.jobs import LiteRTJob, TensorFlowJob
 
 
-def limits_of(options: Options, source: SourceModel, work: Path) -> ChildLimits:
+def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
     """Return the limits of every child: the files it may read, and its memory.
 
     ``work`` is the first children's folder, from which those that train read the samples.
@@ -31,13 +31,13 @@ def limits_of(options: Options, source: SourceModel, work: Path) -> ChildLimits:
 
 
 def tensorflow_job(
-    options: Options, inputs: Inputs, limits: ChildLimits, task: Literal["float", "optimize"]
+    options: Options, inputs: Inputs, work: Path, task: Literal["float", "optimize"]
 ) -> TensorFlowJob:
     """Return the job that makes the float file, of the original or of a model that is trained first."""
     source, samples = inputs.source, inputs.samples
     return TensorFlowJob(
         task=task,
-        limits=limits,
+        limits=_limits(options, source, work),
         source=source.path.absolute(),
         format=source.format,
         input_shapes=dict(options.input_shapes),
@@ -50,15 +50,16 @@ def tensorflow_job(
     )
 
 
-def tensorflow_int8_job(source: SourceModel, limits: ChildLimits) -> TensorFlowJob:
+def tensorflow_int8_job(options: Options, source: SourceModel, work: Path) -> TensorFlowJob:
     """Return the job that quantizes with TensorFlow's own converter."""
+    limits = _limits(options, source, work)
     return TensorFlowJob(task="int8", limits=limits, source=source.path.absolute(), format=source.format)
 
 
 def litert_job(
     options: Options,
     inputs: Inputs,
-    limits: ChildLimits,
+    work: Path,
     ready: Mapping[Method, str],
     trained: tuple[str, ...],
 ) -> LiteRTJob:
@@ -70,7 +71,7 @@ def litert_job(
     source, samples = inputs.source, inputs.samples
     from_tflite = source.format is SourceFormat.TFLITE
     return LiteRTJob(
-        limits=limits,
+        limits=_limits(options, source, work),
         base_name=options.base_name,
         methods=tuple(ready or dict.fromkeys(options.methods)),
         ready=dict(ready),

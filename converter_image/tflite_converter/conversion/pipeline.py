@@ -20,7 +20,7 @@ from modelconversion_api.report import (
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion.data import choose, hand_over
-from tflite_converter.conversion.jobs import limits_of, litert_job, tensorflow_int8_job, tensorflow_job
+from tflite_converter.conversion.jobs import litert_job, tensorflow_int8_job, tensorflow_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -116,8 +116,8 @@ class _Conversion:
         loaded = None
         if inputs.source.format is not SourceFormat.TFLITE:
             self._tell(Event(Stage.LOAD, "starting TensorFlow"))
-            limits = limits_of(self._options, inputs.source, self._work)
-            loaded = self._run_tensorflow(tensorflow_job(self._options, inputs, limits, "float"))
+            job = tensorflow_job(self._options, inputs, self._work, "float")
+            loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
         measurement = self._run_litert(inputs)
         self._took(measurement.seconds)
@@ -132,8 +132,7 @@ class _Conversion:
         """Train, make and measure every file again, and keep the better one of each method."""
         task = plain.measured.evaluation.task
         keeper = CheckpointKeeper(self._trained, training.options.checkpoint, self._tell)
-        limits = limits_of(self._options, inputs.source, self._work)
-        job = tensorflow_job(self._options, inputs, limits, "optimize").model_copy(
+        job = tensorflow_job(self._options, inputs, self._work, "optimize").model_copy(
             update={"training": training.job(task, inputs.source.sha256)}
         )
         try:
@@ -186,8 +185,7 @@ class _Conversion:
     def _run_litert(
         self, inputs: Inputs, ready: dict[Method, str] | None = None, trained: tuple[str, ...] = ()
     ) -> LiteRTResult:
-        limits = limits_of(self._options, inputs.source, self._work)
-        job = litert_job(self._options, inputs, limits, ready or {}, trained)
+        job = litert_job(self._options, inputs, self._work, ready or {}, trained)
         folder = self._trained if trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
@@ -196,7 +194,7 @@ class _Conversion:
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
-        job = tensorflow_int8_job(inputs.source, limits_of(self._options, inputs.source, self._work))
+        job = tensorflow_int8_job(self._options, inputs.source, self._work)
         try:
             self._run_tensorflow(job)
             again = self._run_litert(inputs, {Method.FULL_INTEGER: INT8_FILE})
