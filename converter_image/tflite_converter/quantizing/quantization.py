@@ -12,7 +12,13 @@ from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.native_output import silenced
 from tflite_converter.quantizing.calibration import RangeMethod, Ranges
+from tflite_converter.quantizing.constants import with_tables_quantized
+from tflite_converter.quantizing.overflow import with_biases_that_fit
 from tflite_converter.quantizing.repairs import with_dead_outputs_quantized
+from tflite_converter.tflite.file import read_file
+
+
+_SIXTEEN = 16
 
 
 class Weights(StrEnum):
@@ -51,48 +57,29 @@ class Recipe:
         return ", ".join(parts)
 
 
-def dynamic_range(float_file: bytes) -> bytes:
-    """int8 weights by channel, activations quantized as they come.
+def dynamic_range(float_file: bytes, *, dense_per_tensor: bool = False) -> bytes:
+    """Store weights as int8, and quantize activations as they come.
+
+    ``dense_per_tensor``: one scale for all weights of a FULLY_CONNECTED. Runtimes before TensorFlow Lite 2.17
+    read no others there: with a scale for each output they compute nonsense.
 
     Raises:
         ConverterError: QuantizationFailed.
 
     """
-    from litert_quantizer import recipe
+    from litert_quantizer import qtyping, recipe_manager
 
-    return _quantize(float_file, recipe.dynamic_wi8_afp32(), None)
-
-
-def float16(float_file: bytes) -> bytes:
-    """Weights stored as float16 and widened when the model runs.
-
-    Raises:
-        ConverterError: QuantizationFailed.
-
-    """
-    from litert_quantizer import algorithm_manager, qtyping, recipe_manager
-
+    names, granularity = qtyping.TFLOperationName, qtyping.QuantGranularity
     manager = recipe_manager.RecipeManager()
-    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    names = qtyping.TFLOperationName
-    for operation in (
-        names.CONV_2D,
-        names.DEPTHWISE_CONV_2D,
-        names.FULLY_CONNECTED,
-        names.CONV_2D_TRANSPOSE,
-        names.EMBEDDING_LOOKUP,
-    ):
-        manager.add_quantization_config(
-            regex=".*",
-            operation_name=operation,
-            op_config=qtyping.OpQuantizationConfig(
-                weight_tensor_config=half,
-                compute_precision=qtyping.ComputePrecision.FLOAT,
-                explicit_dequantize=True,
-            ),
-            algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
-        )
-    return _quantize(float_file, manager.get_quantization_recipe(), None)
+    for operation in (names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE):
+        manager.add_dynamic_config(".*", operation, 8, granularity.CHANNELWISE)
+    dense = granularity.TENSORWISE if dense_per_tensor else granularity.CHANNELWISE
+    manager.add_dynamic_config(".*", names.FULLY_CONNECTED, 8, dense)
+    for operation in (names.BATCH_MATMUL, names.EMBEDDING_LOOKUP):
+        manager.add_dynamic_config(".*", operation, 8, granularity.TENSORWISE)
+    for scope in _constants_on_the_left(float_file):
+        _leave_in_float(manager, scope)
+    return with_tables_quantized(_quantize(float_file, manager.get_quantization_recipe(), None))
 
 
 def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
@@ -110,21 +97,23 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
     by_channel, by_tensor = qtyping.QuantGranularity.CHANNELWISE, qtyping.QuantGranularity.TENSORWISE
     manager = recipe_manager.RecipeManager()
 
-    def static(operation: Any, algorithm: Any) -> None:
+    def static(operation: Any, granularity: Any, algorithm: Any) -> None:
         manager.add_static_config(
             ".*",
             operation,
             activation_num_bits=chosen.activation_bits,
             weight_num_bits=8,
-            weight_granularity=by_channel
-            if chosen.per_channel and not (chosen.dense_per_tensor and operation is names.FULLY_CONNECTED)
-            else by_tensor,
+            weight_granularity=granularity,
             algorithm_key=algorithm,
         )
 
-    static(everything, algorithms.MIN_MAX_UNIFORM_QUANT)
-    if chosen.dense_per_tensor:
-        static(names.FULLY_CONNECTED, algorithms.MIN_MAX_UNIFORM_QUANT)
+    def granularity(operation: Any) -> Any:
+        dense = chosen.dense_per_tensor and operation is names.FULLY_CONNECTED
+        return by_channel if chosen.per_channel and not dense else by_tensor
+
+    static(everything, by_tensor, algorithms.MIN_MAX_UNIFORM_QUANT)
+    for operation in _read_by_channel():
+        static(operation, granularity(operation), algorithms.MIN_MAX_UNIFORM_QUANT)
     if chosen.weights is not Weights.MIN_MAX:
         # Only operators with weights have another algorithm; the others keep the plain one.
         algorithm = algorithms.MSE if chosen.weights is Weights.MSE else algorithms.OCTAV
@@ -134,12 +123,44 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
             names.FULLY_CONNECTED,
             names.CONV_2D_TRANSPOSE,
         ):
-            static(operation, algorithm)
-    for scope in chosen.float_scopes:
-        manager.add_quantization_config(
-            f"(^|;){re.escape(scope)};", everything, algorithm_key=algorithms.NO_QUANTIZE
-        )
-    return _quantize(float_file, manager.get_quantization_recipe(), ranges)
+            static(operation, granularity(operation), algorithm)
+    # The kernel for 16-bit activations takes no 8-bit weights on the left.
+    left = _constants_on_the_left(float_file) if chosen.activation_bits == _SIXTEEN else []
+    for scope in (*chosen.float_scopes, *left):
+        _leave_in_float(manager, scope)
+    return with_biases_that_fit(_quantize(float_file, manager.get_quantization_recipe(), ranges), float_file)
+
+
+def _read_by_channel() -> tuple[Any, ...]:
+    """Return the operators whose kernels read a scale for each channel of their weights.
+
+    Source: "TensorFlow Lite 8-bit quantization specification", which lists the first three, and
+    ``fully_connected.cc``. Others read the first scale and take it for all, BATCH_MATMUL among them.
+    """
+    from litert_quantizer import qtyping
+
+    names = qtyping.TFLOperationName
+    return names.CONV_2D, names.DEPTHWISE_CONV_2D, names.CONV_2D_TRANSPOSE, names.FULLY_CONNECTED
+
+
+def _leave_in_float(manager: Any, scope: str) -> None:
+    """Except the operators whose output tensor is called ``scope`` from a recipe."""
+    from litert_quantizer import algorithm_manager, qtyping
+
+    manager.add_quantization_config(
+        f"(^|;){re.escape(scope)};",
+        qtyping.TFLOperationName.ALL_SUPPORTED,
+        algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE,
+    )
+
+
+def _constants_on_the_left(float_file: bytes) -> list[str]:
+    """Return the outputs of BATCH_MATMULs whose first operand is a constant: float kernels take no int8 there."""
+    return [
+        graph.tensors[operator.outputs[0]].name
+        for operator, graph in read_file(float_file, "the float file").operators()
+        if operator.name == "BATCH_MATMUL" and graph.tensors[operator.inputs[0]].is_constant
+    ]
 
 
 def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) -> bytes:

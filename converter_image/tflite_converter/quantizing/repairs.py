@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+from tflite_converter.tflite import editing
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.types import Operator, Subgraph
 
@@ -21,16 +22,14 @@ def with_dead_outputs_quantized(content: bytes) -> bytes:
     file = read_file(content, "the quantized file")
     if not any(_odd_outputs(operator, graph) for operator, graph in file.operators()):
         return content
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = editing.unpacked(content)
     for graph, read_graph in zip(model.subgraphs, file.subgraphs, strict=True):
         for operator in read_graph.operators:
             for index in _odd_outputs(operator, read_graph):
                 source = graph.tensors[operator.inputs[_PASS_THROUGH[operator.name]]]
                 graph.tensors[index].type = source.type
                 graph.tensors[index].quantization = copy.deepcopy(source.quantization)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return editing.packed(model)
 
 
 def _odd_outputs(operator: Operator, graph: Subgraph) -> list[int]:

@@ -17,6 +17,7 @@ import flatbuffers
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.rewriting import with_entries
 from tflite_converter.tflite.types import NamedTensor, TFLiteFile
+from tflite_converter.tflite.versions import runtime_entry
 
 RECORD_NAME: Final = "edgeml.dev/conversion"
 """Name of the conversion record among a file's metadata."""
@@ -59,7 +60,8 @@ def with_metadata(
     file = read_file(content, name)
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     standard = _standard(file, name, description, version, ranges or {})
-    return with_entries(content, file, {STANDARD_NAME: standard, RECORD_NAME: text.encode()})
+    entries = {STANDARD_NAME: standard, RECORD_NAME: text.encode(), **runtime_entry(file)}
+    return with_entries(content, file, entries)
 
 
 def read_record(file: TFLiteFile) -> dict[str, Any] | None:

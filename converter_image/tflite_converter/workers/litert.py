@@ -37,10 +37,12 @@ from tflite_converter.measuring.tasks import agreement_metric, detect_task, with
 from tflite_converter.original.tflite import prepared
 from tflite_converter.quantizing import quantization
 from tflite_converter.quantizing.calibration import calibrate
+from tflite_converter.quantizing.constants import with_halved_constants
 from tflite_converter.quantizing.tuning import Tuner
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.metadata import with_metadata
 from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.versions import with_versions
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
@@ -179,7 +181,7 @@ class _Work:
                 content = quantization.dynamic_range(float_file)
                 return self._finished(method, content, "per-channel int8 weights, float activations")
             case Method.FLOAT16:
-                return self._finished(method, quantization.float16(float_file), "float16 weights")
+                return self._finished(method, with_halved_constants(float_file), "float16 weights")
             case Method.FULL_INTEGER:
                 return self._full_integer(float_file)
 
@@ -240,7 +242,7 @@ class _Work:
         description = f"{method.value} of {job.base_name}: {recipe}"
         name = method.file_name(job.base_name)
         (self._folder / name).write_bytes(
-            with_metadata(content, record, name=job.base_name, description=description)
+            with_metadata(with_versions(content), record, name=job.base_name, description=description)
         )
         return _Made(file=name, recipe=recipe)
 
