@@ -165,6 +165,9 @@ class Validation(ApiModel):
     """Gate: largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
     min_agreement: Fraction | None = None
     """Gate: smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
+    floor: Fraction | None = None
+    """Least agreement of each output with the original's: a file below it is unusable and never recommended.
+    Unless given, "0.75" where classes are compared and "0.5" where numbers are; "0" judges nothing."""
     max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None
     """Gate: largest artifact that passes, in bytes."""
     max_latency_millis: Millis | None = None

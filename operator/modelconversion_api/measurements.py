@@ -19,9 +19,10 @@ class AgreementMetric(StrEnum):
     TOP1 = "Top1"
     """Share of samples for which both put the same class first."""
     LABEL_MATCH = "LabelMatch"
-    """Share of yes-or-no outputs that are the same (threshold 0.5)."""
+    """Share of yes-or-no outputs (threshold 0.5), or of whole numbers, that are the same."""
     R2 = "R2"
-    """Share of the original outputs' variance that the artifact keeps, clipped to [0, 1]."""
+    """Share of the original outputs' variance that the artifact keeps, clipped to [0, 1]: of the worst column
+    where an output has few, or columns of different scales."""
     COSINE = "Cosine"
     """Mean cosine similarity of the flattened outputs, clipped to [0, 1]."""
 
@@ -84,6 +85,21 @@ class Fidelity(ApiModel):
     """Mean squared difference."""
     mae: float | None = None
     """Mean absolute difference."""
+
+
+class OutputFidelity(ApiModel):
+    """One output of an artifact against the original's."""
+
+    name: NameText
+    metric: AgreementMetric
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    """By ``metric``; of the worst column where the columns are judged one by one."""
+    snr_db: float | None = None
+    """Signal-to-noise ratio of the whole output in dB; None where both are equal."""
+    worst_column: NameText | None = None
+    """The column with the least agreement, e.g. ``[:, 2]``; None where columns are not judged one by one."""
+    constant_columns: int = 0
+    """Columns in which the artifact always gives the same, and the original does not."""
 
 
 class Scores(ApiModel):

@@ -21,7 +21,7 @@ from .compilation import (
     MicrocontrollerReport,
 )
 from .data import Task
-from .limits import FailureText, MessageText, SentenceText, WarningText
+from .limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from .measurements import (
     AgreementMetric,
     Attempt,
@@ -31,6 +31,7 @@ from .measurements import (
     Inventory,
     Latency,
     LayerError,
+    OutputFidelity,
     OutputRecord,
     Performance,
     Scores,
@@ -67,6 +68,11 @@ class ArtifactSummary(ApiModel):
     """Signal-to-noise ratio of the outputs against the original's, in dB; None where both are equal."""
     latency: Latency | None = None
     passed: bool
+    """Whether it is usable and meets every gate."""
+    usable: bool = True
+    """Whether it does what the original does at all: no output is under the floor."""
+    min_runtime_version: VersionText | None = None
+    """The first TensorFlow Lite with every operator of the file, e.g. 2.3; None where it is not known."""
     operators: int | None = None
     """Operators in the file; None where no target was named."""
     fallback_operators: int | None = None
@@ -91,6 +97,8 @@ class ArtifactReport(ArtifactSummary):
     microcontroller: MicrocontrollerReport | None = None
 
     fidelity: Fidelity | None = None
+    outputs: Annotated[tuple[OutputFidelity, ...], Field(max_length=64)] = ()
+    """Each output against the original's, in the model's order; the first 64."""
     scores: Scores | None = None
     worst_class: ClassResult | None = None
     """The class that lost most accuracy (agreement, where there are no labels)."""
@@ -124,6 +132,19 @@ def reason_of_none_passed(artifacts: Sequence[ArtifactSummary]) -> FailureReason
     return FailureReason.GATES_NOT_MET
 
 
+Verdict = Literal["passed", "usable", "failed", "unusable"]
+"""What became of an artifact: it met the gates, there were none, it missed one, or it is under the floor."""
+
+
+def verdict_of(artifact: ArtifactSummary, *, gated: bool) -> Verdict:
+    """Return the word for what became of an artifact; ``gated`` says whether the user set gates."""
+    if not artifact.usable:
+        return "unusable"
+    if not artifact.passed:
+        return "failed"
+    return "passed" if gated else "usable"
+
+
 class MethodFailure(ApiModel):
     """A method that gave no file, while others did."""
 
@@ -144,6 +165,10 @@ class Evaluation(ApiModel):
     original: Scores | None = None
     overlap: int = 0
     """Samples left out because they calibrate the model as well."""
+    not_finite: int = 0
+    """Samples left out because the original gives NaN or infinity on them."""
+    gated: bool = False
+    """Whether the user set gates; without any, a file that is usable passes."""
 
 
 class Alternative(ApiModel):

@@ -10,7 +10,14 @@ from pydantic import Field
 
 from .base import ApiModel, Fraction, Sha256
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
-from .limits import ARTIFACT_URI_LENGTH, NAME_LENGTH, OBJECT_NAME_LENGTH, FailureText, MessageText
+from .limits import (
+    ARTIFACT_URI_LENGTH,
+    NAME_LENGTH,
+    OBJECT_NAME_LENGTH,
+    FailureText,
+    MessageText,
+    VersionText,
+)
 from .methods import Method
 from .optimization import OptimizationSummary
 from .reasons import FailureReason, Stage
@@ -146,7 +153,11 @@ class Artifact(ApiModel):
     latency_millis: Annotated[str, Field(max_length=16)] | None = None
     """Median milliseconds of one inference in the Job's pod."""
     passed: bool
-    """Whether every gate was met."""
+    """Whether the file is usable and every gate was met."""
+    usable: bool = True
+    """Whether it does what the original does at all: no output is under the floor."""
+    min_runtime_version: VersionText | None = None
+    """The first TensorFlow Lite that has every operator of the file, e.g. 2.3; LiteRT 1.0 is 2.18."""
     operators: int | None = None
     """Operators in the file, where a target was named."""
     fallback_operators: int | None = None

@@ -87,12 +87,17 @@ def _refuse_if_none_passed(report: ConversionReport) -> None:
 
     if report.recommended is not None:
         return
-    missed = "; ".join(f"{a.method.cli_name}: {a.message}" for a in report.artifacts)
+    # What is true of several files is said once.
+    names: dict[str | None, list[str]] = {}
+    for artifact in report.artifacts:
+        names.setdefault(artifact.message, []).append(artifact.method.cli_name)
+    missed = "; ".join(f"{', '.join(methods)}: {message}" for message, methods in names.items())
     reason = reason_of_none_passed(report.artifacts)
-    by_gates = reason is FailureReason.GATES_NOT_MET
-    raise ConverterError(
-        reason,
-        Stage.EVALUATE if by_gates else Stage.COMPILE,
-        f"no artifact passed its gates ({missed})",
-        hint="loosen the gates, or choose another method" if by_gates else None,
-    )
+    if reason is not FailureReason.GATES_NOT_MET:
+        raise ConverterError(reason, Stage.COMPILE, f"no artifact passed its gates ({missed})")
+    if any(artifact.usable for artifact in report.artifacts):
+        cause, hint = "passed its gates", "loosen the gates, or choose another method"
+    else:
+        cause = "does what the original does"
+        hint = "see what the outputs need in the report; --floor 0 lets files pass that are under the floor"
+    raise ConverterError(reason, Stage.EVALUATE, f"no artifact {cause} ({missed})", hint=hint)

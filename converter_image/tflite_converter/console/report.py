@@ -22,7 +22,7 @@ from rich.text import Text
 
 from modelconversion_api.calibration_report import DataRole
 from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.report import ArtifactReport, ConversionReport, compilations_of
+from modelconversion_api.report import ArtifactReport, ConversionReport, compilations_of, verdict_of
 from modelconversion_api.text import human_latency, human_size
 from tflite_converter.console.compilers import show_compilation
 from tflite_converter.console.training import show_training
@@ -100,7 +100,8 @@ def show_report(console: Console, report: ConversionReport, files: list[Path]) -
         console.print(Text(f"{failure.method.cli_name} was not made: {failure.message}", style="red"))
     console.print(Text(_compared_on(report)))
     if report.recommended is None:
-        console.print(Text("Recommended: none, because no artifact passed its gates", style="bold red"))
+        why = "passed its gates" if any(a.usable for a in report.artifacts) else "is usable"
+        console.print(Text(f"Recommended: none, because no artifact {why}", style="bold red"))
     else:
         line = f"Recommended: {report.recommended.method.cli_name} ({report.recommended.reason})"
         console.print(Text(line, style="bold green"))
@@ -112,15 +113,15 @@ def show_report(console: Console, report: ConversionReport, files: list[Path]) -
 
 
 def _table(report: ConversionReport) -> Table:
-    title = f"{human_size(report.source.size_bytes)} {report.source.format.value} model"
+    title = f"Original: {human_size(report.source.size_bytes)} ({report.source.format.value})"
     table = Table(title=title, title_justify="left")
     table.add_column("Method")
     table.add_column("File", overflow="fold")
-    for name in ("Size", "Of original", "Agreement", "Accuracy", "SNR", "Latency"):
+    for name in ("Size", "Smaller", "Agreement", "Accuracy", "SNR", "Latency"):
         table.add_column(name, justify="right")
     table.add_column("Result")
     for artifact in report.artifacts:
-        table.add_row(*_row(artifact, recommended=_is_recommended(report, artifact)))
+        table.add_row(*_row(report, artifact))
     return table
 
 
@@ -146,22 +147,29 @@ def _attempts(artifact: ArtifactReport) -> Table:
     return table
 
 
-def _row(artifact: ArtifactReport, *, recommended: bool) -> list[str | Text]:
-    result = Text("passed", style="green") if artifact.passed else Text("failed", style="red")
+def _row(report: ConversionReport, artifact: ArtifactReport) -> list[str | Text]:
+    word = verdict_of(artifact, gated=report.evaluation.gated)
+    result = Text(word, style="green" if artifact.passed else "red")
     if artifact.message:
         result.append(f": {artifact.message}")
     latency = "-" if artifact.latency is None else human_latency(artifact.latency.median_millis)
     return [
-        Text(artifact.method.cli_name, style="bold" if recommended else ""),
+        Text(artifact.method.cli_name, style="bold" if _is_recommended(report, artifact) else ""),
         artifact.file_name,
         human_size(artifact.size_bytes),
-        f"{artifact.size_fraction:.1%}",
+        f"{1.0 - artifact.size_fraction:.1%}",
         _percent(artifact.agreement),
         _percent(artifact.accuracy),
-        "equal" if artifact.snr_db is None else f"{artifact.snr_db:.1f} dB",
+        _ratio(artifact),
         latency,
         result,
     ]
+
+
+def _ratio(artifact: ArtifactReport) -> str:
+    if artifact.snr_db is not None:
+        return f"{artifact.snr_db:.1f} dB"
+    return "-" if artifact.agreement is None else "equal"
 
 
 def _percent(value: float | None) -> str:
@@ -183,13 +191,13 @@ def _compared_on(report: ConversionReport) -> str:
     how = {
         AgreementMetric.TOP1: "the share of samples where the same class comes first",
         AgreementMetric.LABEL_MATCH: "the share of outputs on the same side of 0.5",
-        AgreementMetric.R2: "the share of the outputs' variance that is kept",
+        AgreementMetric.R2: "the share of the variance that is kept",
         AgreementMetric.COSINE: "the mean cosine similarity of the outputs",
     }[evaluation.agreement_metric]
     source = "as given" if evaluation.task_is_given else "read from its outputs"
     text = (
-        f"Task: {evaluation.task.value}, {source}. Compared with the original on {evaluation.data.samples}"
-        f" {data}; agreement is {how}."
+        f"Task: {evaluation.task.value}, {source}. Compared with the original on"
+        f" {evaluation.data.samples - evaluation.not_finite} {data}; agreement is {how}, of the worst output."
     )
     if evaluation.original is not None:
         metric, value = evaluation.original.metric.value, evaluation.original.accuracy

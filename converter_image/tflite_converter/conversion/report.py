@@ -108,7 +108,7 @@ def build_report(
             for method, error in outcome.errors.items()
         ),
         calibration=_calibration(inputs, outcome),
-        evaluation=_evaluation(inputs, outcome),
+        evaluation=_evaluation(options, inputs, outcome),
         optimization=outcome.optimization,
         provenance=Provenance(
             base_name=options.base_name,
@@ -167,7 +167,7 @@ def _calibration(inputs: Inputs, outcome: Outcome) -> CalibrationReport | None:
     )
 
 
-def _evaluation(inputs: Inputs, outcome: Outcome) -> Evaluation:
+def _evaluation(options: Options, inputs: Inputs, outcome: Outcome) -> Evaluation:
     data, basis = inputs.data, outcome.measured.evaluation
     return Evaluation(
         data=_fitted(data.evaluation_info, inputs.samples.evaluation_form, outcome.inputs, Stage.EVALUATE),
@@ -177,6 +177,8 @@ def _evaluation(inputs: Inputs, outcome: Outcome) -> Evaluation:
         original_accuracy=basis.original.accuracy if basis.original else None,
         original=basis.original,
         overlap=data.overlap,
+        not_finite=basis.not_finite,
+        gated=options.gates.are_set,
     )
 
 
@@ -218,6 +220,7 @@ def _gates_as_text(gates: Gates) -> dict[str, str]:
     values = {
         "maxAccuracyDrop": gates.max_accuracy_drop,
         "minAgreement": gates.min_agreement,
+        "floor": gates.floor,
         "maxSizeBytes": gates.max_size_bytes,
         "maxLatencyMillis": gates.max_latency_millis,
     }

@@ -15,7 +15,7 @@ from modelconversion_api.data import (
 )
 from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult
+from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult, verdict_of
 from modelconversion_api.request import PROGRESS_ADDRESS_ENV, ConversionRequest
 from modelconversion_api.text import human_size
 from tflite_converter.compilers.options import Compilers
@@ -155,7 +155,7 @@ def _log_report(report: ConversionReport) -> None:
         figures = [human_size(a.size_bytes), f"agreement {a.agreement or 0.0:.4f}"]
         if a.accuracy is not None:
             figures.append(f"accuracy {a.accuracy:.4f}")
-        figures.append("passed" if a.passed else "failed")
+        figures.append(verdict_of(a, gated=report.evaluation.gated))
         note = f" ({a.message})" if a.message else ""
         _logger.info("%s: %s%s", a.file_name, ", ".join(figures), note)
     for c in report.optimization.comparisons if report.optimization else ():

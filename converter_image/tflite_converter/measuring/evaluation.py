@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,13 +20,15 @@ from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.breakdown import confusion, worst_class
 from tflite_converter.measuring.drift_record import output_record
 from tflite_converter.measuring.gates import Gates
-from tflite_converter.measuring.metrics import agreement, fidelity, scores, snr_db
+from tflite_converter.measuring.metrics import fidelity, scores
+from tflite_converter.measuring.outputs import MOST_OUTPUTS, cautions, judge, under_floor, worst
 from tflite_converter.measuring.quality import Quality
 from tflite_converter.targets.check import check_target
 from tflite_converter.targets.operators import INTEGER_ONLY
 from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.tflite.types import TFLiteFile
+from tflite_converter.tflite.versions import oldest_runtime
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,18 @@ class Reference:
     class_names: tuple[str, ...] = ()
     is_real: bool = True
     """Whether the samples are data, and not random numbers."""
+    not_finite: int = 0
+    """How many samples are not among these because the original gives NaN or infinity on them."""
+
+    def head(self, count: int) -> Reference:
+        """Return the first ``count`` samples, without labels."""
+        return replace(
+            self,
+            samples={name: array[:count] for name, array in self.samples.items()},
+            outputs={name: array[:count] for name, array in self.outputs.items()},
+            labels=None,
+            original=None,
+        )
 
 
 @dataclass(frozen=True)
@@ -102,19 +116,13 @@ def _report(
     result = _quality(outputs, reference, request.gates)
     latency = performance.single
     targets = tuple(check_target(file, target) for target in Target)
-    missed = request.gates.missed(
-        agreement=result.agreement,
-        accuracy=result.accuracy,
-        original_accuracy=reference.original.accuracy if reference.original else None,
-        size_bytes=len(content),
-        latency_millis=latency.median_millis,
-    )
+    missed = [*result.missed, *request.gates.missed_cost(len(content), latency.median_millis)]
     missed += _unsuitable(targets, request)
     labels = reference.labels
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, judged = next(iter(reference.outputs.values())), next(iter(outputs.values()))
     is_classes = is_classes and judged.ndim == 2
-    notes = missed or _notes(request.method, file)
+    notes = missed or [*cautions(result.outputs), *_notes(request.method, file)]
     return ArtifactReport(
         method=request.method,
         file_name=request.file_name,
@@ -126,7 +134,10 @@ def _report(
         snr_db=None if result.snr_db is None else round(result.snr_db, 2),
         latency=latency,
         passed=not missed,
+        usable=result.usable,
+        min_runtime_version=oldest_runtime(file),
         message="; ".join(notes) or None,
+        outputs=result.outputs[:MOST_OUTPUTS],
         fidelity=fidelity(reference.task, reference.outputs, outputs),
         scores=None if labels is None else scores(reference.task, reference.samples, outputs, labels),
         worst_class=worst_class(original, judged, labels, reference.class_names) if is_classes else None,
@@ -187,14 +198,17 @@ def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
 
 
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
-    agrees = agreement(reference.metric, reference.outputs, outputs)
+    judged = judge(reference.task, reference.metric, reference.outputs, outputs)
+    unusable = under_floor(judged, reference.outputs, outputs, gates.floor)
+    agrees = worst(judged).agreement
     labelled = None
     if reference.labels is not None:
         labelled = scores(reference.task, reference.samples, outputs, reference.labels)
     right = None if labelled is None else labelled.accuracy
     original = None if reference.original is None else reference.original.accuracy
-    missed = gates.missed_quality(agrees, right, original)
-    return Quality(agrees, right, snr_db(reference.outputs, outputs), tuple(missed))
+    missed = [*unusable, *gates.missed_quality(agrees, right, original)]
+    ratios = [output.snr_db for output in judged if output.snr_db is not None]
+    return Quality(agrees, right, min(ratios, default=None), tuple(missed), judged, usable=not unusable)
 
 
 def _outputs(

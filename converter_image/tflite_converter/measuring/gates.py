@@ -16,6 +16,8 @@ class Gates:
 
     max_accuracy_drop: float | None = None
     min_agreement: float | None = None
+    floor: float | None = None
+    """Least agreement of each output that is of use; None for that of its metric, 0 for none."""
     max_size_bytes: int | None = None
     max_latency_millis: float | None = None
 
@@ -25,16 +27,18 @@ class Gates:
         if validation is None:
             return cls()
         return cls(
-            _number(validation.max_accuracy_drop),
-            _number(validation.min_agreement),
-            validation.max_size_bytes,
-            _number(validation.max_latency_millis),
+            max_accuracy_drop=_number(validation.max_accuracy_drop),
+            min_agreement=_number(validation.min_agreement),
+            floor=_number(validation.floor),
+            max_size_bytes=validation.max_size_bytes,
+            max_latency_millis=_number(validation.max_latency_millis),
         )
 
     @property
-    def ask_quality(self) -> bool:
-        """Whether there is a gate that another recipe of the same method could meet."""
-        return self.max_accuracy_drop is not None or self.min_agreement is not None
+    def are_set(self) -> bool:
+        """Whether there is any gate beside the floor."""
+        gates = (self.max_accuracy_drop, self.min_agreement, self.max_size_bytes, self.max_latency_millis)
+        return any(gate is not None for gate in gates)
 
     def missed(
         self,
@@ -52,7 +56,7 @@ class Gates:
         """
         return [
             *self.missed_quality(agreement, accuracy, original_accuracy),
-            *self._missed_cost(size_bytes, latency_millis),
+            *self.missed_cost(size_bytes, latency_millis),
         ]
 
     def missed_quality(
@@ -72,7 +76,8 @@ class Gates:
                 sentences.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
         return sentences
 
-    def _missed_cost(self, size_bytes: int | None, latency_millis: float | None) -> list[str]:
+    def missed_cost(self, size_bytes: int | None, latency_millis: float | None) -> list[str]:
+        """Return the missed gates on size and latency."""
         sentences = []
         if self.max_size_bytes is not None and size_bytes is not None and size_bytes > self.max_size_bytes:
             sentences.append(f"{size_bytes:,} bytes are more than {self.max_size_bytes:,}")

@@ -20,6 +20,8 @@ SNR_LIMIT_DB = 200.0
 """SNR is clipped here: beyond it, float32 rounding is all that is left."""
 
 _THRESHOLD, _LOGIT_THRESHOLD = 0.5, 0.0
+_WHOLE = "iub"
+"""Kinds of numbers that are the same or not, and never near."""
 _SMALLEST_PROBABILITY = 1e-6
 """Int8 scores can be 0, whose logarithm no divergence survives."""
 _POWER_FLOOR = 1e-6
@@ -35,7 +37,7 @@ def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArr
             (name,) = reference
             return float(np.mean(top1(reference[name]) == top1(outputs[name])))
         case AgreementMetric.LABEL_MATCH:
-            return _mean(np.mean(_yes(r) == _yes(outputs[n], threshold(r))) for n, r in reference.items())
+            return _mean(_matching(r, outputs[n]) for n, r in reference.items())
         case AgreementMetric.R2:
             return r2(reference, outputs)
         case AgreementMetric.COSINE:
@@ -44,7 +46,7 @@ def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArr
 
 def fidelity(task: Task, reference: NamedArrays, outputs: NamedArrays) -> Fidelity:
     """Return the figures that fit ``task``, rounded for a report."""
-    errors = [_as_float(outputs[n]) - _as_float(r) for n, r in reference.items()]
+    errors = [as_float(outputs[n]) - as_float(r) for n, r in reference.items()]
     common = {
         "mse": _mean(float(np.mean(np.square(e))) for e in errors),
         "mae": _mean(float(np.mean(np.abs(e))) for e in errors),
@@ -82,7 +84,7 @@ def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array
             )
         case Task.REGRESSION if labels.size == values.size:
             truth = labels.reshape(values.shape)
-            error = _as_float(values) - _as_float(truth)
+            error = as_float(values) - as_float(truth)
             return Scores(
                 metric=AccuracyMetric.R2,
                 accuracy=_round(r2({"": truth}, {"": values})),
@@ -93,7 +95,7 @@ def scores(task: Task, samples: NamedArrays, outputs: NamedArrays, labels: Array
             inputs = next((s for s in samples.values() if s.size == values.size), None)
             if inputs is None:
                 return None
-            distance = np.square(_as_float(values) - _as_float(inputs).reshape(values.shape))
+            distance = np.square(as_float(values) - as_float(inputs).reshape(values.shape))
             error = np.mean(distance.reshape(len(values), -1), axis=1)
             return Scores(metric=AccuracyMetric.ROC_AUC, accuracy=_round(roc_auc(error, labels == 1)))
         case Task.EMBEDDING if labels.ndim == 1 and len(labels) > 1:
@@ -119,8 +121,8 @@ def snr_db(reference: NamedArrays, outputs: NamedArrays) -> float | None:
 
     None where both are equal. Clipped to ±:data:`SNR_LIMIT_DB`.
     """
-    signal = sum(float(np.sum(np.square(_as_float(r)))) for r in reference.values())
-    noise = sum(float(np.sum(np.square(_as_float(r) - _as_float(outputs[n])))) for n, r in reference.items())
+    signal = sum(float(np.sum(np.square(as_float(r)))) for r in reference.values())
+    noise = sum(float(np.sum(np.square(as_float(r) - as_float(outputs[n])))) for n, r in reference.items())
     if noise == 0.0:
         return None
     if signal == 0.0 or not math.isfinite(noise):
@@ -138,7 +140,7 @@ def r2(reference: NamedArrays, outputs: NamedArrays) -> float:
 
     ``1 - sum (r - o)^2 / sum (r - mean r)^2`` with the mean of each position over the samples.
     """
-    return _mean(_r2(_as_float(r), _as_float(outputs[n])) for n, r in reference.items())
+    return _mean(_r2(as_float(r), as_float(outputs[n])) for n, r in reference.items())
 
 
 def macro_f1(predictions: Array, truth: Array) -> float:
@@ -160,7 +162,7 @@ def roc_auc(score: FloatArray, positive: Array) -> float:
 
 def nearest_neighbour(vectors: Array, labels: IntArray) -> float:
     """Share of samples whose nearest other sample by cosine has the same label."""
-    some = _as_float(vectors[:_NEIGHBOUR_SAMPLES]).reshape(min(len(vectors), _NEIGHBOUR_SAMPLES), -1)
+    some = as_float(vectors[:_NEIGHBOUR_SAMPLES]).reshape(min(len(vectors), _NEIGHBOUR_SAMPLES), -1)
     norms = np.linalg.norm(some, axis=1, keepdims=True)
     unit = np.divide(some, norms, out=np.zeros_like(some), where=norms > 0)
     similar = unit @ unit.T
@@ -189,7 +191,7 @@ def _of_classes(reference: Array, output: Array) -> dict[str, float]:
 
 def _distributions(reference: Array, output: Array) -> tuple[FloatArray, FloatArray]:
     """Rows that add up to 1: the softmax of both where the reference's are logits."""
-    p, q = _as_float(reference), _as_float(output)
+    p, q = as_float(reference), as_float(output)
     if np.all(p >= 0.0) and np.allclose(p.sum(axis=1), 1.0, atol=0.05):
         # Int8 scores of many classes, each rounded to 1/256, need not add up.
         return _share(p), _share(np.maximum(q, 0.0))
@@ -233,6 +235,13 @@ def threshold(values: Array) -> float:
     return _LOGIT_THRESHOLD if are_logits(values) else _THRESHOLD
 
 
+def _matching(reference: Array, output: Array) -> float:
+    """Return the share of values that are the same whole number, or of scores that are on the same side."""
+    if reference.dtype.kind in _WHOLE:
+        return float(np.mean(reference == output))
+    return float(np.mean(_yes(reference) == _yes(output, threshold(reference))))
+
+
 def _yes(values: Array, least: float | None = None) -> Array:
     decided: Array = values >= (threshold(values) if least is None else least)
     return decided
@@ -250,7 +259,7 @@ def _r2(reference: FloatArray, output: FloatArray) -> float:
 
 def _mean_cosine(reference: Array, output: Array) -> float:
     """Mean cosine similarity of the flattened samples; 1 for two zero vectors, clipped to [0, 1]."""
-    a, b = (_as_float(x).reshape(len(x), -1) for x in (reference, output))
+    a, b = (as_float(x).reshape(len(x), -1) for x in (reference, output))
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
     similar = np.divide(np.sum(a * b, axis=1), norms, out=np.zeros(len(a)), where=norms > 0)
@@ -258,7 +267,11 @@ def _mean_cosine(reference: Array, output: Array) -> float:
     return float(np.mean(np.clip(similar, 0.0, 1.0)))
 
 
-def _as_float(values: Array) -> FloatArray:
+def as_float(values: Array) -> FloatArray:
+    """Return the values in double precision; a complex number as its two parts, one behind the other."""
+    if values.dtype.kind == "c":
+        parts: FloatArray = np.stack([values.real, values.imag], axis=-1).astype(np.float64)
+        return parts
     return values.astype(np.float64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelconversion_api.measurements import OutputFidelity
 from tflite_converter.measuring.metrics import SNR_LIMIT_DB
 
 
@@ -15,7 +16,11 @@ class Quality:
     accuracy: float | None
     snr_db: float | None
     missed: tuple[str, ...]
-    """One sentence for each gate on quality that is missed."""
+    """One sentence for each gate on quality that is missed, the floor among them."""
+    outputs: tuple[OutputFidelity, ...] = ()
+    """Each output by itself."""
+    usable: bool = True
+    """Whether every output is above the floor."""
 
     @property
     def rank(self) -> tuple[bool, float, float]:

@@ -38,6 +38,10 @@ class _Evidence:
         return self.labels is not None and self.labels.dtype.kind == "f"
 
     @property
+    def gives_complex_numbers(self) -> bool:
+        return any(output.dtype.kind == "c" for output in self.outputs.values())
+
+    @property
     def has_several_labels_a_sample(self) -> bool:
         """For one-hot rows see :func:`with_classes`."""
         return self.labels is not None and self.labels.ndim == 2
@@ -81,6 +85,12 @@ class _Evidence:
         return self.labels is None and _lies_in_unit(self.scores)
 
     @property
+    def names_columns(self) -> bool:
+        """Whether each label is the number of a column."""
+        highest = self.highest_label
+        return highest is not None and highest < self.scores.shape[1]
+
+    @property
     def gives_directions(self) -> bool:
         """Whether rows have the Euclidean length 1, and labels, if any, do not count their columns."""
         highest = self.highest_label
@@ -89,7 +99,7 @@ class _Evidence:
 
 
 _RULES: Final[tuple[tuple[Callable[[_Evidence], bool], Task], ...]] = (
-    (lambda e: e.has_fractions_for_labels, Task.REGRESSION),
+    (lambda e: e.has_fractions_for_labels or e.gives_complex_numbers, Task.REGRESSION),
     (lambda e: e.has_several_labels_a_sample, Task.MULTI_LABEL),
     (lambda e: e.gives_probabilities, Task.CLASSIFICATION),
     (lambda e: e.gives_what_it_takes, Task.RECONSTRUCTION),
@@ -99,18 +109,23 @@ _RULES: Final[tuple[tuple[Callable[[_Evidence], bool], Task], ...]] = (
     (lambda e: is_distribution(e.outputs), Task.CLASSIFICATION),
     (lambda e: e.gives_independent_shares, Task.MULTI_LABEL),
     (lambda e: e.gives_directions, Task.EMBEDDING),
-    (lambda _: True, Task.CLASSIFICATION),  # any other single vector is taken for the logits of classes
+    (lambda e: e.names_columns, Task.CLASSIFICATION),
+    (lambda _: True, Task.REGRESSION),  # without labels, scores of classes and any other numbers look alike
 )
 """Tasks by their signs; a later rule may rely on those before it not holding."""
 
 
 def with_classes(task: Task | None, outputs: NamedArrays, labels: Array | None) -> Array | None:
-    """``labels`` with one-hot rows, as Keras's ``to_categorical`` makes them, as the classes they stand for.
+    """``labels`` as classes where they stand for some: whole floats, and one-hot rows as Keras makes them.
 
     For a model whose single output has as many columns, unless its outputs (each from 0 to 1, together not
     1) or the user (``task``) say that every column is a yes or no of its own.
     """
-    if labels is None or labels.ndim != 2 or task not in (None, Task.CLASSIFICATION):
+    if labels is None or task not in (None, Task.CLASSIFICATION):
+        return labels
+    if labels.ndim == 1:
+        return _counted(labels, outputs)
+    if labels.ndim != 2:
         return labels
     if not is_scores(outputs) or next(iter(outputs.values())).shape[1] != labels.shape[1]:
         return labels
@@ -120,6 +135,16 @@ def with_classes(task: Task | None, outputs: NamedArrays, labels: Array | None) 
         return labels
     classes: Array = np.argmax(labels, axis=1).astype(np.int64)
     return classes
+
+
+def _counted(labels: Array, outputs: NamedArrays) -> Array:
+    """Return classes that were stored as floats as integers, where each is the number of a column."""
+    if labels.dtype.kind != "f" or not is_scores(outputs) or not np.isfinite(labels).all():
+        return labels
+    columns = next(iter(outputs.values())).shape[1]
+    if (labels != np.rint(labels)).any() or labels.min(initial=0) < 0 or labels.max(initial=0) >= columns:
+        return labels
+    return labels.astype(np.int64)
 
 
 def agreement_metric(task: Task, outputs: NamedArrays) -> AgreementMetric:

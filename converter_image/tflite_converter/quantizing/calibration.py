@@ -17,9 +17,8 @@ from modelconversion_api.calibration_report import Stability, UnstableTensor
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.measuring.soundness import first_not_finite
 from tflite_converter.native_output import silenced
-from tflite_converter.tflite.file import read_file
-from tflite_converter.tflite.runtime import TFLiteModel
 
 UNSTABLE = 0.2
 """Two halves that differ by more mean too few samples (ai-edge-quantizer's auto_quant procedure)."""
@@ -50,6 +49,8 @@ class Calibration:
     lowest: dict[str, FloatArray]
     """By tensor name, shape ``(n,)``: the smallest value in each sample."""
     highest: dict[str, FloatArray]
+    left_out: int = 0
+    """Samples that gave NaN or infinity somewhere: they say nothing of ranges."""
 
     @property
     def stability(self) -> Stability | None:
@@ -94,8 +95,11 @@ def calibrate(
 ) -> Calibration:
     """Run the float file on ``{input: (n, ...)}`` and keep what every activation reaches.
 
+    Samples on which anything becomes NaN or infinite are left out.
+
     Raises:
-        ConverterError: QuantizationFailed where litert-quantizer cannot run the model.
+        ConverterError: QuantizationFailed where litert-quantizer cannot run the model, or where no sample is
+            left.
 
     """
     from litert_quantizer import calibrator, recipe, recipe_manager
@@ -105,6 +109,7 @@ def calibrate(
     count = len(next(iter(samples.values())))
     lowest: dict[str, list[float]] = {}
     highest: dict[str, list[float]] = {}
+    bad: list[int] = []
     try:
         with silenced():
             runner = calibrator.Calibrator(
@@ -117,58 +122,42 @@ def calibrate(
             runner.reset_model_qsvs()
             sample = {name: array[i : i + 1] for name, array in samples.items()}
             runner.calibrate({signature: [sample]}, rules, cache_output=True)
-            _check_outputs(runner.get_cached_output()[-1], float_file, sample)
+            outputs = runner.get_cached_output()[-1]
             runner.clear_cached_output()
-            for name, reached in runner.get_model_qsvs().items():
-                lowest.setdefault(name, []).append(float(reached["min"].min()))
-                highest.setdefault(name, []).append(float(reached["max"].max()))
+            reached = {
+                name: (float(values["min"].min()), float(values["max"].max()))
+                for name, values in runner.get_model_qsvs().items()
+            }
+            # Of infinite values the quantizer keeps no range, so that the outputs are looked at as well.
+            if not (np.isfinite(list(reached.values())).all() and all(map(_is_finite, outputs.values()))):
+                bad.append(i)
+                continue
+            for name, (low, high) in reached.items():
+                lowest.setdefault(name, []).append(low)
+                highest.setdefault(name, []).append(high)
             after_each(i + 1)
-    except ConverterError:
-        raise
     except Exception as error:
         # The quantizer raises whatever comes up, KeyError and AssertionError among it.
         raise ConverterError(
             FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE, f"calibration: {first_line(error)}"
         ) from error
-    bad = [n for n, v in lowest.items() if not (np.isfinite(v).all() and np.isfinite(highest[n]).all())]
-    if bad:
-        raise _not_finite(bad[0])
+    if len(bad) == count:
+        place = first_not_finite(float_file, {name: array[:1] for name, array in samples.items()})
+        raise ConverterError(
+            FailureReason.QUANTIZATION_FAILED,
+            Stage.CALIBRATE,
+            f"{place} is NaN or infinite on every calibration sample",
+            hint="check the data's scaling, and the model itself on the same samples",
+        )
     return Calibration(
         {name: np.array(values) for name, values in lowest.items()},
         {name: np.array(values) for name, values in highest.items()},
+        len(bad),
     )
-
-
-def _check_outputs(outputs: NamedArrays, float_file: bytes, sample: NamedArrays) -> None:
-    if not all(_is_finite(output) for output in outputs.values()):
-        raise _not_finite(_first_not_finite(float_file, sample))
-
-
-def _first_not_finite(float_file: bytes, sample: NamedArrays) -> str:
-    """Name the tensor where NaN or infinity begins: calibration itself passes over it."""
-    model = TFLiteModel(float_file, keep_all=True)
-    model.run(sample)
-    graph = read_file(float_file, "the float file").subgraphs[0]
-    for operator in graph.operators:
-        for index in operator.outputs:
-            name = graph.tensors[index].name
-            values = model.activation(name)
-            if values is not None and not _is_finite(values):
-                return name
-    return model.outputs[0].name
 
 
 def _is_finite(values: Array) -> bool:
     return values.dtype.kind != "f" or bool(np.isfinite(values).all())
-
-
-def _not_finite(tensor: str) -> ConverterError:
-    return ConverterError(
-        FailureReason.QUANTIZATION_FAILED,
-        Stage.CALIBRATE,
-        f"tensor {tensor!r} becomes NaN or infinite on the calibration data",
-        hint="check the data's scaling, and the model itself on the same samples",
-    )
 
 
 def _moving_average(values: FloatArray) -> float:

@@ -1,7 +1,7 @@
 """Constants that are stored smaller and widened when the file runs: float16, and int8 tables of embeddings.
 
-TensorFlow's own converter stores every constant as float16, and the tables that GATHER reads as int8, which is
-most of a model with embeddings. litert-quantizer does so for the weights of a few operators only.
+TensorFlow's own converter stores every constant as float16, and the tables that GATHER reads as int8: most of
+a model with embeddings. litert-quantizer does so for the weights of a few operators only.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def with_halved_constants(content: bytes) -> bytes:
             tensor = graph.tensors[index]
             if not _is_weights(tensor) or (halved := _halved(_values(tensor))) is None:
                 continue
-            half = editing.add_constant(model, written, f"{tensor.name}_half", schema.TensorType.FLOAT16, halved)
+            half = editing.add_constant(
+                model, written, f"{tensor.name}_half", schema.TensorType.FLOAT16, halved
+            )
             written.tensors[index].buffer = 0
             widening.append(editing.operator(code, [half], [index]))
         written.operators = [*widening, *written.operators]
@@ -91,7 +93,7 @@ def _values(tensor: Tensor) -> Array:
 def _is_weights(tensor: Tensor) -> bool:
     if tensor.dtype != "float32" or not tensor.nbytes:
         return False
-    return sum(size > 1 for size in tensor.shape) >= 2 or math.prod(tensor.shape) >= _LONG  # noqa: PLR2004 - rows and columns
+    return sum(size > 1 for size in tensor.shape) >= 2 or math.prod(tensor.shape) >= _LONG
 
 
 def _halved(values: Array) -> Array | None:

@@ -113,7 +113,7 @@ def _change(
     needed = np.abs(values) / (source.scales[0] * _LARGEST_BIAS)
     if len(scales) == 1:
         needed = needed.max(initial=0.0, keepdims=True)
-    if not len(scales) == len(needed) or (needed <= scales).all():
+    if len(scales) != len(needed) or (needed <= scales).all():
         return None
     larger = np.maximum(scales, needed).astype(np.float32).astype(np.float64)
     full: FloatArray = np.frombuffer(exact_weights.data, dtype="<f4").astype(np.float64)

@@ -15,8 +15,8 @@ from tflite_converter.quantizing.calibration import RangeMethod, Ranges
 from tflite_converter.quantizing.constants import with_tables_quantized
 from tflite_converter.quantizing.overflow import with_biases_that_fit
 from tflite_converter.quantizing.repairs import with_dead_outputs_quantized
+from tflite_converter.quantizing.specification import violations
 from tflite_converter.tflite.file import read_file
-
 
 _SIXTEEN = 16
 
@@ -79,7 +79,7 @@ def dynamic_range(float_file: bytes, *, dense_per_tensor: bool = False) -> bytes
         manager.add_dynamic_config(".*", operation, 8, granularity.TENSORWISE)
     for scope in _constants_on_the_left(float_file):
         _leave_in_float(manager, scope)
-    return with_tables_quantized(_quantize(float_file, manager.get_quantization_recipe(), None))
+    return _checked(with_tables_quantized(_quantize(float_file, manager.get_quantization_recipe(), None)))
 
 
 def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
@@ -128,7 +128,8 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
     left = _constants_on_the_left(float_file) if chosen.activation_bits == _SIXTEEN else []
     for scope in (*chosen.float_scopes, *left):
         _leave_in_float(manager, scope)
-    return with_biases_that_fit(_quantize(float_file, manager.get_quantization_recipe(), ranges), float_file)
+    content = _quantize(float_file, manager.get_quantization_recipe(), ranges)
+    return _checked(with_biases_that_fit(content, float_file))
 
 
 def _read_by_channel() -> tuple[Any, ...]:
@@ -155,7 +156,7 @@ def _leave_in_float(manager: Any, scope: str) -> None:
 
 
 def _constants_on_the_left(float_file: bytes) -> list[str]:
-    """Return the outputs of BATCH_MATMULs whose first operand is a constant: float kernels take no int8 there."""
+    """Return the outputs of BATCH_MATMULs with a constant first operand, where most kernels take no int8."""
     return [
         graph.tensors[operator.outputs[0]].name
         for operator, graph in read_file(float_file, "the float file").operators()
@@ -175,3 +176,16 @@ def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) ->
         # The quantizer raises whatever comes up, KeyError and AssertionError among it.
         raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, first_line(error)) from error
     return with_dead_outputs_quantized(bytes(result.quantized_model))
+
+
+def _checked(content: bytes) -> bytes:
+    """Return the file unless its operators are not what kernels compute.
+
+    Raises:
+        ConverterError: QuantizationFailed.
+
+    """
+    if broken := violations(read_file(content, "the quantized file")):
+        cause = f"litert-quantizer made what no kernel computes: {broken[0]}"
+        raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause)
+    return content

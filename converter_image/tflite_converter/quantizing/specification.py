@@ -1,4 +1,4 @@
-"""What the runtime's kernels take of a quantized operator: scales by channel, zero points, scales that are equal.
+"""What the runtime's kernels take of a quantized operator: scales by channel, zero points, equal scales.
 
 Source: "TensorFlow Lite 8-bit quantization specification" and the kernels' own checks. A kernel that is given
 another form does not refuse it: it reads the first scale and computes nonsense.
@@ -36,11 +36,12 @@ _FIXED: Final = {
 }
 """Scale and zero point of outputs for which the kernels know no other."""
 _SAME: Final = frozenset(
-    """
-    AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO DEPTH_TO_SPACE GATHER GATHER_ND MAX_POOL_2D MIRROR_PAD PAD
-    RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH
-    SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK
-    """.split()
+    {
+        *("AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "GATHER", "GATHER_ND"),
+        *("MAX_POOL_2D", "MIRROR_PAD", "PAD", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+        *("REVERSE_V2", "SLICE", "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SQUEEZE", "STRIDED_SLICE", "TILE"),
+        *("TRANSPOSE", "UNPACK"),
+    }
 )
 """Operators that move integers about: their first output has the scale of their first input."""
 _SYMMETRIC_BITS: Final = ("int16", "int32", "int64")

@@ -22,6 +22,7 @@ from tflite_converter.report.figures import (
     size,
     table,
     verdict,
+    word_of,
 )
 from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.svg import share_bar
@@ -30,7 +31,7 @@ from tflite_converter.report.svg import share_bar
 def summary(report: ConversionReport) -> Markup:
     """One row for each file."""
     rows = [_summary_row(report, artifact) for artifact in report.artifacts]
-    columns = ["Method", "Size", "Of the original", "Accuracy", "Agreement", "SNR", "Latency", "Gates"]
+    columns = ["Method", "Size", "Of the original", "Accuracy", "Agreement", "SNR", "Latency", "Result"]
     filled = table(columns, rows, caption="The files and what they are worth", numbers=(1, 3, 4, 5, 6))
     return section("summary", "Files", filled, lead=_lead(report))
 
@@ -133,7 +134,8 @@ def attempts(report: ConversionReport) -> Markup | None:
 
 def _lead(report: ConversionReport) -> str:
     passed = sum(a.passed for a in report.artifacts)
-    text = f"{passed} of {counted(len(report.artifacts), 'file')} passed."
+    gates = "passed" if report.evaluation.gated else "usable; no gates were set"
+    text = f"{passed} of {counted(len(report.artifacts), 'file')} {gates}."
     if (original := report.evaluation.original_accuracy) is not None:
         text += f" The original's accuracy is {percent(original)}."
     return text
@@ -156,7 +158,7 @@ def _summary_row(report: ConversionReport, artifact: ArtifactReport) -> Sequence
         percent(artifact.agreement),
         ratio(artifact),
         NOTHING if latency is None else human_latency(latency.median_millis),
-        verdict(artifact.passed),
+        word_of(artifact, gated=report.evaluation.gated),
     ]
 
 

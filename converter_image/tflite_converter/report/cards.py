@@ -11,6 +11,7 @@ from tflite_converter.report.figures import (
     NOTHING,
     code,
     counted,
+    decibels,
     facts,
     first_of,
     method,
@@ -21,24 +22,25 @@ from tflite_converter.report.figures import (
     section,
     size,
     table,
-    verdict,
+    word_of,
 )
 from tflite_converter.report.markup import Child, Markup, joined, tag
 
 
 def cards(report: ConversionReport) -> Markup:
     """Everything that was measured on each file."""
-    return section("artifacts", "File by file", *(_card(a) for a in report.artifacts))
+    gated = report.evaluation.gated
+    return section("artifacts", "File by file", *(_card(a, gated=gated) for a in report.artifacts))
 
 
-def _card(artifact: ArtifactReport) -> Markup:
+def _card(artifact: ArtifactReport, *, gated: bool) -> Markup:
     figures = [*_fidelity(artifact.fidelity), *_scores(artifact.scores), *_worst_class(artifact)]
     if artifact.baseline is not None and artifact.baseline.confidence is not None:
         figures.append(("Mean confidence", percent(artifact.baseline.confidence.mean)))
     speed = _performance(artifact.performance) or _latency("One sample", artifact.latency)
     return tag(
         "article",
-        tag("h3", method(artifact.method), verdict(artifact.passed)),
+        tag("h3", method(artifact.method), word_of(artifact, gated=gated)),
         tag("p", code(artifact.file_name), f", {size(artifact.size_bytes)}", class_="file"),
         tag("p", artifact.message, class_="note" if artifact.passed else "note missed")
         if artifact.message
@@ -52,11 +54,40 @@ def _card(artifact: ArtifactReport) -> Markup:
             _group("On the machine that converted", speed),
             class_="columns",
         ),
-        facts([("Recipe", artifact.recipe)]) if artifact.recipe else None,
+        _outputs(artifact),
+        facts(_made_of(artifact)),
         _edges(artifact.inventory),
         facts([("SHA-256", code(artifact.sha256))]),
         class_="card",
     )
+
+
+def _made_of(artifact: ArtifactReport) -> list[tuple[str, Child]]:
+    runtime = artifact.min_runtime_version
+    oldest = "not known" if runtime is None else f"TensorFlow Lite {runtime} (LiteRT 1.0 is 2.18)"
+    recipe: list[tuple[str, Child]] = [("Recipe", artifact.recipe)] if artifact.recipe else []
+    return [*recipe, ("Oldest runtime with all its operators", oldest)]
+
+
+def _outputs(artifact: ArtifactReport) -> Markup | None:
+    """Show each output by itself, where there are several or where their columns were judged."""
+    outputs = artifact.outputs
+    if len(outputs) < 2 and not any(output.worst_column for output in outputs):
+        return None
+    rows: list[Sequence[Child]] = [
+        [
+            code(output.name),
+            output.metric.value,
+            percent(output.agreement),
+            NOTHING if output.worst_column is None else code(output.worst_column),
+            decibels(output.snr_db, missing="identical"),
+            f"{output.constant_columns:,}" if output.constant_columns else NOTHING,
+        ]
+        for output in outputs
+    ]
+    columns = ["Output", "Compared by", "Agreement", "Worst column", "SNR", "Constant columns"]
+    caption = "Each output against the original's; agreement is that of the worst column"
+    return table(columns, rows, caption=caption, numbers=(2, 4, 5))
 
 
 def _group(title: str, pairs: Sequence[tuple[str, Child]]) -> Markup | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.report import ArtifactReport, verdict_of
 from modelconversion_api.text import human_size
 from tflite_converter.report.markup import Child, Markup, joined, tag
 
@@ -87,6 +87,12 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
 def code(text: str) -> Markup:
     """Return a name or digest in fixed width, kept apart from the direction of the text around it."""
     return tag("code", text)
+
+
+def word_of(artifact: ArtifactReport, *, gated: bool) -> Markup:
+    """Return the badge for what became of a file."""
+    word = verdict_of(artifact, gated=gated)
+    return verdict(artifact.passed, word, word)
 
 
 def verdict(passed: bool, yes: str = "passed", no: str = "failed") -> Markup:

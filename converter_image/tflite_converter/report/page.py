@@ -106,7 +106,7 @@ def _recommendation(report: ConversionReport) -> Markup:
         return tag(
             "section",
             tag("p", "No file is recommended", class_="verdict"),
-            tag("p", "None of the files passed its gates; each one's card says which gate it missed."),
+            tag("p", "None of the files is usable and met its gates; each one's card says why."),
             class_="hero none",
             id="recommendation",
         )

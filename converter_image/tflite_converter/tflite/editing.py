@@ -1,4 +1,4 @@
-"""Changes to a TFLite file in the schema's object form: constants, tensors and operator codes that are added."""
+"""Changes to a TFLite file in the schema's object form: added constants, tensors and operator codes."""
 
 from __future__ import annotations
 

@@ -167,7 +167,9 @@ ZEROS_LIKE 1.12
 """
 """An operator a line; the runtimes that first had its version 1, 2, 3 …"""
 
-FIRST_RUNTIMES: Final = {name: tuple(runtimes) for name, *runtimes in map(str.split, _TABLE.strip().splitlines())}
+FIRST_RUNTIMES: Final = {
+    name: tuple(runtimes) for name, *runtimes in map(str.split, _TABLE.strip().splitlines())
+}
 """For each operator the runtimes that first had its versions, e.g. ``("1.5", "1.14")``."""
 
 

@@ -126,6 +126,8 @@ class LiteRTJob(ApiModel):
     compiled: bool = False
     """Whether a compiler for the target comes afterwards."""
     class_names: tuple[str, ...] = ()
+    random_outputs: tuple[str, ...] = ()
+    """Outputs of the original that are others each time."""
 
 
 class EvaluationBasis(ApiModel):
@@ -135,6 +137,8 @@ class EvaluationBasis(ApiModel):
     task_is_given: bool
     agreement_metric: AgreementMetric
     original: Scores | None = None
+    not_finite: int = 0
+    """Samples left out because the original gives NaN or infinity on them."""
     warnings: tuple[str, ...] = ()
 
 

@@ -20,7 +20,7 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.status import TensorInfo
-from tflite_converter.arrays import Array
+from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.checks import coverage, range_warnings
 from tflite_converter.data.labels import check_classes
@@ -33,13 +33,21 @@ from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
 from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.metrics import scores
+from tflite_converter.measuring.soundness import (
+    FLOAT_SAMPLES,
+    Finite,
+    finite_samples,
+    first_not_finite,
+    float_fault,
+    weights_not_finite,
+)
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
 from tflite_converter.original.tflite import prepared
 from tflite_converter.quantizing import quantization
 from tflite_converter.quantizing.calibration import calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
 from tflite_converter.quantizing.tuning import Tuner
-from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.metadata import with_metadata
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.tflite.versions import with_versions
@@ -59,10 +67,18 @@ from tflite_converter.workers.jobs import (
 from tflite_converter.workers.programs import LITERT
 
 _FEWEST_FOR_STABILITY = 2
+_INTEGERS = (Method.DYNAMIC_RANGE, Method.FULL_INTEGER)
+_DIVERGED = "train the model again: its training diverged, or a file was damaged"
 
 
 class _Done(ApiModel):
     """A piece of work that leaves files only."""
+
+
+class _Fault(ApiModel):
+    """What is wrong with the float file."""
+
+    sentence: str | None = None
 
 
 class _Made(ApiModel):
@@ -93,10 +109,13 @@ class _Work:
         self._gates = job.gates
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
+        self._fault: str | None = None
+        """Why nothing that comes of the float file can be used."""
 
     def run(self, warnings: tuple[str, ...]) -> LiteRTResult:
         """Make and measure each file; ``warnings`` are about the reference."""
         job, reference = self._job, self._reference
+        self._fault = self._float_fault()
         methods = {method: self._method(method) for method in job.methods}
         return LiteRTResult(
             inputs=_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
@@ -106,6 +125,7 @@ class _Work:
                 task_is_given=job.task is not None,
                 agreement_metric=reference.metric,
                 original=reference.original,
+                not_finite=reference.not_finite,
                 warnings=warnings,
             ),
             calibration=self._calibration_basis(),
@@ -165,7 +185,27 @@ class _Work:
             attempts=answer.attempts,
             message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
         )
+        if self._fault is not None:
+            artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         return MethodResult(artifact=artifact)
+
+    def _float_fault(self) -> str | None:
+        """Say why the float file is not what the original is; None where it is, or that is not known."""
+        job, few = self._job, self._reference.head(FLOAT_SAMPLES)
+        if job.gates.floor == 0.0 or job.source is not None:
+            return None
+        if job.random_outputs:
+            return f"unusable: the original gives another {job.random_outputs[0]!r} each time that it is run"
+
+        def compare() -> _Fault:
+            content = (self._folder / FLOAT_FILE).read_bytes()
+            if inventory(read_file(content, FLOAT_FILE)).flex_operators:
+                return _Fault()
+            quality_of = quality(content, few, job.gates, threads=job.benchmark.threads, file_name=FLOAT_FILE)
+            return _Fault(sentence=float_fault(quality_of.outputs))
+
+        answer = forked(self._process, LITERT.words, "running the float file", _Fault, compare)
+        return None if isinstance(answer, WorkerFailure) else answer.sentence  # each method says why it fails
 
     def _make(self, method: Method) -> _Made:
         ready = self._job.ready.get(method)
@@ -174,6 +214,12 @@ class _Work:
             return self._finished(method, (self._folder / ready).read_bytes(), recipe)
         self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
         float_file = (self._folder / FLOAT_FILE).read_bytes()
+        if (
+            method in _INTEGERS
+            and (name := weights_not_finite(read_file(float_file, FLOAT_FILE))) is not None
+        ):
+            cause = f"the weights {name!r} hold NaN or infinity, which integers cannot say"
+            raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause, hint=_DIVERGED)
         match method:
             case Method.FLOAT32:
                 return self._finished(method, float_file, "float32 as it is")
@@ -208,7 +254,7 @@ class _Work:
         )
         attempts: tuple[Attempt, ...] = ()
         message = None
-        if self._gates.ask_quality and self._job.tuning_seconds:
+        if self._job.tuning_seconds and self._fault is None:
             tuned = tuner.run(self._job.tuning_seconds)
             recipe, content = tuned.best.recipe, tuned.best.content
             attempts, message = tuned.attempts, tuned.message
@@ -288,10 +334,15 @@ def _reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, .
     )
     labels = folder / LABELS_FILE
     truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
+    finite, warnings = finite_samples(outputs), []
+    if finite.bad:
+        warnings.append(_not_finite(folder, samples, finite))
+        samples = {name: array[finite.samples] for name, array in samples.items()}
+        outputs = {name: array[finite.samples] for name, array in outputs.items()}
+        truth = None if truth is None else truth[finite.samples]
     truth = with_classes(job.task, outputs, truth)
     task = job.task or detect_task(samples, outputs, truth)
     metric = agreement_metric(task, outputs)
-    warnings = []
     if truth is not None and task.has_classes and len(outputs) == 1:
         (values,) = outputs.values()
         if values.ndim == 2:
@@ -311,8 +362,30 @@ def _reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, .
         job.source_bytes,
         job.class_names,
         is_real=job.has_evaluation_data,
+        not_finite=finite.bad,
     )
     return reference, tuple(warnings)
+
+
+def _not_finite(folder: Path, samples: NamedArrays, finite: Finite) -> str:
+    """Say on how many samples the original gives no numbers, and where that begins.
+
+    Raises:
+        ConverterError: EvaluationFailed where there is no sample left to compare on.
+
+    """
+    first = int(np.argmin(finite.samples))
+    sample = {name: array[first : first + 1] for name, array in samples.items()}
+    try:
+        begins = f", beginning at {first_not_finite((folder / FLOAT_FILE).read_bytes(), sample)}"
+    except (RuntimeError, ValueError):
+        begins = ""  # the float file does not run; each method will say so
+    count, names = len(finite.samples), ", ".join(map(repr, finite.bad_outputs[:4]))
+    sentence = f"the original gives NaN or infinity in {names} on {finite.bad} of {count} samples{begins}"
+    if finite.bad == count:
+        hint = f"check the model on these samples, and their scaling; if weights are NaN, {_DIVERGED}"
+        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, sentence, hint=hint)
+    return f"{sentence}: files are compared on the other {count - finite.bad}"
 
 
 def _import_for_the_forks() -> None:

@@ -59,6 +59,8 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         accuracy=None if report.accuracy is None else fraction(report.accuracy),
         latency_millis=None if report.latency is None else f"{report.latency.median_millis:.4f}",
         passed=report.passed,
+        usable=report.usable,
+        min_runtime_version=report.min_runtime_version,
         operators=report.operators,
         fallback_operators=report.fallback_operators,
         message=report.message,
