@@ -17,6 +17,8 @@ class DataRole(StrEnum):
     """The part of the calibration data that did not calibrate."""
     CALIBRATION = "Calibration"
     RANDOM = "Random"
+    SYNTHETIC = "Synthetic"
+    """Samples made up where full integer was asked for without calibration data."""
 
 
 class DataInfo(ApiModel):

@@ -71,6 +71,8 @@ class ArtifactSummary(ApiModel):
     """Whether it is usable and meets every gate."""
     usable: bool = True
     """Whether it does what the original does at all: no output is under the floor."""
+    synthetic: bool = False
+    """Whether made-up samples set its ranges: with true ones it may do better or worse."""
     min_runtime_version: VersionText | None = None
     """The first TensorFlow Lite with every operator of the file, e.g. 2.3; None where it is not known."""
     operators: int | None = None

@@ -46,7 +46,7 @@ def convert(given: Given) -> None:
     console = open_console(stream_fd(json=shown.as_json))
     key = None if shown.sign_key is None else _read_key(shown.sign_key)
     with ProgressView(console, quiet=shown.quiet) as view:
-        report, files = _convert(options_of(given, view), output, key, view)
+        report, files = _convert(options_of(given), output, key, view)
     if shown.as_json:
         sys.stdout.write(f"{report.to_json(indent=2)}\n")
     else:

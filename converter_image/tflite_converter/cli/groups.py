@@ -112,8 +112,10 @@ class Methods(ApiModel):
     """The choice of methods."""
 
     method: MethodName | None = None
-    """Method of quantization; all is every method that the data allows. Without --target, the default is
-    dynamic_range."""
+    """Method of quantization. Without --target, the default is all. Without --data, full_integer is
+    calibrated on made-up samples, and marked so."""
+    require_data: bool = False
+    """Refuse full_integer without --data, instead of calibrating it on made-up samples."""
 
 
 class Output(ApiModel):

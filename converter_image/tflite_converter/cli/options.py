@@ -9,7 +9,6 @@ from pathlib import Path
 
 from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, Validation
 from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
-from modelconversion_api.reasons import Stage
 from tflite_converter.cli import groups
 from tflite_converter.cli.compilers import compilers_of
 from tflite_converter.cli.data import data_files, images_of
@@ -19,13 +18,12 @@ from tflite_converter.conversion.options import Options
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import UsageError
 from tflite_converter.measuring.gates import Gates
-from tflite_converter.progress import Event, Listener
 
 _METHODS = {m.cli_name: m for m in Method}
 
 
-def options_of(given: Given, listener: Listener) -> Options:
-    """Return the options of a conversion, and tell ``listener`` which methods are left out.
+def options_of(given: Given) -> Options:
+    """Return the options of a conversion.
 
     Raises:
         UsageError: A value is out of its limits, or two do not fit together.
@@ -38,19 +36,21 @@ def options_of(given: Given, listener: Listener) -> Options:
     target: Target | None = given.values.get("--target")
     limits = given.build(groups.LIMITS)
     seed = given.build(groups.DRAWS).seed
+    methods = given.build(groups.METHODS)
     measured = data_files(given.build_asked(groups.VALIDATION_DATA), images, shared_column=True)
     calibrating = data_files(calibration, images, shared_column=True)
     _check_accuracy_gate(validation, measured or calibrating)
     return Options(
         source=Path(source.uri),
         base_name=artifact_base_name(str(Path(source.uri).absolute())),
-        methods=_methods(given, target, listener, has_data=calibration is not None),
+        methods=_methods(methods.method, target),
         source_format=source.format,
         expected_sha256=source.sha256,
         input_shapes={i.name: tuple(i.shape) for i in source.inputs},
         select_tensorflow_ops=source.select_tensorflow_ops,
         target=target,
         calibration=calibrating,
+        require_data=methods.require_data,
         validation=measured,
         samples=DEFAULT_CALIBRATION_SAMPLES if calibration is None else calibration.samples,
         evaluation_samples=validation.samples,
@@ -66,23 +66,14 @@ def options_of(given: Given, listener: Listener) -> Options:
     )
 
 
-def _methods(
-    given: Given, target: Target | None, listener: Listener, *, has_data: bool
-) -> tuple[Method, ...]:
-    name = given.build(groups.METHODS).method
+def _methods(name: groups.MethodName | None, target: Target | None) -> tuple[Method, ...]:
     if target is not None:
         if name is not None:
             raise UsageError("--method and --target exclude each other", hint="a target chooses the methods")
-        return methods_for_target(target, has_calibration=has_data)
-    if name is None:
-        return (Method.DYNAMIC_RANGE,)
-    if name.value != "all":
-        return (_METHODS[name.value],)
-    possible = tuple(m for m in Method if has_data or not m.needs_calibration)
-    if len(possible) < len(Method):
-        left_out = "full_integer is left out: it needs calibration data, give it with --data"
-        listener(Event(Stage.CALIBRATE, left_out, warning=True))
-    return possible
+        return methods_for_target(target, has_calibration=True)
+    if name is None or name.value not in _METHODS:
+        return tuple(Method)
+    return (_METHODS[name.value],)
 
 
 def _check_accuracy_gate(validation: Validation, data: DataFiles | None) -> None:

@@ -107,6 +107,10 @@ def show_report(console: Console, report: ConversionReport, files: list[Path]) -
         console.print(Text(line, style="bold green"))
         for other in report.recommended.alternatives:
             console.print(Text(f"  or {other.method.cli_name}: {other.trade}"))
+    for artifact in report.artifacts:
+        if artifact.synthetic:
+            what = f"{artifact.file_name} was calibrated on synthetic data"
+            console.print(Text(f"{what}: convert again with --data before you use it", style="yellow"))
     console.print(Text("Files:"))
     for file in files:
         console.print(Text(f"  {file}"))
@@ -187,6 +191,7 @@ def _compared_on(report: ConversionReport) -> str:
         DataRole.HELD_OUT: "samples held out of the data",
         DataRole.CALIBRATION: "samples of the calibration data",
         DataRole.RANDOM: "random inputs",
+        DataRole.SYNTHETIC: "made-up samples",
     }[evaluation.data.role]
     how = {
         AgreementMetric.TOP1: "the share of samples where the same class comes first",

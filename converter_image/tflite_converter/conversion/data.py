@@ -23,6 +23,12 @@ from tflite_converter.workers.jobs import LABELS_FILE
 
 RANDOM_SAMPLES = 32
 """How many random inputs stand in where there is no data."""
+SYNTHETIC_SAMPLES = 128
+"""How many made-up samples calibrate where there is no calibration data."""
+_SYNTHETIC_WARNING = (
+    "full_integer is calibrated on made-up samples, for there is no calibration data: its ranges are a guess;"
+    " give the data that the model will see (--data), or --require-data to refuse"
+)
 
 _NONE = np.array([], dtype=np.int64)
 
@@ -43,6 +49,11 @@ class ConversionData:
     overlap: int = 0
     """Evaluation samples left out because they calibrate as well."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether full integer is calibrated on made-up samples."""
+        return self.calibration_info is not None and self.calibration_info.role is DataRole.SYNTHETIC
 
 
 @dataclass(frozen=True)
@@ -84,11 +95,16 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
 
     """
     calibrates = Method.FULL_INTEGER in options.methods
-    if calibrates and options.calibration is None:
-        raise ConverterError(
-            FailureReason.CALIBRATION_MISSING, Stage.CALIBRATE, "there is no calibration data"
-        )
     data = ConversionData()
+    if calibrates and options.calibration is None:
+        if options.require_data:
+            raise ConverterError(
+                FailureReason.CALIBRATION_MISSING, Stage.CALIBRATE, "there is no calibration data"
+            )
+        data.calibration_info = DataInfo(
+            role=DataRole.SYNTHETIC, samples=SYNTHETIC_SAMPLES, seed=options.seed
+        )
+        data.warnings.append(_SYNTHETIC_WARNING)
     whole = None
     if options.calibration is not None:
         tell(Event(Stage.CALIBRATE, "reading the calibration data"))

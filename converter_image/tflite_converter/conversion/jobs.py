@@ -8,7 +8,7 @@ from typing import Literal
 
 from modelconversion_api.methods import Method
 from modelconversion_api.spec import SourceFormat
-from tflite_converter.conversion.data import RANDOM_SAMPLES
+from tflite_converter.conversion.data import RANDOM_SAMPLES, SYNTHETIC_SAMPLES
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
@@ -83,6 +83,7 @@ def litert_job(
         has_evaluation_data=samples.evaluation is not None,
         evaluation_name=samples.evaluation.name if samples.evaluation else "the evaluation data",
         random_samples=RANDOM_SAMPLES,
+        synthetic_samples=SYNTHETIC_SAMPLES if inputs.data.is_synthetic else 0,
         seed=options.seed,
         record=artifact_record(options, inputs, trained),
         task=options.task,

@@ -33,6 +33,8 @@ class Options:
     """Whether operations that TFLite lacks may stay TensorFlow's own (Flex)."""
     target: Target | None = None
     calibration: DataFiles | None = None
+    require_data: bool = True
+    """Whether full integer without calibration data is refused, or calibrated on made-up samples."""
     validation: DataFiles | None = None
     samples: int = DEFAULT_CALIBRATION_SAMPLES
     """Calibration samples to draw."""

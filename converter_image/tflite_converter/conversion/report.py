@@ -159,6 +159,8 @@ def _calibration(inputs: Inputs, outcome: Outcome) -> CalibrationReport | None:
     info, basis = inputs.data.calibration_info, outcome.measured.calibration
     if info is None:
         return None
+    if basis is not None and basis.synthetic:
+        info = info.model_copy(update={"preprocessing": basis.synthetic})
     return CalibrationReport(
         data=_fitted(info, inputs.samples.calibration_form, outcome.inputs, Stage.CALIBRATE),
         classes=inputs.data.classes,

@@ -89,7 +89,7 @@ FLOORS: Final = {
 """The least agreement of an output that is of any use. Guessing one of two classes gives 0.5, and the mean of
 all samples for each of them an R2 of 0."""
 _NEAR: Final = 0.9
-"""Share of the scores' variance from which on classes differ only where the original itself hardly decides."""
+"""Share of the scores' variance from which on other classes win only where the original hardly decides."""
 
 
 def _judge(task: Task, metric: AgreementMetric, name: str, original: Array, file: Array) -> OutputFidelity:

@@ -18,13 +18,18 @@ NEIGHBOURS = 2
 def recommend(artifacts: Sequence[ArtifactSummary], target: Target | None) -> RecommendedMethod | None:
     """Choose the artifact to use; None when none passed.
 
-    For a target it is the first of its methods that passed. Otherwise the smallest artifact that passed and
-    agrees in at least :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
+    A file that was calibrated on synthetic data comes after all others. For a target it is the first of its
+    methods that passed. Otherwise the smallest artifact that passed and agrees in at least
+    :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
     """
     passed = [a for a in artifacts if a.passed]
     if not passed:
         return None
+    # What was calibrated on made-up samples is a guess, and never better than what was not.
+    passed = [a for a in passed if not a.synthetic] or passed
     best, reason = _best(passed, target)
+    if best.synthetic:
+        reason += "; calibrated on synthetic data, so measure it on your own"
     return RecommendedMethod(method=best.method, reason=reason, alternatives=_neighbours(best, passed))
 
 

@@ -42,7 +42,7 @@ class Finite:
 def finite_samples(outputs: NamedArrays) -> Finite:
     """Return which samples have finite values in every output."""
     by_output = {name: _finite_rows(values) for name, values in outputs.items()}
-    samples = np.stack(list(by_output.values())).all(axis=0)
+    samples: Array = np.asarray(np.stack(list(by_output.values())).all(axis=0))
     return Finite(samples, tuple(name for name, rows in by_output.items() if not rows.all()))
 
 
@@ -91,5 +91,6 @@ def _constant(tensor: Tensor) -> Array:
 
 def _finite_rows(values: Array) -> Array:
     flat = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
-    rows: Array = np.isfinite(flat).all(axis=1) if values.dtype.kind in "fc" else np.ones(len(flat), bool)
-    return rows
+    if values.dtype.kind not in "fc":
+        return np.ones(len(flat), dtype=np.bool_)
+    return np.asarray(np.isfinite(flat).all(axis=1))

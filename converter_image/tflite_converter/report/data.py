@@ -50,17 +50,22 @@ _ROLES = {
     DataRole.HELD_OUT: "the part of the calibration data that did not calibrate",
     DataRole.CALIBRATION: "the calibration data themselves",
     DataRole.RANDOM: "random inputs",
+    DataRole.SYNTHETIC: "made-up samples, for no data were given: the ranges are a guess",
 }
 
 
 def compared_on(report: ConversionReport) -> str:
     """Describe in a sentence the data that the figures were measured on."""
     data = report.evaluation.data
-    text = f"Measured on {counted(data.samples, 'sample')}, {_ROLES[data.role]}. "
+    used = data.samples - report.evaluation.not_finite
+    text = f"Measured on {counted(used, 'sample')}, {_ROLES[data.role]}. "
     text += f"Agreement is {AGREEMENTS[report.evaluation.agreement_metric]}."
     if report.evaluation.overlap:
         left = counted(report.evaluation.overlap, "sample")
         text += f" {left} that calibrate the model as well {'was' if left[:2] == '1 ' else 'were'} left out."
+    if report.evaluation.not_finite:
+        text += f" {counted(report.evaluation.not_finite, 'sample')} for which the original gives NaN or"
+        text += " infinity were left out."
     return text
 
 

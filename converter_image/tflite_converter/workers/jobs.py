@@ -114,6 +114,8 @@ class LiteRTJob(ApiModel):
     """False where artifacts are compared on random inputs."""
     evaluation_name: str = "the evaluation data"
     random_samples: int = 32
+    synthetic_samples: int = 0
+    """How many samples are made up for full integer; 0 where there are calibration data."""
     seed: int = 0
     record: dict[str, object] = Field(default_factory=dict)
     """The conversion record that goes into each file."""
@@ -147,6 +149,8 @@ class CalibrationBasis(ApiModel):
 
     inputs: tuple[InputCoverage, ...] = ()
     stability: Stability | None = None
+    synthetic: dict[str, str] = Field(default_factory=dict)
+    """How made-up samples were drawn, by input."""
     warnings: tuple[str, ...] = ()
 
 

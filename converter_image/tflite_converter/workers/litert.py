@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ from tflite_converter.original.tflite import prepared
 from tflite_converter.quantizing import quantization
 from tflite_converter.quantizing.calibration import calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
+from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.quantizing.tuning import Tuner
 from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.metadata import with_metadata
@@ -68,6 +70,7 @@ from tflite_converter.workers.programs import LITERT
 
 _FEWEST_FOR_STABILITY = 2
 _INTEGERS = (Method.DYNAMIC_RANGE, Method.FULL_INTEGER)
+_SYNTHETIC = "calibrated on synthetic data"
 _DIVERGED = "train the model again: its training diverged, or a file was damaged"
 
 
@@ -101,8 +104,12 @@ class _Measured(ApiModel):
 class _Work:
     """One job."""
 
-    def __init__(self, job: LiteRTJob, process: Child, reference: Reference) -> None:
+    def __init__(
+        self, job: LiteRTJob, process: Child, reference: Reference, synthetic: Mapping[str, str]
+    ) -> None:
         self._job = job
+        self._synthetic = dict(synthetic)
+        """How made-up calibration samples were drawn, by input; empty where the samples are data."""
         self._reference = reference
         self._process = process
         self._folder = process.folder
@@ -138,6 +145,8 @@ class _Work:
         path = self._folder / CALIBRATION_FOLDER
         if not path.is_dir():
             return None
+        if self._synthetic:
+            return CalibrationBasis(stability=self._stability, synthetic=self._synthetic)
         samples = read_folder(path)
         others = self._reference.samples if self._job.has_evaluation_data else None
         return CalibrationBasis(
@@ -187,6 +196,9 @@ class _Work:
         )
         if self._fault is not None:
             artifact = artifact.changed(usable=False, passed=False, message=self._fault)
+        if self._synthetic and method is Method.FULL_INTEGER:
+            message = "; ".join(m for m in (_SYNTHETIC, artifact.message) if m)
+            artifact = artifact.changed(synthetic=True, message=message)
         return MethodResult(artifact=artifact)
 
     def _float_fault(self) -> str | None:
@@ -261,6 +273,7 @@ class _Work:
         else:
             recipe, content = tuner.plain()
         words = str(recipe) + (", time steps unrolled" if unrolled.is_file() else "")
+        words += f", {_SYNTHETIC}" if self._synthetic else ""
         return self._finished(Method.FULL_INTEGER, content, words).model_copy(
             update={
                 "attempts": attempts,
@@ -401,7 +414,12 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
     if job.source is not None:
         _prepare(job, process, job.source)
     reference, warnings = _reference_of(job, process.folder)
-    return _Work(job, process, reference).run(warnings)
+    synthetic: Mapping[str, str] = {}
+    if job.synthetic_samples and Method.FULL_INTEGER in job.methods:
+        drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
+        write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
+        synthetic = drawn.how
+    return _Work(job, process, reference, synthetic).run(warnings)
 
 
 def _infos(path: Path) -> list[TensorInfo]:
