@@ -199,7 +199,7 @@ def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
 
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
     judged = judge(reference.task, reference.metric, reference.outputs, outputs)
-    unusable = under_floor(judged, reference.outputs, outputs, gates.floor)
+    unusable = under_floor(judged, reference.outputs, outputs, gates.floor, is_real=reference.is_real)
     agrees = worst(judged).agreement
     labelled = None
     if reference.labels is not None:
