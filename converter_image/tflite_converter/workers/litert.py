@@ -51,7 +51,7 @@ from tflite_converter.workers.jobs import (
     MethodResult,
 )
 from tflite_converter.workers.programs import LITERT
-from tflite_converter.workers.reference import DIVERGED, input_infos, prepare, reference_of
+from tflite_converter.workers.reference import DIVERGED, input_infos, output_infos, prepare, reference_of
 
 _FEWEST_FOR_STABILITY = 2
 _FORM_SAMPLES = 200
