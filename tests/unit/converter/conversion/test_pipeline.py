@@ -213,7 +213,7 @@ def test_a_model_that_is_no_number_on_its_data_says_where(tmp_path: Path) -> Non
     found = converted(tmp_path / "some", dataclasses.replace(hard, calibration=some), *BOTH)
     message = int8_of(found).message
     assert message is not None
-    assert "30 of 100 calibration samples gave NaN or infinity and were left out" in message
+    assert "30 of 100 calibration samples gave NaN or infinity: left out" in message
 
     mixed = {INPUT: np.concatenate([hard.evaluation[INPUT][:150], -hard.evaluation[INPUT][150:]])}
     found = converted(
