@@ -112,5 +112,6 @@ class Model:
         if not signatures:
             return {}
         runner = self._interpreter.get_signature_runner(next(iter(signatures)))
-        details = runner.get_input_details() | runner.get_output_details()
-        return {detail["index"]: name for name, detail in details.items()}
+        # Of both by itself: an input and an output may have the same name.
+        named = (runner.get_input_details().items(), runner.get_output_details().items())
+        return {detail["index"]: name for details in named for name, detail in details}

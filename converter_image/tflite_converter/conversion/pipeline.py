@@ -119,6 +119,7 @@ class _Conversion:
             job = tensorflow_job(self._options, inputs, self._work, "float")
             loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
+            self._warn(*loaded.warnings)
         measurement = self._run_litert(inputs)
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods

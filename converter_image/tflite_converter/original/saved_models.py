@@ -13,7 +13,6 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import too_large
 from tflite_converter.original.model import OriginalModel, Tensors, bytes_of, named, pinned, tensor_info
 from tflite_converter.original.tensorflow1 import frozen_signature, has_references
-from tflite_converter.original.unrolling import has_loop, with_unrolling
 from tflite_converter.tflite.names import safe_name
 
 _USUAL = "serving_default"
@@ -60,15 +59,14 @@ def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Origi
         return named(function(**{original[safe]: tensor for safe, tensor in tensors.items()}), [])
 
     version = getattr(loaded, "tensorflow_version", "")
-    by_signature = OriginalModel(
+    return OriginalModel(
         inputs=pinned(declared, shapes),
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=call,
         writer=f"tensorflow {version}".strip(),
         parameter_bytes=bytes_of(signature.variables),
-        unroll=lambda: False,
+        unroll=lambda: None,
     )
-    return with_unrolling(by_signature) if has_loop(signature.graph) else by_signature
 
 
 def _tags(path: Path) -> list[str]:

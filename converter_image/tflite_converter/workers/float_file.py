@@ -5,16 +5,18 @@ Both tasks of the TensorFlow child call these functions, so that neither does a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelconversion_api.reasons import Stage
-from modelconversion_api.status import TensorInfo
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.npz import read_folder, write_folder
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.errors import classify
-from tflite_converter.original.freezing import convert_float, freeze, run_original
+from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.running import random_outputs, run_original
+from tflite_converter.original.unrolling import flattened, has_control_flow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
@@ -48,19 +50,39 @@ def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> N
     write_folder(folder / EVALUATION_FOLDER, evaluation)
 
 
-def write_reference(original: OriginalModel, process: Child) -> None:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What running the original showed of it."""
+
+    random_outputs: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of it."""
+        if not self.random_outputs:
+            return ()
+        names = ", ".join(map(repr, self.random_outputs))
+        return (
+            f"the original draws random numbers: run twice on the same samples it gives other values in {names};"
+            " export it in inference mode (training=False)",
+        )
+
+
+def write_reference(original: OriginalModel, process: Child) -> Reference:
     """Run the original on the evaluation samples, and write its outputs into the reference folder."""
     samples = read_folder(process.folder / EVALUATION_FOLDER)
     words = "running the original model"
     process.say(Stage.EVALUATE, words)
     step = process.counter(Stage.EVALUATE, words, len(next(iter(samples.values()))))
-    write_folder(process.folder / REFERENCE_FOLDER, run_original(original, samples, step))
+    outputs = run_original(original, samples, step)
+    write_folder(process.folder / REFERENCE_FOLDER, outputs)
+    return Reference(random_outputs(original, samples, outputs))
 
 
-def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> list[TensorInfo]:
+def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FrozenGraph:
     """Write the float file of ``model``, and a second one with its time steps unrolled where the job asks.
 
-    Returns the outputs as the frozen graph has them.
+    Returns the graph that they were made from.
 
     Raises:
         Exception: TensorFlow's own, for the first file only.
@@ -68,28 +90,31 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> lis
     """
     folder = process.folder
     process.say(Stage.CONVERT, "freezing the graph")
-    outputs = freeze(model, folder / FROZEN_FOLDER)
+    frozen = freeze(model, folder / FROZEN_FOLDER)
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
-    if job.unroll:
+    if job.unroll and has_control_flow(frozen.definition):
         _write_unrolled(model, process)
-    return outputs
+    return frozen
 
 
 def _write_unrolled(model: OriginalModel, process: Child) -> None:
-    """Write the file that full integer starts from, where there is a loop to unroll.
+    """Write the file that full integer starts from, without loops and branches, where that can be had.
 
     A failure is a warning: other methods need no such file, and full integer may do without. It must not
     cost a conversion that works, least of all after hours of training.
     """
-    path, frozen = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
+    path, folder = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
     try:
-        if not model.unroll():
-            return
+        stepwise = model.unroll() or model
+        frozen = freeze(stepwise, folder)
+        if has_control_flow(frozen.definition):
+            if (flat := flattened(stepwise)) is None:
+                return
+            freeze(flat, folder)
         process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
-        freeze(model, frozen)
-        path.write_bytes(convert_float(frozen, select_tensorflow_ops=False))
+        path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
     except Exception as error:
         path.unlink(missing_ok=True)  # half a file would be taken for a whole one
         cause = classify(error, Stage.CONVERT).cause

@@ -93,6 +93,10 @@ class TensorFlowResult(ApiModel):
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
     training: TrainingOutcome | None = None
+    warnings: tuple[str, ...] = ()
+    """About the original: the signature taken, batch, precision, state, randomness."""
+    random_outputs: tuple[str, ...] = ()
+    """Outputs that are others each time that the original is run on the same samples."""
 
 
 class LiteRTJob(ApiModel):

@@ -51,13 +51,15 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     model = load_model(job.source, file, process.folder, job.input_shapes)
     bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
-    outputs = write_float(model, job, process)
+    frozen = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
-    write_reference(model, process)
+    reference = write_reference(model, process)
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
-        outputs=outputs,
+        outputs=frozen.output_infos,
+        warnings=(*model.warnings, *frozen.warnings, *reference.warnings),
+        random_outputs=reference.random_outputs,
         writer=model.writer,
         seconds=clock.seconds,
         import_seconds=importing,
