@@ -124,7 +124,7 @@ class _Conversion:
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
-            results = self._second_way(inputs, measurement)
+            results = self._second_way(inputs, measurement, loaded.control_flow)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         return Outcome(loaded, measurement, results)
@@ -190,8 +190,13 @@ class _Conversion:
         folder = self._trained if trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
-    def _second_way(self, inputs: Inputs, measurement: LiteRTResult) -> dict[Method, MethodResult]:
-        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes."""
+    def _second_way(
+        self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
+    ) -> dict[Method, MethodResult]:
+        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes.
+
+        ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
+        """
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
@@ -204,6 +209,8 @@ class _Conversion:
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
                 f" and in TensorFlow ({second.cause})"
             )
+            if control_flow is not None:
+                cause = f"integers cannot be computed in the model's loops and branches: {control_flow}"
             failure = WorkerFailure(
                 reason=FailureReason.QUANTIZATION_FAILED, stage=Stage.QUANTIZE, cause=cause
             )

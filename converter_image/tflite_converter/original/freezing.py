@@ -22,12 +22,15 @@ from tflite_converter.original.graph_repairs import (
     stack_list_items,
     without_sign_bits,
 )
-from tflite_converter.original.graphs import uncompiled, with_new_names
+from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_new_names
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
 from tflite_converter.original.products import keep_clamps
 from tflite_converter.original.state import without_idle_state
 from tflite_converter.original.tables import tables_as_comparisons
+
+# TensorFlow keeps whole the loops and branches that it lists; it forgets the cases.
+convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
 
 
 @dataclass
@@ -93,6 +96,7 @@ def frozen_graph(model: OriginalModel) -> FrozenGraph:
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
     inlined = _Inlined(concrete)
     definition, _ = convert_to_constants._replace_variables_by_constants(inlined)  # noqa: SLF001
+    unplaced(definition)
     output_names = sorted(concrete.structured_outputs)
     # Of the traced graph: a function that is not inlined leaves its results without shapes.
     infos = [

@@ -13,8 +13,10 @@ CASE = ("Case", "StatelessCase")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 PASSES_ON = ("Identity", "StopGradient", "PreventGradient", "Snapshot")
 """Operations whose result is what they were given."""
-COMPILED = "_XlaMustCompile"
+_COMPILED = "_XlaMustCompile"
 """Mark of functions that XLA is to compile: TFLite's converter, and Grappler, leave them alone."""
+_COLOCATED = "_class"
+"""Where a node is to run beside another, which may be gone when functions are inlined."""
 
 
 def producer(reference: str) -> str:
@@ -95,12 +97,20 @@ def operations(graph: Any) -> set[str]:
 def uncompiled(graph: Any) -> bool:
     """Take the mark of XLA from all functions: what they compute stays the same; whether there was one."""
     marked = [
-        *(node for nodes in node_lists(graph) for node in nodes if COMPILED in node.attr),
-        *(function for function in graph.library.function if COMPILED in function.attr),
+        *(node for nodes in node_lists(graph) for node in nodes if _COMPILED in node.attr),
+        *(function for function in graph.library.function if _COMPILED in function.attr),
     ]
     for owner in marked:
-        del owner.attr[COMPILED]
+        del owner.attr[_COMPILED]
     return bool(marked)
+
+
+def unplaced(graph: Any) -> None:
+    """Forget on which device, and beside which other node, each node was meant to run."""
+    for nodes in node_lists(graph):
+        for node in nodes:
+            node.device = ""
+            node.attr.pop(_COLOCATED, None)
 
 
 def with_new_names(graph: Any) -> Any:

@@ -7,16 +7,17 @@ fixed in its graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tflite_converter.arrays import Array
+from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.original.branches import branches_as_selections
+from tflite_converter.original.errors import layer_of
 from tflite_converter.original.freezing import FrozenGraph, frozen_graph
 from tflite_converter.original.graphs import CASE, IF, WHILE, operations
 from tflite_converter.original.loop_bounds import fixed_loops
@@ -42,47 +43,79 @@ def has_control_flow(graph: Any) -> bool:
     return bool(operations(graph) & {*WHILE, *IF})
 
 
-def flattened(model: OriginalModel) -> OriginalModel | None:
+class NotFlatError(ValueError):
+    """Loops that cannot be written as steps; the text says which and why."""
+
+
+def flattened(model: OriginalModel) -> OriginalModel:
     """Return ``model`` with its loops written as steps, and its branches as selections.
 
-    None where a loop may take another number of steps for another input, where one is too long, or where the
-    outcome differs. The model itself stays as it is.
+    The model itself stays as it is.
+
+    Raises:
+        NotFlatError: where a loop may take another number of steps for another input, where one is too long,
+            or where the outcome differs.
+
     """
-    if any(size < 0 for info in model.inputs for size in info.shape):
-        return None
+    if open_inputs := [info.name for info in model.inputs if min(info.shape, default=0) < 0]:
+        raise NotFlatError(f"it has a loop or branch, and sizes of {', '.join(map(repr, open_inputs))} are open")
     flat, names = model, [info.name for info in model.inputs]
     for _ in range(_DEEPEST):
         frozen = frozen_graph(flat)
         if frozen.variables or frozen.tables:
-            return None
+            raise NotFlatError("it has a loop or branch, and keeps values between calls")
         if not has_control_flow(frozen.definition):
-            return flat if flat is not model and _same(model, flat) else None
+            if flat is not model and not _same(model, frozen):
+                raise NotFlatError("its loops and branches, written as steps and selections, give other values")
+            return flat
         branches_as_selections(frozen.definition)
-        loops = {node.name for node in frozen.definition.node if node.op in _CALLS}
-        if not loops <= fixed_loops(frozen.definition):
-            return None
-        steps = _steps(frozen, model, loops)
-        if not all(0 < number <= MAX_UNROLLED_STEPS for number in steps.values()):
-            return None
-        _unroll(frozen.definition, steps)
+        _unroll(frozen.definition, _steps(frozen, model))
         flat = replace(flat, call=frozen.as_call(names))
-    return None
+    raise NotFlatError(f"it has loops inside loops, more than {_DEEPEST} deep")
 
 
-def _steps(frozen: FrozenGraph, model: OriginalModel, loops: set[str]) -> dict[str, int]:
-    """Return how often each loop runs: its first variable counts the steps. Any sample shows it."""
+def _steps(frozen: FrozenGraph, model: OriginalModel) -> dict[str, int]:
+    """Return how often each loop of the main graph runs: its first variable counts the steps.
+
+    Any sample shows it, for the number is proven to be the same for all of them.
+    """
+    loops = {node.name for node in frozen.definition.node if node.op in _CALLS}
     if not loops:
         return {}
+    if changing := sorted(loops - fixed_loops(frozen.definition)):
+        cause = f"how many steps the loop {layer_of(changing[0])!r} takes may depend on the input"
+        raise NotFlatError(cause)
     counters = replace(frozen, outputs={name: f"{name}:0" for name in loops})
-    call = counters.as_call([info.name for info in model.inputs])
-    counts = tf.function(call, autograph=False)(_sample(model, 0))
-    return {name: int(number) for name, number in counts.items()}
+    (counts,) = _run(counters, [_sample(model, 0)])
+    steps = {name: int(number) for name, number in counts.items()}
+    for name, number in steps.items():
+        if not 0 < number <= MAX_UNROLLED_STEPS:
+            cause = f"the loop {layer_of(name)!r} takes {number} steps, and at most {MAX_UNROLLED_STEPS} are unrolled"
+            raise NotFlatError(cause)
+    return steps
 
 
-def _same(model: OriginalModel, flat: OriginalModel) -> bool:
+def _same(model: OriginalModel, flat: FrozenGraph) -> bool:
     original = tf.function(model.call, autograph=False)
-    changed = tf.function(flat.call, autograph=False)
-    return all(_alike(original(sample), changed(sample)) for sample in (_sample(model, n) for n in range(_COMPARED)))
+    samples = [_sample(model, number) for number in range(_COMPARED)]
+    return all(
+        _alike(original({name: tf.constant(array) for name, array in sample.items()}), values)
+        for sample, values in zip(samples, _run(flat, samples), strict=True)
+    )
+
+
+def _run(frozen: FrozenGraph, samples: Sequence[NamedArrays]) -> list[dict[str, Array]]:
+    """Return a frozen graph's outputs for each sample.
+
+    In a session of TensorFlow 1: the eager runtime does not learn of the functions in such a graph.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.graph_util.import_graph_def(frozen.definition, name="")
+        feeds = [
+            {f"{entry}:0": array for entry, array in zip(frozen.entries, sample.values(), strict=True)}
+            for sample in samples
+        ]
+        return [session.run(dict(frozen.outputs), fed) for fed in feeds]
 
 
 def _alike(expected: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
@@ -95,11 +128,10 @@ def _alike(expected: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     )  # fmt: skip
 
 
-def _sample(model: OriginalModel, seed: int) -> dict[str, Any]:
+def _sample(model: OriginalModel, seed: int) -> dict[str, Array]:
     """Return one random value for each input, in the shape that the file takes."""
     stacked = [info.model_copy(update={"shape": [1, *info.shape]}) for info in model.inputs]
-    arrays: dict[str, Array] = random_inputs(stacked, 1, seed)
-    return {name: tf.constant(array[0]) for name, array in arrays.items()}
+    return {name: array[0] for name, array in random_inputs(stacked, 1, seed).items()}
 
 
 def _unroll(graph: Any, steps: Mapping[str, int]) -> None:

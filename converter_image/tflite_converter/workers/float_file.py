@@ -16,7 +16,7 @@ from tflite_converter.original.errors import classify
 from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.running import random_outputs, run_original
-from tflite_converter.original.unrolling import flattened, has_control_flow
+from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
@@ -79,10 +79,17 @@ def write_reference(original: OriginalModel, process: Child) -> Reference:
     return Reference(random_outputs(original, samples, outputs))
 
 
-def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FrozenGraph:
-    """Write the float file of ``model``, and a second one with its time steps unrolled where the job asks.
+@dataclass(frozen=True, slots=True)
+class FloatFiles:
+    """What was written."""
 
-    Returns the graph that they were made from.
+    frozen: FrozenGraph
+    control_flow: str | None
+    """Why the float file keeps its loops and branches in full integer too; None where it does not."""
+
+
+def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FloatFiles:
+    """Write the float file of ``model``, and a second one with its time steps unrolled where the job asks.
 
     Raises:
         Exception: TensorFlow's own, for the first file only.
@@ -94,28 +101,28 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Fro
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
-    if job.unroll and has_control_flow(frozen.definition):
-        _write_unrolled(model, process)
-    return frozen
+    if not job.unroll or not has_control_flow(frozen.definition):
+        return FloatFiles(frozen, None)
+    return FloatFiles(frozen, _write_unrolled(model, process))
 
 
-def _write_unrolled(model: OriginalModel, process: Child) -> None:
-    """Write the file that full integer starts from, without loops and branches, where that can be had.
+def _write_unrolled(model: OriginalModel, process: Child) -> str | None:
+    """Write the file that full integer starts from, without loops and branches, or return why there is none.
 
-    A failure is a warning: other methods need no such file, and full integer may do without. It must not
+    A failure is no error: other methods need no such file, and full integer may do without. It must not
     cost a conversion that works, least of all after hours of training.
     """
     path, folder = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
     try:
         stepwise = model.unroll() or model
-        frozen = freeze(stepwise, folder)
-        if has_control_flow(frozen.definition):
-            if (flat := flattened(stepwise)) is None:
-                return
-            freeze(flat, folder)
+        freeze(flattened(stepwise), folder)
         process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
         path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
+    except NotFlatError as error:
+        return str(error)
     except Exception as error:
         path.unlink(missing_ok=True)  # half a file would be taken for a whole one
-        cause = classify(error, Stage.CONVERT).cause
-        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {cause}", warning=True)
+        cause = f"its time steps cannot be unrolled: {classify(error, Stage.CONVERT).cause}"
+        process.say(Stage.CONVERT, cause, warning=True)
+        return cause
+    return None

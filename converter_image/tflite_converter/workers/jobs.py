@@ -97,6 +97,8 @@ class TensorFlowResult(ApiModel):
     """About the original: the signature taken, batch, precision, state, randomness."""
     random_outputs: tuple[str, ...] = ()
     """Outputs that are others each time that the original is run on the same samples."""
+    control_flow: str | None = None
+    """Why full integer starts from a float file with loops or branches, which it may fail on."""
 
 
 class LiteRTJob(ApiModel):

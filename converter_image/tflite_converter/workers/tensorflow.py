@@ -51,15 +51,16 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     model = load_model(job.source, file, process.folder, job.input_shapes)
     bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
-    frozen = write_float(model, job, process)
+    files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
     reference = write_reference(model, process)
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
-        outputs=frozen.output_infos,
-        warnings=(*model.warnings, *frozen.warnings, *reference.warnings),
+        outputs=files.frozen.output_infos,
+        warnings=(*model.warnings, *files.frozen.warnings, *reference.warnings),
         random_outputs=reference.random_outputs,
+        control_flow=files.control_flow,
         writer=model.writer,
         seconds=clock.seconds,
         import_seconds=importing,

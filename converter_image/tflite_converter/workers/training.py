@@ -82,9 +82,9 @@ def optimize(
     outcome = _train(trainee, call, original, Examples(samples, None, outputs), training, process)
     lap(Stage.TRAIN)
 
-    frozen = write_float(in_place_of(original, trainee, call), job, process)
+    files = write_float(in_place_of(original, trainee, call), job, process)
     lap(Stage.CONVERT)
-    return Optimized(original.inputs, frozen.output_infos, outcome)
+    return Optimized(original.inputs, files.frozen.output_infos, outcome)
 
 
 def _trainee(training: TrainingJob, model: Any, original: OriginalModel, folder: Path) -> tuple[Any, Call]:
