@@ -172,6 +172,13 @@ class _Conversion:
                 hint="add full integer to the methods",
             )
         options.compilers.edge_tpu_program()
+        if source.format.is_keras and options.signature is not None:
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST,
+                Stage.LOAD,
+                f"a Keras file has no signatures, and so none that is called {options.signature!r}",
+                hint="leave the signature out, or give the SavedModel",
+            )
         if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
             raise ConverterError(
                 FailureReason.INVALID_REQUEST,

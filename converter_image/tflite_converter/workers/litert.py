@@ -309,11 +309,15 @@ class _Work:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
 
-def _prepare(job: LiteRTJob, process: Child, source: Path) -> None:
-    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
+def _prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
+    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs.
+
+    Returns warnings about the source.
+    """
     folder = process.folder
     process.say(Stage.LOAD, "reading the TFLite file")
-    (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
+    content, warnings = prepared(source.read_bytes(), source.name, job.signature)
+    (folder / FLOAT_FILE).write_bytes(content)
     inputs = _infos(folder / FLOAT_FILE)
     if job.calibration is not None:
         write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
@@ -337,6 +341,7 @@ def _prepare(job: LiteRTJob, process: Child, source: Path) -> None:
     answer = forked(process, LITERT.words, "running the original model", _Done, reference)
     if isinstance(answer, WorkerFailure):
         raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
+    return warnings
 
 
 def _reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ...]]:
@@ -411,15 +416,14 @@ def _import_for_the_forks() -> None:
 def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
     _import_for_the_forks()
-    if job.source is not None:
-        _prepare(job, process, job.source)
+    about_source = () if job.source is None else _prepare(job, process, job.source)
     reference, warnings = _reference_of(job, process.folder)
     synthetic: Mapping[str, str] = {}
     if job.synthetic_samples and Method.FULL_INTEGER in job.methods:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
         write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
         synthetic = drawn.how
-    return _Work(job, process, reference, synthetic).run(warnings)
+    return _Work(job, process, reference, synthetic).run((*about_source, *warnings))
 
 
 def _infos(path: Path) -> list[TensorInfo]:
