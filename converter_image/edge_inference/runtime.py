@@ -74,7 +74,7 @@ class Model:
         outputs: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):
             for name, value in self.run({n: a[i : i + 1] for n, a in samples.items()}).items():
-                outputs[name].append(value)
+                outputs[name].append(np.atleast_1d(value))
             if after_each is not None:
                 after_each(i + 1)
         return {name: np.concatenate(values) for name, values in outputs.items()}

@@ -120,7 +120,7 @@ class _Conversion:
             loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
             self._warn(*loaded.warnings)
-        measurement = self._run_litert(inputs)
+        measurement = self._run_litert(inputs, random_outputs=loaded.random_outputs if loaded else ())
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
@@ -191,9 +191,14 @@ class _Conversion:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
     def _run_litert(
-        self, inputs: Inputs, ready: dict[Method, str] | None = None, trained: tuple[str, ...] = ()
+        self,
+        inputs: Inputs,
+        ready: dict[Method, str] | None = None,
+        trained: tuple[str, ...] = (),
+        random_outputs: tuple[str, ...] = (),
     ) -> LiteRTResult:
         job = litert_job(self._options, inputs, self._work, ready or {}, trained)
+        job = job.model_copy(update={"random_outputs": random_outputs})
         folder = self._trained if trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 

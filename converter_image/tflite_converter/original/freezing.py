@@ -71,8 +71,10 @@ class FrozenGraph:
 
     def imported(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs computed from ``tensors``, in the graph that is being traced."""
-        handles = {name: variable.handle for name, variable in self.variables.items()}
-        entries = dict(zip(self.entries, tensors, strict=True)) | handles | self.tables
+        handles = {name: variable.handle for name, variable in self.variables.items()} | self.tables
+        graph = tf.compat.v1.get_default_graph()
+        entries = dict(zip(self.entries, tensors, strict=True))
+        entries |= {name: graph.capture(handle) for name, handle in handles.items()}
         return list(
             tf.graph_util.import_graph_def(
                 with_new_names(self.definition),

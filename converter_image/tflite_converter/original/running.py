@@ -83,7 +83,9 @@ class _Run:
             for start in range(0, count, self._batch):
                 for name, tensor in self._call(self._part(start, self._batch)).items():
                     values = tensor.numpy()
-                    parts.setdefault(name, []).append(values if self._batched else values[np.newaxis])
+                    # A file's output without dimensions is as much of a sample as one with a batch of 1.
+                    whole = not self._batched or not values.ndim
+                    parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
                 after_each(min(start + self._batch, count))
         return {name: np.concatenate(values) for name, values in parts.items()}
 

@@ -43,14 +43,14 @@ def _compare(graph: Any, node: Any, table: Any) -> None:
     if len(keys) > _LARGEST:
         raise _no_such_table(node.name, key_type, value_type, f" of {len(keys)} keys")
     order = np.argsort(keys.numpy(), kind="stable")  # a table has no order of its own
-    keys, values = tf.constant(keys.numpy()[order]), tf.constant(values.numpy()[order])
+    sorted_keys, sorted_values = keys.numpy()[order], values.numpy()[order]
 
     def find(sought: Any, default: Any) -> Any:
         if not len(order):
             return tf.zeros_like(sought, value_type) + default
-        matches = tf.equal(tf.expand_dims(sought, -1), keys)
+        matches = tf.equal(tf.expand_dims(sought, -1), sorted_keys)
         number = tf.argmax(tf.cast(matches, tf.int32), -1, output_type=tf.int32)
-        return tf.where(tf.reduce_any(matches, -1), tf.gather(values, number), default)
+        return tf.where(tf.reduce_any(matches, -1), tf.gather(sorted_values, number), default)
 
     signature = [tf.TensorSpec(None, key_type), tf.TensorSpec([], value_type)]
     function = tf.function(find, input_signature=signature, autograph=False).get_concrete_function()
