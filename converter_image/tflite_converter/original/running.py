@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,16 @@ _RANDOM = ("Random", "Multinomial", "StatefulUniform", "StandardNormal", "Trunca
 _ASSIGNS = ("Assign", "ResourceScatter", "Rng", "Stateful")
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What every file is compared with."""
+
+    outputs: dict[str, Array]
+    """``{output: (n, ...)}``."""
+    random_outputs: tuple[str, ...]
+    """Those that were others when the first few samples were run again."""
+
+
 def run_original(
     model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
@@ -33,20 +44,24 @@ def run_original(
     A model that keeps values between calls is run one sample after another, as its files are, and has the
     values that it was loaded with again afterwards.
     """
-    return _Run(model, samples).outputs(after_each)
+    run = _Run(model, samples)
+    with run.state_kept():
+        return run.outputs(after_each)
 
 
-def random_outputs(model: OriginalModel, samples: NamedArrays, outputs: NamedArrays) -> tuple[str, ...]:
-    """Return the outputs that are others when the original runs again on its first few samples.
-
-    Where its graph draws no random numbers it is not run.
-    """
-    few = {name: array[:_RUN_TWICE] for name, array in samples.items()}
-    run = _Run(model, few)
-    if not run.draws:
-        return ()
-    again = run.outputs(lambda _done: None)
-    return tuple(name for name, values in again.items() if not _same(outputs[name][: len(values)], values))
+def run_reference(
+    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
+) -> Reference:
+    """Do the same, and run the first samples again where the graph draws random numbers."""
+    run = _Run(model, samples)
+    with run.state_kept():
+        outputs = run.outputs(after_each)
+        if not run.draws:
+            return Reference(outputs, ())
+        # By the same function, which goes on in its row of numbers: another one would begin it again.
+        again = run.outputs(lambda _done: None, _RUN_TWICE)
+    names = [name for name, values in again.items() if not _same(outputs[name][: len(values)], values)]
+    return Reference(outputs, tuple(names))
 
 
 def _same(first: Array, second: Array) -> bool:
@@ -75,18 +90,17 @@ class _Run:
         alone = assigns or (most > 1 and (controls and rows_meet(model) or self._differs_alone(most)))
         self._batch = 1 if alone else most
 
-    def outputs(self, after_each: Callable[[int], None]) -> dict[str, Array]:
-        """Run all samples."""
+    def outputs(self, after_each: Callable[[int], None], most: int | None = None) -> dict[str, Array]:
+        """Run all samples, or as many whole batches as hold the first ``most`` of them."""
         count = len(next(iter(self._samples.values())))
         parts: dict[str, list[Array]] = {}
-        with self._state_kept():
-            for start in range(0, count, self._batch):
-                for name, tensor in self._call(self._part(start, self._batch)).items():
-                    values = tensor.numpy()
-                    # A file's output without dimensions is as much of a sample as one with a batch of 1.
-                    whole = not self._batched or not values.ndim
-                    parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
-                after_each(min(start + self._batch, count))
+        for start in range(0, count if most is None else min(count, most), self._batch):
+            for name, tensor in self._call(self._part(start, self._batch)).items():
+                values = tensor.numpy()
+                # A file's output without dimensions is as much of a sample as one with a batch of 1.
+                whole = not self._batched or not values.ndim
+                parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
+            after_each(min(start + self._batch, count))
         return {name: np.concatenate(values) for name, values in parts.items()}
 
     def _differs_alone(self, batch: int) -> bool:
@@ -107,7 +121,8 @@ class _Run:
         }
 
     @contextlib.contextmanager
-    def _state_kept(self) -> Iterator[None]:
+    def state_kept(self) -> Iterator[None]:
+        """Give the model's variables the values back that they had before."""
         values = [variable.numpy() for variable in self._variables]
         try:
             yield

@@ -62,12 +62,14 @@ def flattened(model: OriginalModel) -> OriginalModel:
     flat, names = model, [info.name for info in model.inputs]
     for _ in range(_DEEPEST):
         frozen = frozen_graph(flat)
-        if frozen.variables or frozen.tables:
-            raise NotFlatError("it has a loop or branch, and keeps values between calls")
         if not has_control_flow(frozen.definition):
+            if frozen.variables:
+                return flat
             if flat is not model and not _same(model, frozen):
                 raise NotFlatError("its loops and branches, written as steps and selections, give other values")
             return flat
+        if frozen.variables or frozen.tables:
+            raise NotFlatError("it has a loop or branch, and keeps values between calls")
         branches_as_selections(frozen.definition)
         _unroll(frozen.definition, _steps(frozen, model))
         flat = replace(flat, call=frozen.as_call(names))

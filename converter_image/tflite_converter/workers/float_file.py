@@ -15,7 +15,7 @@ from tflite_converter.isolation.child import Child
 from tflite_converter.original.errors import classify
 from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze
 from tflite_converter.original.model import OriginalModel
-from tflite_converter.original.running import random_outputs, run_original
+from tflite_converter.original.running import run_reference
 from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
@@ -50,33 +50,28 @@ def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> N
     write_folder(folder / EVALUATION_FOLDER, evaluation)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What running the original showed of it."""
+def write_reference(original: OriginalModel, process: Child) -> tuple[str, ...]:
+    """Run the original on the evaluation samples, and write its outputs into the reference folder.
 
-    random_outputs: tuple[str, ...]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know of it."""
-        if not self.random_outputs:
-            return ()
-        names = ", ".join(map(repr, self.random_outputs))
-        return (
-            f"the original draws random numbers: run twice on the same samples it gives other values in {names};"
-            " export it in inference mode (training=False)",
-        )
-
-
-def write_reference(original: OriginalModel, process: Child) -> Reference:
-    """Run the original on the evaluation samples, and write its outputs into the reference folder."""
+    Returns the outputs that are random.
+    """
     samples = read_folder(process.folder / EVALUATION_FOLDER)
     words = "running the original model"
     process.say(Stage.EVALUATE, words)
     step = process.counter(Stage.EVALUATE, words, len(next(iter(samples.values()))))
-    outputs = run_original(original, samples, step)
-    write_folder(process.folder / REFERENCE_FOLDER, outputs)
-    return Reference(random_outputs(original, samples, outputs))
+    reference = run_reference(original, samples, step)
+    write_folder(process.folder / REFERENCE_FOLDER, reference.outputs)
+    return reference.random_outputs
+
+
+def random_warnings(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a user should know of random outputs."""
+    if not outputs:
+        return ()
+    return (
+        "the original draws random numbers: on the same samples it gives other values each time in"
+        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)",
+    )
 
 
 @dataclass(frozen=True, slots=True)

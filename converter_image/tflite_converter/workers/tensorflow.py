@@ -44,7 +44,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock = _Clock()
     file = _start_tensorflow(job, process)
     from tflite_converter.original.loading import load_model
-    from tflite_converter.workers.float_file import bind_samples, write_float, write_reference
+    from tflite_converter.workers.float_file import bind_samples, random_warnings, write_float, write_reference
 
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
@@ -53,13 +53,13 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock.lap(Stage.LOAD)
     files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
-    reference = write_reference(model, process)
+    random_outputs = write_reference(model, process)
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
         outputs=files.frozen.output_infos,
-        warnings=(*model.warnings, *files.frozen.warnings, *reference.warnings),
-        random_outputs=reference.random_outputs,
+        warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
+        random_outputs=random_outputs,
         control_flow=files.control_flow,
         writer=model.writer,
         seconds=clock.seconds,
