@@ -74,7 +74,7 @@ class Model:
         outputs: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):
             for name, value in self.run({n: a[i : i + 1] for n, a in samples.items()}).items():
-                outputs[name].append(value)
+                outputs[name].append(np.atleast_1d(value))
             if after_each is not None:
                 after_each(i + 1)
         return {name: np.concatenate(values) for name, values in outputs.items()}
@@ -112,5 +112,6 @@ class Model:
         if not signatures:
             return {}
         runner = self._interpreter.get_signature_runner(next(iter(signatures)))
-        details = runner.get_input_details() | runner.get_output_details()
-        return {detail["index"]: name for name, detail in details.items()}
+        # Of both by itself: an input and an output may have the same name.
+        named = (runner.get_input_details().items(), runner.get_output_details().items())
+        return {detail["index"]: name for details in named for name, detail in details}

@@ -119,11 +119,12 @@ class _Conversion:
             job = tensorflow_job(self._options, inputs, self._work, "float")
             loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
-        measurement = self._run_litert(inputs)
+            self._warn(*loaded.warnings)
+        measurement = self._run_litert(inputs, random_outputs=loaded.random_outputs if loaded else ())
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
-            results = self._second_way(inputs, measurement)
+            results = self._second_way(inputs, measurement, loaded.control_flow)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         return Outcome(loaded, measurement, results)
@@ -171,6 +172,13 @@ class _Conversion:
                 hint="add full integer to the methods",
             )
         options.compilers.edge_tpu_program()
+        if source.format.is_keras and options.signature is not None:
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST,
+                Stage.LOAD,
+                f"a Keras file has no signatures, and so none that is called {options.signature!r}",
+                hint="leave the signature out, or give the SavedModel",
+            )
         if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
             raise ConverterError(
                 FailureReason.INVALID_REQUEST,
@@ -183,14 +191,24 @@ class _Conversion:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
     def _run_litert(
-        self, inputs: Inputs, ready: dict[Method, str] | None = None, trained: tuple[str, ...] = ()
+        self,
+        inputs: Inputs,
+        ready: dict[Method, str] | None = None,
+        trained: tuple[str, ...] = (),
+        random_outputs: tuple[str, ...] = (),
     ) -> LiteRTResult:
         job = litert_job(self._options, inputs, self._work, ready or {}, trained)
+        job = job.model_copy(update={"random_outputs": random_outputs})
         folder = self._trained if trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
-    def _second_way(self, inputs: Inputs, measurement: LiteRTResult) -> dict[Method, MethodResult]:
-        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes."""
+    def _second_way(
+        self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
+    ) -> dict[Method, MethodResult]:
+        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes.
+
+        ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
+        """
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
@@ -203,6 +221,8 @@ class _Conversion:
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
                 f" and in TensorFlow ({second.cause})"
             )
+            if control_flow is not None:
+                cause = f"integers cannot be computed in the model's loops and branches: {control_flow}"
             failure = WorkerFailure(
                 reason=FailureReason.QUANTIZATION_FAILED, stage=Stage.QUANTIZE, cause=cause
             )

@@ -97,9 +97,14 @@ def _unsupported(text: str) -> list[str]:
     return [f"{n} (in {places[n]})" if n in places else n for n in sorted(names) if n]
 
 
+def layer_of(path: str) -> str:
+    """Return a node's path through the layers, without the calls of functions around it."""
+    return _WRAPPERS.sub("", path)
+
+
 def _scope(path: str) -> str:
     """Return the layer that an operation belongs to: its path without outer calls and its own name."""
-    return _WRAPPERS.sub("", path).rpartition("/")[0]
+    return layer_of(path).rpartition("/")[0]
 
 
 def _complaint(text: str) -> str:

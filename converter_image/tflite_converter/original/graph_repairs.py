@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from modelconversion_api.status import TensorInfo
+from tflite_converter.original.graphs import ancestors, by_name, node_lists
 
 _ELEMENT_SHAPES = {
     "TensorListReserve": 0,
@@ -44,13 +45,8 @@ def in_float32(graph: Any) -> None:
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:
-    for nodes in _node_lists(graph):
+    for nodes in node_lists(graph):
         yield from nodes
-
-
-def _node_lists(graph: Any) -> Iterable[Any]:
-    """Return the nodes of the graph itself, and those of each of its functions."""
-    return (graph.node, *(function.node_def for function in graph.library.function))
 
 
 def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
@@ -63,7 +59,7 @@ def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
     if len(batches) != 1 or batches == {-1}:
         return
     (batch,) = batches
-    for nodes in _node_lists(graph):
+    for nodes in node_lists(graph):
         # Inside a function a constant's output is called "name:output:0", in the graph "name".
         constants = {node.name: node for node in nodes if node.op == "Const"}
         for node in nodes:
@@ -133,3 +129,29 @@ def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
         else:
             return None
     return total
+
+
+def without_sign_bits(graph: Any) -> None:
+    """Take back what Keras's ``argmax`` and ``argmin`` do to order -0.0 before 0.0, for which TFLite has no bits.
+
+    They look at the sign's bit, and put the smallest negative number in the place of -0.0.
+    """
+    for nodes in node_lists(graph):
+        known = by_name(nodes)
+        for node in nodes:
+            if node.op == "SelectV2" and _orders_zeros(known, node):
+                value = type(node)(name=node.name, op="Identity", input=[node.input[2]])
+                value.attr["T"].CopyFrom(node.attr["T"])
+                node.CopyFrom(value)
+
+
+def _orders_zeros(nodes: Mapping[str, Any], select: Any) -> bool:
+    smallest = _source(nodes, select.input[1])
+    if smallest is None or smallest.op != "Const":
+        return False
+    number = tf.make_ndarray(smallest.attr["value"].tensor)
+    if number.dtype.kind != "f" or number.ndim or number != -np.finfo(number.dtype).tiny:
+        return False
+    return any(
+        name in nodes and nodes[name].op == "BitwiseAnd" for name in ancestors(nodes, select.input[:1])
+    )

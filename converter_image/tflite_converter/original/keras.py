@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+import contextlib
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,6 @@ from tflite_converter.original.model import (
     tensor_info,
     unique,
 )
-from tflite_converter.original.unrolling import with_unrolling
 from tflite_converter.tflite.names import safe_name
 
 _UNLISTED = {
@@ -145,9 +145,9 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
         call=lambda tensors: run(tensors, False),
         writer=writer,
         parameter_bytes=bytes_of(model.weights),
-        unroll=lambda: _unroll(model, inputs),
+        unroll=lambda: _unrolled(model, original),
     )
-    return with_unrolling(original) if _loops_regardless(model) else original
+    return original
 
 
 def in_place_of(
@@ -161,9 +161,9 @@ def in_place_of(
         original,
         call=lambda tensors: call(tensors, False),
         parameter_bytes=bytes_of(model.weights),
-        unroll=lambda: _unroll(model, original.inputs),
+        unroll=lambda: _unrolled(model, trained),
     )
-    return with_unrolling(trained) if _loops_regardless(model) else trained
+    return trained
 
 
 def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
@@ -208,28 +208,34 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
     return [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)], structure
 
 
-def _loops_regardless(model: Any) -> bool:
-    """Whether there are convolutional recurrent layers of Keras 2: they loop whatever ``unroll`` says."""
-    kinds = {kind.__name__ for layer in _layers(model) for kind in type(layer).__mro__}
-    return "ConvRNN" in kinds
-
-
-def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
-    """Set ``unroll`` on every recurrent layer, also those inside wrappers.
+def _unrolled(model: Any, original: OriginalModel) -> OriginalModel | None:
+    """Return the model with ``unroll`` set on every recurrent layer, also those inside wrappers, while it runs.
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """
+    inputs = original.inputs
     recurrent = [layer for layer in _layers(model) if hasattr(layer, "unroll")]
     steps = max((size for info in inputs for size in info.shape[1:2]), default=0)
     is_open = any(size < 0 for info in inputs for size in info.shape)
     if not recurrent or is_open or steps > MAX_UNROLLED_STEPS:
-        return False
-    for layer in recurrent:
-        layer.unroll = True
-        # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
-        if hasattr(layer, "_could_use_gpu_kernel"):
-            layer._could_use_gpu_kernel = False  # noqa: SLF001 - there is no public switch for it
-    return True
+        return None
+
+    def call(tensors: Tensors) -> Tensors:
+        with contextlib.ExitStack() as before:
+            for layer in recurrent:
+                _set(before, layer, "unroll", value=True)
+                # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
+                if hasattr(layer, "_could_use_gpu_kernel"):
+                    _set(before, layer, "_could_use_gpu_kernel", value=False)
+            return original.call(tensors)
+
+    return replace(original, call=call, unroll=lambda: None)
+
+
+def _set(before: contextlib.ExitStack, owner: Any, name: str, *, value: bool) -> None:
+    """Set an attribute until ``before`` is left."""
+    before.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
 
 
 def _layers(model: Any) -> list[Any]:

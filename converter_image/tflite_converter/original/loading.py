@@ -14,12 +14,17 @@ from tflite_converter.original.saved_models import load_saved_model
 
 
 def load_model(
-    path: Path, file: KerasFile | None, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+    path: Path,
+    file: KerasFile | None,
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    signature: str | None = None,
 ) -> OriginalModel:
     """Return the source model at ``path``: of the Keras ``file`` there, or of a SavedModel (None).
 
     ``folder`` is a place for a link with the suffix that Keras insists on. ``shapes`` sets the sizes of
-    inputs that the model leaves open, by input name, the batch first.
+    inputs that the model leaves open, by input name, the batch first. ``signature``: which one of a
+    SavedModel.
 
     Raises:
         ConverterError: UnreadableModel, CustomObject naming the layers, UnsafeModel, UnsupportedShape,
@@ -27,7 +32,7 @@ def load_model(
 
     """
     if file is None:
-        model = load_saved_model(path, shapes)
+        model = load_saved_model(path, shapes, signature)
     else:
         model = keras_model(read_keras(file, folder), file.writer, shapes)
     if model.parameter_bytes > MAX_TFLITE_BYTES:

@@ -32,8 +32,12 @@ class OriginalModel:
     """Inference (``training=False``) on ``{input: (n, ...)}``."""
     writer: str
     parameter_bytes: int
-    unroll: Callable[[], bool]
-    """Makes recurrent layers unroll their time steps from now on; False where there is nothing to unroll."""
+    unroll: Callable[[], OriginalModel | None]
+    """Returns the model with its time steps one after another; None where there is nothing to unroll."""
+    batched: bool = True
+    """Whether inputs and outputs have a batch dimension; otherwise a sample is a whole input."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of how the model was taken."""
 
 
 def pinned(declared: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> list[TensorInfo]:

@@ -68,6 +68,8 @@ class TensorFlowJob(ApiModel):
     source: Path
     format: SourceFormat
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    signature: str | None = None
+    """Of a SavedModel; None for the usual one."""
     select_tensorflow_ops: bool = False
     unroll: bool = False
     """Whether recurrent layers are also written with their time steps unrolled, for full integer."""
@@ -93,6 +95,12 @@ class TensorFlowResult(ApiModel):
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
     training: TrainingOutcome | None = None
+    warnings: tuple[str, ...] = ()
+    """About the original: the signature taken, batch, precision, state, randomness."""
+    random_outputs: tuple[str, ...] = ()
+    """Outputs that are others each time that the original is run on the same samples."""
+    control_flow: str | None = None
+    """Why full integer starts from a float file with loops or branches, which it may fail on."""
 
 
 class LiteRTJob(ApiModel):
@@ -106,6 +114,8 @@ class LiteRTJob(ApiModel):
     target: Target | None = None
     source: Path | None = None
     """A TFLite file to start from; None where TensorFlow's child has left the float file in the folder."""
+    signature: str | None = None
+    """Of a TFLite source; None for the usual one."""
     source_bytes: int
     calibration: SavedSamples | None = None
     evaluation: SavedSamples | None = None

@@ -319,15 +319,14 @@ def _import_for_the_forks() -> None:
 def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
     _import_for_the_forks()
-    if job.source is not None:
-        prepare(job, process, job.source)
+    about_source = () if job.source is None else prepare(job, process, job.source)
     reference, warnings = reference_of(job, process.folder)
     synthetic: Mapping[str, str] = {}
     if job.synthetic_samples and Method.FULL_INTEGER in job.methods:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
         write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
         synthetic = drawn.how
-    return _Work(job, process, reference, synthetic).run(warnings)
+    return _Work(job, process, reference, synthetic).run((*about_source, *warnings))
 
 
 if __name__ == "__main__":

@@ -46,11 +46,15 @@ class _Done(ApiModel):
     """A piece of work that leaves files only."""
 
 
-def prepare(job: LiteRTJob, process: Child, source: Path) -> None:
-    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
+def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
+    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs.
+
+    Returns warnings about the source.
+    """
     folder = process.folder
     process.say(Stage.LOAD, "reading the TFLite file")
-    (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
+    content, warnings = prepared(source.read_bytes(), source.name, job.signature)
+    (folder / FLOAT_FILE).write_bytes(content)
     inputs = input_infos(folder / FLOAT_FILE)
     if job.calibration is not None:
         write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
@@ -74,6 +78,7 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> None:
     answer = forked(process, LITERT.words, "running the original model", _Done, reference)
     if isinstance(answer, WorkerFailure):
         raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
+    return warnings
 
 
 def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ...]]:

@@ -44,20 +44,28 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock = _Clock()
     file = _start_tensorflow(job, process)
     from tflite_converter.original.loading import load_model
-    from tflite_converter.workers.float_file import bind_samples, write_float, write_reference
+    from tflite_converter.workers.float_file import (
+        bind_samples,
+        random_warnings,
+        write_float,
+        write_reference,
+    )
 
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
-    model = load_model(job.source, file, process.folder, job.input_shapes)
+    model = load_model(job.source, file, process.folder, job.input_shapes, job.signature)
     bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
-    outputs = write_float(model, job, process)
+    files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
-    write_reference(model, process)
+    random_outputs = write_reference(model, process)
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
-        outputs=outputs,
+        outputs=files.frozen.output_infos,
+        warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
+        random_outputs=random_outputs,
+        control_flow=files.control_flow,
         writer=model.writer,
         seconds=clock.seconds,
         import_seconds=importing,

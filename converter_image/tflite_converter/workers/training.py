@@ -21,10 +21,10 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import detect_format
 from tflite_converter.isolation.child import Child
 from tflite_converter.measuring.tasks import with_classes
-from tflite_converter.original.freezing import run_original
 from tflite_converter.original.keras import in_place_of, keras_call, keras_model, read_keras
 from tflite_converter.original.keras_files import KerasFile, describe
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.running import run_original
 from tflite_converter.training.checkpoint import CHECKPOINT_FILE, Checkpoint
 from tflite_converter.training.losses import Objective
 from tflite_converter.training.setup import Examples, Lessons, Setup
@@ -82,9 +82,9 @@ def optimize(
     outcome = _train(trainee, call, original, Examples(samples, None, outputs), training, process)
     lap(Stage.TRAIN)
 
-    result = write_float(in_place_of(original, trainee, call), job, process)
+    files = write_float(in_place_of(original, trainee, call), job, process)
     lap(Stage.CONVERT)
-    return Optimized(original.inputs, result, outcome)
+    return Optimized(original.inputs, files.frozen.output_infos, outcome)
 
 
 def _trainee(training: TrainingJob, model: Any, original: OriginalModel, folder: Path) -> tuple[Any, Call]:

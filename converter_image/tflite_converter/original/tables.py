@@ -1,0 +1,91 @@
+"""Lookup tables of integers as comparisons with all keys: TFLite's own tables take or give text. Child only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.errors import ConverterError
+from tflite_converter.original.graphs import by_name, data_inputs, producer, source
+
+_LARGEST = 4096
+"""Keys of a table; each lookup is compared with all of them."""
+_FIND = "LookupTableFindV2"
+
+
+def tables_as_comparisons(graph: Any, tables: dict[str, Any]) -> None:
+    """Write each lookup in a small table of integers as comparisons; take its table from ``tables``.
+
+    Raises:
+        ConverterError: UnsupportedOperation for any other table that the graph uses.
+
+    """
+    nodes = by_name(graph.node)
+    for node in graph.node:
+        if node.op == _FIND and (name := producer(source(nodes, node.input[0]))) in tables:
+            _compare(graph, node, tables[name])
+    used = {producer(source(nodes, reference)) for node in graph.node for reference in data_inputs(node)}
+    for name in tables.keys() & used:
+        raise _unsupported(nodes, name)
+    tables.clear()
+
+
+def _compare(graph: Any, node: Any, table: Any) -> None:
+    key_type = tf.as_dtype(node.attr["Tin"].type)
+    value_type = tf.as_dtype(node.attr["Tout"].type)
+    if not (key_type.is_integer and (value_type.is_integer or value_type.is_floating)):
+        raise _no_such_table(node.name, key_type, value_type)
+    keys, values = tf.raw_ops.LookupTableExportV2(table_handle=table, Tkeys=key_type, Tvalues=value_type)
+    if len(keys) > _LARGEST:
+        raise _no_such_table(node.name, key_type, value_type, f" of {len(keys)} keys")
+    order = np.argsort(keys.numpy(), kind="stable")  # a table has no order of its own
+    sorted_keys, sorted_values = keys.numpy()[order], values.numpy()[order]
+
+    def find(sought: Any, default: Any) -> Any:
+        if not len(order):
+            return tf.zeros_like(sought, value_type) + default
+        matches = tf.equal(tf.expand_dims(sought, -1), sorted_keys)
+        number = tf.argmax(tf.cast(matches, tf.int32), -1, output_type=tf.int32)
+        return tf.where(tf.reduce_any(matches, -1), tf.gather(sorted_values, number), default)
+
+    signature = [tf.TensorSpec(None, key_type), tf.TensorSpec([], value_type)]
+    function = tf.function(find, input_signature=signature, autograph=False).get_concrete_function()
+    definition = function.function_def
+    graph.library.function.add().CopyFrom(definition)
+    replacement = type(node)(name=node.name, op="PartitionedCall", input=node.input[1:])
+    replacement.attr["Tin"].list.type[:] = [key_type.as_datatype_enum, value_type.as_datatype_enum]
+    replacement.attr["Tout"].list.type[:] = [value_type.as_datatype_enum]
+    replacement.attr["f"].func.name = definition.signature.name
+    node.CopyFrom(replacement)
+
+
+def _unsupported(nodes: Mapping[str, Any], table: str) -> ConverterError:
+    user = next(
+        node
+        for node in nodes.values()
+        if any(producer(source(nodes, reference)) == table for reference in data_inputs(node))
+    )
+    if user.op == _FIND:
+        return _no_such_table(
+            user.name, tf.as_dtype(user.attr["Tin"].type), tf.as_dtype(user.attr["Tout"].type)
+        )
+    return _error(f"the model uses a table, queue or iterator by {user.op} (in {user.name})")
+
+
+def _no_such_table(path: str, key_type: Any, value_type: Any, size: str = "") -> ConverterError:
+    where = path.rpartition("/")[0] or path
+    kinds = f"from {key_type.name} to {value_type.name}"
+    return _error(f"the model looks values up in a table {kinds}{size} (in {where})")
+
+
+def _error(cause: str) -> ConverterError:
+    return ConverterError(
+        FailureReason.UNSUPPORTED_OPERATION,
+        Stage.CONVERT,
+        f"{cause}, and TFLite has no such tables",
+        hint="export the part of the model behind the lookup, and look values up before it",
+    )
