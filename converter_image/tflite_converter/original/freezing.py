@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tensorflow.python.framework import (
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.original.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.fused_lstm import FusedLstm, marked, replaced
 from tflite_converter.original.graph_repairs import (
     HALVES,
     in_float32,
@@ -33,6 +35,9 @@ from tflite_converter.original.tables import tables_as_comparisons
 convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
 
 
+_KERAS = ("keras", "tf_keras")
+
+
 @dataclass
 class FrozenGraph:
     """A model's graph, its functions inlined and its variables constants, but for those that it assigns."""
@@ -48,6 +53,8 @@ class FrozenGraph:
     """Variables that stay such, by placeholder."""
     tables: dict[str, Any] = field(default_factory=dict)
     """Handles of the lookup tables, by placeholder."""
+    lstms: tuple[FusedLstm, ...] = ()
+    """Layers whose marks in the graph stand for TFLite's own operator."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -75,10 +82,11 @@ class FrozenGraph:
         graph = tf.compat.v1.get_default_graph()
         entries = dict(zip(self.entries, tensors, strict=True))
         entries |= {name: graph.capture(handle) for name, handle in handles.items()}
+        definition = with_new_names(self.definition)
         return list(
             tf.graph_util.import_graph_def(
-                with_new_names(self.definition),
-                input_map=entries,
+                definition,
+                input_map=replaced(definition, entries, self.lstms),
                 return_elements=list(self.outputs.values()),
                 name="",
             )
@@ -151,7 +159,23 @@ def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
     It has no variables but those that the model assigns. Returns the graph as it is in there. The
     signature's names are the model's own, so they are the names in every artifact too.
     """
-    frozen = frozen_graph(model)
+    return _repaired(frozen_graph(model), model, folder)
+
+
+def freeze_fused(model: OriginalModel, folder: Path) -> FrozenGraph | None:
+    """Write the model as :func:`freeze` does, with its LSTM layers as TFLite's own operator.
+
+    None where it has no layer that the operator can compute; nothing is written then.
+    """
+    kinds = [sys.modules[name].layers.LSTM for name in _KERAS if name in sys.modules]
+    with marked(kinds) as layers:
+        frozen = frozen_graph(model)
+    if not layers:
+        return None
+    return _repaired(replace(frozen, lstms=tuple(layers)), model, folder)
+
+
+def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph:
     graph = frozen.definition
     tables_as_comparisons(graph, frozen.tables)
     constants_in_branches(graph)

@@ -13,7 +13,7 @@ from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.npz import read_folder, write_folder
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.errors import classify
-from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze
+from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze, freeze_fused
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.running import run_reference
 from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
@@ -22,11 +22,13 @@ from tflite_converter.workers.jobs import (
     EVALUATION_FOLDER,
     FLOAT_FILE,
     FROZEN_FOLDER,
+    FUSED_FILE,
     REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
 )
 
+_FUSED_FOLDER = f"{FROZEN_FOLDER}-fused"
 _UNROLLED_FOLDER = f"{FROZEN_FOLDER}-unrolled"
 
 
@@ -96,9 +98,27 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
+    _write_fused(model, process)
     if not job.unroll or not has_control_flow(frozen.definition):
         return FloatFiles(frozen, None)
     return FloatFiles(frozen, _write_unrolled(model, process))
+
+
+def _write_fused(model: OriginalModel, process: Child) -> None:
+    """Write a float file with LSTM layers as TFLite's own operator, where there are such.
+
+    A failure is no error: the file with loops does as well, only slower. Whether this one does what the
+    original does is found out where it is run.
+    """
+    path, folder = process.folder / FUSED_FILE, process.folder / _FUSED_FOLDER
+    try:
+        if freeze_fused(model, folder) is not None:
+            process.say(Stage.CONVERT, "writing the float file with fused LSTM layers")
+            path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
+    except Exception as error:
+        path.unlink(missing_ok=True)  # half a file would be taken for a whole one
+        cause = classify(error, Stage.CONVERT).cause
+        process.say(Stage.CONVERT, f"its LSTM layers stay loops: {cause}", warning=True)
 
 
 def _write_unrolled(model: OriginalModel, process: Child) -> str | None:

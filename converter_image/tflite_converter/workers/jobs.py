@@ -23,6 +23,7 @@ from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingPlan
 
 FLOAT_FILE: Final = "float.tflite"
+FUSED_FILE: Final = "fused.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
 INT8_FILE: Final = "int8.tflite"
 REFERENCE_FOLDER: Final = "reference"

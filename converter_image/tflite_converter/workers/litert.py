@@ -10,6 +10,7 @@ import gc
 import importlib
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.calibration_report import Stability
@@ -43,6 +44,7 @@ from tflite_converter.tflite.versions import with_versions
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FLOAT_FILE,
+    FUSED_FILE,
     UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
@@ -98,12 +100,15 @@ class _Work:
         self._gates = job.gates
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
+        self._float_file = self._folder / FLOAT_FILE
+        """What every file but the full-integer one is made of."""
         self._fault: str | None = None
         """Why nothing that comes of the float file can be used."""
 
     def run(self, warnings: tuple[str, ...]) -> LiteRTResult:
         """Make and measure each file; ``warnings`` are about the reference."""
         job, reference = self._job, self._reference
+        self._choose_float_file()
         self._fault = self._float_fault()
         methods = {method: self._method(method) for method in job.methods}
         return LiteRTResult(
@@ -183,22 +188,35 @@ class _Work:
             artifact = artifact.changed(synthetic=True, message=message)
         return MethodResult(artifact=artifact)
 
+    def _choose_float_file(self) -> None:
+        """Take the file with fused LSTM layers, if there is one that does what the original does."""
+        fused = self._folder / FUSED_FILE
+        if fused.is_file() and self._compared(fused) == _Fault():
+            self._float_file = fused
+
+    def _compared(self, path: Path) -> _Fault | WorkerFailure:
+        """Run a float file on some of the samples, one after another, and say what differs."""
+        few = self._reference.head(FLOAT_SAMPLES)
+
+        def compare() -> _Fault:
+            content = path.read_bytes()
+            if inventory(read_file(content, path.name)).flex_operators:
+                return _Fault()
+            gates, threads = self._job.gates, self._job.benchmark.threads
+            judged = quality(content, few, gates, threads=threads, file_name=path.name)
+            return _Fault(sentence=float_fault(judged.outputs))
+
+        return forked(self._process, LITERT.words, "running the float file", _Fault, compare)
+
     def _float_fault(self) -> str | None:
         """Say why the float file is not what the original is; None where it is, or that is not known."""
-        job, few = self._job, self._reference.head(FLOAT_SAMPLES)
+        job = self._job
         if job.gates.floor == 0.0 or job.source is not None:
             return None
         if job.random_outputs:
             return f"unusable: the original gives another {job.random_outputs[0]!r} each time that it is run"
 
-        def compare() -> _Fault:
-            content = (self._folder / FLOAT_FILE).read_bytes()
-            if inventory(read_file(content, FLOAT_FILE)).flex_operators:
-                return _Fault()
-            quality_of = quality(content, few, job.gates, threads=job.benchmark.threads, file_name=FLOAT_FILE)
-            return _Fault(sentence=float_fault(quality_of.outputs))
-
-        answer = forked(self._process, LITERT.words, "running the float file", _Fault, compare)
+        answer = self._compared(self._float_file)
         return None if isinstance(answer, WorkerFailure) else answer.sentence  # each method says why it fails
 
     def _make(self, method: Method) -> _Made:
@@ -207,7 +225,7 @@ class _Work:
             recipe = "TensorFlow's own quantizer, per-channel int8 weights, int8 activations"
             return self._finished(method, (self._folder / ready).read_bytes(), recipe)
         self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
-        float_file = (self._folder / FLOAT_FILE).read_bytes()
+        float_file = self._float_file.read_bytes()
         if (
             method in _INTEGERS
             and (name := weights_not_finite(read_file(float_file, FLOAT_FILE))) is not None
@@ -222,7 +240,7 @@ class _Work:
             case Method.FLOAT16:
                 return self._finished(method, with_halved_constants(float_file), "float16 weights")
             case Method.FULL_INTEGER:
-                return self._full_integer(float_file)
+                return self._full_integer((self._folder / FLOAT_FILE).read_bytes())
 
     def _dynamic_range(self, float_file: bytes) -> _Made:
         """Make the form that old runtimes read, unless it costs fidelity."""
