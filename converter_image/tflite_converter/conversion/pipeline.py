@@ -20,7 +20,7 @@ from modelconversion_api.report import (
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion.data import choose, hand_over
-from tflite_converter.conversion.jobs import litert_job, tensorflow_int8_job, tensorflow_job
+from tflite_converter.conversion.jobs import Basis, litert_job, tensorflow_int8_job, tensorflow_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -120,7 +120,7 @@ class _Conversion:
             loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
             self._warn(*loaded.warnings)
-        measurement = self._run_litert(inputs, random_outputs=loaded.random_outputs if loaded else ())
+        measurement = self._run_litert(inputs, self._basis(inputs, loaded))
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
@@ -144,7 +144,8 @@ class _Conversion:
             cause = f"{TENSORFLOW.words} does not say what it trained"
             raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.TRAIN, cause)
         self._took(trained.seconds)
-        again = self._run_litert(inputs, trained=tuple(s.step.value for s in trained.training.steps))
+        steps = tuple(step.step.value for step in trained.training.steps)
+        again = self._run_litert(inputs, Basis(trained=steps))
         self._took(again.seconds)
 
         def figures(result: MethodResult, is_optimized: bool) -> Measured | None:
@@ -190,16 +191,24 @@ class _Conversion:
     def _run_tensorflow(self, job: TensorFlowJob) -> TensorFlowResult:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
-    def _run_litert(
-        self,
-        inputs: Inputs,
-        ready: dict[Method, str] | None = None,
-        trained: tuple[str, ...] = (),
-        random_outputs: tuple[str, ...] = (),
-    ) -> LiteRTResult:
-        job = litert_job(self._options, inputs, self._work, ready or {}, trained)
-        job = job.model_copy(update={"random_outputs": random_outputs})
-        folder = self._trained if trained else self._work
+    def _basis(self, inputs: Inputs, loaded: TensorFlowResult | None) -> Basis:
+        """Quantize by the graph's own ranges where it has some, and return what there is to start from."""
+        if loaded is None:
+            return Basis()
+        basis = Basis(random_outputs=loaded.random_outputs)
+        if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.methods):
+            return basis
+        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=True)
+        try:
+            self._run_tensorflow(job)
+        except ConverterError as error:
+            self._warn(f"the graph's own ranges cannot be used: {error.cause}")
+            return basis
+        return replace(basis, ready={Method.FULL_INTEGER: INT8_FILE}, own_ranges=True)
+
+    def _run_litert(self, inputs: Inputs, basis: Basis) -> LiteRTResult:
+        job = litert_job(self._options, inputs, self._work, basis)
+        folder = self._trained if basis.trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
     def _second_way(
@@ -212,10 +221,11 @@ class _Conversion:
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
-        job = tensorflow_int8_job(self._options, inputs.source, self._work)
+        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
+        integers = Method.FULL_INTEGER
         try:
             self._run_tensorflow(job)
-            again = self._run_litert(inputs, {Method.FULL_INTEGER: INT8_FILE})
+            again = self._run_litert(inputs, Basis(methods=(integers,), ready={integers: INT8_FILE}))
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"

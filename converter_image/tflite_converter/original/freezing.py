@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -55,6 +56,13 @@ class FrozenGraph:
     """Handles of the lookup tables, by placeholder."""
     lstms: tuple[FusedLstm, ...] = ()
     """Layers whose marks in the graph stand for TFLite's own operator."""
+
+    @property
+    def is_fake_quantized(self) -> bool:
+        """Whether it rounds activations as integers will: it was trained so, and has their ranges."""
+        functions = (function.node_def for function in self.definition.library.function)
+        nodes = itertools.chain(self.definition.node, *functions)
+        return any(node.op.startswith("FakeQuantWithMinMax") for node in nodes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -224,20 +232,21 @@ def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     return with_own_outputs(bytes(converter.convert()))
 
 
-def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
-    """TensorFlow's own full-integer file (int8 in and out): the second way, where litert-quantizer fails.
+def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:
+    """TensorFlow's own full-integer file (int8 in and out), where litert-quantizer fails or has no part.
 
-    ``samples``: ``{input: (n, ...)}``.
+    ``samples``: ``{input: (n, ...)}``; None where the graph's fake quantization says all ranges.
     """
-    count = len(next(iter(samples.values())))
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
-    converter.representative_dataset = lambda: (
-        {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
-    )
+    if samples is not None:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        count = len(next(iter(samples.values())))
+        converter.representative_dataset = lambda: (
+            {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
+        )
     return bytes(converter.convert())
 
 

@@ -183,7 +183,7 @@ class _Work:
         )
         if self._fault is not None:
             artifact = artifact.changed(usable=False, passed=False, message=self._fault)
-        if self._synthetic and method is Method.FULL_INTEGER:
+        if self._synthetic and method is Method.FULL_INTEGER and not self._job.own_ranges:
             message = "; ".join(m for m in (_SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
         return MethodResult(artifact=artifact)
@@ -222,7 +222,8 @@ class _Work:
     def _make(self, method: Method) -> _Made:
         ready = self._job.ready.get(method)
         if ready is not None:
-            recipe = "TensorFlow's own quantizer, per-channel int8 weights, int8 activations"
+            ranges = " (ranges of the graph's fake quantization)" if self._job.own_ranges else ""
+            recipe = f"TensorFlow's own quantizer, per-channel int8 weights, int8 activations{ranges}"
             return self._finished(method, (self._folder / ready).read_bytes(), recipe)
         self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
         float_file = self._float_file.read_bytes()

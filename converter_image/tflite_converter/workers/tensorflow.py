@@ -64,6 +64,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         inputs=model.inputs,
         outputs=files.frozen.output_infos,
         warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
+        fake_quantized=files.frozen.is_fake_quantized,
         random_outputs=random_outputs,
         control_flow=files.control_flow,
         writer=model.writer,
@@ -115,7 +116,7 @@ def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     from tflite_converter.original.freezing import convert_int8
 
     process.say(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
-    samples = read_folder(process.folder / CALIBRATION_FOLDER)
+    samples = None if job.own_ranges else read_folder(process.folder / CALIBRATION_FOLDER)
     (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / FROZEN_FOLDER, samples))
     return TensorFlowResult(inputs=[], outputs=[], writer="", isolation=process.isolation)
 
