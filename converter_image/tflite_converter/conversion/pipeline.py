@@ -38,6 +38,7 @@ from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.isolation.protocol import WorkerFailure
+from tflite_converter.measuring.recommendation import is_better_integer, leaves_floats
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.jobs import (
@@ -214,18 +215,19 @@ class _Conversion:
     def _second_way(
         self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
     ) -> dict[Method, MethodResult]:
-        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes.
+        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed, or left floats.
 
         ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
         """
         first = measurement.methods.get(Method.FULL_INTEGER)
-        if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
+        if first is None:
             return measurement.methods
-        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
-        integers = Method.FULL_INTEGER
+        if first.artifact is not None:
+            return self._less_in_float(inputs, measurement, first.artifact)
+        if first.failure is None or first.failure.reason not in _SECOND_WAY:
+            return measurement.methods
         try:
-            self._run_tensorflow(job)
-            again = self._run_litert(inputs, Basis(methods=(integers,), ready={integers: INT8_FILE}))
+            again = self._by_tensorflow(inputs)
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
@@ -240,6 +242,42 @@ class _Conversion:
         self._took(again.seconds)
         self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
         return measurement.methods | again.methods
+
+    def _by_tensorflow(self, inputs: Inputs) -> LiteRTResult:
+        """Make and measure full integer by TensorFlow's own quantizer.
+
+        Raises:
+            ConverterError: it failed, or its file does not run.
+
+        """
+        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
+        integers = Method.FULL_INTEGER
+        self._run_tensorflow(job)
+        return self._run_litert(inputs, Basis(methods=(integers,), ready={integers: INT8_FILE}))
+
+    def _less_in_float(
+        self, inputs: Inputs, measurement: LiteRTResult, first: ArtifactReport
+    ) -> dict[Method, MethodResult]:
+        """Take TensorFlow's full-integer file where it uses integer kernels that litert-quantizer does not."""
+        if self._options.training is not None or not leaves_floats(first):
+            return measurement.methods
+        path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)
+        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+            kept = stream.read(MAX_TFLITE_BYTES)
+        try:
+            again = self._by_tensorflow(inputs)
+        except ConverterError:
+            again = None  # it was worth a try: there is a file already
+        if again is not None:
+            self._took(again.seconds)
+            second = again.methods[Method.FULL_INTEGER].artifact
+            if second is not None and is_better_integer(second, first):
+                return measurement.methods | again.methods
+        # A child that has ended could have left a link here; "x" opens none.
+        path.unlink(missing_ok=True)
+        with path.open("xb") as stream:
+            stream.write(kept)
+        return measurement.methods
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
         """Return the results with the full-integer file compiled, if that was asked for and there is one."""

@@ -264,7 +264,7 @@ def _peak_bytes() -> int:
 
 def _notes(method: Method, file: TFLiteFile) -> list[str]:
     """Note what the method's name hides: tensors that stayed in float, weights that were not changed."""
-    tensors = list(file.subgraphs[0].tensors)
+    tensors = list(file.tensors())
     dtypes = [tensor.dtype for tensor in tensors]
     if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
         return ["nothing was quantized: no weight of this model has an int8 kernel"]

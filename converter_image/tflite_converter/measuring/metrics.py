@@ -25,8 +25,8 @@ _WHOLE = "iub"
 _SMALLEST_PROBABILITY = 1e-6
 """Int8 scores can be 0, whose logarithm no divergence survives."""
 POWER_FLOOR = 4e-4
-"""Share of an output's power that counts as variance at least: an output that varies by less than a fiftieth of
-its size is judged as if it varied by that. 8 bits say little more."""
+"""Share of an output's power that counts as variance at least: an output that varies by less than a fiftieth
+of its size is judged as if it varied by that. 8 bits say little more."""
 _NEIGHBOUR_SAMPLES = 2000
 """Nearest neighbours are looked for among this many samples: the work grows with the square."""
 

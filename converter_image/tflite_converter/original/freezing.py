@@ -28,6 +28,7 @@ from tflite_converter.original.graph_repairs import (
 from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_new_names
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
+from tflite_converter.original.own_states import with_own_states
 from tflite_converter.original.products import keep_clamps
 from tflite_converter.original.state import without_idle_state
 from tflite_converter.original.tables import tables_as_comparisons
@@ -229,7 +230,7 @@ def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    return with_own_outputs(bytes(converter.convert()))
+    return with_own_states(with_own_outputs(bytes(converter.convert())))
 
 
 def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:

@@ -120,9 +120,13 @@ def replaced(graph: Any, entries: Mapping[str, Any], layers: Sequence[FusedLstm]
         place = {end: next((n for n in names if n.endswith(f"{layer.mark}_{end}")), None) for end in _ENDS}
         if None in place.values():
             raise KeyError(layer.mark)
-        # All of the graph again for what comes before the layer; what nothing reads is dropped later.
+        before = tf.compat.v1.graph_util.extract_sub_graph(graph, [place["in"]])
+        there = {node.name for node in before.node}
         (steps,) = tf.graph_util.import_graph_def(
-            graph, input_map=known, return_elements=[f"{place['in']}:0"], name=f"until_{layer.mark}"
+            before,
+            input_map={name: tensor for name, tensor in known.items() if name.partition(":")[0] in there},
+            return_elements=[f"{place['in']}:0"],
+            name=f"until_{layer.mark}",
         )
         known[f"{place['out']}:0"] = layer.sequence(steps)
     return known

@@ -93,7 +93,7 @@ class _Run:
         assigns = any(kind.startswith(_ASSIGNS) and "PartitionedCall" not in kind for kind in kinds)
         self._variables = list(concrete.graph.variables) if assigns else []
         controls = bool(kinds & {*IF, *CASE, *WHILE})
-        alone = assigns or (most > 1 and (controls and rows_meet(model) or self._differs_alone(most)))
+        alone = assigns or (most > 1 and ((controls and rows_meet(model)) or self._differs_alone(most)))
         self._batch = 1 if alone else most
 
     def outputs(self, after_each: Callable[[int], None], most: int | None = None) -> dict[str, Array]:

@@ -31,6 +31,7 @@ from tflite_converter.measuring.quality import Quality, costs_nothing
 from tflite_converter.measuring.soundness import (
     FLOAT_SAMPLES,
     float_fault,
+    is_exact,
     weights_not_finite,
 )
 from tflite_converter.quantizing import quantization
@@ -66,6 +67,8 @@ class _Fault(ApiModel):
     """What is wrong with the float file."""
 
     sentence: str | None = None
+    is_exact: bool = False
+    """Whether every output was run, and is the original's up to rounding."""
 
 
 class _Made(ApiModel):
@@ -191,8 +194,10 @@ class _Work:
     def _choose_float_file(self) -> None:
         """Take the file with fused LSTM layers, if there is one that does what the original does."""
         fused = self._folder / FUSED_FILE
-        if fused.is_file() and self._compared(fused) == _Fault():
-            self._float_file = fused
+        if fused.is_file():
+            answer = self._compared(fused)
+            if isinstance(answer, _Fault) and answer.is_exact:
+                self._float_file = fused
 
     def _compared(self, path: Path) -> _Fault | WorkerFailure:
         """Run a float file on some of the samples, one after another, and say what differs."""
@@ -204,7 +209,7 @@ class _Work:
                 return _Fault()
             gates, threads = self._job.gates, self._job.benchmark.threads
             judged = quality(content, few, gates, threads=threads, file_name=path.name)
-            return _Fault(sentence=float_fault(judged.outputs))
+            return _Fault(sentence=float_fault(judged.outputs), is_exact=is_exact(judged.outputs))
 
         return forked(self._process, LITERT.words, "running the float file", _Fault, compare)
 
