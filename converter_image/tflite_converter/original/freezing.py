@@ -25,6 +25,7 @@ from tflite_converter.original.graph_repairs import (
 from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_new_names
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
+from tflite_converter.original.precision import precision_warnings
 from tflite_converter.original.products import keep_clamps
 from tflite_converter.original.state import without_idle_state
 from tflite_converter.original.tables import tables_as_comparisons
@@ -44,6 +45,7 @@ class FrozenGraph:
     outputs: dict[str, str]
     """Tensors of the graph, by output."""
     output_infos: list[TensorInfo]
+    precision_warnings: tuple[str, ...] = ()
     variables: dict[str, Any] = field(default_factory=dict)
     """Variables that stay such, by placeholder."""
     tables: dict[str, Any] = field(default_factory=dict)
@@ -51,11 +53,12 @@ class FrozenGraph:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of its variables."""
+        """What a user should know of how it computes, and of its variables."""
         if not self.variables:
-            return ()
+            return self.precision_warnings
         names = sorted(str(variable.name).partition(":")[0] for variable in self.variables.values())
         return (
+            *self.precision_warnings,
             f"the model keeps values from one call to the next ({', '.join(names)}): the original and every"
             " file were run on the samples in their order, beginning with the values that it was saved with,"
             " and nothing was reset in between",
@@ -159,6 +162,7 @@ def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
     set_list_shapes(graph, model.inputs)
     stack_list_items(graph)
     without_sign_bits(graph)
+    frozen.precision_warnings = precision_warnings(graph)
     in_float32(graph)
     keep_clamps(graph)
     write(frozen, model.inputs, folder)
@@ -211,8 +215,12 @@ def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
+    signature = tf.saved_model.load(str(frozen)).signatures["serving_default"]
+    ranks = {name: spec.shape.rank for name, spec in signature.structured_input_signature[1].items()}
     converter.representative_dataset = lambda: (
-        {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
+        # An input without a batch dimension is a whole sample.
+        {name: array[i] if array.ndim > ranks[name] else array[i : i + 1] for name, array in samples.items()}
+        for i in range(count)
     )
     return bytes(converter.convert())
 

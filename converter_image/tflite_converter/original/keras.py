@@ -141,6 +141,7 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
     run = keras_call(model)
     original = OriginalModel(
         inputs=inputs,
+        declared=declared,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=lambda tensors: run(tensors, False),
         writer=writer,

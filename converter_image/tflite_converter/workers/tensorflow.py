@@ -49,7 +49,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
     model = load_model(job.source, file, process.folder, job.input_shapes, job.signature)
-    bind_samples(job, model, process.folder)
+    model = bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
     files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
