@@ -133,4 +133,4 @@ def _whole(values: Array, tensor: Tensor) -> Array:
         return values
     if len(values) != 1:
         raise ValueError(f"input {tensor.name!r} has no batch dimension, and takes one sample at a time")
-    return values[0]
+    return values.reshape(values.shape[1:])  # an array also where no dimension is left

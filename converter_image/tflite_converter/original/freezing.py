@@ -27,6 +27,7 @@ from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
 from tflite_converter.original.precision import precision_warnings
 from tflite_converter.original.products import keep_clamps
+from tflite_converter.original.scope_names import scope_name, with_given_names
 from tflite_converter.original.state import without_idle_state
 from tflite_converter.original.tables import tables_as_comparisons
 
@@ -96,7 +97,7 @@ def frozen_graph(model: OriginalModel) -> FrozenGraph:
     def traced(*tensors: Any) -> dict[str, Any]:
         # Identity gives every output a node of its own, also where two outputs are one tensor.
         outputs = model.call(dict(zip(names, tensors, strict=True)))
-        return {name: tf.identity(tensor, name=name) for name, tensor in outputs.items()}
+        return {name: tf.identity(tensor, name=scope_name(name)) for name, tensor in outputs.items()}
 
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
     inlined = _Inlined(concrete)
@@ -175,7 +176,7 @@ def write(frozen: FrozenGraph, inputs: list[TensorInfo], folder: Path) -> None:
     def serve(*tensors: Any) -> dict[str, Any]:
         results = frozen.imported([_single(tensor) for tensor in tensors])
         return {
-            info.name: tf.cast(tensor, info.dtype) if tf.as_dtype(info.dtype) in HALVES else tensor
+            scope_name(info.name): tf.cast(tensor, info.dtype) if tf.as_dtype(info.dtype) in HALVES else tensor
             for info, tensor in zip(frozen.output_infos, results, strict=True)
         }
 
@@ -201,7 +202,7 @@ def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    return with_own_outputs(bytes(converter.convert()))
+    return with_given_names(with_own_outputs(bytes(converter.convert())))
 
 
 def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
@@ -215,15 +216,17 @@ def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
+    named = {scope_name(name): array for name, array in samples.items()}
     signature = tf.saved_model.load(str(frozen)).signatures["serving_default"]
     ranks = {name: spec.shape.rank for name, spec in signature.structured_input_signature[1].items()}
     converter.representative_dataset = lambda: (
         # An input without a batch dimension is a whole sample.
-        {name: array[i] if array.ndim > ranks[name] else array[i : i + 1] for name, array in samples.items()}
+        {name: array[i] if array.ndim > ranks[name] else array[i : i + 1] for name, array in named.items()}
         for i in range(count)
     )
-    return bytes(converter.convert())
+    return with_given_names(bytes(converter.convert()))
 
 
 def _spec(info: TensorInfo) -> Any:
-    return tf.TensorSpec([None if size < 0 else size for size in info.shape], info.dtype, name=info.name)
+    shape = [None if size < 0 else size for size in info.shape]
+    return tf.TensorSpec(shape, info.dtype, name=scope_name(info.name))
