@@ -36,14 +36,19 @@ def with_samples(model: OriginalModel, shapes: Mapping[str, tuple[int, ...]]) ->
     if len(sizes) != 1 or (size := sizes.pop()) <= 1:
         return model
     if (single := _one_by_one(model, size)) is not None:
-        text = f"the model takes batches of {size}: its files take one sample at a time, with the same results"
+        text = (
+            f"the model takes batches of {size}: its files take one sample at a time, with the same results"
+        )
         return replace(single, warnings=(*model.warnings, text))
     text = (
         f"the model takes {size} samples at once, and works for no other number: so do its files. They were"
         f" measured on groups of {size}, without labels; samples over the last whole group were left out"
     )
     return replace(
-        model, group=size, unbatched=frozenset(info.name for info in model.inputs), warnings=(*model.warnings, text)
+        model,
+        group=size,
+        unbatched=frozenset(info.name for info in model.inputs),
+        warnings=(*model.warnings, text),
     )
 
 

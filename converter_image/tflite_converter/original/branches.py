@@ -112,7 +112,8 @@ def _select(graph: Any, chosen: Callable[[Any], bool]) -> bool:
         if any(map(chosen, nodes)):
             inside = index > 0
             replace_nodes(
-                nodes, [new for node in nodes for new in (_selection(node, inside) if chosen(node) else [node])]
+                nodes,
+                [new for node in nodes for new in (_selection(node, inside) if chosen(node) else [node])],
             )
             changed = True
     return changed

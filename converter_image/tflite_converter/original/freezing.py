@@ -26,7 +26,7 @@ from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_ne
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
 from tflite_converter.original.precision import precision_warnings
-from tflite_converter.original.products import keep_clamps
+from tflite_converter.original.products import integers_in_float32, keep_clamps
 from tflite_converter.original.scope_names import scope_name, with_given_names
 from tflite_converter.original.state import without_idle_state
 from tflite_converter.original.tables import tables_as_comparisons
@@ -165,6 +165,7 @@ def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
     without_sign_bits(graph)
     frozen.precision_warnings = precision_warnings(graph)
     in_float32(graph)
+    integers_in_float32(graph)
     keep_clamps(graph)
     write(frozen, model.inputs, folder)
     return frozen
@@ -176,7 +177,9 @@ def write(frozen: FrozenGraph, inputs: list[TensorInfo], folder: Path) -> None:
     def serve(*tensors: Any) -> dict[str, Any]:
         results = frozen.imported([_single(tensor) for tensor in tensors])
         return {
-            scope_name(info.name): tf.cast(tensor, info.dtype) if tf.as_dtype(info.dtype) in HALVES else tensor
+            scope_name(info.name): tf.cast(tensor, info.dtype)
+            if tf.as_dtype(info.dtype) in HALVES
+            else tensor
             for info, tensor in zip(frozen.output_infos, results, strict=True)
         }
 

@@ -155,4 +155,6 @@ def _orders_zeros(nodes: Mapping[str, Any], select: Any) -> bool:
     number = tf.make_ndarray(smallest.attr["value"].tensor)
     if number.dtype.kind != "f" or number.ndim or number != -np.finfo(number.dtype).tiny:
         return False
-    return any(name in nodes and nodes[name].op == "BitwiseAnd" for name in ancestors(nodes, select.input[:1]))
+    return any(
+        name in nodes and nodes[name].op == "BitwiseAnd" for name in ancestors(nodes, select.input[:1])
+    )

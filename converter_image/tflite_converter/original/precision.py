@@ -21,7 +21,8 @@ def with_single_ends(model: OriginalModel) -> OriginalModel:
 
     def call(tensors: Tensors) -> Tensors:
         cast = {
-            name: tf.cast(tensor, taken[name]) if name in taken else tensor for name, tensor in tensors.items()
+            name: tf.cast(tensor, taken[name]) if name in taken else tensor
+            for name, tensor in tensors.items()
         }
         return {name: _single(tensor) for name, tensor in model.call(cast).items()}
 
@@ -33,7 +34,8 @@ def with_single_ends(model: OriginalModel) -> OriginalModel:
         info.model_copy(update={"dtype": "float32"}) if info.name in taken else info for info in model.inputs
     ]
     declared = [
-        info.model_copy(update={"dtype": "float32"}) if info.name in taken else info for info in model.declared
+        info.model_copy(update={"dtype": "float32"}) if info.name in taken else info
+        for info in model.declared
     ]
     return replace(model, inputs=inputs, declared=declared, call=call, unroll=unroll)
 

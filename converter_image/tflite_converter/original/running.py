@@ -22,7 +22,15 @@ _ALONE = 2
 """Samples that are run in a batch and alone, to see whether that makes a difference."""
 _RUN_TWICE = 8
 """Samples on which a model that draws random numbers is run a second time."""
-_RANDOM = ("Random", "Multinomial", "StatefulUniform", "StandardNormal", "TruncatedNormal", "Bernoulli", "Rng")
+_RANDOM = (
+    "Random",
+    "Multinomial",
+    "StatefulUniform",
+    "StandardNormal",
+    "TruncatedNormal",
+    "Bernoulli",
+    "Rng",
+)
 _ASSIGNS = ("Assign", "ResourceScatter", "Rng", "Stateful")
 
 
@@ -49,9 +57,7 @@ def run_original(
         return run.outputs(after_each)
 
 
-def run_reference(
-    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
-) -> Reference:
+def run_reference(model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]) -> Reference:
     """Do the same, and run the first samples again where the graph draws random numbers."""
     run = _Run(model, samples)
     with run.state_kept():
@@ -87,7 +93,7 @@ class _Run:
         assigns = any(kind.startswith(_ASSIGNS) and "PartitionedCall" not in kind for kind in kinds)
         self._variables = list(concrete.graph.variables) if assigns else []
         controls = bool(kinds & {*IF, *CASE, *WHILE})
-        alone = assigns or (most > 1 and (controls and rows_meet(model) or self._differs_alone(most)))
+        alone = assigns or (most > 1 and ((controls and rows_meet(model)) or self._differs_alone(most)))
         self._batch = 1 if alone else most
 
     def outputs(self, after_each: Callable[[int], None], most: int | None = None) -> dict[str, Array]:

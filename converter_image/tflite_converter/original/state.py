@@ -76,9 +76,7 @@ class _Accesses:
         assigned = {entry for node in function.node_def for entry in self.assigned(node, nodes)}
         entries = function.signature.input_arg
         self._known[name] = {
-            index
-            for index, entry in enumerate(entries)
-            if entry.name in assigned and entry.type == _RESOURCE
+            index for index, entry in enumerate(entries) if entry.name in assigned and entry.type == _RESOURCE
         }
         return self._known[name]
 

@@ -58,7 +58,9 @@ def flattened(model: OriginalModel) -> OriginalModel:
 
     """
     if open_inputs := [info.name for info in model.inputs if min(info.shape, default=0) < 0]:
-        raise NotFlatError(f"it has a loop or branch, and sizes of {', '.join(map(repr, open_inputs))} are open")
+        raise NotFlatError(
+            f"it has a loop or branch, and sizes of {', '.join(map(repr, open_inputs))} are open"
+        )
     flat, names = model, [info.name for info in model.inputs]
     for _ in range(_DEEPEST):
         frozen = frozen_graph(flat)
@@ -66,7 +68,9 @@ def flattened(model: OriginalModel) -> OriginalModel:
             if frozen.variables:
                 return flat
             if flat is not model and not _same(model, frozen):
-                raise NotFlatError("its loops and branches, written as steps and selections, give other values")
+                raise NotFlatError(
+                    "its loops and branches, written as steps and selections, give other values"
+                )
             return flat
         if frozen.variables or frozen.tables:
             raise NotFlatError("it has a loop or branch, and keeps values between calls")

@@ -30,6 +30,18 @@ from tflite_converter.workers.programs import TENSORFLOW
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
     """Do what ``job`` says, in the folder of ``process``."""
+    try:
+        return _do(job, process)
+    except (ConverterError, MemoryError):
+        raise
+    except Exception as error:
+        at_limit = process.at_memory_limit()
+        raise classify(
+            error, process.stage, at_memory_limit=at_limit, source=job.format, doing=process.doing
+        ) from error
+
+
+def _do(job: TensorFlowJob, process: Child) -> ApiModel:
     match job.task:
         case "float":
             return _make_float(job, process)
@@ -44,7 +56,12 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock = _Clock()
     file = _start_tensorflow(job, process)
     from tflite_converter.original.loading import load_model
-    from tflite_converter.workers.float_file import bind_samples, random_warnings, write_float, write_reference
+    from tflite_converter.workers.float_file import (
+        bind_samples,
+        random_warnings,
+        write_float,
+        write_reference,
+    )
 
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
