@@ -48,7 +48,7 @@ class SavedSamples(ApiModel):
         return {info.name: decode(self.files, self.images, info, stage)}
 
     def shapes(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, tuple[int, ...]]:
-        """Return the arrays' shapes by input, the number of samples first; none for images, which are resized.
+        """Return the arrays' shapes by input, the number of samples first; none for images.
 
         Raises:
             ConverterError: DataShapeMismatch where inputs and arrays do not match by name.

@@ -77,7 +77,7 @@ def _said_of(model: OriginalModel) -> str:
 
 
 def _one_by_one(model: OriginalModel, size: int) -> OriginalModel | None:
-    """Return the model with a batch of 1; None where it does not run so, or where samples meet in the batch."""
+    """Return the model with a batch of 1; None where it does not run so, or samples meet in the batch."""
     inputs = [info.model_copy(update={"shape": [1, *info.shape[1:]]}) for info in model.inputs]
     arrays = random_inputs(inputs, size, seed=0)
     names = [info.name for info in model.inputs]

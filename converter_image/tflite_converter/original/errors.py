@@ -83,8 +83,8 @@ def _converting(error: BaseException, stage: Stage, source: SourceFormat, doing:
     if any(mark in text for mark in _SHAPE):
         cause = f"a dimension that is open keeps the model from being converted: {_complaint(text)}"
         return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
-    if (match := _FLOAT8.search(text)) is not None:
-        cause = f"the model computes in 8-bit floating point ({match[0]}), which TFLite has not"
+    if (float8 := _FLOAT8.search(text)) is not None:
+        cause = f"the model computes in 8-bit floating point ({float8[0]}), which TFLite has not"
         hint = (
             "give the model as it was before model.quantize('float8'), and let full_integer make 8 bits of it"
         )
@@ -96,8 +96,8 @@ def _converting(error: BaseException, stage: Stage, source: SourceFormat, doing:
         words = f"{type(error).__name__}: {words}"
     step = f" while {doing}" if doing else ""
     cause = f"TensorFlow could not convert the model{step}: {words}"
-    hint = _ANOTHER_SOURCE if source is SourceFormat.SAVED_MODEL else None
-    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause, hint=hint)
+    other = _ANOTHER_SOURCE if source is SourceFormat.SAVED_MODEL else None
+    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause, hint=other)
 
 
 def _unsupported_operation(operations: list[str], text: str, stage: Stage) -> ConverterError:
@@ -116,9 +116,9 @@ def _unsupported_operation(operations: list[str], text: str, stage: Stage) -> Co
     elif any(name in _FOURIER or _takes(text, name, "complex<") for name in names):
         cause = f"{cause} on complex numbers"
         hint = (
-            "take the magnitude or the real part (tf.abs, tf.math.real) right behind tf.signal.rfft or stft, and"
-            " write what follows with real numbers: a DCT (tf.signal.dct, MFCC) as a product with a constant"
-            " matrix; or keep TensorFlow's own operations (--select-tf-ops, selectTensorFlowOps)"
+            "take the magnitude or the real part (tf.abs, tf.math.real) right behind tf.signal.rfft or stft,"
+            " and write what follows with real numbers: a DCT (tf.signal.dct, MFCC) as a product with a"
+            " constant matrix; or keep TensorFlow's own operations (--select-tf-ops, selectTensorFlowOps)"
         )
     return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause, hint=hint)
 

@@ -14,22 +14,22 @@ from tensorflow.python.framework import (
 
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import NamedArrays
-from tflite_converter.original.branches import cases_as_selections, constants_in_branches
-from tflite_converter.original.graph_repairs import (
+from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
+from tflite_converter.original.graphs.reading import CASE, uncompiled, unplaced, with_new_names
+from tflite_converter.original.graphs.repairs import (
     HALVES,
     in_float32,
     set_list_shapes,
     stack_list_items,
     without_sign_bits,
 )
-from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_new_names
+from tflite_converter.original.graphs.state import without_idle_state
+from tflite_converter.original.graphs.tables import tables_as_comparisons
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
 from tflite_converter.original.precision import precision_warnings
-from tflite_converter.original.products import integers_in_float32, keep_clamps
 from tflite_converter.original.scope_names import scope_name, with_given_names
-from tflite_converter.original.state import without_idle_state
-from tflite_converter.original.tables import tables_as_comparisons
 
 # TensorFlow keeps whole the loops and branches that it lists; it forgets the cases.
 convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
@@ -58,12 +58,12 @@ class FrozenGraph:
         if not self.variables:
             return self.precision_warnings
         names = sorted(str(variable.name).partition(":")[0] for variable in self.variables.values())
-        return (
-            *self.precision_warnings,
+        text = (
             f"the model keeps values from one call to the next ({', '.join(names)}): the original and every"
             " file were run on the samples in their order, beginning with the values that it was saved with,"
-            " and nothing was reset in between",
+            " and nothing was reset in between"
         )
+        return (*self.precision_warnings, text)
 
     def as_call(self, names: list[str]) -> Callable[[Tensors], Tensors]:
         """Return how to run the graph as a model, whose inputs are called ``names``."""

@@ -218,7 +218,7 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
 
 
 def _unrolled(model: Any, original: OriginalModel) -> OriginalModel | None:
-    """Return the model with ``unroll`` set on every recurrent layer, also those inside wrappers, while it runs.
+    """Return the model with ``unroll`` set on every recurrent layer at any depth while it runs.
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """

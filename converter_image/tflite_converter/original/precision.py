@@ -1,4 +1,4 @@
-"""Originals that take or give numbers of another width than float32, with float32 at both ends. Child only."""
+"""Originals that take or give numbers of another width, with float32 at both ends. Child process only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_converter.original.graphs import node_lists
+from tflite_converter.original.graphs.reading import node_lists
 from tflite_converter.original.model import OriginalModel, Tensors
 
 _NOT_AT_THE_ENDS = ("float64", "bfloat16")
@@ -45,14 +45,15 @@ def _single(tensor: Any) -> Any:
 
 
 def precision_warnings(graph: Any) -> tuple[str, ...]:
-    """Return what is lost where a graph computes in double precision, or in TensorFlow's own half precision."""
+    """Return what a user should know of a graph that computes in double precision."""
     types = set(_types(graph))
-    if tf.float64.as_datatype_enum in types or tf.complex128.as_datatype_enum in types:
-        return (
-            "the model computes in float64, for which TFLite has no operators: its files take, compute and"
-            " give float32",
-        )
-    return ()
+    if not types & {tf.float64.as_datatype_enum, tf.complex128.as_datatype_enum}:
+        return ()
+    text = (
+        "the model computes in float64, for which TFLite has no operators: its files take, compute and give"
+        " float32"
+    )
+    return (text,)
 
 
 def _types(graph: Any) -> Iterable[int]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.original.graphs import CASE, IF, WHILE, operations
+from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.unrolling import rows_meet
 

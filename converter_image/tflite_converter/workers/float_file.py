@@ -99,10 +99,11 @@ def random_warnings(outputs: tuple[str, ...]) -> tuple[str, ...]:
     """Return what a user should know of random outputs."""
     if not outputs:
         return ()
-    return (
+    text = (
         "the original draws random numbers: on the same samples it gives other values each time in"
-        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)",
+        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)"
     )
+    return (text,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Lookup tables of integers as comparisons with all keys: TFLite's own tables take or give text. Child only."""
+"""Lookup tables of integers as comparisons with all keys: TFLite's own take or give text. Child only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
-from tflite_converter.original.graphs import by_name, data_inputs, producer, source
+from tflite_converter.original.graphs.reading import by_name, data_inputs, producer, source
 
 _LARGEST = 4096
 """Keys of a table; each lookup is compared with all of them."""

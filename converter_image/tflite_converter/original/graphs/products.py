@@ -1,4 +1,4 @@
-"""Matrix products that TFLite has not as TensorFlow has them: of integers, and with a clamp behind. Child only.
+"""Matrix products that TFLite has not: of integers, and of computed matrices with a clamp. Child only.
 
 Of a product of two computed matrices and the ReLU (or any other clamp) behind it TFLite's converter makes one
 fully connected operator, and then, for the right-hand side is no constant, a BATCH_MATMUL, which has no ReLU:
@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_converter.original.graphs import (
+from tflite_converter.original.graphs.reading import (
     PASSES_ON,
     ancestors,
     by_name,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelconversion_api.status import TensorInfo
-from tflite_converter.original.graphs import ancestors, by_name, node_lists
+from tflite_converter.original.graphs.reading import ancestors, by_name, node_lists
 
 _ELEMENT_SHAPES = {
     "TensorListReserve": 0,
@@ -135,9 +135,10 @@ def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
 
 
 def without_sign_bits(graph: Any) -> None:
-    """Take back what Keras's ``argmax`` and ``argmin`` do to order -0.0 before 0.0, for which TFLite has no bits.
+    """Take back what Keras's ``argmax`` and ``argmin`` do to tell -0.0 from 0.0.
 
-    They look at the sign's bit, and put the smallest negative number in the place of -0.0.
+    They look at the sign's bit, and put the smallest negative number in the place of -0.0. TFLite has no
+    operation on bits.
     """
     for nodes in node_lists(graph):
         known = by_name(nodes)
