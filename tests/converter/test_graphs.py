@@ -1,7 +1,7 @@
 """Graphs as users write them: loops, branches, states, tables, odd outputs, names and batches.
 
-``graph_checks.py`` computes what each model should give without the product, by TensorFlow, and what its files
-give by LiteRT.
+``graph_checks.py`` computes what each model should give without the product, by TensorFlow, and what its
+files give by LiteRT.
 """
 
 from __future__ import annotations

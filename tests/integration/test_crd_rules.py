@@ -250,7 +250,10 @@ def test_accepted(crd, namespace, changes):
             {"source": {"uri": "s3://models/net", "format": "TFLite", "selectTensorFlowOps": True}},
             "a TFLite file has its operations already: remove selectTensorFlowOps",
         ),
-        ({"source": {"uri": "s3://models/net.keras", "signature": "serve"}}, "a Keras file has no signatures"),
+        (
+            {"source": {"uri": "s3://models/net.keras", "signature": "serve"}},
+            "a Keras file has no signatures",
+        ),
         (
             {"source": {"uri": "s3://models/net", "format": "KerasH5", "signature": "serve"}},
             "a Keras file has no signatures",

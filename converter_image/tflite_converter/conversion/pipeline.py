@@ -57,8 +57,8 @@ _SECOND_WAY = (
 """Reasons for which TensorFlow's own quantizer is tried."""
 
 _FLOAT_LOOPS = (
-    "take another method, or write the model without the loop, or with a number of steps that is the same for"
-    " every input"
+    "take another method, or fix every size of the inputs (--input-shape, spec.source.inputs) and write loops"
+    " with a number of steps that is the same for every input"
 )
 
 

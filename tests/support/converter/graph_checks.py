@@ -1,7 +1,7 @@
 """What graphs of TensorFlow become: facts measured with TensorFlow and LiteRT, and printed as JSON.
 
-Run as a program, so that no test loads TensorFlow. Each model is a function of TensorFlow, saved with a signature
-and loaded again; what its float file gives is compared with what the function gave before it was saved.
+Run as a program, so that no test loads TensorFlow. Each model is a function of TensorFlow, saved with a
+signature and loaded again; what its float file gives is compared with what the function gave before.
 
 ``python graph_checks.py FOLDER``
 """
@@ -221,7 +221,7 @@ def run_file(content: bytes, values: Any) -> dict[str, Any]:
 
 def operators(content: bytes) -> list[str]:
     interpreter = Interpreter(model_content=content)
-    return sorted({detail["op_name"] for detail in interpreter._get_ops_details()})  # noqa: SLF001
+    return sorted({detail["op_name"] for detail in interpreter._get_ops_details()})
 
 
 def worst(truth: dict[str, Any], values: dict[str, Any]) -> dict[str, float]:
@@ -295,7 +295,7 @@ def lookup(folder: Path) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     facts = {name: fact(name, folder) for name in (*FUNCTIONS, *STATEFUL)}
-    print(json.dumps({**facts, "lookup": lookup(folder)}))
+    json.dump({**facts, "lookup": lookup(folder)}, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,14 @@ import tensorflow as tf
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.original.errors import layer_of
-from tflite_converter.original.graphs.reading import PASSES_ON, by_name, data_inputs, keep_only, producer, source
+from tflite_converter.original.graphs.reading import (
+    PASSES_ON,
+    by_name,
+    data_inputs,
+    keep_only,
+    producer,
+    source,
+)
 
 _LARGEST = 4096
 """Keys of a table; each lookup is compared with all of them."""
