@@ -57,6 +57,11 @@ _SECOND_WAY = (
 )
 """Reasons for which TensorFlow's own quantizer is tried."""
 
+_FLOAT_LOOPS = (
+    "take another method, or fix every size of the inputs (--input-shape, spec.source.inputs) and write loops"
+    " with a number of steps that is the same for every input"
+)
+
 
 def convert(options: Options, workspace: Workspace, listener: Listener = ignore) -> ConversionReport:
     """Make and measure the artifacts of ``options``; write them into ``workspace``, not yet published.
@@ -236,7 +241,10 @@ class _Conversion:
             if control_flow is not None:
                 cause = f"integers cannot be computed in the model's loops and branches: {control_flow}"
             failure = WorkerFailure(
-                reason=FailureReason.QUANTIZATION_FAILED, stage=Stage.QUANTIZE, cause=cause
+                reason=FailureReason.QUANTIZATION_FAILED,
+                stage=Stage.QUANTIZE,
+                cause=cause,
+                hint=None if control_flow is None else _FLOAT_LOOPS,
             )
             return measurement.methods | {Method.FULL_INTEGER: MethodResult(failure=failure)}
         self._took(again.seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,25 @@ from tensorflow.python.framework import (
 )
 
 from modelconversion_api.status import TensorInfo
-from tflite_converter.arrays import NamedArrays
-from tflite_converter.original.branches import cases_as_selections, constants_in_branches
+from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.original.fused_lstm import FusedLstm, marked, replaced
-from tflite_converter.original.graph_repairs import (
+from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
+from tflite_converter.original.graphs.reading import CASE, uncompiled, unplaced, with_new_names
+from tflite_converter.original.graphs.repairs import (
     HALVES,
     in_float32,
     set_list_shapes,
     stack_list_items,
     without_sign_bits,
 )
-from tflite_converter.original.graphs import CASE, uncompiled, unplaced, with_new_names
+from tflite_converter.original.graphs.state import without_idle_state
+from tflite_converter.original.graphs.tables import tables_as_comparisons
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
 from tflite_converter.original.own_outputs import with_own_outputs
 from tflite_converter.original.own_states import with_own_states
-from tflite_converter.original.products import keep_clamps
-from tflite_converter.original.state import without_idle_state
-from tflite_converter.original.tables import tables_as_comparisons
+from tflite_converter.original.precision import precision_warnings
+from tflite_converter.original.scope_names import scope_name, with_given_names
 
 # TensorFlow keeps whole the loops and branches that it lists; it forgets the cases.
 convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
@@ -51,6 +53,7 @@ class FrozenGraph:
     outputs: dict[str, str]
     """Tensors of the graph, by output."""
     output_infos: list[TensorInfo]
+    precision_warnings: tuple[str, ...] = ()
     variables: dict[str, Any] = field(default_factory=dict)
     """Variables that stay such, by placeholder."""
     tables: dict[str, Any] = field(default_factory=dict)
@@ -67,15 +70,16 @@ class FrozenGraph:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of its variables."""
+        """What a user should know of how it computes, and of its variables."""
         if not self.variables:
-            return ()
+            return self.precision_warnings
         names = sorted(str(variable.name).partition(":")[0] for variable in self.variables.values())
-        return (
+        text = (
             f"the model keeps values from one call to the next ({', '.join(names)}): the original and every"
             " file were run on the samples in their order, beginning with the values that it was saved with,"
-            " and nothing was reset in between",
+            " and nothing was reset in between"
         )
+        return (*self.precision_warnings, text)
 
     def as_call(self, names: list[str]) -> Callable[[Tensors], Tensors]:
         """Return how to run the graph as a model, whose inputs are called ``names``."""
@@ -110,7 +114,7 @@ def frozen_graph(model: OriginalModel) -> FrozenGraph:
     def traced(*tensors: Any) -> dict[str, Any]:
         # Identity gives every output a node of its own, also where two outputs are one tensor.
         outputs = model.call(dict(zip(names, tensors, strict=True)))
-        return {name: tf.identity(tensor, name=name) for name, tensor in outputs.items()}
+        return {name: tf.identity(tensor, name=scope_name(name)) for name, tensor in outputs.items()}
 
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
     inlined = _Inlined(concrete)
@@ -192,7 +196,9 @@ def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> Frozen
     set_list_shapes(graph, model.inputs)
     stack_list_items(graph)
     without_sign_bits(graph)
+    frozen.precision_warnings = precision_warnings(graph)
     in_float32(graph)
+    integers_in_float32(graph)
     keep_clamps(graph)
     write(frozen, model.inputs, folder)
     return frozen
@@ -204,7 +210,9 @@ def write(frozen: FrozenGraph, inputs: list[TensorInfo], folder: Path) -> None:
     def serve(*tensors: Any) -> dict[str, Any]:
         results = frozen.imported([_single(tensor) for tensor in tensors])
         return {
-            info.name: tf.cast(tensor, info.dtype) if tf.as_dtype(info.dtype) in HALVES else tensor
+            scope_name(info.name): tf.cast(tensor, info.dtype)
+            if tf.as_dtype(info.dtype) in HALVES
+            else tensor
             for info, tensor in zip(frozen.output_infos, results, strict=True)
         }
 
@@ -230,7 +238,7 @@ def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    return with_own_states(with_own_outputs(bytes(converter.convert())))
+    return with_own_states(with_given_names(with_own_outputs(bytes(converter.convert()))))
 
 
 def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:
@@ -244,12 +252,23 @@ def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:
     converter.inference_output_type = tf.int8
     if samples is not None:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        count = len(next(iter(samples.values())))
-        converter.representative_dataset = lambda: (
-            {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
-        )
-    return bytes(converter.convert())
+        converter.representative_dataset = _representative(frozen, samples)
+    return with_given_names(bytes(converter.convert()))
+
+
+def _representative(frozen: Path, samples: NamedArrays) -> Callable[[], Iterator[dict[str, Array]]]:
+    """Return the calibration samples as TensorFlow's converter asks for them."""
+    count = len(next(iter(samples.values())))
+    named = {scope_name(name): array for name, array in samples.items()}
+    signature = tf.saved_model.load(str(frozen)).signatures["serving_default"]
+    ranks = {name: spec.shape.rank for name, spec in signature.structured_input_signature[1].items()}
+    return lambda: (
+        # An input without a batch dimension is a whole sample.
+        {name: array[i] if array.ndim > ranks[name] else array[i : i + 1] for name, array in named.items()}
+        for i in range(count)
+    )
 
 
 def _spec(info: TensorInfo) -> Any:
-    return tf.TensorSpec([None if size < 0 else size for size in info.shape], info.dtype, name=info.name)
+    shape = [None if size < 0 else size for size in info.shape]
+    return tf.TensorSpec(shape, info.dtype, name=scope_name(info.name))

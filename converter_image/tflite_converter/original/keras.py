@@ -25,6 +25,7 @@ from tflite_converter.original.model import (
     tensor_info,
     unique,
 )
+from tflite_converter.original.scope_names import is_plain, scope_name
 from tflite_converter.tflite.names import safe_name
 
 _UNLISTED = {
@@ -141,6 +142,7 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
     run = keras_call(model)
     original = OriginalModel(
         inputs=inputs,
+        declared=declared,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=lambda tensors: run(tensors, False),
         writer=writer,
@@ -179,10 +181,17 @@ def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
 
     declared, structure = _entries(model)
     output_names = [safe_name(name) for name in _output_names(model)]
+    odd = [layer for layer in _layers(model) if not is_plain(layer.name)]
 
     def call(tensors: Tensors, training: bool) -> Tensors:
         packed = tf.nest.pack_sequence_as(structure, [tensors[info.name] for info in declared])
-        return named(model(packed, training=training), output_names)
+        with contextlib.ExitStack() as before:
+            for layer in odd:  # a layer opens a scope of its name, which a graph may not be able to have
+                # Keras 2 has the name behind a property.
+                attribute = "_name" if isinstance(getattr(type(layer), "name", None), property) else "name"
+                _set(before, layer, attribute, value=scope_name(layer.name))
+            outputs = model(packed, training=training)
+        return named(outputs, output_names)
 
     return call
 
@@ -209,7 +218,7 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
 
 
 def _unrolled(model: Any, original: OriginalModel) -> OriginalModel | None:
-    """Return the model with ``unroll`` set on every recurrent layer, also those inside wrappers, while it runs.
+    """Return the model with ``unroll`` set on every recurrent layer at any depth while it runs.
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """
@@ -232,7 +241,7 @@ def _unrolled(model: Any, original: OriginalModel) -> OriginalModel | None:
     return replace(original, call=call, unroll=lambda: None)
 
 
-def _set(before: contextlib.ExitStack, owner: Any, name: str, *, value: bool) -> None:
+def _set(before: contextlib.ExitStack, owner: Any, name: str, *, value: object) -> None:
     """Set an attribute until ``before`` is left."""
     before.callback(setattr, owner, name, getattr(owner, name))
     setattr(owner, name, value)

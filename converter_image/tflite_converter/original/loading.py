@@ -10,6 +10,7 @@ from tflite_converter.files.formats import too_large
 from tflite_converter.original.keras import keras_model, read_keras
 from tflite_converter.original.keras_files import KerasFile
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.precision import with_single_ends
 from tflite_converter.original.saved_models import load_saved_model
 
 
@@ -37,4 +38,4 @@ def load_model(
         model = keras_model(read_keras(file, folder), file.writer, shapes)
     if model.parameter_bytes > MAX_TFLITE_BYTES:
         raise too_large(path.name, model.parameter_bytes)
-    return model
+    return with_single_ends(model)

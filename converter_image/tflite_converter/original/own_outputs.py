@@ -1,4 +1,4 @@
-"""Each output of a float file as a tensor of its own, so that every tool that reads the file sees all of them.
+"""Each output of a float file as a tensor of its own, so that every tool that reads it sees all of them.
 
 Where one tensor is two outputs, or an input or a constant is an output, TFLite's converter writes that one
 tensor under several names. Interpreters then list it once, and quantizers look for an operator that makes it.

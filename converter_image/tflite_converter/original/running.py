@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.original.graphs import CASE, IF, WHILE, operations
+from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.unrolling import rows_meet
 
@@ -81,7 +81,7 @@ class _Run:
     """A model, traced for samples."""
 
     def __init__(self, model: OriginalModel, samples: NamedArrays) -> None:
-        self._samples, self._batched = samples, model.batched
+        self._samples, self._model = samples, model
         # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
         self._call = tf.function(model.call, autograph=False, reduce_retracing=True)
         sample_bytes = sum(array[:1].nbytes for array in samples.values())
@@ -104,7 +104,7 @@ class _Run:
             for name, tensor in self._call(self._part(start, self._batch)).items():
                 values = tensor.numpy()
                 # A file's output without dimensions is as much of a sample as one with a batch of 1.
-                whole = not self._batched or not values.ndim
+                whole = not self._model.batched or not values.ndim
                 parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
             after_each(min(start + self._batch, count))
         return {name: np.concatenate(values) for name, values in parts.items()}
@@ -122,7 +122,7 @@ class _Run:
 
     def _part(self, start: int, size: int) -> dict[str, Any]:
         return {
-            name: tf.constant(array[start : start + size] if self._batched else array[start])
+            name: tf.constant(array[start] if name in self._model.unbatched else array[start : start + size])
             for name, array in self._samples.items()
         }
 

@@ -65,6 +65,7 @@ def load_saved_model(
     version = getattr(loaded, "tensorflow_version", "")
     return OriginalModel(
         inputs=pinned(declared, shapes),
+        declared=declared,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=call,
         writer=f"tensorflow {version}".strip(),

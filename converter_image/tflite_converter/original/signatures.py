@@ -42,7 +42,7 @@ class Choice:
 
 
 def choose_signature(signatures: Sequence[Signature], wanted: str | None) -> Choice:
-    """Return the signature ``wanted``; else ``serving_default`` or the first, if need be one that takes numbers.
+    """Return the signature ``wanted``; else ``serving_default`` or the first, rather one that takes numbers.
 
     Raises:
         ConverterError: InvalidRequest for a name that is not there.

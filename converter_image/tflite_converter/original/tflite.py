@@ -20,7 +20,8 @@ SIGNATURE = "serving_default"
 def prepared(content: bytes, name: str, wanted: str | None = None) -> tuple[bytes, tuple[str, ...]]:
     """Return the float file with the one signature that is converted, and warnings about the choice.
 
-    It is the signature ``wanted``, or the usual one; a file without any gets one. Quantizer and runtime need it.
+    It is the signature ``wanted``, or the usual one; a file without any gets one, which quantizer and runtime
+    need.
 
     Raises:
         ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already;
@@ -58,7 +59,7 @@ def _described(file: TFLiteFile, signature: types.Signature) -> Signature:
 
 
 def _alone(content: bytes, key: str) -> bytes:
-    """Return the file with one of its signatures only, the graph of which comes first, as interpreters want it."""
+    """Return the file with one of its signatures only, whose graph comes first, as interpreters want it."""
     model = editing.unpacked(content)
     (chosen,) = [entry for entry in model.signatureDefs if entry.signatureKey.decode() == key]
     order: list[int] = []

@@ -1,8 +1,8 @@
 """A graph without loops and branches, which is what full integer needs. Child process only.
 
-A loop (WHILE) or a branch (IF) cannot be quantized to integers. The same steps one after another can, and so can
-both branches with a selection behind them. Keras's own layers unroll themselves, but a SavedModel's loops are
-fixed in its graph.
+A loop (WHILE) or a branch (IF) cannot be quantized to integers. The same steps one after another can, and so
+can both branches with a selection behind them. Keras's own layers unroll themselves, but a SavedModel's loops
+are fixed in its graph.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
-from tflite_converter.original.branches import branches_as_selections
 from tflite_converter.original.errors import layer_of
 from tflite_converter.original.freezing import FrozenGraph, frozen_graph
-from tflite_converter.original.graphs import CASE, IF, WHILE, operations
-from tflite_converter.original.loop_bounds import fixed_loops
+from tflite_converter.original.graphs.branches import branches_as_selections
+from tflite_converter.original.graphs.loop_bounds import fixed_loops
+from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
 from tflite_converter.original.model import MAX_UNROLLED_STEPS, OriginalModel
 
 _CALLS = {"While": "StatefulPartitionedCall", "StatelessWhile": "PartitionedCall"}
@@ -96,7 +96,7 @@ def _steps(frozen: FrozenGraph, model: OriginalModel) -> dict[str, int]:
     steps = {name: int(number) for name, number in counts.items()}
     for name, number in steps.items():
         if not 0 < number <= MAX_UNROLLED_STEPS:
-            cause = f"the loop {layer_of(name)!r} takes {number} steps, and at most {MAX_UNROLLED_STEPS} are unrolled"
+            cause = f"the loop {layer_of(name)!r} takes {number} steps, more than {MAX_UNROLLED_STEPS}"
             raise NotFlatError(cause)
     return steps
 

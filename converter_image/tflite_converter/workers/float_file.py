@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelconversion_api.reasons import Stage
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.arrays import NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.npz import read_folder, write_folder
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
+from tflite_converter.original.batches import with_samples
 from tflite_converter.original.errors import classify
 from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze, freeze_fused
 from tflite_converter.original.model import OriginalModel
@@ -23,6 +26,7 @@ from tflite_converter.workers.jobs import (
     FLOAT_FILE,
     FROZEN_FOLDER,
     FUSED_FILE,
+    LABELS_FILE,
     REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
@@ -32,8 +36,10 @@ _FUSED_FOLDER = f"{FROZEN_FOLDER}-fused"
 _UNROLLED_FOLDER = f"{FROZEN_FOLDER}-unrolled"
 
 
-def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> None:
+def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> OriginalModel:
     """Write calibration and evaluation samples into ``folder`` as the model takes them.
+
+    Returns the model as it is converted for these samples.
 
     Random inputs stand in where there is nothing to evaluate on. To be called before the conversion: data
     that does not fit must not cost one first.
@@ -42,14 +48,39 @@ def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> N
         ConverterError: DataShapeMismatch and the other reasons of data.
 
     """
+    given = [(job.calibration, Stage.CALIBRATE), (job.evaluation, Stage.EVALUATE)]
+    shapes = next((data.shapes(original.inputs, stage) for data, stage in given if data is not None), {})
+    fitted = with_samples(original, shapes)
+    rows = original if fitted.group > 1 else fitted
     if job.calibration is not None:
-        calibration = job.calibration.bind(original.inputs, Stage.CALIBRATE)
-        write_folder(folder / CALIBRATION_FOLDER, calibration)
+        calibration = job.calibration.bind(rows.sample_inputs, Stage.CALIBRATE)
+        write_folder(folder / CALIBRATION_FOLDER, _grouped(calibration, fitted.group, Stage.CALIBRATE))
     if job.evaluation is not None:
-        evaluation = job.evaluation.bind(original.inputs, Stage.EVALUATE)
+        evaluation = job.evaluation.bind(rows.sample_inputs, Stage.EVALUATE)
     else:
-        evaluation = random_inputs(original.inputs, job.random_samples, job.seed)
-    write_folder(folder / EVALUATION_FOLDER, evaluation)
+        evaluation = random_inputs(rows.sample_inputs, job.random_samples, job.seed)
+    write_folder(folder / EVALUATION_FOLDER, _grouped(evaluation, fitted.group, Stage.EVALUATE))
+    if fitted.group > 1:
+        (folder / LABELS_FILE).unlink(missing_ok=True)  # they belong to single samples
+    return fitted
+
+
+def _grouped(arrays: NamedArrays, group: int, stage: Stage) -> NamedArrays:
+    """Return ``{input: (n, ...)}`` as ``{input: (n // group, group, ...)}``; unchanged for a group of 1.
+
+    Raises:
+        ConverterError: DataTooFew.
+
+    """
+    if group == 1:
+        return arrays
+    count = len(next(iter(arrays.values()))) // group
+    if not count:
+        cause = f"the model takes {group} samples at once, and there are fewer"
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, cause)
+    return {
+        name: array[: count * group].reshape(count, group, *array.shape[1:]) for name, array in arrays.items()
+    }
 
 
 def write_reference(original: OriginalModel, process: Child) -> tuple[str, ...]:
@@ -70,10 +101,11 @@ def random_warnings(outputs: tuple[str, ...]) -> tuple[str, ...]:
     """Return what a user should know of random outputs."""
     if not outputs:
         return ()
-    return (
+    text = (
         "the original draws random numbers: on the same samples it gives other values each time in"
-        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)",
+        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)"
     )
+    return (text,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,18 @@ from tflite_converter.workers.programs import TENSORFLOW
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
     """Do what ``job`` says, in the folder of ``process``."""
+    try:
+        return _do(job, process)
+    except (ConverterError, MemoryError):
+        raise
+    except Exception as error:
+        at_limit = process.at_memory_limit()
+        raise classify(
+            error, process.stage, at_memory_limit=at_limit, source=job.format, doing=process.doing
+        ) from error
+
+
+def _do(job: TensorFlowJob, process: Child) -> ApiModel:
     match job.task:
         case "float":
             return _make_float(job, process)
@@ -54,7 +66,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
     model = load_model(job.source, file, process.folder, job.input_shapes, job.signature)
-    bind_samples(job, model, process.folder)
+    model = bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
     files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)

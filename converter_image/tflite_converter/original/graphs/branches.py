@@ -1,4 +1,4 @@
-"""Branches of a frozen graph: written so that TFLite has them and computes what TensorFlow does. Child only."""
+"""Branches of a frozen graph, written so that TFLite has them and computes the same. Child process only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_converter.original.graphs import (
+from tflite_converter.original.graphs.reading import (
     CASE,
     IF,
     by_name,

@@ -1,4 +1,4 @@
-"""Lookup tables of integers as comparisons with all keys: TFLite's own tables take or give text. Child only."""
+"""Lookup tables of integers as comparisons with all keys: TFLite's own take or give text. Child only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import tensorflow as tf
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
-from tflite_converter.original.graphs import by_name, data_inputs, producer, source
+from tflite_converter.original.errors import layer_of
+from tflite_converter.original.graphs.reading import (
+    PASSES_ON,
+    by_name,
+    data_inputs,
+    keep_only,
+    producer,
+    source,
+)
 
 _LARGEST = 4096
 """Keys of a table; each lookup is compared with all of them."""
@@ -28,10 +36,19 @@ def tables_as_comparisons(graph: Any, tables: dict[str, Any]) -> None:
     for node in graph.node:
         if node.op == _FIND and (name := producer(source(nodes, node.input[0]))) in tables:
             _compare(graph, node, tables[name])
-    used = {producer(source(nodes, reference)) for node in graph.node for reference in data_inputs(node)}
-    for name in tables.keys() & used:
-        raise _unsupported(nodes, name)
+    for node in graph.node:
+        used = {producer(source(nodes, reference)) for reference in data_inputs(node)}
+        if node.op not in PASSES_ON and used & tables.keys():
+            raise _unsupported(node)
+    keep = {node.name for node in graph.node if not _hands_on_a_table(nodes, node, tables)}
+    keep_only(graph, keep)
     tables.clear()
+
+
+def _hands_on_a_table(nodes: Mapping[str, Any], node: Any, tables: Mapping[str, Any]) -> bool:
+    return node.name in tables or any(
+        producer(source(nodes, reference)) in tables for reference in data_inputs(node)
+    )
 
 
 def _compare(graph: Any, node: Any, table: Any) -> None:
@@ -63,21 +80,16 @@ def _compare(graph: Any, node: Any, table: Any) -> None:
     node.CopyFrom(replacement)
 
 
-def _unsupported(nodes: Mapping[str, Any], table: str) -> ConverterError:
-    user = next(
-        node
-        for node in nodes.values()
-        if any(producer(source(nodes, reference)) == table for reference in data_inputs(node))
-    )
+def _unsupported(user: Any) -> ConverterError:
     if user.op == _FIND:
         return _no_such_table(
             user.name, tf.as_dtype(user.attr["Tin"].type), tf.as_dtype(user.attr["Tout"].type)
         )
-    return _error(f"the model uses a table, queue or iterator by {user.op} (in {user.name})")
+    return _error(f"the model uses a table, queue or iterator by {user.op} (in {layer_of(user.name)})")
 
 
 def _no_such_table(path: str, key_type: Any, value_type: Any, size: str = "") -> ConverterError:
-    where = path.rpartition("/")[0] or path
+    where = layer_of(path)
     kinds = f"from {key_type.name} to {value_type.name}"
     return _error(f"the model looks values up in a table {kinds}{size} (in {where})")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
-from tflite_converter.original.graphs import (
+from tflite_converter.original.graphs.reading import (
     PASSES_ON,
     ancestors,
     arguments,

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from modelconversion_api.status import TensorInfo
-from tflite_converter.original.graphs import ancestors, by_name, node_lists
+from tflite_converter.original.graphs.reading import ancestors, by_name, node_lists
 
 _ELEMENT_SHAPES = {
     "TensorListReserve": 0,
@@ -19,28 +19,31 @@ _ELEMENT_SHAPES = {
 }
 """Which input of an operation on lists says what shape a list's elements have."""
 HALVES = (tf.float16, tf.bfloat16)
-_HALVES = tuple(dtype.as_datatype_enum for dtype in HALVES)
-_FLOAT = tf.float32.as_datatype_enum
+_SINGLE = {
+    **{dtype.as_datatype_enum: tf.float32.as_datatype_enum for dtype in (*HALVES, tf.float64)},
+    tf.complex128.as_datatype_enum: tf.complex64.as_datatype_enum,
+}
 
 
 def in_float32(graph: Any) -> None:
-    """Replace half precision by single precision everywhere in ``graph``.
+    """Replace half and double precision by single precision everywhere in ``graph``.
 
     A model that was trained in mixed precision has float32 weights, and casts them to float16 before it
-    multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights.
+    multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights. Nor has it any in
+    double precision.
     """
     for function in graph.library.function:
         for argument in (*function.signature.input_arg, *function.signature.output_arg):
-            if argument.type in _HALVES:
-                argument.type = _FLOAT
+            argument.type = _SINGLE.get(argument.type, argument.type)
     for node in _all_nodes(graph):
         for attribute in node.attr.values():
-            if attribute.type in _HALVES:
-                attribute.type = _FLOAT
+            if attribute.type in _SINGLE:
+                attribute.type = _SINGLE[attribute.type]
             if attribute.list.type:  # an assignment to the others would make lists of them
-                attribute.list.type[:] = [_FLOAT if kind in _HALVES else kind for kind in attribute.list.type]
-            if attribute.tensor.dtype in _HALVES:
-                values = tf.make_ndarray(attribute.tensor).astype(np.float32)
+                attribute.list.type[:] = [_SINGLE.get(kind, kind) for kind in attribute.list.type]
+            if (single := _SINGLE.get(attribute.tensor.dtype)) is not None:
+                with np.errstate(over="ignore"):
+                    values = tf.make_ndarray(attribute.tensor).astype(tf.as_dtype(single).as_numpy_dtype)
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(values))
 
 
@@ -132,9 +135,10 @@ def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
 
 
 def without_sign_bits(graph: Any) -> None:
-    """Take back what Keras's ``argmax`` and ``argmin`` do to order -0.0 before 0.0, for which TFLite has no bits.
+    """Take back what Keras's ``argmax`` and ``argmin`` do to tell -0.0 from 0.0.
 
-    They look at the sign's bit, and put the smallest negative number in the place of -0.0.
+    They look at the sign's bit, and put the smallest negative number in the place of -0.0. TFLite has no
+    operation on bits.
     """
     for nodes in node_lists(graph):
         known = by_name(nodes)

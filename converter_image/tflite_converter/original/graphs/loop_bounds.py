@@ -1,8 +1,8 @@
 """Loops of a frozen graph whose number of steps no input can change: a proof, not a trial. Child only.
 
 The condition of a loop reads some of its variables, and the body makes the next values of those from others.
-Where all of them begin with values that are computed from constants and fixed shapes alone, and nothing random
-or stored takes part, the loop takes the same number of steps for every input.
+Where all of them begin with values that come from constants and fixed shapes alone, and nothing random or
+stored takes part, the loop takes the same number of steps for every input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tflite_converter.original.graphs import (
+from tflite_converter.original.graphs.reading import (
     CASE,
     IF,
     WHILE,
