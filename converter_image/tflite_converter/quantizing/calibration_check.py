@@ -71,7 +71,7 @@ def check(
     """
     float_model = None if model is None else _read_model(model)
     tell(Event(_STAGE, f"reading {files.path.name}"))
-    whole = load_dataset(files, _STAGE, folder)
+    whole = load_dataset(files, _STAGE, folder, tell)
     calibrating, held_out = split(whole.count, samples, seed, whole.classes)
     chosen, others = whole.take(calibrating), whole.take(held_out[:DEFAULT_EVALUATION_SAMPLES])
     tell(Event(_STAGE, f"looking at {chosen.count} of {whole.count} samples"))
@@ -96,6 +96,7 @@ def check(
             stability=stability,
         ),
         warnings=(
+            *whole.notes,
             *sample_warnings(info, classes),
             *(() if shown is None else range_warnings(shown, hidden)),
             *stability_warnings(stability),
