@@ -22,6 +22,10 @@ _OPEN_SIZE = 16
 """What :func:`random_inputs` makes of a dimension that the model leaves open."""
 
 
+_CHANNELS = (1, 3)
+"""Of images; a dimension of another size may be any."""
+
+
 class SavedSamples(ApiModel):
     """Samples as one process hands them to another: an .npz file, or the paths of images."""
 
@@ -231,9 +235,9 @@ def _way_to(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
     """Return a hint how samples come to the shape that an input takes; None where there is no plain one."""
     got = shape[1:]
     if len(got) == len(expected) == 3 and got != expected:
-        if _fits((*got[1:], got[0]), expected):
+        if got[0] in _CHANNELS and _fits((*got[1:], got[0]), expected):
             return "they have channels first: np.transpose(array, (0, 2, 3, 1)) puts them last"
-        if _fits((got[-1], *got[:-1]), expected):
+        if got[-1] in _CHANNELS and _fits((got[-1], *got[:-1]), expected):
             return "they have channels last: np.transpose(array, (0, 3, 1, 2)) puts them first"
     if _fits(shape, expected):
         return "this is a single sample: array[np.newaxis] makes a data set of it"

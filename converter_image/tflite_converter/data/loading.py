@@ -24,7 +24,7 @@ from tflite_converter.data.files import DataFiles
 from tflite_converter.data.foreign import foreign
 from tflite_converter.data.images import scan
 from tflite_converter.data.labels import Labels, checked_labels
-from tflite_converter.data.npz import NPY_MAGIC, check_finite, is_npz, read_arrays
+from tflite_converter.data.npz import NPY_MAGIC, check_finite, expect_few_reads, is_npz, read_arrays
 from tflite_converter.data.packed import is_gzip, unpacked
 from tflite_converter.data.tables import read_labels, read_table
 from tflite_converter.errors import ConverterError
@@ -55,10 +55,10 @@ class _Reading:
         return name_of(self.files.path)
 
     def after_part(self, doing: str) -> Callable[[float], None]:
-        """Return a function that tells how much is done."""
+        """Return a function that tells how much is done; its words change with every tenth."""
 
         def tell(done: float) -> None:
-            self.tell(Event(self.stage, f"{doing} {self.name}: {done:.0%}", done))
+            self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%", done))
 
         return tell
 
@@ -201,6 +201,8 @@ def _checked(dataset: Dataset, reading: _Reading) -> Dataset:
             f"{dataset.name} has {size}: only the samples that are drawn were read, so it has no digest here"
             " (sha256sum takes it)"
         )
+        for array in dataset.arrays.values():
+            expect_few_reads(array)
         return replace(dataset, unchecked=reading.stage, notes=(*dataset.notes, note))
     progress = reading.after_part("looking for NaN in")
     for array in dataset.arrays.values():

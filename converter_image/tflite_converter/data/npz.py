@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import math
+import mmap
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -137,6 +138,13 @@ def check_finite(
             first = (int(indices[first[0]]), *first[1:])
         count = f"{bad} NaN or infinite value{'s' if bad > 1 else ''}"
         raise not_finite(f"{name} holds {count}, the first at index {first}", stage)
+
+
+def expect_few_reads(array: Array) -> None:
+    """Tell the system that few samples of a mapped file are read: unless told, it reads much around each."""
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_RANDOM)
 
 
 def _read_npz(path: Path) -> dict[str, Array]:

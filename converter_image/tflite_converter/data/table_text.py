@@ -15,6 +15,9 @@ ROWS_TO_JUDGE_BY: Final = 32
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?(\d+,\d+|,\d+|\d+)([eE][+-]?\d+)?\s*")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}([., ']\d{3})+([.,]\d+)?")
+_EITHER_DECIMAL = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
+_NEARLY: Final = 0.9
+_UNEVEN: Final = 0.5
 _WHOLE = re.compile(r"[+-]?\d+")
 _JSON_NUMBERS = re.compile(r"(-?\d[-+.\deE]*|-?\.\d[-+.\deE]*|null|true|false)\s*[,\]]")
 
@@ -37,9 +40,9 @@ class Dialect(NamedTuple):
             if any(cell.strip() for cell in row):
                 yield reader.line_num, row
 
-    def cells(self, lines: Iterable[str]) -> list[str]:
-        """Return the cells of some lines, of which the last may end within quotation marks."""
-        return list(chain.from_iterable(csv.reader(self._prepared(lines), delimiter=self.delimiter)))
+    def cells_of(self, lines: Iterable[str]) -> list[list[str]]:
+        """Return the rows of some lines, of which the last may end within quotation marks."""
+        return [row for row in csv.reader(self._prepared(lines), delimiter=self.delimiter) if row]
 
     def numbers(self, cells: Sequence[str]) -> list[float]:
         """Return the cells' values.
@@ -87,11 +90,22 @@ _DIALECTS: Final = (
 
 
 def judge(lines: Sequence[str]) -> Dialect:
-    """Guess the dialect: the one with most numeric cells, of several such the one with most cells."""
+    """Guess the dialect: the one with most numeric cells, of several such the one with most cells.
+
+    Rows of different lengths speak against one, and what another country takes for a number nearly counts.
+    Where nothing but commas is there, they divide cells.
+    """
 
     def fits(dialect: Dialect) -> tuple[float, int]:
-        cells = dialect.cells(lines)
-        return sum(dialect.are_numbers([cell]) for cell in cells) / max(1, len(cells)), len(cells)
+        rows = dialect.cells_of(lines)
+        cells = list(chain.from_iterable(rows))
+        divides = len(cells) > len(rows)
+        if dialect.decimal == "," and not divides:
+            return 0, 0
+        nearly = _NEARLY if divides else 0
+        numeric = sum(dialect.are_numbers([cell]) or nearly * _is_foreign(cell) for cell in cells)
+        evenly = 1 if len(set(map(len, rows))) <= 1 else _UNEVEN
+        return evenly * numeric / max(1, len(cells)), len(cells)
 
     return max(_DIALECTS, key=fits)
 
@@ -102,7 +116,7 @@ def commas_divide_commas(lines: Sequence[str]) -> bool:
     Then every row has an even number of whole numbers, the second of each pair without a sign, and some pair
     is one that two whole numbers would not make: ``-0`` before it, or a zero that begins it.
     """
-    rows = [cells for line in lines if len(cells := Dialect(",").cells([line])) > 1]
+    rows = [cells for line in lines if len(cells := Dialect(",").cells_of([line])[0]) > 1]
     if not rows or any(len(row) % 2 or not all(map(_WHOLE.fullmatch, row)) for row in rows):
         return False
     seconds = [cell for row in rows for cell in row[1::2]]
@@ -114,15 +128,19 @@ def commas_divide_commas(lines: Sequence[str]) -> bool:
 
 def what_is_wrong(cell: str) -> str | None:
     """Return a hint for a cell that is no number but looks like one of another country."""
-    text = cell.strip()
-    if _THOUSANDS.fullmatch(text):
+    if _THOUSANDS.fullmatch(cell.strip()):
         return "write numbers without a sign between thousands, and with a decimal point: 1234.5"
-    if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", text):
+    if _is_foreign(cell):
         return (
             "some numbers have decimal commas and others decimal points: give all of them a point, or all of"
             " them a comma with semicolons between the cells"
         )
     return None
+
+
+def _is_foreign(cell: str) -> bool:
+    """Whether a cell is a number with a decimal comma or with signs between thousands."""
+    return bool(_THOUSANDS.fullmatch(cell.strip()) or _EITHER_DECIMAL.fullmatch(cell.strip()))
 
 
 def json_command(head: str, path: str) -> str | None:

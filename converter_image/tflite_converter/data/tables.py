@@ -95,9 +95,9 @@ def read_labels(path: Path, count: int, stage: Stage, *, name: str | None = None
     dialect, lines_and_cells = _rows(path, name, stage, lambda _done: None)
     rows = [(line, dialect.plain(cells)) for line, cells in lines_and_cells]
     if len(rows) == count + 1:
-        rows = _without_index(rows)
-        if _names_labels([cell.strip() for cell in rows[0][1]], [row for _, row in rows[1:]], dialect):
-            rows = rows[1:]
+        first, others = [cell.strip() for cell in rows[0][1]], [row for _, row in rows[1:]]
+        if _names_labels(first, others, dialect):
+            rows = _without_index(rows)[1:]
     if not rows:
         raise labels_mismatch(f"{name} has 0 labels for {count} samples", stage)
     width = len(rows[0][1])

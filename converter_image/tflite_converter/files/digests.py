@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-_PART_BYTES = 64 << 20
+_BUFFER_BYTES = 1 << 20
 
 
 def file_sha256(path: Path, after_part: Callable[[float], None] | None = None) -> str:
@@ -16,9 +16,11 @@ def file_sha256(path: Path, after_part: Callable[[float], None] | None = None) -
         if after_part is None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
         digest, size, done = hashlib.sha256(), max(1, path.stat().st_size), 0
-        while part := stream.read(_PART_BYTES):
-            digest.update(part)
-            done += len(part)
+        buffer = bytearray(_BUFFER_BYTES)
+        view = memoryview(buffer)
+        while length := stream.readinto(buffer):
+            digest.update(view[:length])
+            done += length
             after_part(min(1.0, done / size))
         return digest.hexdigest()
 
