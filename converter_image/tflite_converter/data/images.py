@@ -7,7 +7,6 @@ its folders are the classes.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from tflite_converter.data.conventions import choose_split, is_split
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256, folder_sha256
-from tflite_converter.files.names import readable
+from tflite_converter.files.names import for_shell, readable
 
 MAX_IMAGES = 1_000_000
 
@@ -67,7 +66,7 @@ def scan(
 
     """
     root = folder.resolve()
-    splits = _splits(root, name, stage)
+    splits = _splits(folder, name, stage)
     split = choose_split(splits, stage) if splits else None
     roots = [root / part for part in splits] or [root]
     root = root if split is None else root / split
@@ -96,14 +95,14 @@ def scan(
     )
 
 
-def _splits(root: Path, name: str, stage: Stage) -> list[str]:
-    """Return the folders in ``root`` that are parts of a data set; none where they are classes.
+def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
+    """Return the folders in ``folder`` that are parts of a data set; none where they are classes.
 
     Raises:
         ConverterError: DataUnreadable where parts lie beside other folders or images.
 
     """
-    entries = [path for path in root.iterdir() if not _is_ignored((path.name,))]
+    entries = [path for path in folder.iterdir() if not _is_ignored((path.name,))]
     splits = sorted(path.name for path in entries if is_split(path.name) and path.is_dir())
     if len(splits) == len(entries):
         return splits
@@ -113,7 +112,7 @@ def _splits(root: Path, name: str, stage: Stage) -> list[str]:
     strange = readable(min(path.name for path in entries if path.name not in splits))
     why = f"it holds {' and '.join(splits)}, which look like parts of a data set, and {strange!r} beside them"
     split = choose_split(splits, stage)
-    raise unreadable(name, why, stage, hint=f"give the folder of one part: {shlex.quote(f'{name}/{split}')}")
+    raise unreadable(name, why, stage, hint=f"give the folder of one part: {for_shell(folder / split)}")
 
 
 def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:

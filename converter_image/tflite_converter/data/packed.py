@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shlex
 import tempfile
 import zlib
 from pathlib import Path
@@ -14,7 +13,7 @@ from modelconversion_api.reasons import Stage
 from modelconversion_api.text import human_size
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import first_line, from_os_error
-from tflite_converter.files.names import name_of
+from tflite_converter.files.names import for_shell, name_of
 
 _MAGIC: Final = b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_OFFSET = b"ustar", 257
@@ -72,4 +71,4 @@ def _target(path: Path, folder: Path) -> Path:
 
 
 def _command(path: Path) -> str:
-    return f"gunzip --keep {shlex.quote(path.name)}"
+    return f"gunzip --keep {for_shell(path)}"

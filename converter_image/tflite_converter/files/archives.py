@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import shlex
 import shutil
 import stat
 import tarfile
@@ -22,7 +21,7 @@ from modelconversion_api.limits import MAX_SOURCE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened
 from tflite_converter.errors import ConverterError, first_line, from_os_error
-from tflite_converter.files.names import readable
+from tflite_converter.files.names import for_shell, readable
 
 MAX_MEMBERS = 10_000
 MAX_UNPACKED_BYTES = MAX_SOURCE_BYTES
@@ -254,8 +253,8 @@ def _check_tar(head: bytes, path: Path, complain: _Complaints) -> None:
     except tarfile.HeaderError as error:
         if path.name.lower().endswith(_TAR_NAMES):
             raise
-        name = shlex.quote(readable(path.name))
-        why = f"it is a single file that was compressed, and no archive: gunzip --keep {name} gives the file"
+        command = f"gunzip --keep {for_shell(path)}"
+        why = f"it is a single file that was compressed, and no archive: {command} gives the file"
         raise complain.refused(why) from error
 
 

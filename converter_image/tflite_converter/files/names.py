@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 
@@ -17,3 +19,20 @@ def readable(name: str) -> str:
 def name_of(path: Path) -> str:
     """Return the last part of ``path`` as :func:`readable` does; of ``.`` and ``..`` that of the folder."""
     return readable(path.name if path.name not in ("", "..") else path.resolve().name)
+
+
+def for_shell(path: Path) -> str:
+    """Return ``path`` as a word that a shell reads as just this path, and a program not as an option."""
+    text = str(path)
+    if text.startswith("-"):
+        text = f"./{text}"
+    if text.isprintable():
+        return shlex.quote(text)
+    # bash, zsh and ksh read $'...' with such escapes.
+    inner = "".join(_escaped(byte) for byte in os.fsencode(text))
+    return f"$'{inner}'"
+
+
+def _escaped(byte: int) -> str:
+    plain = 0x20 <= byte < 0x7F and byte not in b"\\'"
+    return chr(byte) if plain else f"\\x{byte:02x}"
