@@ -75,6 +75,8 @@ def show_source(
     """Print what a source model is and says of itself, and what to do with it."""
     console = open_console(1)
     what = _WHAT.get(source_format, source_format.value)
+    if writer is not None:
+        what = what.partition(", or ")[0]
     written = "" if writer is None else f", written by {printable(writer)}"
     console.print(Text.assemble((printable(name), "bold"), f" is {what}{written}."))
     if saved_model is not None:
@@ -83,7 +85,8 @@ def show_source(
         console.print(Text(f"It cannot be converted: {printable(problem)}", style="yellow"))
         return
     console.print(Text("inspect reads TFLite files. To make one of it:"))
-    console.print(Text(f"  {printable(command)}"))
+    # A command that is folded could not be copied.
+    console.print(Text(f"  {printable(command)}"), soft_wrap=True)
 
 
 def _signatures(saved_model: SavedModel) -> Table:

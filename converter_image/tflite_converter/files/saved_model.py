@@ -20,9 +20,22 @@ _MOST_VARINT_BYTES = 10
 _INTERNAL: Final = "__saved_model"
 """Begins the names of signatures that TensorFlow calls by itself."""
 _DTYPES: Final = {
-    **{1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string"},
-    **{8: "complex64", 9: "int64", 10: "bool", 14: "bfloat16", 17: "uint16", 18: "complex128"},
-    **{19: "float16", 22: "uint32", 23: "uint64"},
+    1: "float32",
+    2: "float64",
+    3: "int32",
+    4: "uint8",
+    5: "int16",
+    6: "int8",
+    7: "string",
+    8: "complex64",
+    9: "int64",
+    10: "bool",
+    14: "bfloat16",
+    17: "uint16",
+    18: "complex128",
+    19: "float16",
+    22: "uint32",
+    23: "uint64",
 }
 
 

@@ -111,7 +111,7 @@ def describe(path: Path, source_format: SourceFormat) -> KerasFile:
 
 
 def version_of(path: Path, source_format: SourceFormat) -> str | None:
-    """Return the version of Keras that a file says it was written by; None where it says none, or is broken."""
+    """Return the version of Keras that wrote a file; None where the file does not say it, or is broken."""
     try:
         if source_format is SourceFormat.KERAS_H5:
             with h5py.File(path, "r") as file:

@@ -29,6 +29,7 @@ from tflite_converter.data.sampling import split
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.progress import Event, Listener, ignore
+from tflite_converter.tflite.names import tensor_info
 
 _STAGE = Stage.CALIBRATE
 
@@ -134,7 +135,7 @@ def _read_model(path: Path) -> _FloatModel:
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=_MAKE_ONE)
     return _FloatModel(
         content,
-        tuple(TensorInfo(name=t.name, shape=list(t.shape), dtype=np.dtype(t.dtype).name) for t in inputs),
+        tuple(tensor_info(t.name, t.shape, np.dtype(t.dtype).name) for t in inputs),
     )
 
 

@@ -51,6 +51,7 @@ from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.quantizing.tuning import Tuner
 from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.metadata import with_metadata
+from tflite_converter.tflite.names import tensor_info
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.tflite.versions import with_versions
 from tflite_converter.workers.jobs import (
@@ -425,10 +426,10 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
 def _infos(path: Path) -> list[TensorInfo]:
     inputs = read_file(path.read_bytes(), path.name).inputs
     return [
-        TensorInfo(
-            name=n.name,
-            shape=[1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
-            dtype=n.tensor.dtype,
+        tensor_info(
+            n.name,
+            [1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
+            n.tensor.dtype,
         )
         for n in inputs
     ]
@@ -436,7 +437,7 @@ def _infos(path: Path) -> list[TensorInfo]:
 
 def _output_infos(path: Path) -> list[TensorInfo]:
     outputs = read_file(path.read_bytes(), path.name).outputs
-    return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in outputs]
+    return [tensor_info(n.name, n.tensor.shape, n.tensor.dtype) for n in outputs]
 
 
 if __name__ == "__main__":
