@@ -130,12 +130,12 @@ def test_a_benchmark_of_a_file_with_such_a_name_ends_with_it(
 def test_file_names_that_are_no_utf8_break_no_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_tiny_tflite(Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.tflite")), (1, 4))
+    path = write_tiny_tflite(Path(os.fsdecode(bytes(tmp_path) + b"/xy\xe9.tflite")), (1, 4))
     assert run("inspect", path, "--json") == 0
-    assert json.loads(capfd.readouterr().out)["file"] == r"caf\xe9.tflite"
+    assert json.loads(capfd.readouterr().out)["file"] == r"xy\xe9.tflite"
     for words in (["benchmark", path, "--runs", "1", "--json"], ["benchmark", path, "--runs", "1"]):
         assert run(*words) == 0
-        assert "caf" in capfd.readouterr().out
+        assert "xy" in capfd.readouterr().out
     assert run("snippet", path, "--target", "raspberry-pi") == 0
     compile(capfd.readouterr().out, "snippet", "exec")
     assert run("compare", path, path) == 0

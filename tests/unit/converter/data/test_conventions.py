@@ -164,20 +164,20 @@ def test_parts_beside_other_folders_are_refused_with_the_folder_to_give(tmp_path
 def test_names_that_are_no_utf8_are_refused_and_shown(tmp_path: Path, kind: str) -> None:
     folder = photos(tmp_path / "x", "dog/1.png", "cat/1.png")
     if kind == "folder":
-        (folder / "cat").rename(os.fsdecode(bytes(folder) + b"/caf\xe9"))
+        (folder / "cat").rename(os.fsdecode(bytes(folder) + b"/xy\xe9"))
         path = folder
     elif kind == "tar":
         path = tmp_path / "x.tar"
         with tarfile.open(path, "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
             archive.add(folder / "dog", "dog")
-            archive.add(folder / "cat", "café")
+            archive.add(folder / "cat", "xyé")
     else:
         path = tmp_path / "x.zip"
         with zipfile.ZipFile(path, "w") as archive:
             archive.write(folder / "dog" / "1.png", "dog/1.png")
-            archive.write(folder / "cat" / "1.png", "caf#/1.png")
-        path.write_bytes(path.read_bytes().replace(b"caf#", b"caf\xe9"))
-    with pytest.raises(ConverterError, match=r"caf\\xe9") as caught:
+            archive.write(folder / "cat" / "1.png", "xy#/1.png")
+        path.write_bytes(path.read_bytes().replace(b"xy#", b"xy\xe9"))
+    with pytest.raises(ConverterError, match=r"xy\\xe9") as caught:
         loaded(path, Stage.CALIBRATE)
     assert caught.value.reason is FailureReason.DATA_UNREADABLE
     assert caught.value.message.isprintable()
@@ -194,8 +194,8 @@ def test_utf8_names_that_a_zip_does_not_declare_are_read(tmp_path: Path) -> None
 
 
 def test_a_folder_with_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
-    folder = photos(Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9")), "dog/1.png", "cat/1.png")
-    assert loaded(folder, Stage.CALIBRATE).name == r"caf\xe9"
+    folder = photos(Path(os.fsdecode(bytes(tmp_path) + b"/xy\xe9")), "dog/1.png", "cat/1.png")
+    assert loaded(folder, Stage.CALIBRATE).name == r"xy\xe9"
 
 
 ONE_HOT = np.eye(3)[np.repeat([0, 1, 2], [84, 4, 2])]
