@@ -143,7 +143,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         35,
         "give each sample a class (integer, name or one-hot row), or what its task is labelled with",
     ),
-    FailureReason.EVALUATION_FAILED: Failure(40, "LiteRT cannot run this file: try another method"),
+    FailureReason.EVALUATION_FAILED: Failure(
+        40, "the file does not run, or does not give what the original gives: try another method"
+    ),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.COMPILATION_FAILED: Failure(
         42, "change the model as the message says, or leave the compiler out; the full-integer file is there"

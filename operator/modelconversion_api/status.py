@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from .base import ApiModel, Fraction, Sha256
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
@@ -94,6 +94,12 @@ class TensorInfo(ApiModel):
     """Type of the elements, e.g. float32."""
 
 
+MOST_TENSORS: Final = 64
+"""Inputs, and outputs, that are listed."""
+_first_tensors = BeforeValidator(lambda value: value[:MOST_TENSORS] if isinstance(value, list) else value)
+"""Cuts a list that a model, not a user, has made too long."""
+
+
 class SourceInfo(ApiModel):
     """The source model as it was read."""
 
@@ -103,10 +109,14 @@ class SourceInfo(ApiModel):
     """Bytes of the file, or of a SavedModel's files together."""
     format: SourceFormat
     """How the model is stored."""
-    inputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
-    """The model's inputs."""
-    outputs: Annotated[list[TensorInfo], Field(max_length=64)] = Field(default_factory=list)
-    """The model's outputs."""
+    inputs: Annotated[list[TensorInfo], Field(max_length=MOST_TENSORS), _first_tensors] = Field(
+        default_factory=list
+    )
+    """The model's inputs; of more than 64 the first."""
+    outputs: Annotated[list[TensorInfo], Field(max_length=MOST_TENSORS), _first_tensors] = Field(
+        default_factory=list
+    )
+    """The model's outputs; of more than 64 the first."""
 
 
 _Uri = Annotated[str, Field(max_length=ARTIFACT_URI_LENGTH)]

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.measurements import Performance
+from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import Benchmark, Threads
 from tflite_converter.cli.flags import Group, Metavar
 from tflite_converter.cli.given import Given, takes
@@ -41,6 +42,7 @@ _BENCHMARK: Final = Group(
     by_hand={"threads": "here it takes several numbers"},
 )
 GROUPS: Final = (_ARGUMENTS, _BENCHMARK, PRINTED)
+_OTHER_FILE: Final = "measure it where its operators and sizes are known, or give a file without them"
 
 
 @takes(*GROUPS)
@@ -83,9 +85,18 @@ def benchmark(given: Given) -> None:
 def _measure(path: Path, data: Path | None, options: Benchmark) -> Performance:
     from tflite_converter.data.file_samples import read_tflite, samples_for
     from tflite_converter.data.files import DataFiles
+    from tflite_converter.errors import ConverterError, first_line
     from tflite_converter.measuring.evaluation import measure_performance
+    from tflite_converter.tflite.file import inventory
 
     content, file = read_tflite(path)
     with tempfile.TemporaryDirectory() as folder:
         samples = samples_for(file, None if data is None else DataFiles(data), 32, 0, Path(folder))
-    return measure_performance(content, samples.arrays, options)
+    try:
+        return measure_performance(content, samples.arrays, options)
+    except (RuntimeError, ValueError, KeyError) as error:
+        flex = inventory(file).flex_operators
+        why = f"it has operators of TensorFlow: {', '.join(flex)}" if flex else first_line(error)
+        hint = "convert the model without --select-tf-ops" if flex else _OTHER_FILE
+        cause = f"{path.name} does not run here: {why}"
+        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause, hint=hint) from error

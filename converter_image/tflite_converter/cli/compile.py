@@ -23,6 +23,7 @@ from tflite_converter.cli.groups import (
 from tflite_converter.errors import ConverterError, UsageError
 
 if TYPE_CHECKING:
+    from modelconversion_api.compilation import Compilations
     from tflite_converter.compilers.options import Compilers
 
 
@@ -86,8 +87,24 @@ def _compile(file: Path, output: Path, compilers: Compilers, *, as_json: bool) -
         for path in files:
             console.print(str(path), markup=False, highlight=False)
     if not compilation.passed:
-        raise ConverterError(
-            compilation.reason or FailureReason.GATES_NOT_MET,
-            Stage.COMPILE,
-            compilation.message or "a gate was missed",
+        raise _failure(file, compilation, compilers)
+
+
+def _failure(file: Path, compilation: Compilations, compilers: Compilers) -> ConverterError:
+    """Return why nothing, or not all, passed; a gate is blamed where one was set and missed only."""
+    from tflite_converter.files.names import for_shell
+
+    cause = compilation.message or "the file was not compiled"
+    if compilation.reason is not None:
+        return ConverterError(compilation.reason, Stage.COMPILE, cause)
+    micro, options = compilation.microcontroller, compilers.microcontroller
+    limit = None if options is None else options.max_arena_bytes
+    fits = micro is None or limit is None or micro.arena_bytes <= limit
+    if micro is not None and not micro.passed and fits:
+        hint = (
+            "give a full-integer file of operators that TFLite Micro has: tflite-converter inspect"
+            f" {for_shell(file)} --target Microcontroller says what is in the way"
         )
+        return ConverterError(FailureReason.COMPILATION_FAILED, Stage.COMPILE, cause, hint=hint)
+    hint = "loosen --min-mapped or --max-arena, or give a file that meets them"
+    return ConverterError(FailureReason.GATES_NOT_MET, Stage.COMPILE, cause, hint=hint)

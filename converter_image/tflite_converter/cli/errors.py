@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import typer
 
 from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.cli.hints import message_of
 from tflite_converter.errors import on_sigterm, reason_of
 
 
@@ -27,5 +28,5 @@ def ends_with_a_message() -> Iterator[None]:
         failure = reason_of(error, Stage.CONVERT, "the command")
         if failure.reason is FailureReason.INTERNAL_ERROR:
             traceback.print_exc()
-        typer.echo(f"error: {failure.message}", err=True)
+        typer.echo(f"error: {message_of(failure)}", err=True)
         raise typer.Exit(failure.exit_code) from None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 import typer
 from pydantic import ValidationError
@@ -89,8 +89,14 @@ class Given:
         number = marked(group.model.model_fields[name], NumberText)
         if number is not None:
             message = f"{unquoted(number.message)} ({number.limits}, at most {number.decimals} decimals)"
+        elif details["type"].startswith("string_"):
+            message = _TEXTS.get(name, message)
         value = details["input"] or "''"
         return f"{group.flag(name)} {value}: {message[:1].lower()}{message[1:]}"
+
+
+_TEXTS: Final = {"sha256": "a digest is 64 hexadecimal digits (0 to 9, a to f), as sha256sum prints it"}
+"""What the text in a field must be, where the contract says it by a regular expression."""
 
 
 def takes(*groups: Group[Any]) -> Callable[[Callable[[Given], None]], Callable[..., None]]:

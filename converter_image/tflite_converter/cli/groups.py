@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from modelconversion_api.base import ApiModel
+from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.compilers import EdgeTPU, EthosU, Microcontroller
 from modelconversion_api.data import Calibration, Images, Seed, Validation
 from modelconversion_api.methods import Method
@@ -57,8 +57,15 @@ FileName = Annotated[str, Metavar("PATH"), BeforeValidator(_refuse_nothing)]
 """A file's path where the contract has an object's address."""
 
 
+def _lower_case(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
+
+
 class ModelFile(Source):
     """The trained model."""
+
+    sha256: Annotated[Sha256, BeforeValidator(_lower_case), Metavar("DIGEST")] | None = None
+    """Digest that the model's file must have, as sha256sum prints it."""
 
     uri: FileName
     """Keras .h5 or .keras file, SavedModel folder or its .zip or .tar.gz, or float .tflite."""

@@ -6,36 +6,45 @@ import hashlib
 import json
 import mmap
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import typer
-
+from modelconversion_api.base import ApiModel
 from modelconversion_api.methods import Target
 from modelconversion_api.spec import SourceFormat
-from tflite_converter.cli.errors import ends_with_a_message
+from tflite_converter.cli.flags import Group
+from tflite_converter.cli.given import Given, takes
+from tflite_converter.cli.groups import PRINTED, File
 
 if TYPE_CHECKING:
     from modelconversion_api.measurements import Inventory, TargetCheck
+    from tflite_converter.files.saved_model import SavedModel
     from tflite_converter.tflite.types import TFLiteFile
 
 
-def inspect(
-    file: Annotated[
-        Path, typer.Argument(help="A .tflite file; a Keras file or SavedModel folder is recognised.")
-    ],
-    target: Annotated[
-        Target | None,
-        typer.Option(case_sensitive=False, help="Check this target only.", show_default="all of them"),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+class InspectArguments(ApiModel):
+    """The file to look at."""
+
+    file: File
+    """A .tflite file; a Keras file or SavedModel folder is recognised."""
+    target: Target | None = None
+    """Check this target only, instead of all of them."""
+
+
+_ARGUMENTS: Final = Group(InspectArguments, names={"file": "FILE"})
+GROUPS: Final = (_ARGUMENTS, PRINTED)
+
+
+@takes(*GROUPS)
+def inspect(given: Given) -> None:
     """Say what is in a model file and where it can run, without running it.
 
     Shows inputs and outputs with their quantization, operators, dtypes, where the bytes are, the record of
     the conversion that made the file, and for each target whether the file runs there and what is in its way.
     For EdgeTPU it predicts which operators the compiler would map, and for Microcontroller it estimates the
-    arena and lists what a resolver needs.
+    arena and lists what a resolver needs. Of a Keras file it says who wrote it, and of a SavedModel its
+    signatures too.
 
     \b
     Examples:
@@ -44,19 +53,23 @@ def inspect(
       tflite-converter inspect model_int8.tflite --target microcontroller
       tflite-converter inspect model.tflite --json | jq '.inventory.operators'
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
-    with ends_with_a_message():
-        # Not at the top: --help must not wait for the schema.
-        from tflite_converter.files.formats import detect_format
+    # Not at the top: --help must not wait for the schema.
+    from tflite_converter.files.archives import is_archive
+    from tflite_converter.files.formats import detect_format, is_keras_archive
 
-        source_format = detect_format(file)
-        if source_format is not SourceFormat.TFLITE:
-            _show_source(file, source_format, as_json=as_json)
-            return
-        _inspect_tflite(file, target, as_json=as_json)
+    arguments, as_json = given.build(_ARGUMENTS), given.build(PRINTED).as_json
+    file = arguments.file
+    if file.is_file() and is_archive(file) and not is_keras_archive(file):
+        _show_archive(file, as_json=as_json)
+    elif (source_format := detect_format(file)) is SourceFormat.TFLITE:
+        _inspect_tflite(file, arguments.target, as_json=as_json)
+    else:
+        _show_source(file, file, source_format, as_json=as_json)
 
 
 def _inspect_tflite(path: Path, target: Target | None, *, as_json: bool) -> None:
     from tflite_converter.compilers.details import details_of
+    from tflite_converter.files.names import name_of
     from tflite_converter.targets.check import check_target
     from tflite_converter.tflite.file import inventory, read_file
     from tflite_converter.tflite.metadata import read_record
@@ -64,7 +77,7 @@ def _inspect_tflite(path: Path, target: Target | None, *, as_json: bool) -> None
     with path.open("rb") as stream:
         # Left to the process's end: views into it live on in a failure's traceback, and forbid to close it.
         content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    file = read_file(memoryview(content), path.name)
+    file = read_file(memoryview(content), name_of(path))
     digest = hashlib.sha256(content).hexdigest()
     contents = inventory(file)
     checks = [check_target(file, t) for t in ([target] if target is not None else Target)]
@@ -99,15 +112,52 @@ def _document(
     }
 
 
-def _show_source(path: Path, source_format: SourceFormat, *, as_json: bool) -> None:
-    """Print the format and the next command; only TensorFlow can look inside, which means to run its code."""
-    command = f"tflite-converter convert --model {path}"
+def _show_archive(file: Path, *, as_json: bool) -> None:
+    from tflite_converter.files.sources import open_source
+
+    with tempfile.TemporaryDirectory(prefix="inspect-") as folder:
+        source = open_source(file, SourceFormat.AUTO, None, Path(folder))
+        _show_source(file, source.path, source.format, as_json=as_json)
+
+
+def _show_source(named: Path, path: Path, source_format: SourceFormat, *, as_json: bool) -> None:
+    """Print what a source says of itself, and the next command; only TensorFlow could look further.
+
+    ``named`` is what the user gave, and ``path`` where its content is.
+    """
+    from tflite_converter.cli.writers import keras_description
+    from tflite_converter.files.names import for_shell, name_of
+    from tflite_converter.files.saved_model import read_saved_model
+
+    command = f"tflite-converter convert --model {for_shell(named)}"
+    saved_model = read_saved_model(path) if source_format is SourceFormat.SAVED_MODEL else None
+    writer, problem = None if saved_model is None else saved_model.writer, None
+    if source_format.is_keras:
+        writer, problem = keras_description(path, source_format)
     if as_json:
-        _print_json({"file": path.name, "format": source_format.value, "next": command})
+        document = {"file": name_of(named), "format": source_format.value, "writer": writer, "next": command}
+        if problem is not None:
+            document["problem"] = problem
+        _print_json(document | _signatures(saved_model))
         return
     from tflite_converter.console.inspection import show_source
 
-    show_source(path.name, source_format, command)
+    show_source(name_of(named), source_format, writer, saved_model, problem, command)
+
+
+def _signatures(saved_model: SavedModel | None) -> dict[str, Any]:
+    if saved_model is None:
+        return {}
+    return {
+        "signatures": [
+            {
+                "name": signature.name,
+                "inputs": [tensor._asdict() for tensor in signature.inputs],
+                "outputs": [tensor._asdict() for tensor in signature.outputs],
+            }
+            for signature in saved_model.signatures
+        ]
+    }
 
 
 def _print_json(document: dict[str, Any]) -> None:

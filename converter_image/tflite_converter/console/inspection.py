@@ -16,6 +16,7 @@ from modelconversion_api.text import human_size, printable
 from tflite_converter.compilers.details import Details
 from tflite_converter.console.compilers import edge_tpu_words, microcontroller_words, show_fallbacks
 from tflite_converter.console.report import open_console
+from tflite_converter.files.saved_model import SavedModel, SignatureTensor
 from tflite_converter.tflite.types import TFLiteFile
 
 _MOST_ROWS = 40
@@ -63,14 +64,45 @@ def show_file(
         console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
 
 
-def show_source(name: str, source_format: SourceFormat, command: str) -> None:
-    """Print what a source model is, and what to do with it."""
+def show_source(
+    name: str,
+    source_format: SourceFormat,
+    writer: str | None,
+    saved_model: SavedModel | None,
+    problem: str | None,
+    command: str,
+) -> None:
+    """Print what a source model is and says of itself, and what to do with it."""
     console = open_console(1)
-    console.print(
-        Text.assemble((printable(name), "bold"), f" is {_WHAT.get(source_format, source_format.value)}.")
-    )
+    what = _WHAT.get(source_format, source_format.value)
+    if writer is not None:
+        what = what.partition(", or ")[0]
+    written = "" if writer is None else f", written by {printable(writer)}"
+    console.print(Text.assemble((printable(name), "bold"), f" is {what}{written}."))
+    if saved_model is not None:
+        console.print(_signatures(saved_model))
+    if problem is not None:
+        console.print(Text(f"It cannot be converted: {printable(problem)}", style="yellow"))
+        return
     console.print(Text("inspect reads TFLite files. To make one of it:"))
-    console.print(Text(f"  {printable(command)}"))
+    # A command that is folded could not be copied.
+    console.print(Text(f"  {printable(command)}"), soft_wrap=True)
+
+
+def _signatures(saved_model: SavedModel) -> Table:
+    count = len(saved_model.signatures)
+    table = _table(f"{count} signature{'s' * (count != 1)}", "Signature", "Takes", "Gives")
+    for one in saved_model.signatures[:_MOST_ROWS]:
+        table.add_row(*map(Text, (printable(one.name), _edges(one.inputs), _edges(one.outputs))))
+    if count > _MOST_ROWS:
+        table.add_row("... and more: --json has all")
+    return table
+
+
+def _edges(tensors: Sequence[SignatureTensor]) -> str:
+    """Return a line for each tensor."""
+    lines = (f"{printable(t.name)}: {'?' if t.shape is None else _shape(t.shape)} {t.dtype}" for t in tensors)
+    return "\n".join(lines) or "nothing"
 
 
 def _kind(contents: Inventory) -> str:

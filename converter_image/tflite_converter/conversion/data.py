@@ -108,10 +108,12 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
     whole = None
     if options.calibration is not None:
         tell(Event(Stage.CALIBRATE, "reading the calibration data"))
-        whole = load_dataset(options.calibration, Stage.CALIBRATE, folder / "calibration-data")
+        whole = load_dataset(options.calibration, Stage.CALIBRATE, folder / "calibration-data", tell)
+        data.warnings += whole.notes
     if options.validation is not None:
         tell(Event(Stage.EVALUATE, "reading the validation data"))
-        held_out = load_dataset(options.validation, Stage.EVALUATE, folder / "validation-data")
+        held_out = load_dataset(options.validation, Stage.EVALUATE, folder / "validation-data", tell)
+        data.warnings += held_out.notes
         if whole is not None and calibrates:
             indices = draw(whole.count, options.samples, options.seed, whole.classes)
             _calibrate_with(data, whole, whole.take(indices), options)
@@ -154,9 +156,8 @@ def _serve_both(data: ConversionData, whole: Dataset, options: Options, *, calib
     _calibrate_with(data, whole, chosen, options)
     fresh = None
     if len(rest) > 0:
-        remaining = whole.take(rest)
-        sample = remaining.take(draw(remaining.count, most, seed, remaining.classes))
-        fresh = _without_calibration(data, sample)
+        classes = None if whole.classes is None else whole.classes[rest]
+        fresh = _without_calibration(data, whole.take(rest[draw(len(rest), most, seed, classes)]))
     if fresh is None:
         data.warnings.append(
             "there is too little data to hold some out: artifacts are measured on what calibrates them"

@@ -266,7 +266,7 @@ class _Conversion:
     def _less_in_float(
         self, inputs: Inputs, measurement: LiteRTResult, first: ArtifactReport
     ) -> dict[Method, MethodResult]:
-        """Take TensorFlow's full-integer file where it uses integer kernels that litert-quantizer does not."""
+        """Take TensorFlow's full-integer file where it uses integer kernels that the first one does not."""
         if self._options.training is not None or not leaves_floats(first):
             return measurement.methods
         path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)

@@ -128,7 +128,9 @@ def prepare(
             raise ConverterError(FailureReason.TRAINING_FAILED, Stage.LOAD, cause)
     folder.mkdir()
     tell(Event(Stage.LOAD, "reading the training data"))
-    whole = load_dataset(training.data, Stage.TRAIN, folder / "training-data")
+    whole = load_dataset(training.data, Stage.TRAIN, folder / "training-data", tell)
+    for note in whole.notes:
+        tell(Event(Stage.LOAD, note, warning=True))
     indices = _without_measured(whole, data.evaluation)
     if indices.labels is not None:
         np.save(folder / TRAINING_LABELS_FILE, indices.labels, allow_pickle=False)

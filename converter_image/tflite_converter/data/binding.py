@@ -13,12 +13,17 @@ from modelconversion_api.data import Images
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.conventions import pair_of
 from tflite_converter.data.errors import not_finite, shape_mismatch
 from tflite_converter.data.npz import read_arrays
 from tflite_converter.tflite.names import safe_name
 
 _OPEN_SIZE = 16
 """What :func:`random_inputs` makes of a dimension that the model leaves open."""
+
+
+_CHANNELS = (1, 3)
+"""Of images; a dimension of another size may be any."""
 
 
 class SavedSamples(ApiModel):
@@ -84,7 +89,7 @@ def array_fitting(
     steps = [
         f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
         for info in inputs
-        if _is_flat_row_of(matched[info.name], info)
+        if _other_shape(matched[info.name], info) is not None
     ]
     return {"reshape": "; ".join(steps)} if steps else {}
 
@@ -102,8 +107,9 @@ def bind_arrays(
 ) -> dict[str, Array]:
     """``arrays`` by input names, as :meth:`SavedSamples.bind` gives them.
 
-    A single array fits a single input whatever it is called; several are matched by name. Flat rows
-    ``(n, k)`` are reshaped where an input of more dimensions takes ``k`` values a sample.
+    A single array fits a single input whatever it is called; several are matched by name, and of samples and
+    labels a single input takes the samples. Flat rows ``(n, k)`` are reshaped where an input of more
+    dimensions takes ``k`` values a sample, and dimensions of size 1 are added or left out.
 
     Raises:
         ConverterError: DataShapeMismatch, DataNotFinite.
@@ -144,6 +150,8 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
     if len(inputs) == 1 and len(arrays) == 1:
         (array,) = arrays.values()
         return {inputs[0].name: array}
+    if len(inputs) == 1 and inputs[0].name not in arrays and (pair := pair_of(arrays, stage)) is not None:
+        return {inputs[0].name: arrays[pair.samples]}
     by_name = {safe_name(key): array for key, array in arrays.items()}
     if len(by_name) < len(arrays):
         raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
@@ -160,12 +168,12 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
 
 def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
     """``array`` in the shape and dtype of input ``info``."""
-    if _is_flat_row_of(array, info):
-        array = array.reshape(len(array), *info.shape[1:])
+    if (shape := _other_shape(array, info)) is not None:
+        array = array.reshape(len(array), *shape)
     expected, got = tuple(info.shape[1:]), array.shape[1:]
-    if len(expected) != len(got) or any(e not in (-1, g) for e, g in zip(expected, got, strict=True)):
+    if not _fits(got, expected):
         cause = f"{name} has samples of shape {got}, but the model's input {info.name!r} takes {expected}"
-        raise shape_mismatch(cause, stage)
+        raise shape_mismatch(cause, stage, hint=_way_to(array.shape, expected))
     dtype = np.dtype(info.dtype)
     if dtype.kind in "iu":
         _check_integers(array, dtype, f"the model's input {info.name!r}", name, stage)
@@ -189,9 +197,62 @@ def _check_integers(array: Array, dtype: np.dtype[np.generic], taker: str, name:
         raise shape_mismatch(f"{name} holds values outside the range of {dtype}, which {taker} takes", stage)
 
 
-def _is_flat_row_of(array: Array, info: TensorInfo) -> bool:
-    """Whether each sample is a row that holds just the values of one sample of ``info``."""
-    expected = info.shape[1:]
-    if array.ndim != 2 or len(expected) < 2 or min(expected) < 1:
-        return False
-    return bool(array.shape[1] == math.prod(expected))
+def _fits(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(expected) == len(got) and all(e in (-1, g) for e, g in zip(expected, got, strict=True))
+
+
+def _other_shape(array: Array, info: TensorInfo) -> tuple[int, ...] | None:
+    """Return the shape in which each sample of ``array`` is one of ``info``, in the same order of values.
+
+    None where the samples fit as they are, or no way is certain: dimensions of size 1 are added, or left out,
+    but not both, for that may be another order of dimensions (channels first).
+    """
+    got, expected = array.shape[1:], tuple(info.shape[1:])
+    if _fits(got, expected):
+        return None
+    if len(got) == 1 and len(expected) >= 2 and min(expected) >= 1 and got[0] == math.prod(expected):
+        return expected
+    if len(got) < len(expected):
+        return _with_ones(got, expected)
+    return _without_ones(got, expected)
+
+
+def _with_ones(got: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return ``got`` with the dimensions of size 1 that ``expected`` has beside; None if they do not fit."""
+    if not expected:
+        return () if not got else None
+    if got and expected[0] in (-1, got[0]) and (rest := _with_ones(got[1:], expected[1:])) is not None:
+        return (got[0], *rest)
+    if expected[0] == 1 and (rest := _with_ones(got, expected[1:])) is not None:
+        return (1, *rest)
+    return None
+
+
+def _without_ones(got: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return ``got`` less the dimensions of size 1 that ``expected`` lacks; None where it does not fit."""
+    if not got:
+        return () if not expected else None
+    if (
+        expected
+        and expected[0] in (-1, got[0])
+        and (rest := _without_ones(got[1:], expected[1:])) is not None
+    ):
+        return (got[0], *rest)
+    if got[0] == 1:
+        return _without_ones(got[1:], expected)
+    return None
+
+
+def _way_to(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """Return a hint how samples come to the shape that an input takes; None where there is no plain one."""
+    got = shape[1:]
+    if len(got) == len(expected) == 3 and got != expected:
+        if got[0] in _CHANNELS and _fits((*got[1:], got[0]), expected):
+            return "they have channels first: np.transpose(array, (0, 2, 3, 1)) puts them last"
+        if got[-1] in _CHANNELS and _fits((got[-1], *got[:-1]), expected):
+            return "they have channels last: np.transpose(array, (0, 3, 1, 2)) puts them first"
+    if _fits(shape, expected):
+        return "this is a single sample: array[np.newaxis] makes a data set of it"
+    if len(expected) == 1 and expected[0] == math.prod(got) and len(got) > 1:
+        return "array.reshape(len(array), -1) makes flat rows of them, if the model was trained on such"
+    return None

@@ -31,7 +31,7 @@ def data_info(whole: Dataset, chosen: Dataset, role: DataRole, seed: int) -> Dat
         role=role,
         name=whole.name,
         format=whole.format,
-        sha256=whole.sha256,
+        sha256=whole.sha256 or None,
         labels_sha256=whole.labels_sha256,
         samples=chosen.count,
         available=whole.count,

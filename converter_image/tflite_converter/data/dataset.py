@@ -14,7 +14,7 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, IntArray, NamedArrays
 from tflite_converter.data.binding import SavedSamples, array_fitting, image_fitting
 from tflite_converter.data.labels import classes_of
-from tflite_converter.data.npz import write_npz
+from tflite_converter.data.npz import check_finite, write_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +25,16 @@ class Dataset:
     """The file's or folder's name, for messages."""
     sha256: str
     """Digest of the file, or over the folder's files
-    (:func:`~tflite_converter.files.digests.folder_sha256`)."""
+    (:func:`~tflite_converter.files.digests.folder_sha256`); empty for a file that is too large to be read for
+    it."""
     format: str
     """``npy``, ``npz``, ``csv`` or ``images``."""
     arrays: NamedArrays = field(default_factory=dict)
     """Samples by array name; empty for images. They may be memory-mapped."""
+    extras: NamedArrays = field(default_factory=dict)
+    """Arrays that are labels, unless the model has inputs of their names."""
+    unchecked: Stage | None = None
+    """The stage to blame where :meth:`take` looks for NaN and infinity, because nobody has before."""
     files: tuple[Path, ...] = ()
     """The image files, absolute; empty for arrays."""
     file_digests: tuple[str, ...] = ()
@@ -44,6 +49,8 @@ class Dataset:
     """Names of the classes in the order of their numbers, where the labels were names."""
     preprocessing: dict[str, str] = field(default_factory=dict)
     """What becomes of each sample, for the report."""
+    notes: tuple[str, ...] = ()
+    """What in the data was taken for what, where that could be another thing: warnings for the user."""
 
     @property
     def count(self) -> int:
@@ -52,14 +59,25 @@ class Dataset:
 
     @property
     def classes(self) -> IntArray | None:
-        """The labels where there is one integer class for each sample: what a draw stratifies by."""
+        """The class of each sample, where the labels say one: what a draw stratifies by."""
         return classes_of(self.labels)
 
     def take(self, indices: IntArray) -> Dataset:
-        """Return the samples at ``indices``, in that order; arrays are copied into memory."""
+        """Return the samples at ``indices``, in that order; arrays are copied into memory.
+
+        Raises:
+            ConverterError: DataNotFinite for samples that were not looked at before.
+
+        """
+        arrays = {name: np.ascontiguousarray(array[indices]) for name, array in self.arrays.items()}
+        if self.unchecked is not None:
+            for array in arrays.values():
+                check_finite(array, self.name, self.unchecked, indices)
         return replace(
             self,
-            arrays={name: np.ascontiguousarray(array[indices]) for name, array in self.arrays.items()},
+            arrays=arrays,
+            extras={name: np.ascontiguousarray(array[indices]) for name, array in self.extras.items()},
+            unchecked=None,
             files=tuple(self.files[i] for i in indices) if self.files else (),
             file_digests=tuple(self.file_digests[i] for i in indices) if self.files else (),
             labels=None if self.labels is None else self.labels[indices],
@@ -74,7 +92,7 @@ class Dataset:
         """
         if self.format == "images":
             return image_fitting(inputs, self.name, stage)
-        return array_fitting(self.arrays, inputs, self.name, stage)
+        return array_fitting({**self.arrays, **self.extras}, inputs, self.name, stage)
 
     def save(self, folder: Path, name: str) -> SavedSamples:
         """Save the samples without their labels, for a process that will bind them.
@@ -84,5 +102,5 @@ class Dataset:
         if self.format == "images":
             return SavedSamples(name=self.name, files=self.files, images=self.images)
         path = folder.resolve() / f"{name}.npz"
-        write_npz(path, self.arrays)
+        write_npz(path, {**self.arrays, **self.extras})
         return SavedSamples(name=self.name, arrays=path)

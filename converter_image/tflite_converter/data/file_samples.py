@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.files import DataFiles
@@ -15,6 +14,7 @@ from tflite_converter.data.sampling import draw
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.names import tensor_info
 from tflite_converter.tflite.types import TFLiteFile
 
 
@@ -54,10 +54,10 @@ def read_tflite(path: Path) -> tuple[bytes, TFLiteFile]:
 def samples_for(file: TFLiteFile, data: DataFiles | None, most: int, seed: int, folder: Path) -> Samples:
     """At most ``most`` samples that fit ``file``'s inputs; random ones where there is no data."""
     inputs = [
-        TensorInfo(
-            name=named.name,
-            shape=[1 if i == 0 and size < 0 else size for i, size in enumerate(named.tensor.shape)],
-            dtype="float32" if named.tensor.is_quantized else named.tensor.dtype,
+        tensor_info(
+            named.name,
+            [1 if i == 0 and size < 0 else size for i, size in enumerate(named.tensor.shape)],
+            "float32" if named.tensor.is_quantized else named.tensor.dtype,
         )
         for named in file.inputs
     ]

@@ -1,9 +1,13 @@
-"""Folders of images: which files are samples, and which class each belongs to. Nothing is decoded here."""
+"""Folders of images: which files are samples, and which class each belongs to. Nothing is decoded here.
+
+Where the folders of a folder are parts of a data set (``train``, ``val``, ``test``), one part is taken, and
+its folders are the classes.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +15,19 @@ import numpy as np
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import IntArray
+from tflite_converter.data.conventions import choose_split, is_split
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256, folder_sha256
+from tflite_converter.files.names import for_shell, readable
 
 MAX_IMAGES = 1_000_000
 
 _IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 """What macOS and Windows leave in folders; names with a leading dot are ignored as well."""
 _HEAD_BYTES = 12
+_PART_FILES = 1000
+"""After so many files progress is told."""
 
 
 class ImageFolder(NamedTuple):
@@ -36,16 +44,21 @@ class ImageFolder(NamedTuple):
     """Shape ``(n,)``: the places of the samples' folders in ``class_names``."""
     class_names: tuple[str, ...]
     """Names of the class folders, sorted as Keras's ``image_dataset_from_directory`` does. One without an
-    image counts too: the others' numbers depend on it."""
+    image counts too: the others' numbers depend on it. Of a data set in parts, those of all its parts."""
+    split: str | None = None
+    """The folder of the part that was taken; None where there are no parts."""
 
 
-def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
+def scan(
+    folder: Path, name: str, stage: Stage, after_part: Callable[[float], None] = lambda _done: None
+) -> ImageFolder:
     """Find the images under ``folder``: directly in it, or each in the folder of its class.
 
     Args:
-        folder: Where the images lie.
+        folder: Where the images lie, or the parts of a data set, of which ``stage`` takes its own.
         name: What messages call it.
         stage: The stage to blame.
+        after_part: Hears how many of the files were read, as a share.
 
     Raises:
         ConverterError: DataUnreadable for links, special files, files that are no images, and images both
@@ -53,17 +66,24 @@ def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
 
     """
     root = folder.resolve()
+    splits = _splits(folder, name, stage)
+    split = choose_split(splits, stage) if splits else None
+    roots = [root / part for part in splits] or [root]
+    root = root if split is None else root / split
     samples: list[tuple[str, ...]] = []
     digests: dict[str, str] = {}
-    for parts in sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode()):
+    files = sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode())
+    for number, parts in enumerate(files, 1):
         relative = "/".join(parts)
         digests[relative] = file_sha256(root / relative)
         if not _is_ignored(parts):
             _check_image(root / relative, relative, name, stage)
             samples.append(parts)
+        if number % _PART_FILES == 0:
+            after_part(number / len(files))
     if not samples:
         raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no image")
-    class_names, labels = _classes(root, samples, name, stage)
+    class_names, labels = _classes(roots, samples, name, stage)
     relatives = ["/".join(parts) for parts in samples]
     return ImageFolder(
         tuple(root / relative for relative in relatives),
@@ -71,7 +91,28 @@ def scan(folder: Path, name: str, stage: Stage) -> ImageFolder:
         folder_sha256(digests),
         labels,
         class_names,
+        split,
     )
+
+
+def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
+    """Return the folders in ``folder`` that are parts of a data set; none where they are classes.
+
+    Raises:
+        ConverterError: DataUnreadable where parts lie beside other folders or images.
+
+    """
+    entries = [path for path in folder.iterdir() if not _is_ignored((path.name,))]
+    splits = sorted(path.name for path in entries if is_split(path.name) and path.is_dir())
+    if len(splits) == len(entries):
+        return splits
+    kinds = {choose_split((split,), stage).lower()[:2] for split in splits}
+    if len(kinds) < 2:
+        return []  # a class may be called train, beside bus and car
+    strange = readable(min(path.name for path in entries if path.name not in splits))
+    why = f"it holds {' and '.join(splits)}, which look like parts of a data set, and {strange!r} beside them"
+    split = choose_split(splits, stage)
+    raise unreadable(name, why, stage, hint=f"give the folder of one part: {for_shell(folder / split)}")
 
 
 def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
@@ -84,9 +125,9 @@ def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
             for entry in entries:
                 parts = (*folder, entry.name)
                 if not entry.name.isprintable():
-                    raise unreadable(
-                        name, f"it holds a file with the name {entry.name!r}", stage, hint=_PLAIN
-                    )
+                    shown = readable("/".join(parts))
+                    why = f"it holds '{shown}', whose name is not UTF-8 or has control characters"
+                    raise unreadable(name, why, stage, hint="rename it")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(parts)
                     continue
@@ -122,7 +163,7 @@ def _is_image(head: bytes) -> bool:
 
 
 def _classes(
-    root: Path, samples: list[tuple[str, ...]], name: str, stage: Stage
+    roots: list[Path], samples: list[tuple[str, ...]], name: str, stage: Stage
 ) -> tuple[tuple[str, ...], IntArray | None]:
     loose = [parts for parts in samples if len(parts) == 1]
     if len(loose) == len(samples):
@@ -132,6 +173,7 @@ def _classes(
         raise unreadable(
             name, why, stage, hint="put every image into the folder of its class, or all into one folder"
         )
-    class_names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and not _is_ignored((p.name,))))
+    folders = {p.name for root in roots for p in root.iterdir() if p.is_dir() and not _is_ignored((p.name,))}
+    class_names = tuple(sorted(folders))
     number = {class_name: i for i, class_name in enumerate(class_names)}
     return class_names, np.array([number[parts[0]] for parts in samples], dtype=np.int64)

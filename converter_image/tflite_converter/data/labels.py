@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from tflite_converter.arrays import Array, IntArray
 from tflite_converter.data.errors import labels_mismatch
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_FEW_VALUES: Final = 10
+"""So many different values are few, however few samples there are."""
 
 
 class Labels(NamedTuple):
@@ -26,6 +28,10 @@ class Labels(NamedTuple):
 
 def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
     """``values`` in one of the forms of :class:`Labels`, a label for each of ``count`` samples.
+
+    Floating-point numbers that count classes (:func:`_count_classes`) become integers. Nothing is lost for a
+    regression: its metrics take whole numbers, and a model with one output that is no yes or no is one,
+    whatever its labels are.
 
     Raises:
         ConverterError: LabelsMismatch.
@@ -48,7 +54,7 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
     if is_float:
         if not np.isfinite(values).all():
             raise labels_mismatch(f"{name} holds NaN or infinite labels", stage)
-        return np.asarray(values, dtype=np.float64)
+        return np.asarray(values, dtype=np.int64 if _count_classes(values) else np.float64)
     if values.min() < 0:
         raise labels_mismatch(f"{name} holds negative labels", stage)
     if values.max() > np.iinfo(np.int64).max:
@@ -79,8 +85,32 @@ def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stag
 
 
 def classes_of(labels: Array | None) -> IntArray | None:
-    """``labels`` where they are one integer class for each sample, else None."""
-    return labels if labels is not None and labels.ndim == 1 and labels.dtype.kind == "i" else None
+    """Return the class of each sample, shape ``(n,)``; None where the labels do not say one.
+
+    They do as integers, and as rows with a single 1 each (one-hot), whatever their dtype.
+    """
+    if labels is None:
+        return None
+    if labels.ndim == 1:
+        return labels if labels.dtype.kind == "i" else None
+    is_one_hot = labels.ndim == 2 and bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
+    return np.argmax(labels, axis=1).astype(np.int64) if is_one_hot and labels.shape[1] > 1 else None
+
+
+def _count_classes(values: Array) -> bool:
+    """Whether floating-point labels are the numbers of classes, or yes and no.
+
+    They are where all are whole, none is negative, there are at least two different ones and few of them
+    (:data:`_FEW_VALUES`, or half as many as there are samples), and they fill at least half of the places
+    from 0 to the highest: 0.0, 1.0, 2.0 are classes, and 21.0, 23.0, 1000.0 are not. Rows must be of 0 and 1.
+    """
+    if not np.array_equal(values, np.trunc(values)) or values.min() < 0:
+        return False
+    different = np.unique(values)
+    if values.ndim == 2:
+        return bool(np.array_equal(different, (0, 1)))
+    few = max(_FEW_VALUES, len(values) // 2)
+    return 2 <= len(different) <= few and bool(different[-1] < 2 * len(different))
 
 
 def check_classes(

@@ -2,36 +2,79 @@
 
 Formats are told apart by their bytes, because a Job's files have lost their names::
 
-    load_dataset ─┬─ dataset_arrays   .npy, .npz     ─┐
-                  ├─ dataset_csv      .csv            ├─▶ Dataset ─▶ SavedSamples.bind ─▶ {input: array}
-                  └─ dataset_images   folder, archive ┘              (image_decoding)
+                 ┌─ npz      .npy, .npz     ─┐
+    load_dataset ├─ tables   .csv, text      ├─▶ Dataset ─▶ SavedSamples.bind ─▶ {input: array}
+                 └─ images   folder, archive ┘              (image_decoding)
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.text import human_size
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.conventions import Pair, pair_of
 from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.errors import labels_mismatch, not_found, shape_mismatch, unreadable
 from tflite_converter.data.files import DataFiles
+from tflite_converter.data.foreign import foreign
 from tflite_converter.data.images import scan
 from tflite_converter.data.labels import Labels, checked_labels
-from tflite_converter.data.npz import NPY_MAGIC, check_finite, is_npz, read_arrays
+from tflite_converter.data.npz import NPY_MAGIC, check_finite, expect_few_reads, is_npz, read_arrays
+from tflite_converter.data.packed import is_gzip, unpacked
 from tflite_converter.data.tables import read_labels, read_table
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import is_archive, unpack
 from tflite_converter.files.digests import file_sha256
+from tflite_converter.files.names import name_of, readable
+from tflite_converter.progress import Event, Listener, ignore
 
 _TEXT_HEAD_BYTES = 4096
+_MAX_READ_BYTES = MAX_DATA_BYTES
+"""Files beyond this are only read where samples are drawn: no digest, no look at what is not used."""
 
 
-def load_dataset(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
+@dataclass(frozen=True)
+class _Reading:
+    """One data set as it is read."""
+
+    files: DataFiles
+    path: Path
+    """Where the content is: of a compressed file, the decompressed one."""
+    stage: Stage
+    folder: Path
+    tell: Listener
+
+    @property
+    def name(self) -> str:
+        """What messages call the data."""
+        return name_of(self.files.path)
+
+    def after_part(self, doing: str) -> Callable[[float], None]:
+        """Return a function that tells how much is done; its words change with every tenth."""
+
+        def tell(done: float) -> None:
+            self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%", done))
+
+        return tell
+
+    def digest(self) -> str:
+        """Return the digest of what the user named; empty where that is too large for all to be read."""
+        if self.files.path.stat().st_size > _MAX_READ_BYTES and self.stage is not Stage.TRAIN:
+            return ""
+        return file_sha256(self.files.path, self.after_part("taking the digest of"))
+
+
+def load_dataset(files: DataFiles, stage: Stage, folder: Path, tell: Listener = ignore) -> Dataset:
     """Read what ``files`` names and check all that can be checked without the model.
 
-    Archives of images are unpacked under ``folder``, where they must stay while the data set is in use.
+    Archives of images, and compressed files, are unpacked under ``folder``, where they must stay while the
+    data set is in use. ``stage`` is blamed for what goes wrong; of data that has parts for training and for
+    validation it takes its own (:mod:`tflite_converter.data.conventions`). ``tell`` hears of progress.
 
     Raises:
         ConverterError: SourceNotFound, DataUnreadable, DataTooFew, DataNotFinite, DataShapeMismatch,
@@ -39,83 +82,159 @@ def load_dataset(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
 
     """
     if files.labels is not None and files.label_column is not None:
-        cause = f"the labels of {files.path.name} are given as a file and as a column"
+        cause = f"the labels of {name_of(files.path)} are given as a file and as a column"
         raise labels_mismatch(cause, stage, hint="give one of both")
-    dataset = _load_samples(files, stage, folder)
+    reading = _Reading(files, _content(files.path, folder, stage), stage, folder, tell)
+    dataset = _load_samples(reading)
     if dataset.count == 0:
-        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{files.path.name} holds no sample")
-    for array in dataset.arrays.values():
-        check_finite(array, files.path.name, stage)
-    return dataset if files.labels is None else _with_labels(dataset, files.labels, stage)
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{reading.name} holds no sample")
+    dataset = _checked(dataset, reading)
+    return dataset if files.labels is None else _with_labels(dataset, files.labels, reading)
 
 
-def _load_samples(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
-    form = _format(files.path, stage)
+def _content(path: Path, folder: Path, stage: Stage) -> Path:
+    """Return the file that ``path`` names, decompressed where it is a compressed single file."""
+    if not path.exists():
+        raise not_found(path, stage)
+    if path.is_file() and is_gzip(path):
+        return unpacked(path, folder, stage) or path
+    return path
+
+
+def _load_samples(reading: _Reading) -> Dataset:
+    files, stage, name = reading.files, reading.stage, reading.name
+    form = _format(reading.path, name, stage)
     if files.label_column is not None and form != "csv":
-        cause = f"{files.path.name} is no .csv file, so it has no column {files.label_column!r}"
+        cause = f"{name} is no .csv file, so it has no column {files.label_column!r}"
         raise labels_mismatch(cause, stage, hint="give the labels as a file of their own")
     if form == "images":
-        return _load_images(files, stage, folder)
+        return _load_images(reading)
     if files.images is not None:
         why = "it holds numbers, which are taken as they are, but scaling for images was given"
-        raise unreadable(files.path.name, why, stage, hint="leave out --image-scaling / images for it")
+        raise unreadable(name, why, stage, hint="leave out --image-scaling / images for it")
     if form == "csv":
-        return _load_table(files, stage)
-    arrays = read_arrays(files.path, stage)
-    _check_counts(arrays, files.path.name, stage)
-    return Dataset(files.path.name, file_sha256(files.path), form, arrays)
+        return _load_table(reading)
+    return _load_arrays(reading, form)
 
 
-def _load_table(files: DataFiles, stage: Stage) -> Dataset:
-    path = files.path
-    features, labels = read_table(path, files.label_column, stage)
-    dataset = Dataset(path.name, file_sha256(path), "csv", {"data": features})
-    return dataset if labels is None else _labelled(dataset, labels, path.name, stage)
+def _load_arrays(reading: _Reading, form: str) -> Dataset:
+    name, stage = reading.name, reading.stage
+    arrays = read_arrays(reading.path, stage, name=name)
+    pair = pair_of(arrays, stage) if len(arrays) > 1 else None
+    if pair is None or (pair.labels and len(arrays[pair.labels]) != len(arrays[pair.samples])):
+        _check_counts(arrays, name, stage)
+        return Dataset(name, reading.digest(), form, arrays)
+    labels = _own_labels(arrays, pair, reading)
+    beside = {pair.labels: arrays[pair.labels]} if pair.labels and pair.split is None else {}
+    words = f"of the arrays in {name}, {pair.samples!r} was taken for the samples"
+    if labels is not None:
+        words += f" and {pair.labels!r} for their labels"
+    if pair.split is not None:
+        others = [readable(key) for key in arrays if key not in (pair.samples, pair.labels)]
+        words += f"; left out: {', '.join(others)}" if others else ""
+    return Dataset(
+        name,
+        reading.digest(),
+        form,
+        {pair.samples: arrays[pair.samples]},
+        extras=beside,
+        labels=labels,
+        notes=(words,),
+    )
 
 
-def _load_images(files: DataFiles, stage: Stage, folder: Path) -> Dataset:
-    path, images = files.path, files.images
+def _own_labels(arrays: NamedArrays, pair: Pair, reading: _Reading) -> Array | None:
+    """Return the labels beside the samples, unless the user gives others, or they are none."""
+    if pair.labels is None or reading.files.labels is not None:
+        return None
+    values = arrays[pair.labels]
+    try:
+        return checked_labels(values, len(arrays[pair.samples]), f"{pair.labels!r}", reading.stage)
+    except ConverterError:
+        if pair.split is None:
+            return None  # a model may have an input of that name
+        raise
+
+
+def _load_table(reading: _Reading) -> Dataset:
+    name, stage = reading.name, reading.stage
+    progress = reading.after_part("reading")
+    features, labels, notes = read_table(reading.path, reading.files.label_column, stage, progress, name=name)
+    dataset = Dataset(name, reading.digest(), "csv", {"data": features}, notes=notes)
+    return dataset if labels is None else _labelled(dataset, labels, name, stage)
+
+
+def _load_images(reading: _Reading) -> Dataset:
+    path, images, name, stage = reading.path, reading.files.images, reading.name, reading.stage
     if images is None:
         raise unreadable(
-            path.name,
+            name,
             "it holds images, and nothing says how the model was trained to see them",
             stage,
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
-    root = path if path.is_dir() else unpack(path, folder, stage=stage, what="images")
-    image_folder = scan(root, path.name, stage)
+    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
+    found = scan(root, name, stage, reading.after_part("looking at the files of"))
+    notes: tuple[str, ...] = ()
+    if found.split is not None:
+        taken = f"of the folders in {name}, which are parts of a data set, {found.split!r} was taken here"
+        notes = (f"{taken}; what lies in it are the classes" if found.class_names else taken,)
     return Dataset(
-        path.name,
-        image_folder.sha256 if path.is_dir() else file_sha256(path),
+        f"{name}/{found.split}" if found.split is not None and path.is_dir() else name,
+        found.sha256 if path.is_dir() else reading.digest(),
         "images",
-        files=image_folder.files,
-        file_digests=image_folder.digests,
+        files=found.files,
+        file_digests=found.digests,
         images=images,
-        labels=image_folder.labels,
-        class_names=image_folder.class_names,
+        labels=found.labels,
+        class_names=found.class_names,
         preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
+        notes=notes,
     )
 
 
-def _with_labels(dataset: Dataset, path: Path, stage: Stage) -> Dataset:
+def _checked(dataset: Dataset, reading: _Reading) -> Dataset:
+    """Refuse NaN and infinity; in a file that is too large, where samples are drawn."""
+    if sum(array.nbytes for array in dataset.arrays.values()) > _MAX_READ_BYTES:
+        size = human_size(reading.files.path.stat().st_size)
+        note = (
+            f"{dataset.name} has {size}: only the samples that are drawn were read, so it has no digest here"
+            " (sha256sum takes it)"
+        )
+        for array in dataset.arrays.values():
+            expect_few_reads(array)
+        return replace(dataset, unchecked=reading.stage, notes=(*dataset.notes, note))
+    progress = reading.after_part("looking for NaN in")
+    for array in dataset.arrays.values():
+        check_finite(array, dataset.name, reading.stage, after_part=progress)
+    return dataset
+
+
+def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     """``dataset`` with the labels of the file at ``path``."""
+    stage, name = reading.stage, name_of(path)
     if dataset.labels is not None:
-        cause = f"{dataset.name} has labels already, from its class folders, and {path.name} gives others"
+        cause = f"{dataset.name} has labels already, from its class folders, and {name} gives others"
         raise labels_mismatch(cause, stage, hint="leave out the file of labels")
-    if _format(path, stage) == "csv":
-        labels = read_labels(path, dataset.count, stage)
+    content = _content(path, reading.folder, stage)
+    if content.is_dir():
+        raise unreadable(name, "it is a folder", stage, hint="give a .npy or .csv file of labels")
+    if _format(content, name, stage) == "csv":
+        labels = read_labels(content, dataset.count, stage, name=name)
     else:
-        values, *others = _read_label_arrays(path, stage)
-        if others:
-            raise labels_mismatch(f"{path.name} holds more than one array", stage)
-        labels = Labels(values)
-    return replace(_labelled(dataset, labels, path.name, stage), labels_sha256=file_sha256(path))
+        labels = Labels(_label_array(read_arrays(content, stage, name=name), name, stage))
+    return replace(_labelled(dataset, labels, name, stage), labels_sha256=file_sha256(path))
 
 
-def _read_label_arrays(path: Path, stage: Stage) -> list[Array]:
-    if path.is_dir():
-        raise unreadable(path.name, "it is a folder", stage, hint="give a .npy or .csv file of labels")
-    return list(read_arrays(path, stage).values())
+def _label_array(arrays: NamedArrays, name: str, stage: Stage) -> Array:
+    """Return the only array of a file of labels, or the one that is called so."""
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    pair = pair_of(arrays, stage)
+    if pair is None or pair.labels is None:
+        cause = f"{name} holds more than one array ({', '.join(map(readable, arrays))})"
+        raise labels_mismatch(cause, stage, hint="save the labels in a file of their own")
+    return arrays[pair.labels]
 
 
 def _labelled(dataset: Dataset, labels: Labels, source: str, stage: Stage) -> Dataset:
@@ -130,21 +249,21 @@ def _check_counts(arrays: NamedArrays, name: str, stage: Stage) -> None:
         raise shape_mismatch(cause, stage)
 
 
-def _format(path: Path, stage: Stage) -> str:
+def _format(path: Path, name: str, stage: Stage) -> str:
     """``npy``, ``npz``, ``csv`` or ``images``, by the bytes; a NumPy file's name is believed as well."""
     if path.is_dir():
         return "images"
-    if not path.is_file():
-        raise not_found(path, stage)
     with path.open("rb") as stream:
         head = stream.read(_TEXT_HEAD_BYTES)
     if head.startswith(NPY_MAGIC) or path.suffix == ".npy":
         return "npy"
     if path.suffix == ".npz" or is_npz(path):
         return "npz"
+    if (error := foreign(path, head, stage, name=name)) is not None:
+        raise error
     if is_archive(path):
         return "images"
     if b"\0" in head:
         why = "it is no .npy, .npz or .csv file, and no archive of images"
-        raise unreadable(path.name, why, stage, hint="give one of these, or a folder of images")
+        raise unreadable(name, why, stage, hint="give one of these, or a folder of images")
     return "csv"

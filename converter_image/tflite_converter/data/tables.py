@@ -1,93 +1,149 @@
-"""``.csv`` files: one row a sample, every column a feature but the one that holds the labels."""
+"""Tables as text: one row a sample, every column a feature but the one that holds the labels."""
 
 from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.text import shortened
 from tflite_converter.arrays import Array
 from tflite_converter.data.errors import labels_mismatch, not_finite, unreadable
+from tflite_converter.data.headers import INDEX_NAMES, Header, header_of
 from tflite_converter.data.labels import Labels, labels_from_text
+from tflite_converter.data.table_text import (
+    ROWS_TO_JUDGE_BY,
+    Dialect,
+    commas_divide_commas,
+    is_json,
+    json_command,
+    judge,
+    what_is_wrong,
+)
 from tflite_converter.errors import ConverterError
 
 MAX_CSV_BYTES = 1 << 30
 """Files beyond this are refused: the same numbers in a .npy file are smaller and read at once."""
 
-_DELIMITERS = (",", ";", "\t")
-_ROWS_TO_JUDGE_BY = 32
 _BLOCK_VALUES = 1 << 20
 
 _Row = tuple[int, list[str]]
 """The line that a row ends on, from 1, and its cells."""
+Progress = Callable[[float], None]
+"""Hears how much is done, 0 to 1."""
 
 
-def read_table(path: Path, label_column: str | None, stage: Stage) -> tuple[Array, Labels | None]:
-    """Features ``(n, columns)`` float32, and the labels where ``label_column`` says where they are.
+class Table(NamedTuple):
+    """The samples of a table."""
 
-    The text is UTF-8, with or without a byte order mark; cells are divided by commas, semicolons or tabs,
-    whichever fits. The first row is a header unless its features are all numbers. ``label_column`` is a name
-    in the header, or a number counted from 1; a row that has numbers everywhere else is no header for it.
+    features: Array
+    """``(n, columns)`` float32."""
+    labels: Labels | None
+    notes: tuple[str, ...]
+    """What in the file was taken for what."""
+
+
+def read_table(
+    path: Path, label_column: str | None, stage: Stage, after_part: Progress, *, name: str | None = None
+) -> Table:
+    """Read the samples, and the labels where ``label_column`` says where they are.
+
+    The text is UTF-8, with or without a byte order mark; cells are divided by commas, semicolons, tabs, bars
+    or blanks, and decimals have a point or a comma, whichever fits. The first row is a header unless its
+    features are all numbers, or where they only count the columns. A first column without a name that counts
+    the rows is left out. ``label_column`` is a name in the header, or a number counted from 1; a row that has
+    numbers everywhere else is no header for it.
 
     Raises:
         ConverterError: DataUnreadable, DataNotFinite, DataTooFew or LabelsMismatch, with line and column.
 
     """
-    rows = _rows(path, stage)
-    first_two = list(islice(rows, 2))
-    if not first_two:
-        raise unreadable(path.name, "it is empty", stage)
-    names, label = _header(first_two, label_column, path.name, stage)
-    features = _Features(names or [str(i + 1) for i in range(len(first_two[0][1]))], label, path.name, stage)
-    for line, row in chain(first_two[1:] if names else first_two, rows):
+    name = name or path.name
+    dialect, rows = _rows(path, name, stage, after_part)
+    first = list(islice(rows, ROWS_TO_JUDGE_BY))
+    if not first:
+        raise unreadable(name, "it is empty", stage)
+    header = header_of([row for _, row in first], dialect, label_column, name, stage)
+    features = _Features(header, len(first[0][1]), dialect, name, stage)
+    for line, row in chain(first[1:] if header.names else first, rows):
         features.add(line, row)
-    return features.finished()
+    table = features.finished()
+    notes = header.notes + table.notes
+    if dialect.decimal == ",":
+        notes = (f"numbers in {name} were read with decimal commas: 1,5 is 1.5", *notes)
+    return table._replace(notes=notes)
 
 
-def read_labels(path: Path, count: int, stage: Stage) -> Labels:
+def read_labels(path: Path, count: int, stage: Stage, *, name: str | None = None) -> Labels:
     """Read a file of labels: one column, or several numeric ones for several labels a sample.
 
-    The first row is a header where there is one row more than the ``count`` samples and it is not numeric.
+    Where there is one row more than the ``count`` samples, the first is a header if it is not numeric, or
+    counts the columns from 0, as pandas does, and is no row of labels. A first column without a name that
+    counts the rows is left out.
 
     Raises:
         ConverterError: DataUnreadable, LabelsMismatch.
 
     """
-    rows = list(_rows(path, stage))
-    if len(rows) == count + 1 and not _all_numbers(rows[0][1]):
-        rows = rows[1:]
+    name = name or path.name
+    dialect, lines_and_cells = _rows(path, name, stage, lambda _done: None)
+    rows = [(line, dialect.plain(cells)) for line, cells in lines_and_cells]
+    if len(rows) == count + 1:
+        first, others = [cell.strip() for cell in rows[0][1]], [row for _, row in rows[1:]]
+        if _names_labels(first, others, dialect):
+            rows = _without_index(rows)[1:]
     if not rows:
-        raise labels_mismatch(f"{path.name} has 0 labels for {count} samples", stage)
+        raise labels_mismatch(f"{name} has 0 labels for {count} samples", stage)
     width = len(rows[0][1])
     for line, row in rows:
         if len(row) != width:
-            raise unreadable(
-                path.name, f"line {line} has {len(row)} cells, expected {width}", stage, hint=_ROWS
-            )
+            raise unreadable(name, f"line {line} has {len(row)} cells, expected {width}", stage, hint=_ROWS)
     lines = [line for line, _ in rows]
-    columns = [labels_from_text([row[i] for _, row in rows], lines, path.name, stage) for i in range(width)]
+    columns = [labels_from_text([row[i] for _, row in rows], lines, name, stage) for i in range(width)]
     if width == 1:
         return columns[0]
     if any(column.class_names for column in columns):
         why = f"it has {width} columns, and not all are numbers"
-        raise unreadable(path.name, why, stage, hint="give one column of labels")
+        raise unreadable(name, why, stage, hint="give one column of labels")
     return Labels(np.stack([column.values for column in columns], axis=1))
+
+
+def _names_labels(first: list[str], others: list[list[str]], dialect: Dialect) -> bool:
+    """Whether the first of one row too many is a header: names, or numbers that are no labels."""
+    if not dialect.are_numbers(first):
+        return True
+    counts = first == [str(i) for i in range(len(first))]
+    return counts and (len(first) > 2 or not all(cell.strip().isdecimal() for row in others for cell in row))
+
+
+def _without_index(rows: list[_Row]) -> list[_Row]:
+    """Return rows below a header without a first column that has no name and counts them."""
+    (_, first), *others = rows
+    if len(first) < 2 or first[0].strip() not in INDEX_NAMES:
+        return rows
+    numbers = [row[0].strip() for _, row in others]
+    if not any(numbers == [str(start + i) for i in range(len(numbers))] for start in (0, 1)):
+        return rows
+    return [(line, row[1:]) for line, row in rows]
 
 
 class _Features:
     """Rows as they come, turned into float32 a block at a time."""
 
-    def __init__(self, names: list[str], label: int | None, name: str, stage: Stage) -> None:
-        self._names = names
-        self._label = label
-        self._columns = [column for i, column in enumerate(names) if i != label]
+    def __init__(self, header: Header, width: int, dialect: Dialect, name: str, stage: Stage) -> None:
+        names = header.names or tuple(str(i + 1) for i in range(width))
+        self._width = width
+        self._label = header.label
+        self._columns = [column for i, column in enumerate(names) if i != header.label]
         if not self._columns:
             raise unreadable(name, "it has no column beside the labels", stage)
+        self._dialect = dialect
         self._name = name
         self._stage = stage
         self._blocks: list[Array] = []
@@ -96,30 +152,44 @@ class _Features:
         """Of the rows in ``_values``."""
         self._label_cells: list[str] = []
         self._label_lines: list[int] = []
+        self._counts: set[int] = {0, 1} if header.has_index and len(self._columns) > 1 else set()
+        """The first values from which the first column may count the rows."""
+        self._has_index = header.has_index
+        self._rows = 0
 
     def add(self, line: int, row: list[str]) -> None:
-        if len(row) != len(self._names):
-            why = f"line {line} has {len(row)} cells, expected {len(self._names)}"
-            raise unreadable(self._name, why, self._stage, hint=_ROWS)
+        if len(row) != self._width:
+            raise self._wrong_width(line, len(row))
         if self._label is not None:
             self._label_cells.append(row.pop(self._label))
             self._label_lines.append(line)
+        if self._counts:
+            self._counts = {start for start in self._counts if row[0].strip() == str(start + self._rows)}
+        self._rows += 1
         try:
-            self._values.extend(_numbers(row))
+            self._values.extend(self._dialect.numbers(row))
         except ValueError:
             raise self._no_number(line, row) from None
         self._lines.append(line)
         if len(self._values) >= _BLOCK_VALUES:
             self._close_block()
 
-    def finished(self) -> tuple[Array, Labels | None]:
+    def finished(self) -> Table:
         self._close_block()
         if not self._blocks:
             raise ConverterError(FailureReason.DATA_TOO_FEW, self._stage, f"{self._name} holds no sample")
         features = np.concatenate(self._blocks)
+        notes: tuple[str, ...] = ()
+        first = f"the first column of {self._name} has no name and"
+        if self._counts:
+            features = np.ascontiguousarray(features[:, 1:])
+            notes = (f"{first} counts the rows: it was left out {_PANDAS}",)
+        elif self._has_index:
+            notes = (f"{first} was taken for a feature: if it numbers the rows, remove it {_PANDAS}",)
         if self._label is None:
-            return features, None
-        return features, labels_from_text(self._label_cells, self._label_lines, self._name, self._stage)
+            return Table(features, None, notes)
+        cells = self._dialect.plain(self._label_cells)
+        return Table(features, labels_from_text(cells, self._label_lines, self._name, self._stage), notes)
 
     def _close_block(self) -> None:
         if not self._lines:
@@ -137,104 +207,88 @@ class _Features:
         self._blocks.append(block)
         self._values, self._lines = array("d"), []
 
+    def _wrong_width(self, line: int, cells: int) -> ConverterError:
+        why = f"line {line} has {cells} cells, expected {self._width}"
+        hint = _ROWS
+        if self._dialect.delimiter == ",":
+            hint += ", and no commas within numbers: 1,5 is two cells"
+        return unreadable(self._name, why, self._stage, hint=hint)
+
     def _no_number(self, line: int, row: list[str]) -> ConverterError:
-        index = next(i for i, cell in enumerate(row) if not _all_numbers([cell]))
+        index = next(i for i, cell in enumerate(row) if not self._dialect.are_numbers([cell]))
         place = f"line {line}, column {self._columns[index]!r}"
         if not row[index].strip():
             return unreadable(self._name, f"{place} is empty", self._stage, hint="give a number in each cell")
-        hint = "every column must hold numbers with a decimal point, but for the label column if you name one"
-        return unreadable(self._name, f"{place}: {row[index]!r} is not a number", self._stage, hint=hint)
+        hint = what_is_wrong(row[index]) or (
+            "every column must hold numbers with a decimal point, but for the label column if you name one"
+        )
+        why = f"{place}: {shortened(row[index], _LONGEST_CELL)!r} is not a number"
+        return unreadable(self._name, why, self._stage, hint=hint)
 
 
 _ROWS = "give every row the same number of cells"
+_LONGEST_CELL = 60
+_PANDAS = "(index=False keeps pandas from writing it)"
+_PART_CHARACTERS = 4 << 20
 
 
-def _header(
-    rows: Sequence[_Row], label_column: str | None, name: str, stage: Stage
-) -> tuple[list[str] | None, int | None]:
-    """Return the columns' names, if the first row has them, and the index of the label column."""
-    first = rows[0][1]
-    names = None if _all_numbers(first) else [cell.strip() for cell in first]
-    if label_column is None:
-        return names, None
-    numbered = _place(label_column, len(first))
-    if names is None and numbered is not None:
-        return None, numbered
-    if numbered is not None and _all_numbers(first[:numbered] + first[numbered + 1 :]):
-        # Only the label is text. It names its column where the labels themselves are numbers.
-        second = rows[1][1] if len(rows) > 1 else []
-        return names if _all_numbers(second[numbered : numbered + 1] or [""]) else None, numbered
-    if names is not None and label_column in names:
-        if names.count(label_column) > 1:
-            raise labels_mismatch(f"{name} has more than one column {label_column!r}", stage, hint=_BY_NUMBER)
-        return names, names.index(label_column)
-    if numbered is not None:
-        return names, numbered
-    known = f"{len(first)} columns without names" if names is None else f"the columns {_listed(names)}"
-    cause = f"{name} has no column {label_column!r}: it has {known}"
-    raise labels_mismatch(cause, stage, hint=_BY_NUMBER)
-
-
-def _place(label_column: str, columns: int) -> int | None:
-    """Return the index for a column number counted from 1; None beyond the last of ``columns``."""
-    if not (label_column.isascii() and label_column.isdecimal() and len(label_column) <= 9):
-        return None
-    return int(label_column) - 1 if 1 <= int(label_column) <= columns else None
-
-
-_BY_NUMBER = "name the label column as the file's first row does, or give its number, counted from 1"
-
-
-def _rows(path: Path, stage: Stage) -> Iterator[_Row]:
-    """Yield the rows that are not blank."""
+def _rows(path: Path, name: str, stage: Stage, after_part: Progress) -> tuple[Dialect, Iterator[_Row]]:
+    """Return how the file is written, and its rows that are not blank."""
     if (size := path.stat().st_size) > MAX_CSV_BYTES:
         why = f"it is {size} bytes long, more than {MAX_CSV_BYTES}"
-        raise unreadable(path.name, why, stage, hint="save the numbers as a .npy file")
+        raise unreadable(name, why, stage, hint="save the numbers as a .npy file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            head = [line for line in islice(stream, _ROWS_TO_JUDGE_BY) if line.strip()]
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=_delimiter(head), strict=True)
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, row
+            lines = _without_mark(islice(stream, ROWS_TO_JUDGE_BY))
+            head = [line for line in lines if line.strip()]
+        dialect = _checked_dialect(head, path, name, stage)
     except UnicodeDecodeError as error:
-        raise unreadable(path.name, "it is not UTF-8 text", stage, hint="save it as UTF-8") from error
+        raise _not_utf8(name, stage) from error
     except csv.Error as error:
-        raise unreadable(path.name, str(error), stage, hint="save it as plain .csv") from error
+        raise unreadable(name, str(error), stage, hint="save it as plain .csv") from error
+    return dialect, _read_rows(path, dialect, name, stage, after_part)
 
 
-def _delimiter(lines: list[str]) -> str:
-    """Guess the delimiter: the one with most numeric cells, of several such the one with most cells."""
-
-    def fits(delimiter: str) -> tuple[float, int]:
-        cells = [cell for row in csv.reader(lines, delimiter=delimiter) for cell in row]
-        numbers = sum(_all_numbers([cell]) for cell in cells)
-        return numbers / max(1, len(cells)), len(cells)
-
-    return max(_DELIMITERS, key=fits)
-
-
-def _numbers(cells: list[str]) -> list[float]:
-    """Return the cells' values.
-
-    Raises:
-        ValueError: for a cell that is not a number; ``1_000``, which Python takes, is none in a .csv file.
-
-    """
-    if "_" in "".join(cells):
-        raise ValueError("_")
-    return [float(cell) for cell in cells]
+def _checked_dialect(head: list[str], path: Path, name: str, stage: Stage) -> Dialect:
+    text = "".join(head)
+    if is_json(text):
+        hint = f"make a NumPy file of it: {json_command(text, str(path))}"
+        raise unreadable(name, "it holds JSON, not a table", stage, hint=hint)
+    dialect = judge(head)
+    if dialect.delimiter == "," and commas_divide_commas(head):
+        why = "its commas seem to divide both the cells and the decimals of the numbers"
+        hint = "save it with semicolons between the cells, or with decimal points"
+        raise unreadable(name, why, stage, hint=hint)
+    return dialect
 
 
-def _all_numbers(cells: list[str]) -> bool:
+def _read_rows(path: Path, dialect: Dialect, name: str, stage: Stage, after_part: Progress) -> Iterator[_Row]:
+    size = max(1, path.stat().st_size)
     try:
-        _numbers(cells)
-    except ValueError:
-        return False
-    return True
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            yield from dialect.rows(_counted(_without_mark(stream), size, after_part))
+    except UnicodeDecodeError as error:
+        raise _not_utf8(name, stage) from error
+    except csv.Error as error:
+        raise unreadable(name, str(error), stage, hint="save it as plain .csv") from error
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:8]))
-    return f"{shown}, … ({len(names)} in all)" if len(names) > 8 else shown
+def _counted(lines: Iterable[str], size: int, after_part: Progress) -> Iterator[str]:
+    """Yield ``lines``, and tell of every few megabytes."""
+    done, told = 0, 0
+    for line in lines:
+        yield line
+        done += len(line)
+        if done - told >= _PART_CHARACTERS:
+            after_part(min(1.0, done / size))
+            told = done
+
+
+def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """Yield ``lines``, the first without the number sign that ``numpy.savetxt`` puts before a header."""
+    for number, line in enumerate(lines):
+        yield line[1:].lstrip(" ") if number == 0 and line.startswith("#") else line
+
+
+def _not_utf8(name: str, stage: Stage) -> ConverterError:
+    return unreadable(name, "it is not UTF-8 text", stage, hint="save it as UTF-8")

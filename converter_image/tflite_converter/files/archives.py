@@ -21,6 +21,7 @@ from modelconversion_api.limits import MAX_SOURCE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened
 from tflite_converter.errors import ConverterError, first_line, from_os_error
+from tflite_converter.files.names import for_shell, readable
 
 MAX_MEMBERS = 10_000
 MAX_UNPACKED_BYTES = MAX_SOURCE_BYTES
@@ -33,10 +34,12 @@ MAX_NAME_BYTES = 255
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # the second is an archive without members
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_OFFSET = b"ustar", 257
+_TAR_NAMES = (".tar.gz", ".tgz")
 _CHUNK_BYTES = 1 << 20
 _MAX_TAR_HEADER_BYTES = 1 << 20
 """Extended tar headers are read whole; real ones hold a path."""
 _ZIP_ENCRYPTED = 0x1
+_ZIP_UTF8 = 0x800
 _DATA_STAGES = (Stage.CALIBRATE, Stage.EVALUATE)
 _CORRUPT = (
     zipfile.BadZipFile,
@@ -74,7 +77,7 @@ def safe_relative_path(
         raise ConverterError(
             reason,
             stage,
-            f"the path {shortened(path, 120)!r} cannot be that of a file inside a folder",
+            f"the path '{shortened(readable(path), 120)}' cannot be that of a file inside a folder",
             hint="use relative paths without '.', '..', backslashes and control characters",
         )
     return path
@@ -232,6 +235,8 @@ def _unpack_into(writer: _Writer, path: Path, complain: _Complaints) -> None:
                 _unpack_zip(writer, stream, complain)
             elif head.startswith(_GZIP_MAGIC):
                 with gzip.GzipFile(fileobj=stream) as plain:
+                    _check_tar(plain.read(tarfile.BLOCKSIZE), path, complain)
+                    plain.seek(0)
                     _unpack_tar(writer, _TarStream(plain, complain), complain)
             else:
                 _unpack_tar(writer, _TarStream(stream, complain), complain)
@@ -239,11 +244,24 @@ def _unpack_into(writer: _Writer, path: Path, complain: _Complaints) -> None:
         raise complain.corrupt(first_line(error)) from error
 
 
+def _check_tar(head: bytes, path: Path, complain: _Complaints) -> None:
+    """Refuse a compressed file that is no tar archive; very old archives have nothing but a checksum."""
+    if head[_TAR_MAGIC_OFFSET : _TAR_MAGIC_OFFSET + len(_TAR_MAGIC)] == _TAR_MAGIC:
+        return
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        if path.name.lower().endswith(_TAR_NAMES):
+            raise
+        command = f"gunzip --keep {for_shell(path)}"
+        why = f"it is a single file that was compressed, and no archive: {command} gives the file"
+        raise complain.refused(why) from error
+
+
 def _unpack_zip(writer: _Writer, stream: IO[bytes], complain: _Complaints) -> None:
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
-            # The name as it is stored: zipfile's own ends at the first NUL.
-            name = info.orig_filename
+            name = _zip_name(info, complain)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise complain.refused(f"{name!r} is {_KINDS.get(kind, 'a special file')}")
@@ -254,6 +272,22 @@ def _unpack_zip(writer: _Writer, stream: IO[bytes], complain: _Complaints) -> No
                 continue
             with archive.open(info) as content:
                 writer.add_file(name, content)
+
+
+def _zip_name(info: zipfile.ZipInfo, complain: _Complaints) -> str:
+    """Return a member's name as it is stored: zipfile's own ends at the first NUL.
+
+    Names are UTF-8, whether the archive says so or not: what is not could be of any of the old code pages.
+    """
+    name = info.orig_filename
+    if info.flag_bits & _ZIP_UTF8 or name.isascii():
+        return name
+    stored = name.encode("cp437")  # as zipfile has decoded it
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        shown = readable(stored.decode("utf-8", "surrogateescape"))
+        raise complain.refused(f"the name '{shown}' in it is not UTF-8") from None
 
 
 _KINDS = {

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+_BUFFER_BYTES = 1 << 20
 
-def file_sha256(path: Path) -> str:
-    """Digest of one file's bytes, as 64 hexadecimal digits."""
+
+def file_sha256(path: Path, after_part: Callable[[float], None] | None = None) -> str:
+    """Digest of one file's bytes, as 64 hexadecimal digits; ``after_part`` hears the share that is read."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        if after_part is None:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest, size, done = hashlib.sha256(), max(1, path.stat().st_size), 0
+        buffer = bytearray(_BUFFER_BYTES)
+        view = memoryview(buffer)
+        while length := stream.readinto(buffer):
+            digest.update(view[:length])
+            done += length
+            after_part(min(1.0, done / size))
+        return digest.hexdigest()
 
 
 def folder_sha256(digests: Mapping[str, str]) -> str:
@@ -22,8 +34,8 @@ def folder_sha256(digests: Mapping[str, str]) -> str:
         find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum
     """
     digest = hashlib.sha256()
-    for path in sorted(digests, key=str.encode):
-        digest.update(f"{digests[path]}  {path}\n".encode())
+    for path in sorted(digests, key=os.fsencode):
+        digest.update(os.fsencode(f"{digests[path]}  {path}\n"))
     return digest.hexdigest()
 
 

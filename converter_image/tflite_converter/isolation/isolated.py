@@ -17,15 +17,21 @@ from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
 Found = TypeVar("Found", bound=ApiModel)
 
 _WORDS = "the LiteRT process"
-"""Only files for LiteRT are opened this way."""
+"""Most files that are opened this way are for LiteRT."""
 
 
 def run_isolated(
-    name: str, result_type: type[Found], readable: Iterable[Path], work: Callable[[], Found]
+    name: str,
+    result_type: type[Found],
+    readable: Iterable[Path],
+    work: Callable[[], Found],
+    *,
+    who: str = _WORDS,
 ) -> Found:
     """Run ``work`` in a fork that may read ``readable`` and write nothing; return its result.
 
-    To be called while this process has no other threads. ``name`` is what messages say it was doing.
+    To be called while this process has no other threads. ``name`` is what messages say it was doing, and
+    ``who`` what they call the fork.
 
     Raises:
         ConverterError: what ``work`` raised; ConverterCrashed or OutOfMemory when the fork died.
@@ -41,7 +47,7 @@ def run_isolated(
             tempfile.tempdir = folder  # the only place that can still be written
             return work()
 
-        result = forked(child, _WORDS, name, result_type, restricted)
+        result = forked(child, who, name, result_type, restricted)
     if isinstance(result, WorkerFailure):
         raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
     return result

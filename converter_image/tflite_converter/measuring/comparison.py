@@ -7,7 +7,7 @@ from pathlib import Path
 from modelconversion_api.base import ApiModel
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import Method, artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark
@@ -76,7 +76,8 @@ def compare_files(
 
     def measured(path: Path) -> ArtifactReport:
         bytes_of, file = read_tflite(path)
-        request = Request(kind(file), path.name, Gates(), Benchmark(threads=threads), None)
+        name = f"{artifact_base_name(str(path))}.tflite"  # reports have names of published files only
+        request = Request(kind(file), name, Gates(), Benchmark(threads=threads), None)
         return evaluate(bytes_of, reference, request, lambda _done: None)
 
     return Comparison(

@@ -110,6 +110,27 @@ def describe(path: Path, source_format: SourceFormat) -> KerasFile:
     return KerasFile(path, source_format, version, config)
 
 
+def version_of(path: Path, source_format: SourceFormat) -> str | None:
+    """Return the version of Keras that wrote a file; None where the file does not say it, or is broken."""
+    try:
+        if source_format is SourceFormat.KERAS_H5:
+            with h5py.File(path, "r") as file:
+                return _text(file.attrs.get("keras_version")) or None
+        with zipfile.ZipFile(path) as archive:
+            version = _json(path, _member(archive, "metadata.json")).get("keras_version")
+    except (
+        ConverterError,
+        zipfile.BadZipFile,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+        KeyError,
+    ):
+        return None
+    return None if version is None else str(version)
+
+
 def _read_h5(path: Path) -> tuple[str, dict[str, Any]]:
     """Return Keras version and configuration."""
     try:

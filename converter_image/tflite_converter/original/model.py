@@ -12,6 +12,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.errors import ConverterError
 from tflite_converter.tflite.names import safe_name
+from tflite_converter.tflite.names import tensor_info as named_tensor
 
 Tensors = dict[str, Any]
 """TensorFlow tensors by name."""
@@ -128,7 +129,7 @@ def unique(names: Sequence[str]) -> list[str]:
 def tensor_info(name: str, shape: Any, dtype: Any) -> TensorInfo:
     """Describe a tensor; open sizes are -1."""
     sizes = [-1 if size is None else int(size) for size in tuple(shape)]
-    return TensorInfo(name=name, shape=sizes, dtype=str(getattr(dtype, "name", dtype)))
+    return named_tensor(name, sizes, str(getattr(dtype, "name", dtype)))
 
 
 def bytes_of(variables: Any) -> int:

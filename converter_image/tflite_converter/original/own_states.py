@@ -1,7 +1,7 @@
 """Each fused LSTM layer with state tensors of its own.
 
 TFLite's converter merges equal constants, and a layer's state begins as zeros. Where another operator begins
-with zeros of the same shape, a loop for instance, both get one tensor: the layer writes its state into it, and
+with zeros of that shape, a loop for instance, both get one tensor: the layer writes its state into it, and
 the other begins with that from the second inference on.
 """
 

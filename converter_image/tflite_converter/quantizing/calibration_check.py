@@ -29,6 +29,7 @@ from tflite_converter.data.sampling import split
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.progress import Event, Listener, ignore
+from tflite_converter.tflite.names import tensor_info
 
 _STAGE = Stage.CALIBRATE
 
@@ -71,7 +72,7 @@ def check(
     """
     float_model = None if model is None else _read_model(model)
     tell(Event(_STAGE, f"reading {files.path.name}"))
-    whole = load_dataset(files, _STAGE, folder)
+    whole = load_dataset(files, _STAGE, folder, tell)
     calibrating, held_out = split(whole.count, samples, seed, whole.classes)
     chosen, others = whole.take(calibrating), whole.take(held_out[:DEFAULT_EVALUATION_SAMPLES])
     tell(Event(_STAGE, f"looking at {chosen.count} of {whole.count} samples"))
@@ -96,6 +97,7 @@ def check(
             stability=stability,
         ),
         warnings=(
+            *whole.notes,
             *sample_warnings(info, classes),
             *(() if shown is None else range_warnings(shown, hidden)),
             *stability_warnings(stability),
@@ -133,7 +135,7 @@ def _read_model(path: Path) -> _FloatModel:
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=_MAKE_ONE)
     return _FloatModel(
         content,
-        tuple(TensorInfo(name=t.name, shape=list(t.shape), dtype=np.dtype(t.dtype).name) for t in inputs),
+        tuple(tensor_info(t.name, t.shape, np.dtype(t.dtype).name) for t in inputs),
     )
 
 

@@ -28,6 +28,7 @@ from tflite_converter.measuring.soundness import Finite, finite_samples, first_n
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
 from tflite_converter.original.tflite import prepared
 from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.names import tensor_info
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
@@ -147,10 +148,10 @@ def input_infos(path: Path) -> list[TensorInfo]:
     """Describe the inputs of the file at ``path``; an open batch is 1."""
     inputs = read_file(path.read_bytes(), path.name).inputs
     return [
-        TensorInfo(
-            name=n.name,
-            shape=[1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
-            dtype=n.tensor.dtype,
+        tensor_info(
+            n.name,
+            [1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
+            n.tensor.dtype,
         )
         for n in inputs
     ]
@@ -159,4 +160,4 @@ def input_infos(path: Path) -> list[TensorInfo]:
 def output_infos(path: Path) -> list[TensorInfo]:
     """Describe the outputs of the file at ``path``."""
     outputs = read_file(path.read_bytes(), path.name).outputs
-    return [TensorInfo(name=n.name, shape=list(n.tensor.shape), dtype=n.tensor.dtype) for n in outputs]
+    return [tensor_info(n.name, n.tensor.shape, n.tensor.dtype) for n in outputs]

@@ -304,3 +304,28 @@ def test_any_damage_ends_in_content_or_in_a_reason(
         assert list((folder / "work" / "inside").iterdir()) == []
     assert {p.name for p in folder.iterdir()} <= {"archive", "work"}
     assert {p.name for p in (folder / "work").iterdir()} == {"inside"}
+
+
+@pytest.mark.parametrize("content", [b"weights" * 100, b"short", b"", bytes(10)])
+def test_a_compressed_single_file_is_called_so(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "my model.h5.gz"
+    path.write_bytes(gzip.compress(content))
+    found = refusal(path)
+    assert found.reason is FailureReason.UNSUPPORTED_FORMAT
+    assert f"gunzip --keep '{path}'" in found.message
+
+
+def test_an_archive_of_the_old_format_is_read(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info = tarfile.TarInfo("x")
+        info.size = 1
+        archive.addfile(info, io.BytesIO(b"1"))
+    header = bytearray(stream.getvalue())
+    header[257:265] = bytes(8)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    (tmp_path / "old.gz").write_bytes(gzip.compress(bytes(header)))
+    assert files_under(unpack(tmp_path / "old.gz", tmp_path / "work", stage=Stage.LOAD, what="x")) == {
+        "x": b"1"
+    }

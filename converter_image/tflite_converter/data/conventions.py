@@ -1,0 +1,79 @@
+"""Names that arrays and folders have by habit: which part is for training, and which array is the labels."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
+
+from modelconversion_api.reasons import Stage
+
+_TRAIN: Final = ("train", "training")
+_VALIDATION: Final = ("val", "valid", "validation", "dev")
+_TEST: Final = ("test", "testing")
+_SPLITS: Final = (*_TRAIN, *_VALIDATION, *_TEST)
+"""In the order in which calibration and training choose."""
+_SAMPLES: Final = ("x", "images", "image", "data", "features", "samples", "inputs")
+_LABELS: Final = ("y", "labels", "label", "targets", "target", "classes")
+_PART = re.compile(rf"(?P<what>[a-z]+)_(?P<split>{'|'.join(_SPLITS)})", re.IGNORECASE)
+_PART_FIRST = re.compile(rf"(?P<split>{'|'.join(_SPLITS)})_(?P<what>[a-z]+)", re.IGNORECASE)
+
+
+class Pair(NamedTuple):
+    """The arrays that a data set takes."""
+
+    samples: str
+    labels: str | None
+    split: str | None
+    """The part of the data that they are, e.g. ``train``; None where there are no parts."""
+
+
+def is_split(name: str) -> bool:
+    """Whether a folder is called as a part of a data set is."""
+    return name.lower() in _SPLITS
+
+
+def choose_split(names: Iterable[str], stage: Stage) -> str:
+    """Return the part that serves ``stage``, out of at least one.
+
+    Where files are measured that is the validation part, or else the test part; elsewhere the training part.
+    """
+    measures = stage is Stage.EVALUATE
+    order = (*_VALIDATION, *_TEST, *_TRAIN) if measures else _SPLITS
+    return min(names, key=lambda name: order.index(name.lower()))
+
+
+def pair_of(names: Collection[str], stage: Stage) -> Pair | None:
+    """Return which of several arrays are samples and labels; None where their names do not say it.
+
+    ``x_train, y_train, x_test, y_test`` are such names, ``train_images`` and ``train_labels``, or ``X`` and
+    ``y``.
+    """
+    parts = {name: part for name in names if (part := _part(name)) is not None}
+    if len(parts) == len(names) and (splits := {p.split for n, p in parts.items() if _is_samples(p.what)}):
+        split = choose_split(splits, stage)
+        return _only_pair({name: part.what for name, part in parts.items() if part.split == split}, split)
+    return _only_pair({name: name for name in names}, None) if len(names) > 1 else None
+
+
+class _Part(NamedTuple):
+    what: str
+    split: str
+
+
+def _part(name: str) -> _Part | None:
+    match = _PART.fullmatch(name) or _PART_FIRST.fullmatch(name)
+    return None if match is None else _Part(match["what"], match["split"].lower())
+
+
+def _only_pair(names: dict[str, str], split: str | None) -> Pair | None:
+    """Return the pair where one name is of samples, at most one other of labels, and there is no third."""
+    samples = [name for name, what in names.items() if _is_samples(what)]
+    labels = [name for name, what in names.items() if what.lower() in _LABELS]
+    if len(samples) != 1 or len(labels) > 1 or len(names) != len(samples) + len(labels):
+        return None
+    return Pair(samples[0], labels[0] if labels else None, split)
+
+
+def _is_samples(what: str) -> bool:
+    return what.lower() in _SAMPLES

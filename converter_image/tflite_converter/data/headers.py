@@ -1,0 +1,143 @@
+"""The first row and the first column of a table: names and row numbers, or a sample and a feature."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from modelconversion_api.reasons import Stage
+from tflite_converter.data.errors import labels_mismatch
+from tflite_converter.data.table_text import Dialect
+
+_COUNT = re.compile(r"0|[1-9]\d*")
+INDEX_NAMES: Final = ("", "Unnamed: 0")
+"""What pandas and R write above the numbers of rows, and what pandas calls that when it has read it."""
+_CERTAIN_COLUMNS: Final = 4
+"""A row of whole numbers that counts so many columns is no sample by chance."""
+
+
+class Header(NamedTuple):
+    """What the first rows say of the columns."""
+
+    names: tuple[str, ...] | None
+    """Names of all columns; None where the first row is a sample."""
+    label: int | None
+    """The column of labels."""
+    has_index: bool
+    """Whether the first column is named like the numbers of rows. Its values decide."""
+    notes: tuple[str, ...]
+    """What was taken for what, where that could be another thing."""
+
+
+def header_of(
+    rows: Sequence[list[str]], dialect: Dialect, label_column: str | None, name: str, stage: Stage
+) -> Header:
+    """Judge by the first rows of a table, of which there is at least one.
+
+    Args:
+        rows: The cells of the first rows.
+        dialect: How the table is written.
+        label_column: Name of the column of labels, or its number from 1.
+        name: What messages call the table.
+        stage: The stage to blame.
+
+    Raises:
+        ConverterError: LabelsMismatch where there is no column ``label_column``, or more than one.
+
+    """
+    first = [cell.strip() for cell in rows[0]]
+    numbered = None if label_column is None else _place(label_column, len(first))
+    is_named = not dialect.are_numbers(first)
+    notes: tuple[str, ...] = ()
+    counting = _features(first, first, numbered)
+    first_row = f"the first row of {name} ({_shown(counting)})"
+    counts = bool(counting) and any(counting == [str(s + i) for i in range(len(counting))] for s in (0, 1))
+    if counts and _is_header_above([_features(row, first, numbered) for row in rows[1:]], counting, dialect):
+        is_named = True
+        notes = (f"{first_row} counts the columns: it was taken for a header, not for a sample",)
+    elif counts and not is_named and len(counting) > 1 and len(rows) > 1:
+        notes = (f"{first_row} was taken for a sample: if it counts the columns, remove it",)
+    names = tuple(first) if is_named else None
+    if names is not None and not notes and _only_label_is_text(rows, numbered, dialect):
+        names = None
+    label = _label_of(names, len(first), label_column, name, stage)
+    has_index = names is not None and names[0] in INDEX_NAMES and len(names) > 1 and label != 0
+    return Header(names, label, has_index, notes)
+
+
+def _features(row: Sequence[str], first: Sequence[str], label: int | None) -> list[str]:
+    """Return a row without its number and its label."""
+    start = 1 if first[0] in INDEX_NAMES else 0
+    return [cell.strip() for i, cell in enumerate(row) if i >= start and i != label]
+
+
+def _is_header_above(rows: Sequence[Sequence[str]], first: Sequence[str], dialect: Dialect) -> bool:
+    """Whether a row that counts the columns differs in kind from the rows after it.
+
+    pandas writes each column in one form. So the first row is no sample where it has a whole number and all
+    the others have decimals; or where there are many columns, and no other row counts up by one.
+    """
+    if not rows or any(len(row) != len(first) for row in rows):
+        return False
+    if any(_counts_up(row) for row in rows if len(row) > 1):
+        return False
+    has_decimals = any(
+        all(dialect.are_numbers([cell]) and not cell.lstrip("+-").isdecimal() for cell in column)
+        for column in zip(*rows, strict=True)
+    )
+    return has_decimals or len(first) >= _CERTAIN_COLUMNS
+
+
+def _counts_up(row: Sequence[str]) -> bool:
+    if not all(map(_COUNT.fullmatch, row)):
+        return False
+    values = [int(cell) for cell in row]
+    return values == list(range(values[0], values[0] + len(values)))
+
+
+def _only_label_is_text(rows: Sequence[list[str]], numbered: int | None, dialect: Dialect) -> bool:
+    """Whether the first row is a sample whose label is a name: then the next row has a name there too."""
+    first = [cell.strip() for cell in rows[0]]
+    if numbered is None:
+        return False
+    second = rows[1][numbered : numbered + 1] if len(rows) > 1 else []
+    beside = first[:numbered] + first[numbered + 1 :]
+    return dialect.are_numbers(beside) and not dialect.are_numbers(second or [""])
+
+
+def _label_of(
+    names: tuple[str, ...] | None, columns: int, label_column: str | None, name: str, stage: Stage
+) -> int | None:
+    """Return the index of the label column: of its name, or else of its number."""
+    if label_column is None:
+        return None
+    if names is not None and label_column in names:
+        if names.count(label_column) > 1:
+            raise labels_mismatch(f"{name} has more than one column {label_column!r}", stage, hint=_BY_NUMBER)
+        return names.index(label_column)
+    if (numbered := _place(label_column, columns)) is not None:
+        return numbered
+    known = f"{columns} columns without names" if names is None else f"the columns {listed(names)}"
+    cause = f"{name} has no column {label_column!r}: it has {known}"
+    raise labels_mismatch(cause, stage, hint=_BY_NUMBER)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first eight names, for a message."""
+    shown = ", ".join(map(repr, names[:8]))
+    return f"{shown}, … ({len(names)} in all)" if len(names) > 8 else shown
+
+
+def _place(label_column: str, columns: int) -> int | None:
+    """Return the index for a column number counted from 1; None beyond the last of ``columns``."""
+    if not (label_column.isascii() and label_column.isdecimal() and len(label_column) <= 9):
+        return None
+    return int(label_column) - 1 if 1 <= int(label_column) <= columns else None
+
+
+def _shown(cells: Sequence[str]) -> str:
+    return ", ".join(cells) if len(cells) <= _CERTAIN_COLUMNS else f"{cells[0]}, …, {cells[-1]}"
+
+
+_BY_NUMBER: Final = "name the label column as the file's first row does, or give its number, counted from 1"
