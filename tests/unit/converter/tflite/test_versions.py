@@ -41,6 +41,13 @@ def written(tensors: Sequence[T], operator: O, metadata: dict[str, bytes] | None
         ([FLOAT_X, FLOAT_Y, BY_TENSOR], O("CONV_2D", (0, 2, -1)), 2, "1.14"),
         ([FLOAT_X, FLOAT_Y, BY_CHANNEL], O("DEPTHWISE_CONV_2D", (0, 2, -1)), 6, "2.3"),
         ([T("x", (3,), "INT32"), FLOAT_Y, BY_CHANNEL], O("EMBEDDING_LOOKUP", (0, 2)), 4, "2.18"),
+        # Its kernel for int8 weights has no version of its own.
+        (
+            [T("size", (4,), "INT32", bytes(16)), FLOAT_Y, BY_CHANNEL, FLOAT_X],
+            O("TRANSPOSE_CONV", (0, 2, 3)),
+            1,
+            "2.18",
+        ),
         ([INT_X, INT_Y, BY_CHANNEL], O("FULLY_CONNECTED", (0, 2, -1)), 4, "1.14"),
         ([INT_X, INT_Y], O("SOFTMAX"), 2, "1.14"),
         ([INT_X, INT_Y, BY_TENSOR], O("BATCH_MATMUL", (0, 2)), 2, "2.3"),
