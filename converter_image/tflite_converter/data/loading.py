@@ -9,6 +9,7 @@ Formats are told apart by their bytes, because a Job's files have lost their nam
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,9 @@ _MAX_READ_BYTES = MAX_DATA_BYTES
 """Files beyond this are only read where samples are drawn: no digest, no look at what is not used."""
 
 
+_TELL_SECONDS = 1.0
+
+
 @dataclass(frozen=True)
 class _Reading:
     """One data set as it is read."""
@@ -55,9 +59,14 @@ class _Reading:
         return name_of(self.files.path)
 
     def after_part(self, doing: str) -> Callable[[float], None]:
-        """Return a function that tells how much is done; its words change with every tenth."""
+        """Return a function that tells how much is done, from time to time; what is quick is not told."""
+        last = time.monotonic()
 
         def tell(done: float) -> None:
+            nonlocal last
+            if time.monotonic() - last < _TELL_SECONDS:
+                return
+            last = time.monotonic()
             self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%", done))
 
         return tell
