@@ -61,10 +61,16 @@ class Model:
         self._shapes = {t.index: tuple(d["shape"]) for t, d in self._with_details()}
 
     def run(self, sample: Mapping[str, Array]) -> dict[str, Array]:
-        """Return outputs for one batch ``{input: (batch, ...)}`` as values, quantized tensors dequantized."""
+        """Return outputs for one batch ``{input: (batch, ...)}`` as values, quantized tensors dequantized.
+
+        Where the file's inputs have no batch dimension the batch is 1, and the outputs get one.
+        """
         self._fill(sample)
         self._interpreter.invoke()
-        return {t.name: t.value(self._interpreter.get_tensor(t.index)) for t in self.outputs}
+        outputs = {t.name: t.value(self._interpreter.get_tensor(t.index)) for t in self.outputs}
+        if all(sample[t.name].ndim > len(t.shape) for t in self.inputs):
+            return {name: value[np.newaxis] for name, value in outputs.items()}
+        return outputs
 
     def run_each(
         self, samples: Mapping[str, Array], after_each: Callable[[int], None] | None = None
@@ -74,7 +80,7 @@ class Model:
         outputs: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):
             for name, value in self.run({n: a[i : i + 1] for n, a in samples.items()}).items():
-                outputs[name].append(value)
+                outputs[name].append(np.atleast_1d(value))
             if after_each is not None:
                 after_each(i + 1)
         return {name: np.concatenate(values) for name, values in outputs.items()}
@@ -85,6 +91,7 @@ class Model:
         yield
 
     def _fill(self, sample: Mapping[str, Array]) -> None:
+        sample = {t.name: _whole(sample[t.name], t) for t in self.inputs}
         changed = {
             t.index: sample[t.name].shape
             for t in self.inputs
@@ -93,7 +100,7 @@ class Model:
         if changed:
             self._resize(changed)
         for tensor in self.inputs:
-            values = np.ascontiguousarray(tensor.store(sample[tensor.name]))
+            values = np.asarray(tensor.store(sample[tensor.name]), order="C")  # also without dimensions
             self._interpreter.set_tensor(tensor.index, values)
 
     def _resize(self, shapes: dict[int, tuple[int, ...]]) -> None:
@@ -112,5 +119,18 @@ class Model:
         if not signatures:
             return {}
         runner = self._interpreter.get_signature_runner(next(iter(signatures)))
-        details = runner.get_input_details() | runner.get_output_details()
-        return {detail["index"]: name for name, detail in details.items()}
+        # Of both by itself: an input and an output may have the same name.
+        named = (runner.get_input_details().items(), runner.get_output_details().items())
+        return {detail["index"]: name for details in named for name, detail in details}
+
+
+def _whole(values: Array, tensor: Tensor) -> Array:
+    """Return a batch of one as an input without a batch dimension takes it.
+
+    Raises ``ValueError`` for a larger batch.
+    """
+    if values.ndim != len(tensor.shape) + 1:
+        return values
+    if len(values) != 1:
+        raise ValueError(f"input {tensor.name!r} has no batch dimension, and takes one sample at a time")
+    return values.reshape(values.shape[1:])  # an array also where no dimension is left

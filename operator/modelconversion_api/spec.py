@@ -41,6 +41,9 @@ class SourceFormat(StrEnum):
 TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
 
 
+SignatureName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
+
+
 class InputShape(ApiModel):
     """The size that an input is to have where the model leaves it open."""
 
@@ -61,6 +64,11 @@ class Source(ApiModel):
                     " || !(self.format == 'TFLite' || self.uri.lowerAscii().endsWith('.tflite'))",
                     "a TFLite file has its operations already: remove selectTensorFlowOps, or give the Keras"
                     " file or SavedModel that it was made from",
+                ),
+                cel(
+                    "!has(self.signature) || !(self.format in ['KerasH5', 'Keras']"
+                    " || self.uri.lowerAscii().matches('[.](h5|hdf5|keras)$'))",
+                    "a Keras file has no signatures: remove signature, or give the SavedModel",
                 ),
                 cel(
                     "!self.uri.endsWith('/') || self.format in ['Auto', 'SavedModel']",
@@ -87,6 +95,9 @@ class Source(ApiModel):
         ),
     ] = Field(default_factory=list)
     """Sizes of inputs that the model leaves open. The batch is 1 unless it is given here."""
+    signature: SignatureName | None = None
+    """Signature of a SavedModel or TFLite file to convert. Unless given, it is serving_default, or else the
+    first that takes numbers; the report lists the others."""
     select_tensorflow_ops: Annotated[bool, Field(alias="selectTensorFlowOps")] = False
     """Let operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
     which is megabytes larger; the report names the operations."""

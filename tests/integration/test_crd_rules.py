@@ -66,6 +66,7 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
         {"source": {"uri": "s3://models/a..b/model..h5"}},
         {"source": {"uri": "s3://models/net.tflite", "format": "TFLite"}},
         {"source": {"uri": "s3://models/net.tar.gz", "format": "SavedModel", "selectTensorFlowOps": True}},
+        {"source": {"uri": "s3://models/net/", "signature": "serve:encode"}},
         {"source": {"uri": "s3://models/net/", "inputs": [{"name": "image:0", "shape": [1, 96, 96, 3]}]}},
         {"output": SIGNED},
         {"calibration": IMAGES},
@@ -248,6 +249,14 @@ def test_accepted(crd, namespace, changes):
         (
             {"source": {"uri": "s3://models/net", "format": "TFLite", "selectTensorFlowOps": True}},
             "a TFLite file has its operations already: remove selectTensorFlowOps",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.keras", "signature": "serve"}},
+            "a Keras file has no signatures",
+        ),
+        (
+            {"source": {"uri": "s3://models/net", "format": "KerasH5", "signature": "serve"}},
+            "a Keras file has no signatures",
         ),
         ({"source": {"uri": "s3://models/net/", "format": "KerasH5"}}, "is the prefix of a SavedModel"),
         ({"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x"}]}}, "shape: Required value"),

@@ -49,6 +49,7 @@ def options_of(given: Given) -> Options:
         source_format=source.format,
         expected_sha256=source.sha256,
         input_shapes={i.name: tuple(i.shape) for i in source.inputs},
+        signature=source.signature,
         select_tensorflow_ops=source.select_tensorflow_ops,
         target=target,
         calibration=calibrating,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,7 @@ def tensorflow_job(
         source=source.path.absolute(),
         format=source.format,
         input_shapes=dict(options.input_shapes),
+        signature=options.signature,
         select_tensorflow_ops=options.select_tensorflow_ops,
         unroll=Method.FULL_INTEGER in options.methods,
         calibration=samples.calibration,
@@ -50,33 +52,49 @@ def tensorflow_job(
     )
 
 
-def tensorflow_int8_job(options: Options, source: SourceModel, work: Path) -> TensorFlowJob:
-    """Return the job that quantizes with TensorFlow's own converter."""
-    limits = _limits(options, source, work)
-    return TensorFlowJob(task="int8", limits=limits, source=source.path.absolute(), format=source.format)
+def tensorflow_int8_job(
+    options: Options, source: SourceModel, work: Path, *, own_ranges: bool
+) -> TensorFlowJob:
+    """Return the job that quantizes with TensorFlow's own converter; ``own_ranges`` are the graph's."""
+    return TensorFlowJob(
+        task="int8",
+        limits=_limits(options, source, work),
+        source=source.path.absolute(),
+        format=source.format,
+        own_ranges=own_ranges,
+    )
 
 
-def litert_job(
-    options: Options,
-    inputs: Inputs,
-    work: Path,
-    ready: Mapping[Method, str],
-    trained: tuple[str, ...],
-) -> LiteRTJob:
-    """Return the job that makes and measures files from the float file.
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the LiteRT child starts from, beside the float file."""
 
-    ``ready`` names files that are made already and only need measuring; ``trained`` names the steps of
-    training, where the float file is that of a trained model.
-    """
+    methods: tuple[Method, ...] | None = None
+    """The methods to make; None for all that were asked for."""
+    ready: Mapping[Method, str] = field(default_factory=dict)
+    """Files that are made already and only need measuring."""
+    own_ranges: bool = False
+    """Whether the ready full-integer file has the ranges of the graph's own fake quantization."""
+    trained: tuple[str, ...] = ()
+    """The steps of training, where the float file is that of a trained model."""
+    random_outputs: tuple[str, ...] = ()
+    """Outputs of the original that are others each time."""
+
+
+def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> LiteRTJob:
+    """Return the job that makes and measures files from the float file."""
     source, samples = inputs.source, inputs.samples
     from_tflite = source.format is SourceFormat.TFLITE
     return LiteRTJob(
         limits=_limits(options, source, work),
         base_name=options.base_name,
-        methods=tuple(ready or dict.fromkeys(options.methods)),
-        ready=dict(ready),
+        methods=basis.methods or tuple(dict.fromkeys(options.methods)),
+        ready=dict(basis.ready),
+        own_ranges=basis.own_ranges,
+        random_outputs=basis.random_outputs,
         target=options.target,
         source=source.path.absolute() if from_tflite else None,
+        signature=options.signature if from_tflite else None,
         source_bytes=source.size_bytes,
         calibration=samples.calibration if from_tflite else None,
         evaluation=samples.evaluation if from_tflite else None,
@@ -85,7 +103,7 @@ def litert_job(
         random_samples=RANDOM_SAMPLES,
         synthetic_samples=SYNTHETIC_SAMPLES if inputs.data.is_synthetic else 0,
         seed=options.seed,
-        record=artifact_record(options, inputs, trained),
+        record=artifact_record(options, inputs, basis.trained),
         task=options.task,
         gates=options.gates,
         benchmark=options.benchmark,

@@ -29,6 +29,8 @@ class Options:
     expected_sha256: str | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of inputs that the model leaves open, by input name, the batch first."""
+    signature: str | None = None
+    """Of a SavedModel or TFLite file; None for the usual one."""
     select_tensorflow_ops: bool = False
     """Whether operations that TFLite lacks may stay TensorFlow's own (Flex)."""
     target: Target | None = None

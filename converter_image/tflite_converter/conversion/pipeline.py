@@ -20,7 +20,7 @@ from modelconversion_api.report import (
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion.data import choose, hand_over
-from tflite_converter.conversion.jobs import litert_job, tensorflow_int8_job, tensorflow_job
+from tflite_converter.conversion.jobs import Basis, litert_job, tensorflow_int8_job, tensorflow_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -38,6 +38,7 @@ from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.isolation.protocol import WorkerFailure
+from tflite_converter.measuring.recommendation import is_better_integer, leaves_floats
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.jobs import (
@@ -55,6 +56,11 @@ _SECOND_WAY = (
     FailureReason.EVALUATION_FAILED,
 )
 """Reasons for which TensorFlow's own quantizer is tried."""
+
+_FLOAT_LOOPS = (
+    "take another method, or fix every size of the inputs (--input-shape, spec.source.inputs) and write loops"
+    " with a number of steps that is the same for every input"
+)
 
 
 def convert(options: Options, workspace: Workspace, listener: Listener = ignore) -> ConversionReport:
@@ -119,11 +125,12 @@ class _Conversion:
             job = tensorflow_job(self._options, inputs, self._work, "float")
             loaded = self._run_tensorflow(job)
             self._took(loaded.seconds)
-        measurement = self._run_litert(inputs)
+            self._warn(*loaded.warnings)
+        measurement = self._run_litert(inputs, self._basis(inputs, loaded))
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
-            results = self._second_way(inputs, measurement)
+            results = self._second_way(inputs, measurement, loaded.control_flow)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         return Outcome(loaded, measurement, results)
@@ -143,7 +150,8 @@ class _Conversion:
             cause = f"{TENSORFLOW.words} does not say what it trained"
             raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.TRAIN, cause)
         self._took(trained.seconds)
-        again = self._run_litert(inputs, trained=tuple(s.step.value for s in trained.training.steps))
+        steps = tuple(step.step.value for step in trained.training.steps)
+        again = self._run_litert(inputs, Basis(trained=steps))
         self._took(again.seconds)
 
         def figures(result: MethodResult, is_optimized: bool) -> Measured | None:
@@ -171,6 +179,13 @@ class _Conversion:
                 hint="add full integer to the methods",
             )
         options.compilers.edge_tpu_program()
+        if source.format.is_keras and options.signature is not None:
+            raise ConverterError(
+                FailureReason.INVALID_REQUEST,
+                Stage.LOAD,
+                f"a Keras file has no signatures, and so none that is called {options.signature!r}",
+                hint="leave the signature out, or give the SavedModel",
+            )
         if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
             raise ConverterError(
                 FailureReason.INVALID_REQUEST,
@@ -182,34 +197,95 @@ class _Conversion:
     def _run_tensorflow(self, job: TensorFlowJob) -> TensorFlowResult:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
-    def _run_litert(
-        self, inputs: Inputs, ready: dict[Method, str] | None = None, trained: tuple[str, ...] = ()
-    ) -> LiteRTResult:
-        job = litert_job(self._options, inputs, self._work, ready or {}, trained)
-        folder = self._trained if trained else self._work
-        return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
-
-    def _second_way(self, inputs: Inputs, measurement: LiteRTResult) -> dict[Method, MethodResult]:
-        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes."""
-        first = measurement.methods.get(Method.FULL_INTEGER)
-        if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
-            return measurement.methods
-        job = tensorflow_int8_job(self._options, inputs.source, self._work)
+    def _basis(self, inputs: Inputs, loaded: TensorFlowResult | None) -> Basis:
+        """Quantize by the graph's own ranges where it has some, and return what there is to start from."""
+        if loaded is None:
+            return Basis()
+        basis = Basis(random_outputs=loaded.random_outputs)
+        if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.methods):
+            return basis
+        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=True)
         try:
             self._run_tensorflow(job)
-            again = self._run_litert(inputs, {Method.FULL_INTEGER: INT8_FILE})
+        except ConverterError as error:
+            self._warn(f"the graph's own ranges cannot be used: {error.cause}")
+            return basis
+        return replace(basis, ready={Method.FULL_INTEGER: INT8_FILE}, own_ranges=True)
+
+    def _run_litert(self, inputs: Inputs, basis: Basis) -> LiteRTResult:
+        job = litert_job(self._options, inputs, self._work, basis)
+        folder = self._trained if basis.trained else self._work
+        return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
+
+    def _second_way(
+        self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
+    ) -> dict[Method, MethodResult]:
+        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed, or left floats.
+
+        ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
+        """
+        first = measurement.methods.get(Method.FULL_INTEGER)
+        if first is None:
+            return measurement.methods
+        if first.artifact is not None:
+            return self._less_in_float(inputs, measurement, first.artifact)
+        if first.failure is None or first.failure.reason not in _SECOND_WAY:
+            return measurement.methods
+        try:
+            again = self._by_tensorflow(inputs)
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
                 f" and in TensorFlow ({second.cause})"
             )
+            if control_flow is not None:
+                cause = f"integers cannot be computed in the model's loops and branches: {control_flow}"
             failure = WorkerFailure(
-                reason=FailureReason.QUANTIZATION_FAILED, stage=Stage.QUANTIZE, cause=cause
+                reason=FailureReason.QUANTIZATION_FAILED,
+                stage=Stage.QUANTIZE,
+                cause=cause,
+                hint=None if control_flow is None else _FLOAT_LOOPS,
             )
             return measurement.methods | {Method.FULL_INTEGER: MethodResult(failure=failure)}
         self._took(again.seconds)
         self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
         return measurement.methods | again.methods
+
+    def _by_tensorflow(self, inputs: Inputs) -> LiteRTResult:
+        """Make and measure full integer by TensorFlow's own quantizer.
+
+        Raises:
+            ConverterError: it failed, or its file does not run.
+
+        """
+        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
+        integers = Method.FULL_INTEGER
+        self._run_tensorflow(job)
+        return self._run_litert(inputs, Basis(methods=(integers,), ready={integers: INT8_FILE}))
+
+    def _less_in_float(
+        self, inputs: Inputs, measurement: LiteRTResult, first: ArtifactReport
+    ) -> dict[Method, MethodResult]:
+        """Take TensorFlow's full-integer file where it uses integer kernels that the first one does not."""
+        if self._options.training is not None or not leaves_floats(first):
+            return measurement.methods
+        path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)
+        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+            kept = stream.read(MAX_TFLITE_BYTES)
+        try:
+            again = self._by_tensorflow(inputs)
+        except ConverterError:
+            again = None  # it was worth a try: there is a file already
+        if again is not None:
+            self._took(again.seconds)
+            second = again.methods[Method.FULL_INTEGER].artifact
+            if second is not None and is_better_integer(second, first):
+                return measurement.methods | again.methods
+        # A child that has ended could have left a link here; "x" opens none.
+        path.unlink(missing_ok=True)
+        with path.open("xb") as stream:
+            stream.write(kept)
+        return measurement.methods
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
         """Return the results with the full-integer file compiled, if that was asked for and there is one."""

@@ -206,6 +206,7 @@ def _options_as_text(options: Options) -> dict[str, str]:
         "methods": ",".join(m.value for m in options.methods),
         "target": options.target.value if options.target else "",
         "inputShapes": ",".join(f"{name}={shape}" for name, shape in sorted(shapes.items())),
+        "signature": options.signature or "",
         "selectTensorFlowOps": str(options.select_tensorflow_ops).lower(),
         "samples": str(options.samples),
         "evaluationSamples": str(options.evaluation_samples),

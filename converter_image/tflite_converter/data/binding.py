@@ -52,6 +52,18 @@ class SavedSamples(ApiModel):
         info = _only_input(inputs, self.name, stage)
         return {info.name: decode(self.files, self.images, info, stage)}
 
+    def shapes(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, tuple[int, ...]]:
+        """Return the arrays' shapes by input, the number of samples first; none for images.
+
+        Raises:
+            ConverterError: DataShapeMismatch where inputs and arrays do not match by name.
+
+        """
+        if self.images is not None:
+            return {}
+        matched = _by_input(self._arrays(stage), inputs, self.name, stage)
+        return {name: array.shape for name, array in matched.items()}
+
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
         """Describe how :meth:`bind` reaches the inputs' shapes, for the report's ``preprocessing``.
 

@@ -48,13 +48,14 @@ class Child:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.stage = Stage.LOAD
+        self.doing = ""
         self.isolation: tuple[str, ...] = ()
         self.memory_limit_bytes: int | None = None
         self._pipe = int(os.environ[PROGRESS_FD_ENV]) if PROGRESS_FD_ENV in os.environ else None
 
     def say(self, stage: Stage, text: str, fraction: float | None = None, *, warning: bool = False) -> None:
         """Tells the parent what is being done now; that it is told at all shows that nothing hangs."""
-        self.stage = stage
+        self.stage, self.doing = stage, text
         if self._pipe is not None:
             message = WorkerProgress(stage=stage, text=text, fraction=fraction, warning=warning)
             # One write of less than PIPE_BUF (4,096) bytes arrives whole, also from several processes; the

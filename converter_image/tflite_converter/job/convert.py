@@ -79,6 +79,7 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         # What was fetched is what is converted, or the volume lies.
         expected_sha256=record.source.sha256,
         input_shapes={i.name: tuple(i.shape) for i in request.source.inputs},
+        signature=request.source.signature,
         select_tensorflow_ops=request.source.select_tensorflow_ops,
         target=request.target,
         calibration=_data_files(calibration, record, folder, CALIBRATION, CALIBRATION_LABELS),

@@ -199,7 +199,7 @@ def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
 
 def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
     judged = judge(reference.task, reference.metric, reference.outputs, outputs)
-    unusable = under_floor(judged, reference.outputs, outputs, gates.floor)
+    unusable = under_floor(judged, reference.outputs, outputs, gates.floor, is_real=reference.is_real)
     agrees = worst(judged).agreement
     labelled = None
     if reference.labels is not None:
@@ -245,7 +245,8 @@ def _performance(
     first = {name: array[:1] for name, array in samples.items()}
     single = model.benchmark(first, benchmark.runs)
     size, batch = benchmark.batch_size, None
-    if size > 1:
+    # What a file keeps from one call to the next has the size of its own batch: LiteRT aborts in another.
+    if size > 1 and not read_file(content, "the file").keeps_state:
         many = {name: np.resize(array, (size, *array.shape[1:])) for name, array in samples.items()}
         try:
             # A model of its own: a graph that cannot be resized is of no use afterwards.
@@ -263,7 +264,7 @@ def _peak_bytes() -> int:
 
 def _notes(method: Method, file: TFLiteFile) -> list[str]:
     """Note what the method's name hides: tensors that stayed in float, weights that were not changed."""
-    tensors = list(file.subgraphs[0].tensors)
+    tensors = list(file.tensors())
     dtypes = [tensor.dtype for tensor in tensors]
     if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
         return ["nothing was quantized: no weight of this model has an int8 kernel"]

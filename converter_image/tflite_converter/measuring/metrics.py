@@ -24,8 +24,9 @@ _WHOLE = "iub"
 """Kinds of numbers that are the same or not, and never near."""
 _SMALLEST_PROBABILITY = 1e-6
 """Int8 scores can be 0, whose logarithm no divergence survives."""
-_POWER_FLOOR = 1e-6
-"""Share of an output's power that counts as variance: outputs that hardly vary must not divide by nothing."""
+POWER_FLOOR = 4e-4
+"""Share of an output's power that counts as variance at least: an output that varies by less than a fiftieth
+of its size is judged as if it varied by that. 8 bits say little more."""
 _NEIGHBOUR_SAMPLES = 2000
 """Nearest neighbours are looked for among this many samples: the work grows with the square."""
 
@@ -252,7 +253,7 @@ def _r2(reference: FloatArray, output: FloatArray) -> float:
     if noise == 0.0:
         return 1.0
     variance = float(np.sum(np.square(reference - reference.mean(axis=0))))
-    floor = _POWER_FLOOR * float(np.sum(np.square(reference)))
+    floor = POWER_FLOOR * float(np.sum(np.square(reference)))
     total = max(variance, floor)
     return float(np.clip(1.0 - noise / total, 0.0, 1.0)) if total > 0 and math.isfinite(noise) else 0.0
 

@@ -13,7 +13,7 @@ import numpy as np
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric, OutputFidelity
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
-from tflite_converter.measuring.metrics import agreement, as_float, r2, snr_db, top1
+from tflite_converter.measuring.metrics import POWER_FLOOR, agreement, as_float, r2, snr_db, top1
 from tflite_converter.measuring.tasks import is_distribution
 
 MOST_OUTPUTS: Final = 64
@@ -24,9 +24,6 @@ _MOST_COLUMNS: Final = 128
 """More columns than this are places of one quantity, e.g. pixels."""
 _DIFFERENT_SCALES: Final = 10.0
 """Columns whose deviations differ by more are quantities of their own, as boxes and scores are."""
-_POWER_FLOOR: Final = 1e-4
-"""Share of a column's power that counts as variance: of a column that varies by less than a hundredth of its
-size, a hundredth of its size is asked. 8 bits say no more than that."""
 _CONSTANT: Final = 1e-3
 """A column that varies by less than this share of its size is as good as constant."""
 _DIGITS: Final = 6
@@ -49,11 +46,17 @@ def worst(judged: tuple[OutputFidelity, ...]) -> OutputFidelity:
 
 
 def under_floor(
-    judged: tuple[OutputFidelity, ...], reference: NamedArrays, outputs: NamedArrays, floor: float | None
+    judged: tuple[OutputFidelity, ...],
+    reference: NamedArrays,
+    outputs: NamedArrays,
+    floor: float | None,
+    *,
+    is_real: bool = True,
 ) -> list[str]:
     """Return a sentence for each output that makes an artifact unusable.
 
-    ``floor`` is the least agreement; None for that of each output's metric, and 0 for none.
+    ``floor`` is the least agreement; None for that of each output's metric, and 0 for none. On random inputs
+    (not ``is_real``) an original may hardly vary: what is near enough passes there.
     """
     if floor == 0.0:
         return []
@@ -61,6 +64,8 @@ def under_floor(
     for output in judged:
         least = FLOORS[output.metric] if floor is None else floor
         original, file = reference[output.name], outputs[output.name]
+        if not is_real and (output.snr_db is None or output.snr_db >= _NEAR_DB):
+            continue
         place = f"{output.name}{output.worst_column or ''}"
         if _is_constant(file) and _varies(output.metric, original):
             sentences.append(f"unusable: it gives the same {place!r} for every sample, the original does not")
@@ -88,6 +93,8 @@ FLOORS: Final = {
 }
 """The least agreement of an output that is of any use. Guessing one of two classes gives 0.5, and the mean of
 all samples for each of them an R2 of 0."""
+_NEAR_DB: Final = 20.0
+"""Signal-to-noise ratio from which on an output on random inputs is near enough."""
 _NEAR: Final = 0.9
 """Share of the scores' variance from which on other classes win only where the original hardly decides."""
 
@@ -149,8 +156,9 @@ def _column_shares(original: Array, file: Array, axis: int) -> FloatArray:
     """Return the share of each column's variance over the samples that is kept, 0 to 1."""
     exact, actual = _columns(original, axis), _columns(file, axis)
     noise = np.sum(np.square(exact - actual), axis=1)
-    mean = _columns(original - np.mean(as_float(original), axis=0, keepdims=True), axis)
-    total = np.maximum(np.sum(np.square(mean), axis=1), _POWER_FLOOR * np.sum(np.square(exact), axis=1))
+    values = as_float(original)
+    mean = _columns(values - values.mean(axis=0, keepdims=True), axis)
+    total = np.maximum(np.sum(np.square(mean), axis=1), POWER_FLOOR * np.sum(np.square(exact), axis=1))
     kept = 1.0 - np.divide(noise, total, out=np.full(len(noise), np.inf), where=total > 0.0)
     shares: FloatArray = np.clip(
         np.where(noise == 0.0, 1.0, np.nan_to_num(kept, nan=0.0, neginf=0.0)), 0.0, 1.0

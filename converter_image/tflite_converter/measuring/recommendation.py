@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 from modelconversion_api.methods import TARGET_PLANS, Target
-from modelconversion_api.report import Alternative, ArtifactSummary, RecommendedMethod
+from modelconversion_api.report import Alternative, ArtifactReport, ArtifactSummary, RecommendedMethod
 from modelconversion_api.text import human_latency, human_size
 
 CLOSE_ENOUGH = 0.98
 """Agreement from which on the smallest artifact is recommended when no target says what matters."""
+_AS_WELL = 0.01
+"""Agreement that a file may lose for having nothing in float."""
 NEIGHBOURS = 2
 """How many alternatives are named."""
 
@@ -31,6 +33,23 @@ def recommend(artifacts: Sequence[ArtifactSummary], target: Target | None) -> Re
     if best.synthetic:
         reason += "; calibrated on synthetic data, so measure it on your own"
     return RecommendedMethod(method=best.method, reason=reason, alternatives=_neighbours(best, passed))
+
+
+def leaves_floats(artifact: ArtifactReport) -> bool:
+    """Whether a full-integer file has operators in float that were not left so on purpose."""
+    protected = any(attempt.chosen and attempt.float_operators for attempt in artifact.attempts)
+    return not protected and _float_tensors(artifact) > 0
+
+
+def is_better_integer(second: ArtifactReport, first: ArtifactReport) -> bool:
+    """Whether a second full-integer file has less in float than the first, and does as well."""
+    if not second.passed or _float_tensors(second) >= _float_tensors(first):
+        return False
+    return not first.passed or (second.agreement or 0.0) >= (first.agreement or 0.0) - _AS_WELL
+
+
+def _float_tensors(artifact: ArtifactReport) -> int:
+    return 0 if artifact.inventory is None else artifact.inventory.tensor_dtypes.get("float32", 0)
 
 
 def pareto_front(artifacts: Sequence[ArtifactSummary]) -> list[ArtifactSummary]:

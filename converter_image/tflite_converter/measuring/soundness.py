@@ -21,6 +21,8 @@ FLOAT_SAMPLES: Final = 64
 """How many samples tell whether the float file does what the original does."""
 _SAME: Final = 0.99
 _SAME_DB: Final = 40.0
+_EXACT_DB: Final = 80.0
+"""What float32 leaves of the outputs of a sound file, with room for long sums."""
 """A float file below both differs by more than rounding."""
 
 
@@ -69,6 +71,11 @@ def weights_not_finite(file: TFLiteFile) -> str | None:
             if len(tensor.shape) > 1 and not np.isfinite(_constant(tensor)).all():
                 return tensor.name
     return None
+
+
+def is_exact(judged: tuple[OutputFidelity, ...]) -> bool:
+    """Whether every output of a float file is the original's up to rounding."""
+    return all(output.snr_db is None or output.snr_db >= _EXACT_DB for output in judged)
 
 
 def float_fault(judged: tuple[OutputFidelity, ...]) -> str | None:

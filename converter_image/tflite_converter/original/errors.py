@@ -7,6 +7,7 @@ import os
 import re
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError, machine_failure, quoted
 
 _OPERATIONS = (
@@ -26,14 +27,32 @@ _CUSTOM_OBJECTS = (
 _UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
 _SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
 _MEMORY = ("std::bad_alloc", "Resource exhausted", "RESOURCE_EXHAUSTED", "OOM when allocating")
+_FLOAT8 = re.compile(r"f8E\w+|float8_\w+")
+_FOURIER = ("FFT", "FFT2D", "FFT3D", "IFFT", "IFFT2D", "IFFT3D", "IRFFT", "IRFFT2D", "IRFFT3D", "RFFT3D")
+_IN_LAYER = re.compile(r"Exception encountered when calling (?:layer )?(.+?)\.?\s*\n\s*(\S[^\n]*)")
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")
+_OF_PYTHON = (TypeError, KeyError, IndexError, AttributeError, AssertionError)
+"""Exceptions whose text says little without their type."""
+_ANOTHER_SOURCE = (
+    "give the Keras file that the SavedModel was exported from, where there is one, or export it without the"
+    " layer or operation that the message names"
+)
 _FULL_DISK = os.strerror(errno.ENOSPC)
 """TensorFlow's own file system raises no OSError."""
 
 
-def classify(error: BaseException, stage: Stage, *, at_memory_limit: bool = False) -> ConverterError:
+def classify(
+    error: BaseException,
+    stage: Stage,
+    *,
+    at_memory_limit: bool = False,
+    source: SourceFormat = SourceFormat.AUTO,
+    doing: str = "",
+) -> ConverterError:
     """Return the reason for an exception out of loading (``Stage.LOAD``) or converting (``Stage.CONVERT``).
 
-    ``at_memory_limit``: whether the process has taken nearly all the memory that it may.
+    ``at_memory_limit``: whether the process has taken nearly all the memory that it may. ``source``: what was
+    given, for a hint that names something else. ``doing``: the step under way.
     """
     if isinstance(error, ConverterError):
         return error
@@ -45,7 +64,7 @@ def classify(error: BaseException, stage: Stage, *, at_memory_limit: bool = Fals
         return ConverterError(FailureReason.NO_SPACE, stage, f"TensorFlow: {_first_line(text)}")
     if stage is Stage.LOAD:
         return _loading(text, error)
-    return _converting(text, error, stage)
+    return _converting(error, stage, source, doing)
 
 
 def _loading(text: str, error: BaseException) -> ConverterError:
@@ -59,19 +78,60 @@ def _loading(text: str, error: BaseException) -> ConverterError:
     return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
 
 
-def _converting(text: str, error: BaseException, stage: Stage) -> ConverterError:
+def _converting(error: BaseException, stage: Stage, source: SourceFormat, doing: str) -> ConverterError:
+    text = str(error)
     if any(mark in text for mark in _SHAPE):
         cause = f"a dimension that is open keeps the model from being converted: {_complaint(text)}"
         return ConverterError(FailureReason.UNSUPPORTED_SHAPE, stage, cause)
-    if operations := _unsupported(text):
-        cause = f"TFLite has no operation for {', '.join(operations)}"
+    if (float8 := _FLOAT8.search(text)) is not None:
+        cause = f"the model computes in 8-bit floating point ({float8[0]}), which TFLite has not"
         hint = (
-            "replace it by operations that TFLite has, or keep TensorFlow's own (--select-tf-ops,"
-            " selectTensorFlowOps), for which a device needs the Flex delegate"
+            "give the model as it was before model.quantize('float8'), and let full_integer make 8 bits of it"
         )
         return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause, hint=hint)
-    cause = f"TensorFlow could not convert the model: {_complaint(text) or type(error).__name__}"
-    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause)
+    if operations := _unsupported(text):
+        return _unsupported_operation(operations, text, stage)
+    words = _keras_complaint(text) or _complaint(text) or type(error).__name__
+    if isinstance(error, _OF_PYTHON):
+        words = f"{type(error).__name__}: {words}"
+    step = f" while {doing}" if doing else ""
+    cause = f"TensorFlow could not convert the model{step}: {words}"
+    other = _ANOTHER_SOURCE if source is SourceFormat.SAVED_MODEL else None
+    return ConverterError(FailureReason.CONVERSION_FAILED, stage, cause, hint=other)
+
+
+def _unsupported_operation(operations: list[str], text: str, stage: Stage) -> ConverterError:
+    names = [operation.partition(" ")[0] for operation in operations]
+    cause = f"TFLite has no operation for {', '.join(operations)}"
+    hint = (
+        "replace it by operations that TFLite has, or keep TensorFlow's own (--select-tf-ops,"
+        " selectTensorFlowOps), for which a device needs the Flex delegate"
+    )
+    if any("Random" in name for name in names):
+        cause = f"the model draws random numbers when it is run: {cause}"
+        hint = (
+            "leave layers that are for training only (RandomFlip, RandomRotation, noise, dropout) out of the"
+            " export, or give the .keras file, which is converted in inference mode"
+        )
+    elif any(name in _FOURIER or _takes(text, name, "complex<") for name in names):
+        cause = f"{cause} on complex numbers"
+        hint = (
+            "take the magnitude or the real part (tf.abs, tf.math.real) right behind tf.signal.rfft or stft,"
+            " and write what follows with real numbers: a DCT (tf.signal.dct, MFCC) as a product with a"
+            " constant matrix; or keep TensorFlow's own operations (--select-tf-ops, selectTensorFlowOps)"
+        )
+    return ConverterError(FailureReason.UNSUPPORTED_OPERATION, stage, cause, hint=hint)
+
+
+def _takes(text: str, operation: str, kind: str) -> bool:
+    """Whether an operation in MLIR's text has an operand or a result of a kind."""
+    return any(f"tf.{operation}" in line and kind in line for line in text.splitlines())
+
+
+def _keras_complaint(text: str) -> str | None:
+    """Return what went wrong in a layer, with the layer; Keras says first that something did."""
+    match = _IN_LAYER.search(_COLOURS.sub("", text))
+    return None if match is None else f"{_first_line(match[2])} (in {match[1].strip()})"
 
 
 def custom_class(text: str) -> str | None:
@@ -97,9 +157,14 @@ def _unsupported(text: str) -> list[str]:
     return [f"{n} (in {places[n]})" if n in places else n for n in sorted(names) if n]
 
 
+def layer_of(path: str) -> str:
+    """Return a node's path through the layers, without the calls of functions around it."""
+    return _WRAPPERS.sub("", path)
+
+
 def _scope(path: str) -> str:
     """Return the layer that an operation belongs to: its path without outer calls and its own name."""
-    return _WRAPPERS.sub("", path).rpartition("/")[0]
+    return layer_of(path).rpartition("/")[0]
 
 
 def _complaint(text: str) -> str:

@@ -1,71 +1,224 @@
-"""One frozen graph with the batch pinned to 1, and the one float TFLite file made from it. Child only."""
+"""One frozen graph with the batch pinned, and the float TFLite file made from it. Child only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,  # the public API has no freezing for TensorFlow 2
+from tensorflow.python.framework import (
+    convert_to_constants,  # the public API has no freezing for TensorFlow 2
 )
 
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.original.graph_repairs import HALVES, in_float32, set_list_shapes, stack_list_items
-from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.fused_lstm import FusedLstm, marked, replaced
+from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
+from tflite_converter.original.graphs.reading import CASE, uncompiled, unplaced, with_new_names
+from tflite_converter.original.graphs.repairs import (
+    HALVES,
+    in_float32,
+    set_list_shapes,
+    stack_list_items,
+    without_sign_bits,
+)
+from tflite_converter.original.graphs.state import without_idle_state
+from tflite_converter.original.graphs.tables import tables_as_comparisons
+from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
+from tflite_converter.original.own_outputs import with_own_outputs
+from tflite_converter.original.own_states import with_own_states
+from tflite_converter.original.precision import precision_warnings
+from tflite_converter.original.scope_names import scope_name, with_given_names
 
-_LARGEST_BATCH = 32
-_BATCH_BYTES = 1 << 20
-"""How much the original is given at once; in small portions it takes no longer."""
+# TensorFlow keeps whole the loops and branches that it lists; it forgets the cases.
+convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
 
 
-def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
-    """Write the model as a SavedModel without variables, signature ``serving_default``, into ``folder``.
+_KERAS = ("keras", "tf_keras")
 
-    Returns the outputs as the frozen graph has them. The signature's names are the model's own, so
-    they are the names in every artifact too.
-    """
+
+@dataclass
+class FrozenGraph:
+    """A model's graph, its functions inlined and its variables constants, but for those that it assigns."""
+
+    definition: Any
+    """TensorFlow's ``GraphDef``."""
+    entries: list[str]
+    """The placeholders of the inputs, in the model's order."""
+    outputs: dict[str, str]
+    """Tensors of the graph, by output."""
+    output_infos: list[TensorInfo]
+    precision_warnings: tuple[str, ...] = ()
+    variables: dict[str, Any] = field(default_factory=dict)
+    """Variables that stay such, by placeholder."""
+    tables: dict[str, Any] = field(default_factory=dict)
+    """Handles of the lookup tables, by placeholder."""
+    lstms: tuple[FusedLstm, ...] = ()
+    """Layers whose marks in the graph stand for TFLite's own operator."""
+
+    @property
+    def is_fake_quantized(self) -> bool:
+        """Whether it rounds activations as integers will: it was trained so, and has their ranges."""
+        functions = (function.node_def for function in self.definition.library.function)
+        nodes = itertools.chain(self.definition.node, *functions)
+        return any(node.op.startswith("FakeQuantWithMinMax") for node in nodes)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of how it computes, and of its variables."""
+        if not self.variables:
+            return self.precision_warnings
+        names = sorted(str(variable.name).partition(":")[0] for variable in self.variables.values())
+        text = (
+            f"the model keeps values from one call to the next ({', '.join(names)}): the original and every"
+            " file were run on the samples in their order, beginning with the values that it was saved with,"
+            " and nothing was reset in between"
+        )
+        return (*self.precision_warnings, text)
+
+    def as_call(self, names: list[str]) -> Callable[[Tensors], Tensors]:
+        """Return how to run the graph as a model, whose inputs are called ``names``."""
+
+        def call(tensors: Tensors) -> Tensors:
+            return dict(zip(self.outputs, self.imported([tensors[name] for name in names]), strict=True))
+
+        return call
+
+    def imported(self, tensors: list[Any]) -> list[Any]:
+        """Return the outputs computed from ``tensors``, in the graph that is being traced."""
+        handles = {name: variable.handle for name, variable in self.variables.items()} | self.tables
+        graph = tf.compat.v1.get_default_graph()
+        entries = dict(zip(self.entries, tensors, strict=True))
+        entries |= {name: graph.capture(handle) for name, handle in handles.items()}
+        definition = with_new_names(self.definition)
+        return list(
+            tf.graph_util.import_graph_def(
+                definition,
+                input_map=replaced(definition, entries, self.lstms),
+                return_elements=list(self.outputs.values()),
+                name="",
+            )
+        )
+
+
+def frozen_graph(model: OriginalModel) -> FrozenGraph:
+    """Trace the model for the shapes of its inputs, and put constants in the place of its variables."""
     specs = [_spec(info) for info in model.inputs]
     names = [info.name for info in model.inputs]
 
     def traced(*tensors: Any) -> dict[str, Any]:
         # Identity gives every output a node of its own, also where two outputs are one tensor.
         outputs = model.call(dict(zip(names, tensors, strict=True)))
-        return {name: tf.identity(tensor, name=name) for name, tensor in outputs.items()}
+        return {name: tf.identity(tensor, name=scope_name(name)) for name, tensor in outputs.items()}
 
     concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
+    inlined = _Inlined(concrete)
+    definition, _ = convert_to_constants._replace_variables_by_constants(inlined)  # noqa: SLF001
+    unplaced(definition)
     output_names = sorted(concrete.structured_outputs)
-    # Inlined, for an embedding inside a SavedModel's function keeps the function from being frozen.
-    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
-    outputs = [
-        TensorInfo(
-            name=name,
-            shape=[-1 if size is None else int(size) for size in tensor.shape],
-            dtype=tensor.dtype.name,
-        )
-        for name, tensor in zip(output_names, frozen.outputs, strict=True)
+    # Of the traced graph: a function that is not inlined leaves its results without shapes.
+    infos = [
+        tensor_info(name, tensor.shape if tensor.shape.rank is not None else (), tensor.dtype)
+        for name, tensor in zip(output_names, concrete.outputs, strict=True)
     ]
+    frozen = FrozenGraph(
+        definition=definition,
+        entries=[entry.op.name for entry in concrete.inputs[: len(specs)]],
+        outputs=dict(zip(output_names, (tensor.name for tensor in concrete.outputs), strict=True)),
+        output_infos=infos,
+        variables=inlined.state,
+        tables=inlined.tables,
+    )
+    if not uncompiled(definition) or frozen.variables or frozen.tables:
+        return frozen
+    again = frozen_graph(replace(model, call=frozen.as_call(names)))  # to inline what is not marked any more
+    return replace(again, output_infos=infos)
 
-    graph = frozen.graph.as_graph_def()
+
+class _Inlined(convert_to_constants._FunctionConverterDataInEager):  # type: ignore[misc]  # noqa: SLF001
+    """A function's graph with its calls inlined, from which TensorFlow takes the variables to replace."""
+
+    def __init__(self, concrete: Any) -> None:
+        self.state: dict[str, Any] = {}
+        self.tables: dict[str, Any] = {}
+        # Inlined, for an embedding inside a SavedModel's function keeps the function from being frozen.
+        super().__init__(concrete, lower_control_flow=False, aggressive_inlining=True)
+
+    def _build_tensor_data(self) -> None:
+        """Choose the variables to replace: TensorFlow's constructor calls this once the graph is inlined."""
+        concrete = self._func
+        owners = {id(variable.handle): variable for variable in concrete.graph.variables}
+        variables: dict[str, Any] = {}
+        for handle, entry in concrete.graph.captures:
+            if id(handle) in owners:
+                variables[entry.op.name] = owners[id(handle)]
+            elif handle.dtype == tf.resource:
+                self.tables[entry.op.name] = handle
+        outputs = [tensor.name for tensor in concrete.outputs]
+        state = without_idle_state(self.graph_def, outputs, variables.keys())
+        self.state = {name: variables[name] for name in state}
+        self._variable_names_denylist = state
+        super()._build_tensor_data()
+
+
+def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
+    """Write the model as a SavedModel, signature ``serving_default``, into ``folder``, repaired for TFLite.
+
+    It has no variables but those that the model assigns. Returns the graph as it is in there. The
+    signature's names are the model's own, so they are the names in every artifact too.
+    """
+    return _repaired(frozen_graph(model), model, folder)
+
+
+def freeze_fused(model: OriginalModel, folder: Path) -> FrozenGraph | None:
+    """Write the model as :func:`freeze` does, with its LSTM layers as TFLite's own operator.
+
+    None where it has no layer that the operator can compute; nothing is written then.
+    """
+    kinds = [sys.modules[name].layers.LSTM for name in _KERAS if name in sys.modules]
+    with marked(kinds) as layers:
+        frozen = frozen_graph(model)
+    if not layers:
+        return None
+    return _repaired(replace(frozen, lstms=tuple(layers)), model, folder)
+
+
+def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph:
+    graph = frozen.definition
+    tables_as_comparisons(graph, frozen.tables)
+    constants_in_branches(graph)
+    cases_as_selections(graph)
     set_list_shapes(graph, model.inputs)
     stack_list_items(graph)
+    without_sign_bits(graph)
+    frozen.precision_warnings = precision_warnings(graph)
     in_float32(graph)
+    integers_in_float32(graph)
+    keep_clamps(graph)
+    write(frozen, model.inputs, folder)
+    return frozen
+
+
+def write(frozen: FrozenGraph, inputs: list[TensorInfo], folder: Path) -> None:
+    """Write a frozen graph as a SavedModel into ``folder``."""
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        entries = {
-            entry.op.name: _single(tensor) for entry, tensor in zip(frozen.inputs, tensors, strict=True)
-        }
-        names = [tensor.name for tensor in frozen.outputs]
-        results = tf.graph_util.import_graph_def(graph, input_map=entries, return_elements=names, name="")
+        results = frozen.imported([_single(tensor) for tensor in tensors])
         return {
-            name: tf.cast(tensor, before.dtype) if before.dtype in HALVES else tensor
-            for name, tensor, before in zip(output_names, results, frozen.outputs, strict=True)
+            scope_name(info.name): tf.cast(tensor, info.dtype)
+            if tf.as_dtype(info.dtype) in HALVES
+            else tensor
+            for info, tensor in zip(frozen.output_infos, results, strict=True)
         }
 
     module = tf.Module()
+    module.variables_assigned = list(frozen.variables.values())
+    specs = [_spec(info) for info in inputs]
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
     # Autograph would rewrite TensorFlow's own wrapper of the signature, which has nothing in it to rewrite.
     tf.autograph.experimental.do_not_convert(tf.saved_model.save)(
@@ -74,7 +227,6 @@ def freeze(model: OriginalModel, folder: Path) -> list[TensorInfo]:
         signatures={"serving_default": module.serve},
         options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
     )
-    return outputs
 
 
 def _single(tensor: Any) -> Any:
@@ -86,44 +238,37 @@ def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    return bytes(converter.convert())
+    return with_own_states(with_given_names(with_own_outputs(bytes(converter.convert()))))
 
 
-def convert_int8(frozen: Path, samples: NamedArrays) -> bytes:
-    """TensorFlow's own full-integer file (int8 in and out): the second way, where litert-quantizer fails.
+def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:
+    """TensorFlow's own full-integer file (int8 in and out), where litert-quantizer fails or has no part.
 
-    ``samples``: ``{input: (n, ...)}``.
+    ``samples``: ``{input: (n, ...)}``; None where the graph's fake quantization says all ranges.
     """
-    count = len(next(iter(samples.values())))
     converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
-    converter.representative_dataset = lambda: (
-        {name: array[i : i + 1] for name, array in samples.items()} for i in range(count)
-    )
-    return bytes(converter.convert())
+    if samples is not None:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = _representative(frozen, samples)
+    return with_given_names(bytes(converter.convert()))
 
 
-def run_original(
-    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
-) -> dict[str, Array]:
-    """Run the original on ``{input: (n, ...)}``; return ``{output: (n, ...)}``."""
-    sample_bytes = sum(array[:1].nbytes for array in samples.values())
-    # Activations grow with the batch, to several times the model itself for large images.
-    batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // sample_bytes)) if model.open_batch else 1
+def _representative(frozen: Path, samples: NamedArrays) -> Callable[[], Iterator[dict[str, Array]]]:
+    """Return the calibration samples as TensorFlow's converter asks for them."""
     count = len(next(iter(samples.values())))
-    # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
-    call = tf.function(model.call, autograph=False, reduce_retracing=True)
-    parts: dict[str, list[Array]] = {}
-    for start in range(0, count, batch):
-        part = {name: tf.constant(array[start : start + batch]) for name, array in samples.items()}
-        for name, tensor in call(part).items():
-            parts.setdefault(name, []).append(tensor.numpy())
-        after_each(min(start + batch, count))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    named = {scope_name(name): array for name, array in samples.items()}
+    signature = tf.saved_model.load(str(frozen)).signatures["serving_default"]
+    ranks = {name: spec.shape.rank for name, spec in signature.structured_input_signature[1].items()}
+    return lambda: (
+        # An input without a batch dimension is a whole sample.
+        {name: array[i] if array.ndim > ranks[name] else array[i : i + 1] for name, array in named.items()}
+        for i in range(count)
+    )
 
 
 def _spec(info: TensorInfo) -> Any:
-    return tf.TensorSpec([None if size < 0 else size for size in info.shape], info.dtype, name=info.name)
+    shape = [None if size < 0 else size for size in info.shape]
+    return tf.TensorSpec(shape, info.dtype, name=scope_name(info.name))

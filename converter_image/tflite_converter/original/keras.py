@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+import contextlib
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tflite_converter.original.model import (
     tensor_info,
     unique,
 )
-from tflite_converter.original.unrolling import with_unrolling
+from tflite_converter.original.scope_names import is_plain, scope_name
 from tflite_converter.tflite.names import safe_name
 
 _UNLISTED = {
@@ -141,13 +142,14 @@ def keras_model(model: Any, writer: str, shapes: Mapping[str, tuple[int, ...]]) 
     run = keras_call(model)
     original = OriginalModel(
         inputs=inputs,
+        declared=declared,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=lambda tensors: run(tensors, False),
         writer=writer,
         parameter_bytes=bytes_of(model.weights),
-        unroll=lambda: _unroll(model, inputs),
+        unroll=lambda: _unrolled(model, original),
     )
-    return with_unrolling(original) if _loops_regardless(model) else original
+    return original
 
 
 def in_place_of(
@@ -161,9 +163,9 @@ def in_place_of(
         original,
         call=lambda tensors: call(tensors, False),
         parameter_bytes=bytes_of(model.weights),
-        unroll=lambda: _unroll(model, original.inputs),
+        unroll=lambda: _unrolled(model, trained),
     )
-    return with_unrolling(trained) if _loops_regardless(model) else trained
+    return trained
 
 
 def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
@@ -179,10 +181,17 @@ def keras_call(model: Any) -> Callable[[Tensors, bool], Tensors]:
 
     declared, structure = _entries(model)
     output_names = [safe_name(name) for name in _output_names(model)]
+    odd = [layer for layer in _layers(model) if not is_plain(layer.name)]
 
     def call(tensors: Tensors, training: bool) -> Tensors:
         packed = tf.nest.pack_sequence_as(structure, [tensors[info.name] for info in declared])
-        return named(model(packed, training=training), output_names)
+        with contextlib.ExitStack() as before:
+            for layer in odd:  # a layer opens a scope of its name, which a graph may not be able to have
+                # Keras 2 has the name behind a property.
+                attribute = "_name" if isinstance(getattr(type(layer), "name", None), property) else "name"
+                _set(before, layer, attribute, value=scope_name(layer.name))
+            outputs = model(packed, training=training)
+        return named(outputs, output_names)
 
     return call
 
@@ -208,28 +217,34 @@ def _entries(model: Any) -> tuple[list[TensorInfo], Any]:
     return [tensor_info(n, leaf.shape, leaf.dtype) for n, leaf in zip(names, leaves, strict=True)], structure
 
 
-def _loops_regardless(model: Any) -> bool:
-    """Whether there are convolutional recurrent layers of Keras 2: they loop whatever ``unroll`` says."""
-    kinds = {kind.__name__ for layer in _layers(model) for kind in type(layer).__mro__}
-    return "ConvRNN" in kinds
-
-
-def _unroll(model: Any, inputs: Sequence[TensorInfo]) -> bool:
-    """Set ``unroll`` on every recurrent layer, also those inside wrappers.
+def _unrolled(model: Any, original: OriginalModel) -> OriginalModel | None:
+    """Return the model with ``unroll`` set on every recurrent layer at any depth while it runs.
 
     A loop (WHILE) cannot be quantized to integers; the same steps written one after another can.
     """
+    inputs = original.inputs
     recurrent = [layer for layer in _layers(model) if hasattr(layer, "unroll")]
     steps = max((size for info in inputs for size in info.shape[1:2]), default=0)
     is_open = any(size < 0 for info in inputs for size in info.shape)
     if not recurrent or is_open or steps > MAX_UNROLLED_STEPS:
-        return False
-    for layer in recurrent:
-        layer.unroll = True
-        # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
-        if hasattr(layer, "_could_use_gpu_kernel"):
-            layer._could_use_gpu_kernel = False  # noqa: SLF001 - there is no public switch for it
-    return True
+        return None
+
+    def call(tensors: Tensors) -> Tensors:
+        with contextlib.ExitStack() as before:
+            for layer in recurrent:
+                _set(before, layer, "unroll", value=True)
+                # Keras 2 chooses a fused kernel that loops, unless told that it cannot be used.
+                if hasattr(layer, "_could_use_gpu_kernel"):
+                    _set(before, layer, "_could_use_gpu_kernel", value=False)
+            return original.call(tensors)
+
+    return replace(original, call=call, unroll=lambda: None)
+
+
+def _set(before: contextlib.ExitStack, owner: Any, name: str, *, value: object) -> None:
+    """Set an attribute until ``before`` is left."""
+    before.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
 
 
 def _layers(model: Any) -> list[Any]:

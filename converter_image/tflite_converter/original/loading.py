@@ -10,16 +10,22 @@ from tflite_converter.files.formats import too_large
 from tflite_converter.original.keras import keras_model, read_keras
 from tflite_converter.original.keras_files import KerasFile
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.precision import with_single_ends
 from tflite_converter.original.saved_models import load_saved_model
 
 
 def load_model(
-    path: Path, file: KerasFile | None, folder: Path, shapes: Mapping[str, tuple[int, ...]]
+    path: Path,
+    file: KerasFile | None,
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    signature: str | None = None,
 ) -> OriginalModel:
     """Return the source model at ``path``: of the Keras ``file`` there, or of a SavedModel (None).
 
     ``folder`` is a place for a link with the suffix that Keras insists on. ``shapes`` sets the sizes of
-    inputs that the model leaves open, by input name, the batch first.
+    inputs that the model leaves open, by input name, the batch first. ``signature``: which one of a
+    SavedModel.
 
     Raises:
         ConverterError: UnreadableModel, CustomObject naming the layers, UnsafeModel, UnsupportedShape,
@@ -27,9 +33,9 @@ def load_model(
 
     """
     if file is None:
-        model = load_saved_model(path, shapes)
+        model = load_saved_model(path, shapes, signature)
     else:
         model = keras_model(read_keras(file, folder), file.writer, shapes)
     if model.parameter_bytes > MAX_TFLITE_BYTES:
         raise too_large(path.name, model.parameter_bytes)
-    return model
+    return with_single_ends(model)

@@ -33,8 +33,29 @@ class OriginalModel:
     """Inference (``training=False``) on ``{input: (n, ...)}``."""
     writer: str
     parameter_bytes: int
-    unroll: Callable[[], bool]
-    """Makes recurrent layers unroll their time steps from now on; False where there is nothing to unroll."""
+    unroll: Callable[[], OriginalModel | None]
+    """Returns the model with its time steps one after another; None where there is nothing to unroll."""
+    declared: Sequence[TensorInfo] = ()
+    """The inputs as the model has them, open sizes -1."""
+    unbatched: frozenset[str] = frozenset()
+    """Inputs without a batch dimension, of which a sample is the whole."""
+    group: int = 1
+    """How many samples the model takes at once, where it takes no other number."""
+    warnings: tuple[str, ...] = ()
+    """What a user should know of how the model was taken."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether outputs have a batch dimension."""
+        return len(self.unbatched) < len(self.inputs)
+
+    @property
+    def sample_inputs(self) -> list[TensorInfo]:
+        """The inputs with a dimension for the number of samples in front, also those that have no batch."""
+        return [
+            info.model_copy(update={"shape": [1, *info.shape]}) if info.name in self.unbatched else info
+            for info in self.inputs
+        ]
 
 
 def pinned(declared: Sequence[TensorInfo], shapes: Mapping[str, tuple[int, ...]]) -> list[TensorInfo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,22 @@ from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import too_large
 from tflite_converter.original.model import OriginalModel, Tensors, bytes_of, named, pinned, tensor_info
+from tflite_converter.original.signatures import Signature, choose_signature
 from tflite_converter.original.tensorflow1 import frozen_signature, has_references
-from tflite_converter.original.unrolling import has_loop, with_unrolling
 from tflite_converter.tflite.names import safe_name
 
-_USUAL = "serving_default"
 _NOT_THE_MODEL = ("/.OPTIMIZER_SLOT/", "optimizer/", "keras_api/metrics/", "_CHECKPOINTABLE_OBJECT_GRAPH")
 """In names of a checkpoint: what training left there."""
 
 
-def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> OriginalModel:
-    """Load the SavedModel at ``path`` by its signature ``serving_default``, or else its first.
+def load_saved_model(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], wanted: str | None = None
+) -> OriginalModel:
+    """Load the SavedModel at ``path`` by the signature ``wanted``, or the usual one.
 
     Raises:
-        ConverterError: UnsupportedFormat without a signature, UnsupportedShape, SourceTooLarge.
+        ConverterError: UnsupportedFormat without a signature, InvalidRequest for one that is not there,
+            UnsupportedShape, SourceTooLarge.
 
     """
     import tensorflow as tf
@@ -46,8 +49,8 @@ def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Origi
             "the SavedModel has no signature to call",
             hint="export it with model.export(path), or save it with signatures=",
         )
-    key = _USUAL if _USUAL in signatures else next(iter(signatures))
-    signature = signatures[key]
+    choice = choose_signature([_described(name, signatures[name]) for name in signatures], wanted)
+    key, signature = choice.name, signatures[choice.name]
     specs = signature.structured_input_signature[1]
     original = {safe_name(name): name for name in sorted(specs)}
     declared = [tensor_info(safe, specs[name].shape, specs[name].dtype) for safe, name in original.items()]
@@ -60,15 +63,26 @@ def load_saved_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Origi
         return named(function(**{original[safe]: tensor for safe, tensor in tensors.items()}), [])
 
     version = getattr(loaded, "tensorflow_version", "")
-    by_signature = OriginalModel(
+    return OriginalModel(
         inputs=pinned(declared, shapes),
+        declared=declared,
         open_batch=all(info.shape[:1] == [-1] for info in declared),
         call=call,
         writer=f"tensorflow {version}".strip(),
         parameter_bytes=bytes_of(signature.variables),
-        unroll=lambda: False,
+        unroll=lambda: None,
+        warnings=choice.warnings,
     )
-    return with_unrolling(by_signature) if has_loop(signature.graph) else by_signature
+
+
+def _described(name: str, signature: Any) -> Signature:
+    inputs = signature.structured_input_signature[1]
+    outputs = signature.structured_outputs
+    return Signature(
+        name,
+        tuple(tensor_info(key, inputs[key].shape, inputs[key].dtype) for key in sorted(inputs)),
+        tuple(tensor_info(key, outputs[key].shape, outputs[key].dtype) for key in sorted(outputs)),
+    )
 
 
 def _tags(path: Path) -> list[str]:

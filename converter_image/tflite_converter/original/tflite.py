@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.status import TensorInfo
 from tflite_converter.errors import ConverterError
+from tflite_converter.original.signatures import Signature, choose_signature
+from tflite_converter.tflite import editing, types
 from tflite_converter.tflite.file import is_float, read_file
 from tflite_converter.tflite.names import safe_name
+from tflite_converter.tflite.types import TFLiteFile
 
 SIGNATURE = "serving_default"
 
 
-def prepared(content: bytes, name: str) -> bytes:
-    """Return the float file with the signature that quantizer and runtime need; unchanged where it has one.
+def prepared(content: bytes, name: str, wanted: str | None = None) -> tuple[bytes, tuple[str, ...]]:
+    """Return the float file with the one signature that is converted, and warnings about the choice.
+
+    It is the signature ``wanted``, or the usual one; a file without any gets one, which quantizer and runtime
+    need.
 
     Raises:
-        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already.
+        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already;
+            InvalidRequest for a signature that is not there.
 
     """
     file = read_file(content, name)
@@ -28,7 +37,57 @@ def prepared(content: bytes, name: str) -> bytes:
             f"{name} is quantized already" if has_weights else f"{name} has no weights to quantize",
             hint="give the float TFLite file, or the Keras model or SavedModel that it was made from",
         )
-    return _modernised(content)
+    signatures = [_described(file, signature) for signature in file.signatures]
+    if not signatures and wanted is None:
+        return _modernised(content), ()
+    choice = choose_signature(signatures, wanted)
+    if len(signatures) > 1:
+        content = _alone(content, choice.name)
+    return _modernised(content), choice.warnings
+
+
+def _described(file: TFLiteFile, signature: types.Signature) -> Signature:
+    tensors = file.subgraphs[signature.subgraph].tensors
+
+    def infos(entries: Mapping[str, int]) -> tuple[TensorInfo, ...]:
+        return tuple(
+            TensorInfo(name=name, shape=list(tensors[index].shape), dtype=tensors[index].dtype)
+            for name, index in sorted(entries.items())
+        )
+
+    return Signature(signature.key, infos(signature.inputs), infos(signature.outputs))
+
+
+def _alone(content: bytes, key: str) -> bytes:
+    """Return the file with one of its signatures only, whose graph comes first, as interpreters want it."""
+    model = editing.unpacked(content)
+    (chosen,) = [entry for entry in model.signatureDefs if entry.signatureKey.decode() == key]
+    order: list[int] = []
+    pending = [int(chosen.subgraphIndex)]
+    while pending:
+        index = pending.pop(0)
+        if index not in order:
+            order.append(index)
+            pending.extend(number for _, _, number in _callings(model.subgraphs[index]))
+    for index in order:
+        for options, field, number in _callings(model.subgraphs[index]):
+            setattr(options, field, order.index(number))
+    model.subgraphs = [model.subgraphs[index] for index in order]
+    chosen.subgraphIndex = 0
+    model.signatureDefs = [chosen]
+    return editing.packed(model)
+
+
+def _callings(graph: Any) -> list[tuple[Any, str, int]]:
+    """Return where operators name other graphs: their options, the field, and the graph's index."""
+    return [
+        (options, field, int(value))
+        for operator in graph.operators or ()
+        for options in (operator.builtinOptions, operator.builtinOptions2)
+        if options is not None
+        for field, value in vars(options).items()
+        if field.lower().endswith("subgraphindex") and value >= 0
+    ]
 
 
 def _modernised(content: bytes) -> bytes:

@@ -1,120 +1,156 @@
-"""Loops of a fixed number of steps, written as their steps: what full integer needs. Child process only.
+"""A graph without loops and branches, which is what full integer needs. Child process only.
 
-A loop (WHILE) cannot be quantized to integers; the same steps one after another can. Keras's own layers
-unroll themselves, but a SavedModel's loops are fixed in its graph.
+A loop (WHILE) or a branch (IF) cannot be quantized to integers. The same steps one after another can, and so
+can both branches with a selection behind them. Keras's own layers unroll themselves, but a SavedModel's loops
+are fixed in its graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import (
-    convert_variables_to_constants_v2,  # the public API has no freezing for TensorFlow 2
-)
 
+from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
-from tflite_converter.original.model import MAX_UNROLLED_STEPS, OriginalModel, Tensors
+from tflite_converter.original.errors import layer_of
+from tflite_converter.original.freezing import FrozenGraph, frozen_graph
+from tflite_converter.original.graphs.branches import branches_as_selections
+from tflite_converter.original.graphs.loop_bounds import fixed_loops
+from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
+from tflite_converter.original.model import MAX_UNROLLED_STEPS, OriginalModel
 
 _CALLS = {"While": "StatefulPartitionedCall", "StatelessWhile": "PartitionedCall"}
 """The operation that calls a function once, for each that calls it in a loop."""
 _COMPARED = 4
-"""Samples on which the unrolled model must do what the model does."""
+"""Samples on which the flat model must do what the model does: a second look, after the proof."""
+_DEEPEST = 4
+"""How deep loops may stand in each other."""
 
 
-def has_loop(graph: Any) -> bool:
-    """Whether a graph, or any function that it calls, loops as recurrent layers do."""
-    definition = graph.as_graph_def()
-    functions = (function.node_def for function in definition.library.function)
-    return any(node.op in _CALLS for nodes in (definition.node, *functions) for node in nodes)
+def rows_meet(model: OriginalModel) -> bool:
+    """Whether the samples of a batch may decide together how a loop or a branch goes."""
+    graph = frozen_graph(model).definition
+    loops = {node.name for node in graph.node if node.op in WHILE}
+    return bool(operations(graph) & {*IF, *CASE}) or not loops <= fixed_loops(graph)
 
 
-def with_unrolling(model: OriginalModel) -> OriginalModel:
-    """``model``, whose ``unroll`` writes the loops of its graph as steps."""
-    call = model.call
-
-    def unroll() -> bool:
-        nonlocal call
-        try:
-            unrolled = _unrolled(model)
-        except (ValueError, tf.errors.OpError):
-            # A graph of a kind not thought of here: the model keeps its loops, and other methods their files.
-            unrolled = None
-        if unrolled is None:
-            return False
-        call = unrolled.call
-        return True
-
-    return replace(model, call=lambda tensors: call(tensors), unroll=unroll)
+def has_control_flow(graph: Any) -> bool:
+    """Whether a graph, or any function that it calls, has loops or branches."""
+    return bool(operations(graph) & {*WHILE, *IF})
 
 
-def _unrolled(model: OriginalModel) -> OriginalModel | None:
-    """None where a loop is too long, where the inputs leave its length open, or where the outcome differs."""
-    if any(size < 0 for info in model.inputs for size in info.shape):
-        return None
-    batch = _COMPARED if model.open_batch else 1
-    samples = {name: tf.constant(array) for name, array in random_inputs(model.inputs, batch, seed=0).items()}
-    graph = _Graph(model)
-    steps = graph.steps(samples)
-    if not steps or not all(0 < number <= MAX_UNROLLED_STEPS for number in steps.values()):
-        return None
-    graph.unroll(steps)
-    expected, unrolled = model.call(samples), tf.function(graph.call, autograph=False)(samples)
-    same = all(np.allclose(expected[name], unrolled[name], rtol=1e-3, atol=1e-5) for name in expected)
-    return replace(model, call=graph.call) if same else None
+class NotFlatError(ValueError):
+    """Loops that cannot be written as steps; the text says which and why."""
 
 
-class _Graph:
-    """The frozen graph of a model, for as many samples at once as the model itself takes."""
+def flattened(model: OriginalModel) -> OriginalModel:
+    """Return ``model`` with its loops written as steps, and its branches as selections.
 
-    def __init__(self, model: OriginalModel) -> None:
-        self._names = [info.name for info in model.inputs]
-        batch = [None] if model.open_batch else [1]
-        specs = [tf.TensorSpec(batch + info.shape[1:], info.dtype, name=info.name) for info in model.inputs]
+    The model itself stays as it is.
 
-        def traced(*tensors: Any) -> Tensors:
-            outputs = model.call(dict(zip(self._names, tensors, strict=True)))
-            return {name: tf.identity(tensor) for name, tensor in outputs.items()}
+    Raises:
+        NotFlatError: where a loop may take another number of steps for another input, where one is too long,
+            or where the outcome differs.
 
-        concrete = tf.function(traced, autograph=False).get_concrete_function(*specs)
-        frozen = convert_variables_to_constants_v2(
-            concrete, lower_control_flow=False, aggressive_inlining=True
+    """
+    if open_inputs := [info.name for info in model.inputs if min(info.shape, default=0) < 0]:
+        raise NotFlatError(
+            f"it has a loop or branch, and sizes of {', '.join(map(repr, open_inputs))} are open"
         )
-        self._definition = frozen.graph.as_graph_def()
-        self._entries = [tensor.op.name for tensor in frozen.inputs]
-        self._outputs = {
-            name: tensor.name
-            for name, tensor in zip(sorted(concrete.structured_outputs), frozen.outputs, strict=True)
-        }
+    flat, names = model, [info.name for info in model.inputs]
+    for _ in range(_DEEPEST):
+        frozen = frozen_graph(flat)
+        if not has_control_flow(frozen.definition):
+            if frozen.variables:
+                return flat
+            if flat is not model and not _same(model, frozen):
+                raise NotFlatError(
+                    "its loops and branches, written as steps and selections, give other values"
+                )
+            return flat
+        if frozen.variables or frozen.tables:
+            raise NotFlatError("it has a loop or branch, and keeps values between calls")
+        branches_as_selections(frozen.definition)
+        _unroll(frozen.definition, _steps(frozen, model))
+        flat = replace(flat, call=frozen.as_call(names))
+    raise NotFlatError(f"it has loops inside loops, more than {_DEEPEST} deep")
 
-    def call(self, tensors: Tensors) -> Tensors:
-        """Do what the model's own ``call`` does."""
-        return self._tensors(tensors, self._outputs)
 
-    def steps(self, samples: Tensors) -> dict[str, int]:
-        """How often each loop runs, by its name: the first variable of TensorFlow's loops counts."""
-        loops = {node.name: f"{node.name}:0" for node in self._definition.node if node.op in _CALLS}
-        counts = tf.function(lambda tensors: self._tensors(tensors, loops), autograph=False)(samples)
-        return {name: int(counter) for name, counter in counts.items() if counter.shape == ()}
+def _steps(frozen: FrozenGraph, model: OriginalModel) -> dict[str, int]:
+    """Return how often each loop of the main graph runs: its first variable counts the steps.
 
-    def unroll(self, steps: Mapping[str, int]) -> None:
-        """Replace each loop by calls of its body.
+    Any sample shows it, for the number is proven to be the same for all of them.
+    """
+    loops = {node.name for node in frozen.definition.node if node.op in _CALLS}
+    if not loops:
+        return {}
+    if changing := sorted(loops - fixed_loops(frozen.definition)):
+        cause = f"how many steps the loop {layer_of(changing[0])!r} takes may depend on the input"
+        raise NotFlatError(cause)
+    counters = replace(frozen, outputs={name: f"{name}:0" for name in loops})
+    (counts,) = _run(counters, [_sample(model, 0)])
+    steps = {name: int(number) for name, number in counts.items()}
+    for name, number in steps.items():
+        if not 0 < number <= MAX_UNROLLED_STEPS:
+            cause = f"the loop {layer_of(name)!r} takes {number} steps, more than {MAX_UNROLLED_STEPS}"
+            raise NotFlatError(cause)
+    return steps
 
-        The last call has the loop's name, which others refer to.
-        """
-        nodes = []
-        for node in self._definition.node:
-            nodes.extend(_calls(node, steps[node.name]) if node.name in steps else [node])
-        del self._definition.node[:]
-        self._definition.node.extend(nodes)
 
-    def _tensors(self, tensors: Tensors, names: Mapping[str, str]) -> Tensors:
-        entries = {entry: tensors[name] for entry, name in zip(self._entries, self._names, strict=True)}
-        values = tf.graph_util.import_graph_def(self._definition, entries, list(names.values()), name="")
-        return dict(zip(names, values, strict=True))
+def _same(model: OriginalModel, flat: FrozenGraph) -> bool:
+    original = tf.function(model.call, autograph=False)
+    samples = [_sample(model, number) for number in range(_COMPARED)]
+    return all(
+        _alike(original({name: tf.constant(array) for name, array in sample.items()}), values)
+        for sample, values in zip(samples, _run(flat, samples), strict=True)
+    )
+
+
+def _run(frozen: FrozenGraph, samples: Sequence[NamedArrays]) -> list[dict[str, Array]]:
+    """Return a frozen graph's outputs for each sample.
+
+    In a session of TensorFlow 1: the eager runtime does not learn of the functions in such a graph.
+    """
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.graph_util.import_graph_def(frozen.definition, name="")
+        feeds = [
+            {f"{entry}:0": array for entry, array in zip(frozen.entries, sample.values(), strict=True)}
+            for sample in samples
+        ]
+        return [session.run(dict(frozen.outputs), fed) for fed in feeds]
+
+
+def _alike(expected: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(
+        np.allclose(
+            np.asarray(expected[name], np.float64), np.asarray(values[name], np.float64),
+            rtol=1e-3, atol=1e-5, equal_nan=True,
+        )
+        for name in expected
+    )  # fmt: skip
+
+
+def _sample(model: OriginalModel, seed: int) -> dict[str, Array]:
+    """Return one random value for each input, in the shape that the file takes."""
+    stacked = [info.model_copy(update={"shape": [1, *info.shape]}) for info in model.inputs]
+    return {name: array[0] for name, array in random_inputs(stacked, 1, seed).items()}
+
+
+def _unroll(graph: Any, steps: Mapping[str, int]) -> None:
+    """Replace each loop by calls of its body.
+
+    The last call has the loop's name, which others refer to.
+    """
+    nodes = []
+    for node in graph.node:
+        nodes.extend(_calls(node, steps[node.name]) if node.name in steps else [node])
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 def _calls(loop: Any, number: int) -> list[Any]:

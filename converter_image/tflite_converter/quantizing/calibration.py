@@ -19,6 +19,7 @@ from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.soundness import first_not_finite
 from tflite_converter.native_output import silenced
+from tflite_converter.tflite.file import read_file
 
 UNSTABLE = 0.2
 """Two halves that differ by more mean too few samples (ai-edge-quantizer's auto_quant procedure)."""
@@ -107,6 +108,7 @@ def calibrate(
     rules = recipe_manager.RecipeManager()
     rules.load_quantization_recipe(recipe.static_wi8_ai8())
     count = len(next(iter(samples.values())))
+    ranks = {named.name: len(named.tensor.shape) for named in read_file(float_file, "the float file").inputs}
     lowest: dict[str, list[float]] = {}
     highest: dict[str, list[float]] = {}
     bad: list[int] = []
@@ -120,7 +122,11 @@ def calibrate(
             (signature, *_) = runner.get_signature_list()
         for i in range(count):
             runner.reset_model_qsvs()
-            sample = {name: array[i : i + 1] for name, array in samples.items()}
+            sample = {
+                # An input without a batch dimension takes a sample as it is.
+                name: array[i] if array.ndim > ranks[name] else array[i : i + 1]
+                for name, array in samples.items()
+            }
             runner.calibrate({signature: [sample]}, rules, cache_output=True)
             outputs = runner.get_cached_output()[-1]
             runner.clear_cached_output()

@@ -23,6 +23,9 @@ _FAITHFUL: Final = 1e-6
 _LONG: Final = 1024
 _WORTH_IT: Final = 64
 """A smaller table is not worth the bytes of a DEQUANTIZE."""
+_LSTM: Final = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+_LSTM_WEIGHTS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16)
+"""Places of its inputs: from the features, from the state before, and of the projection."""
 _LARGEST_INT8: Final = 127.0
 _DEQUANTIZE_HALF: Final = 3
 _GATHER_INT8, _DEQUANTIZE_INT8 = 2, 2
@@ -82,6 +85,35 @@ def with_tables_quantized(content: bytes) -> bytes:
         for table in quantized:
             if all(table not in operator.inputs for operator in written.operators):
                 written.tensors[table].buffer = 0
+    return editing.packed(model)
+
+
+def with_recurrent_weights_quantized(content: bytes) -> bytes:
+    """Return the file with the weights of fused LSTM layers as int8, one scale each as their kernel reads."""
+    file = read_file(content, "the quantized file")
+    if not any(operator.name == _LSTM for operator, _ in file.operators()):
+        return content
+    model = editing.unpacked(content)
+    for graph, written in zip(file.subgraphs, model.subgraphs, strict=True):
+        quantized: dict[int, int] = {}
+        for operator, changed in zip(graph.operators, written.operators, strict=True):
+            if operator.name != _LSTM:
+                continue
+            inputs = list(operator.inputs)
+            for place in _LSTM_WEIGHTS:
+                index = inputs[place]
+                if (
+                    index >= 0
+                    and graph.tensors[index].dtype == "float32"
+                    and graph.tensors[index].is_constant
+                ):
+                    if index not in quantized:
+                        quantized[index] = _add_quantized(model, written, graph.tensors[index])
+                    inputs[place] = quantized[index]
+            changed.inputs = inputs
+        readers = {index for operator in written.operators for index in operator.inputs}
+        for index in quantized.keys() - readers:
+            written.tensors[index].buffer = 0
     return editing.packed(model)
 
 

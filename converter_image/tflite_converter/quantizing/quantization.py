@@ -12,7 +12,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.native_output import silenced
 from tflite_converter.quantizing.calibration import RangeMethod, Ranges
-from tflite_converter.quantizing.constants import with_tables_quantized
+from tflite_converter.quantizing.constants import with_recurrent_weights_quantized, with_tables_quantized
 from tflite_converter.quantizing.overflow import with_biases_that_fit
 from tflite_converter.quantizing.repairs import with_dead_outputs_quantized
 from tflite_converter.quantizing.specification import violations
@@ -79,7 +79,8 @@ def dynamic_range(float_file: bytes, *, dense_per_tensor: bool = False) -> bytes
         manager.add_dynamic_config(".*", operation, 8, granularity.TENSORWISE)
     for scope in _constants_on_the_left(float_file):
         _leave_in_float(manager, scope)
-    return _checked(with_tables_quantized(_quantize(float_file, manager.get_quantization_recipe(), None)))
+    content = _quantize(float_file, manager.get_quantization_recipe(), None)
+    return _checked(with_recurrent_weights_quantized(with_tables_quantized(content)))
 
 
 def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:

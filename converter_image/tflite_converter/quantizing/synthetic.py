@@ -42,7 +42,10 @@ def draw_synthetic(float_file: bytes, count: int, seed: int) -> Synthetic:
     samples, how = {}, {}
     for named in file.inputs:
         draw, words = _source(named, file.subgraphs[0])
-        shape = tuple(_OPEN_SIZE if size < 0 else size for size in named.tensor.shape[1:])
+        sizes = named.tensor.shape
+        # Without a batch of 1 in front, a sample is the whole input.
+        has_batch = len(sizes) > 1 and sizes[0] <= 1
+        shape = tuple(_OPEN_SIZE if size < 0 else size for size in (sizes[1:] if has_batch else sizes))
         samples[named.name] = draw(generator, (count, *shape)).astype(named.tensor.dtype)
         how[named.name] = words
     return Synthetic(samples, how)

@@ -126,6 +126,11 @@ class TFLiteFile:
         """The main subgraph's outputs, in its order."""
         return self._named(self.subgraphs[0].outputs)
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it has variables, whose values stay from one call to the next."""
+        return any(operator.name == "VAR_HANDLE" for operator, _ in self.operators())
+
     def tensors(self) -> Iterator[Tensor]:
         """Those of every subgraph."""
         for graph in self.subgraphs:

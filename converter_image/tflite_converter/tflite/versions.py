@@ -57,6 +57,8 @@ _HYBRID: Final = {
     "EMBEDDING_LOOKUP": (3, 4),
 }
 """Versions with int8 weights and float activations: with one scale, and with one for each channel."""
+_HYBRID_SINCE: Final = {"TRANSPOSE_CONV": "2.18"}
+"""Kernels for int8 weights that came without a version: 2.14 refuses such a file, and 2.18 runs it."""
 _OLDEST: Final = "1.5"
 """The first release that the tables know."""
 _WEIGHTS: Final = {"UNIDIRECTIONAL_SEQUENCE_LSTM": 2}
@@ -68,10 +70,8 @@ def needed_version(operator: Operator, graph: Subgraph) -> int:
     deciding = _input(operator, graph, _DECIDING.get(operator.name, 0))
     weights = _input(operator, graph, _WEIGHTS.get(operator.name, 1))
     version = 1 if deciding is None else _BY_TYPE.get((operator.name, deciding.dtype), 1)
-    if operator.name in _HYBRID and weights is not None and weights.dtype == "int8":
-        gives_float = all(graph.tensors[index].is_float for index in operator.outputs)
-        if gives_float:
-            version = max(version, _HYBRID[operator.name][weights.is_per_channel])
+    if operator.name in _HYBRID and weights is not None and _is_hybrid(operator, graph):
+        version = max(version, _HYBRID[operator.name][weights.is_per_channel])
     if operator.name == "DEQUANTIZE" and deciding is not None:
         half = 3 if deciding.dtype in ("float16", "int16") else 1
         version = max(version, 5 if deciding.is_per_channel else half)
@@ -111,6 +111,8 @@ def oldest_runtime(file: TFLiteFile) -> str | None:
         if first is None:
             return None
         runtimes.append(first)
+        if _is_hybrid(operator, graph):
+            runtimes.append(_HYBRID_SINCE.get(operator.name, _OLDEST))
     asked = bytes(file.metadata.get(MIN_RUNTIME_NAME, b"")).rstrip(b"\0").decode("ascii", errors="replace")
     if match := _RUNTIME.fullmatch(asked):
         runtimes.append(match[1])
@@ -121,6 +123,14 @@ def runtime_entry(file: TFLiteFile) -> dict[str, bytes]:
     """Return the metadata entry that tells a program the oldest runtime; empty where that is not known."""
     runtime = oldest_runtime(file)
     return {} if runtime is None else {MIN_RUNTIME_NAME: f"{runtime}.0".encode().ljust(_ENTRY_BYTES, b"\0")}
+
+
+def _is_hybrid(operator: Operator, graph: Subgraph) -> bool:
+    """Whether an operator has int8 weights and gives floats."""
+    weights = _input(operator, graph, _WEIGHTS.get(operator.name, 1))
+    if weights is None or weights.dtype != "int8":
+        return False
+    return all(graph.tensors[index].is_float for index in operator.outputs)
 
 
 def _input(operator: Operator, graph: Subgraph, place: int) -> Tensor | None:

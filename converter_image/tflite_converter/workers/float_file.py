@@ -5,31 +5,41 @@ Both tasks of the TensorFlow child call these functions, so that neither does a 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from modelconversion_api.reasons import Stage
-from modelconversion_api.status import TensorInfo
+from modelconversion_api.reasons import FailureReason, Stage
+from tflite_converter.arrays import NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.npz import read_folder, write_folder
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
+from tflite_converter.original.batches import with_samples
 from tflite_converter.original.errors import classify
-from tflite_converter.original.freezing import convert_float, freeze, run_original
+from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze, freeze_fused
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.running import run_reference
+from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
     FLOAT_FILE,
     FROZEN_FOLDER,
+    FUSED_FILE,
+    LABELS_FILE,
     REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
 )
 
+_FUSED_FOLDER = f"{FROZEN_FOLDER}-fused"
 _UNROLLED_FOLDER = f"{FROZEN_FOLDER}-unrolled"
 
 
-def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> None:
+def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> OriginalModel:
     """Write calibration and evaluation samples into ``folder`` as the model takes them.
+
+    Returns the model as it is converted for these samples.
 
     Random inputs stand in where there is nothing to evaluate on. To be called before the conversion: data
     that does not fit must not cost one first.
@@ -38,29 +48,77 @@ def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> N
         ConverterError: DataShapeMismatch and the other reasons of data.
 
     """
+    given = [(job.calibration, Stage.CALIBRATE), (job.evaluation, Stage.EVALUATE)]
+    shapes = next((data.shapes(original.inputs, stage) for data, stage in given if data is not None), {})
+    fitted = with_samples(original, shapes)
+    rows = original if fitted.group > 1 else fitted
     if job.calibration is not None:
-        calibration = job.calibration.bind(original.inputs, Stage.CALIBRATE)
-        write_folder(folder / CALIBRATION_FOLDER, calibration)
+        calibration = job.calibration.bind(rows.sample_inputs, Stage.CALIBRATE)
+        write_folder(folder / CALIBRATION_FOLDER, _grouped(calibration, fitted.group, Stage.CALIBRATE))
     if job.evaluation is not None:
-        evaluation = job.evaluation.bind(original.inputs, Stage.EVALUATE)
+        evaluation = job.evaluation.bind(rows.sample_inputs, Stage.EVALUATE)
     else:
-        evaluation = random_inputs(original.inputs, job.random_samples, job.seed)
-    write_folder(folder / EVALUATION_FOLDER, evaluation)
+        evaluation = random_inputs(rows.sample_inputs, job.random_samples, job.seed)
+    write_folder(folder / EVALUATION_FOLDER, _grouped(evaluation, fitted.group, Stage.EVALUATE))
+    if fitted.group > 1:
+        (folder / LABELS_FILE).unlink(missing_ok=True)  # they belong to single samples
+    return fitted
 
 
-def write_reference(original: OriginalModel, process: Child) -> None:
-    """Run the original on the evaluation samples, and write its outputs into the reference folder."""
+def _grouped(arrays: NamedArrays, group: int, stage: Stage) -> NamedArrays:
+    """Return ``{input: (n, ...)}`` as ``{input: (n // group, group, ...)}``; unchanged for a group of 1.
+
+    Raises:
+        ConverterError: DataTooFew.
+
+    """
+    if group == 1:
+        return arrays
+    count = len(next(iter(arrays.values()))) // group
+    if not count:
+        cause = f"the model takes {group} samples at once, and there are fewer"
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, cause)
+    return {
+        name: array[: count * group].reshape(count, group, *array.shape[1:]) for name, array in arrays.items()
+    }
+
+
+def write_reference(original: OriginalModel, process: Child) -> tuple[str, ...]:
+    """Run the original on the evaluation samples, and write its outputs into the reference folder.
+
+    Returns the outputs that are random.
+    """
     samples = read_folder(process.folder / EVALUATION_FOLDER)
     words = "running the original model"
     process.say(Stage.EVALUATE, words)
     step = process.counter(Stage.EVALUATE, words, len(next(iter(samples.values()))))
-    write_folder(process.folder / REFERENCE_FOLDER, run_original(original, samples, step))
+    reference = run_reference(original, samples, step)
+    write_folder(process.folder / REFERENCE_FOLDER, reference.outputs)
+    return reference.random_outputs
 
 
-def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> list[TensorInfo]:
+def random_warnings(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a user should know of random outputs."""
+    if not outputs:
+        return ()
+    text = (
+        "the original draws random numbers: on the same samples it gives other values each time in"
+        f" {', '.join(map(repr, outputs))}; export it in inference mode (training=False)"
+    )
+    return (text,)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatFiles:
+    """What was written."""
+
+    frozen: FrozenGraph
+    control_flow: str | None
+    """Why the float file keeps its loops and branches in full integer too; None where it does not."""
+
+
+def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FloatFiles:
     """Write the float file of ``model``, and a second one with its time steps unrolled where the job asks.
-
-    Returns the outputs as the frozen graph has them.
 
     Raises:
         Exception: TensorFlow's own, for the first file only.
@@ -68,29 +126,50 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> lis
     """
     folder = process.folder
     process.say(Stage.CONVERT, "freezing the graph")
-    outputs = freeze(model, folder / FROZEN_FOLDER)
+    frozen = freeze(model, folder / FROZEN_FOLDER)
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
-    if job.unroll:
-        _write_unrolled(model, process)
-    return outputs
+    _write_fused(model, process)
+    if not job.unroll or not has_control_flow(frozen.definition):
+        return FloatFiles(frozen, None)
+    return FloatFiles(frozen, _write_unrolled(model, process))
 
 
-def _write_unrolled(model: OriginalModel, process: Child) -> None:
-    """Write the file that full integer starts from, where there is a loop to unroll.
+def _write_fused(model: OriginalModel, process: Child) -> None:
+    """Write a float file with LSTM layers as TFLite's own operator, where there are such.
 
-    A failure is a warning: other methods need no such file, and full integer may do without. It must not
-    cost a conversion that works, least of all after hours of training.
+    A failure is no error: the file with loops does as well, only slower. Whether this one does what the
+    original does is found out where it is run.
     """
-    path, frozen = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
+    path, folder = process.folder / FUSED_FILE, process.folder / _FUSED_FOLDER
     try:
-        if not model.unroll():
-            return
-        process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
-        freeze(model, frozen)
-        path.write_bytes(convert_float(frozen, select_tensorflow_ops=False))
+        if freeze_fused(model, folder) is not None:
+            process.say(Stage.CONVERT, "writing the float file with fused LSTM layers")
+            path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
     except Exception as error:
         path.unlink(missing_ok=True)  # half a file would be taken for a whole one
         cause = classify(error, Stage.CONVERT).cause
-        process.say(Stage.CONVERT, f"its time steps cannot be unrolled: {cause}", warning=True)
+        process.say(Stage.CONVERT, f"its LSTM layers stay loops: {cause}", warning=True)
+
+
+def _write_unrolled(model: OriginalModel, process: Child) -> str | None:
+    """Write the file that full integer starts from, without loops and branches, or return why there is none.
+
+    A failure is no error: other methods need no such file, and full integer may do without. It must not
+    cost a conversion that works, least of all after hours of training.
+    """
+    path, folder = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
+    try:
+        stepwise = model.unroll() or model
+        freeze(flattened(stepwise), folder)
+        process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
+        path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
+    except NotFlatError as error:
+        return str(error)
+    except Exception as error:
+        path.unlink(missing_ok=True)  # half a file would be taken for a whole one
+        cause = f"its time steps cannot be unrolled: {classify(error, Stage.CONVERT).cause}"
+        process.say(Stage.CONVERT, cause, warning=True)
+        return cause
+    return None

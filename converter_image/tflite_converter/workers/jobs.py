@@ -23,6 +23,7 @@ from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingPlan
 
 FLOAT_FILE: Final = "float.tflite"
+FUSED_FILE: Final = "fused.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
 INT8_FILE: Final = "int8.tflite"
 REFERENCE_FOLDER: Final = "reference"
@@ -68,7 +69,11 @@ class TensorFlowJob(ApiModel):
     source: Path
     format: SourceFormat
     input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    signature: str | None = None
+    """Of a SavedModel; None for the usual one."""
     select_tensorflow_ops: bool = False
+    own_ranges: bool = False
+    """For ``int8``: whether the graph's own ranges are taken, and no samples."""
     unroll: bool = False
     """Whether recurrent layers are also written with their time steps unrolled, for full integer."""
     calibration: SavedSamples | None = None
@@ -93,6 +98,14 @@ class TensorFlowResult(ApiModel):
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
     training: TrainingOutcome | None = None
+    warnings: tuple[str, ...] = ()
+    """About the original: the signature taken, batch, precision, state, randomness."""
+    random_outputs: tuple[str, ...] = ()
+    """Outputs that are others each time that the original is run on the same samples."""
+    fake_quantized: bool = False
+    """Whether the graph itself says its activations' ranges, as quantization-aware training leaves them."""
+    control_flow: str | None = None
+    """Why full integer starts from a float file with loops or branches, which it may fail on."""
 
 
 class LiteRTJob(ApiModel):
@@ -103,9 +116,13 @@ class LiteRTJob(ApiModel):
     methods: tuple[Method, ...]
     ready: dict[Method, str] = Field(default_factory=dict)
     """Files in the folder that are made already and only need measuring."""
+    own_ranges: bool = False
+    """Whether the ready full-integer file has the ranges of the graph's own fake quantization."""
     target: Target | None = None
     source: Path | None = None
     """A TFLite file to start from; None where TensorFlow's child has left the float file in the folder."""
+    signature: str | None = None
+    """Of a TFLite source; None for the usual one."""
     source_bytes: int
     calibration: SavedSamples | None = None
     evaluation: SavedSamples | None = None

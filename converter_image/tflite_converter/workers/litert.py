@@ -12,38 +12,28 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from modelconversion_api.base import ApiModel
 from modelconversion_api.calibration_report import Stability
 from modelconversion_api.measurements import Attempt, LayerError
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
-from modelconversion_api.status import TensorInfo
-from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.checks import coverage, range_warnings
-from tflite_converter.data.labels import check_classes
 from tflite_converter.data.npz import read_folder, write_folder
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
 from tflite_converter.measuring.layers import layer_errors
-from tflite_converter.measuring.metrics import scores
+from tflite_converter.measuring.quality import Quality, costs_nothing
 from tflite_converter.measuring.soundness import (
     FLOAT_SAMPLES,
-    Finite,
-    finite_samples,
-    first_not_finite,
     float_fault,
+    is_exact,
     weights_not_finite,
 )
-from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
-from tflite_converter.original.tflite import prepared
 from tflite_converter.quantizing import quantization
 from tflite_converter.quantizing.calibration import calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
@@ -51,15 +41,11 @@ from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.quantizing.tuning import Tuner
 from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.metadata import with_metadata
-from tflite_converter.tflite.names import tensor_info
-from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.tflite.versions import with_versions
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
-    EVALUATION_FOLDER,
     FLOAT_FILE,
-    LABELS_FILE,
-    REFERENCE_FOLDER,
+    FUSED_FILE,
     UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
@@ -68,21 +54,21 @@ from tflite_converter.workers.jobs import (
     MethodResult,
 )
 from tflite_converter.workers.programs import LITERT
+from tflite_converter.workers.reference import DIVERGED, input_infos, output_infos, prepare, reference_of
 
 _FEWEST_FOR_STABILITY = 2
+_FORM_SAMPLES = 200
+"""How many samples decide between two forms of dynamic range."""
 _INTEGERS = (Method.DYNAMIC_RANGE, Method.FULL_INTEGER)
 _SYNTHETIC = "calibrated on synthetic data"
-_DIVERGED = "train the model again: its training diverged, or a file was damaged"
-
-
-class _Done(ApiModel):
-    """A piece of work that leaves files only."""
 
 
 class _Fault(ApiModel):
     """What is wrong with the float file."""
 
     sentence: str | None = None
+    is_exact: bool = False
+    """Whether every output was run, and is the original's up to rounding."""
 
 
 class _Made(ApiModel):
@@ -117,17 +103,20 @@ class _Work:
         self._gates = job.gates
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
+        self._float_file = self._folder / FLOAT_FILE
+        """What every file but the full-integer one is made of."""
         self._fault: str | None = None
         """Why nothing that comes of the float file can be used."""
 
     def run(self, warnings: tuple[str, ...]) -> LiteRTResult:
         """Make and measure each file; ``warnings`` are about the reference."""
         job, reference = self._job, self._reference
+        self._choose_float_file()
         self._fault = self._float_fault()
         methods = {method: self._method(method) for method in job.methods}
         return LiteRTResult(
-            inputs=_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
-            outputs=_output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
+            inputs=input_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
+            outputs=output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
             evaluation=EvaluationBasis(
                 task=reference.task,
                 task_is_given=job.task is not None,
@@ -197,52 +186,83 @@ class _Work:
         )
         if self._fault is not None:
             artifact = artifact.changed(usable=False, passed=False, message=self._fault)
-        if self._synthetic and method is Method.FULL_INTEGER:
+        if self._synthetic and method is Method.FULL_INTEGER and not self._job.own_ranges:
             message = "; ".join(m for m in (_SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
         return MethodResult(artifact=artifact)
 
+    def _choose_float_file(self) -> None:
+        """Take the file with fused LSTM layers, if there is one that does what the original does."""
+        fused = self._folder / FUSED_FILE
+        if fused.is_file():
+            answer = self._compared(fused)
+            if isinstance(answer, _Fault) and answer.is_exact:
+                self._float_file = fused
+
+    def _compared(self, path: Path) -> _Fault | WorkerFailure:
+        """Run a float file on some of the samples, one after another, and say what differs."""
+        few = self._reference.head(FLOAT_SAMPLES)
+
+        def compare() -> _Fault:
+            content = path.read_bytes()
+            if inventory(read_file(content, path.name)).flex_operators:
+                return _Fault()
+            gates, threads = self._job.gates, self._job.benchmark.threads
+            judged = quality(content, few, gates, threads=threads, file_name=path.name)
+            return _Fault(sentence=float_fault(judged.outputs), is_exact=is_exact(judged.outputs))
+
+        return forked(self._process, LITERT.words, "running the float file", _Fault, compare)
+
     def _float_fault(self) -> str | None:
         """Say why the float file is not what the original is; None where it is, or that is not known."""
-        job, few = self._job, self._reference.head(FLOAT_SAMPLES)
+        job = self._job
         if job.gates.floor == 0.0 or job.source is not None:
             return None
         if job.random_outputs:
             return f"unusable: the original gives another {job.random_outputs[0]!r} each time that it is run"
 
-        def compare() -> _Fault:
-            content = (self._folder / FLOAT_FILE).read_bytes()
-            if inventory(read_file(content, FLOAT_FILE)).flex_operators:
-                return _Fault()
-            quality_of = quality(content, few, job.gates, threads=job.benchmark.threads, file_name=FLOAT_FILE)
-            return _Fault(sentence=float_fault(quality_of.outputs))
-
-        answer = forked(self._process, LITERT.words, "running the float file", _Fault, compare)
+        answer = self._compared(self._float_file)
         return None if isinstance(answer, WorkerFailure) else answer.sentence  # each method says why it fails
 
     def _make(self, method: Method) -> _Made:
         ready = self._job.ready.get(method)
         if ready is not None:
-            recipe = "TensorFlow's own quantizer, per-channel int8 weights, int8 activations"
+            ranges = " (ranges of the graph's fake quantization)" if self._job.own_ranges else ""
+            recipe = f"TensorFlow's own quantizer, per-channel int8 weights, int8 activations{ranges}"
             return self._finished(method, (self._folder / ready).read_bytes(), recipe)
         self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
-        float_file = (self._folder / FLOAT_FILE).read_bytes()
+        float_file = self._float_file.read_bytes()
         if (
             method in _INTEGERS
             and (name := weights_not_finite(read_file(float_file, FLOAT_FILE))) is not None
         ):
             cause = f"the weights {name!r} hold NaN or infinity, which integers cannot say"
-            raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause, hint=_DIVERGED)
+            raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause, hint=DIVERGED)
         match method:
             case Method.FLOAT32:
                 return self._finished(method, float_file, "float32 as it is")
             case Method.DYNAMIC_RANGE:
-                content = quantization.dynamic_range(float_file)
-                return self._finished(method, content, "per-channel int8 weights, float activations")
+                return self._dynamic_range(float_file)
             case Method.FLOAT16:
                 return self._finished(method, with_halved_constants(float_file), "float16 weights")
             case Method.FULL_INTEGER:
-                return self._full_integer(float_file)
+                return self._full_integer((self._folder / FLOAT_FILE).read_bytes())
+
+    def _dynamic_range(self, float_file: bytes) -> _Made:
+        """Make the form that old runtimes read, unless it costs fidelity."""
+        by_channel = quantization.dynamic_range(float_file)
+        by_tensor = quantization.dynamic_range(float_file, dense_per_tensor=True)
+        few, name = self._reference.head(_FORM_SAMPLES), Method.DYNAMIC_RANGE.file_name(self._job.base_name)
+
+        def judged(content: bytes) -> Quality:
+            threads = self._job.benchmark.threads
+            return quality(content, few, self._gates, threads=threads, file_name=name)
+
+        if by_tensor == by_channel or costs_nothing(judged(by_tensor), judged(by_channel)):
+            words = "int8 weights, per-channel but for dense layers, float activations"
+            return self._finished(Method.DYNAMIC_RANGE, by_tensor, words)
+        words = "per-channel int8 weights, float activations"
+        return self._finished(Method.DYNAMIC_RANGE, by_channel, words)
 
     def _full_integer(self, float_file: bytes) -> _Made:
         unrolled = self._folder / UNROLLED_FILE
@@ -275,6 +295,9 @@ class _Work:
             recipe, content = tuner.plain()
         words = str(recipe) + (", time steps unrolled" if unrolled.is_file() else "")
         words += f", {_SYNTHETIC}" if self._synthetic else ""
+        if calibration.left_out:
+            left = f"{calibration.left_out} of {count} calibration samples gave NaN or infinity: left out"
+            message = "; ".join(text for text in (left, message) if text)
         return self._finished(Method.FULL_INTEGER, content, words).model_copy(
             update={
                 "attempts": attempts,
@@ -310,98 +333,6 @@ class _Work:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
 
-def _prepare(job: LiteRTJob, process: Child, source: Path) -> None:
-    """Prepare what TensorFlow's child does for other sources: float file, samples, reference outputs."""
-    folder = process.folder
-    process.say(Stage.LOAD, "reading the TFLite file")
-    (folder / FLOAT_FILE).write_bytes(prepared(source.read_bytes(), source.name))
-    inputs = _infos(folder / FLOAT_FILE)
-    if job.calibration is not None:
-        write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
-    if job.evaluation is not None:
-        samples = job.evaluation.bind(inputs, Stage.EVALUATE)
-    else:
-        samples = random_inputs(inputs, job.random_samples, job.seed)
-    write_folder(folder / EVALUATION_FOLDER, samples)
-    count = len(next(iter(samples.values())))
-    step = process.counter(Stage.EVALUATE, "running the original model", count)
-
-    def reference() -> _Done:
-        try:
-            model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
-            write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
-        except (RuntimeError, ValueError) as error:
-            cause = f"the float file does not run: {first_line(error)}"
-            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
-        return _Done()
-
-    answer = forked(process, LITERT.words, "running the original model", _Done, reference)
-    if isinstance(answer, WorkerFailure):
-        raise ConverterError(answer.reason, answer.stage, answer.cause, hint=answer.hint)
-
-
-def _reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ...]]:
-    """Read what the artifacts are compared with; return it with warnings about the labels."""
-    samples, outputs = (
-        read_folder(folder / EVALUATION_FOLDER),
-        read_folder(folder / REFERENCE_FOLDER),
-    )
-    labels = folder / LABELS_FILE
-    truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
-    finite, warnings = finite_samples(outputs), []
-    if finite.bad:
-        warnings.append(_not_finite(folder, samples, finite))
-        samples = {name: array[finite.samples] for name, array in samples.items()}
-        outputs = {name: array[finite.samples] for name, array in outputs.items()}
-        truth = None if truth is None else truth[finite.samples]
-    truth = with_classes(job.task, outputs, truth)
-    task = job.task or detect_task(samples, outputs, truth)
-    metric = agreement_metric(task, outputs)
-    if truth is not None and task.has_classes and len(outputs) == 1:
-        (values,) = outputs.values()
-        if values.ndim == 2:
-            classes = max(2, values.shape[1])
-            check_classes(truth, job.class_names, classes, job.evaluation_name, Stage.EVALUATE)
-    original = None if truth is None else scores(task, samples, outputs, truth)
-    if truth is not None and original is None:
-        warnings.append(f"the labels do not fit a {task.value} model: accuracy is not measured")
-        truth = None
-    reference = Reference(
-        samples,
-        outputs,
-        truth,
-        task,
-        metric,
-        original,
-        job.source_bytes,
-        job.class_names,
-        is_real=job.has_evaluation_data,
-        not_finite=finite.bad,
-    )
-    return reference, tuple(warnings)
-
-
-def _not_finite(folder: Path, samples: NamedArrays, finite: Finite) -> str:
-    """Say on how many samples the original gives no numbers, and where that begins.
-
-    Raises:
-        ConverterError: EvaluationFailed where there is no sample left to compare on.
-
-    """
-    first = int(np.argmin(finite.samples))
-    sample = {name: array[first : first + 1] for name, array in samples.items()}
-    try:
-        begins = f", beginning at {first_not_finite((folder / FLOAT_FILE).read_bytes(), sample)}"
-    except (RuntimeError, ValueError):
-        begins = ""  # the float file does not run; each method will say so
-    count, names = len(finite.samples), ", ".join(map(repr, finite.bad_outputs[:4]))
-    sentence = f"the original gives NaN or infinity in {names} on {finite.bad} of {count} samples{begins}"
-    if finite.bad == count:
-        hint = f"check the model on these samples, and their scaling; if weights are NaN, {_DIVERGED}"
-        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, sentence, hint=hint)
-    return f"{sentence}: files are compared on the other {count - finite.bad}"
-
-
 def _import_for_the_forks() -> None:
     """Import what each fork would otherwise import again; none of it starts a thread."""
     for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
@@ -412,32 +343,14 @@ def _import_for_the_forks() -> None:
 def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
     _import_for_the_forks()
-    if job.source is not None:
-        _prepare(job, process, job.source)
-    reference, warnings = _reference_of(job, process.folder)
+    about_source = () if job.source is None else prepare(job, process, job.source)
+    reference, warnings = reference_of(job, process.folder)
     synthetic: Mapping[str, str] = {}
     if job.synthetic_samples and Method.FULL_INTEGER in job.methods:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
         write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
         synthetic = drawn.how
-    return _Work(job, process, reference, synthetic).run(warnings)
-
-
-def _infos(path: Path) -> list[TensorInfo]:
-    inputs = read_file(path.read_bytes(), path.name).inputs
-    return [
-        tensor_info(
-            n.name,
-            [1 if i == 0 and s < 0 else s for i, s in enumerate(n.tensor.shape)],
-            n.tensor.dtype,
-        )
-        for n in inputs
-    ]
-
-
-def _output_infos(path: Path) -> list[TensorInfo]:
-    outputs = read_file(path.read_bytes(), path.name).outputs
-    return [tensor_info(n.name, n.tensor.shape, n.tensor.dtype) for n in outputs]
+    return _Work(job, process, reference, synthetic).run((*about_source, *warnings))
 
 
 if __name__ == "__main__":

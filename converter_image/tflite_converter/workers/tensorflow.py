@@ -30,6 +30,18 @@ from tflite_converter.workers.programs import TENSORFLOW
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
     """Do what ``job`` says, in the folder of ``process``."""
+    try:
+        return _do(job, process)
+    except (ConverterError, MemoryError):
+        raise
+    except Exception as error:
+        at_limit = process.at_memory_limit()
+        raise classify(
+            error, process.stage, at_memory_limit=at_limit, source=job.format, doing=process.doing
+        ) from error
+
+
+def _do(job: TensorFlowJob, process: Child) -> ApiModel:
     match job.task:
         case "float":
             return _make_float(job, process)
@@ -44,20 +56,29 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     clock = _Clock()
     file = _start_tensorflow(job, process)
     from tflite_converter.original.loading import load_model
-    from tflite_converter.workers.float_file import bind_samples, write_float, write_reference
+    from tflite_converter.workers.float_file import (
+        bind_samples,
+        random_warnings,
+        write_float,
+        write_reference,
+    )
 
     importing = clock.now()
     process.say(Stage.LOAD, "loading the model")
-    model = load_model(job.source, file, process.folder, job.input_shapes)
-    bind_samples(job, model, process.folder)
+    model = load_model(job.source, file, process.folder, job.input_shapes, job.signature)
+    model = bind_samples(job, model, process.folder)
     clock.lap(Stage.LOAD)
-    outputs = write_float(model, job, process)
+    files = write_float(model, job, process)
     clock.lap(Stage.CONVERT)
-    write_reference(model, process)
+    random_outputs = write_reference(model, process)
     clock.lap(Stage.EVALUATE)
     return TensorFlowResult(
         inputs=model.inputs,
-        outputs=outputs,
+        outputs=files.frozen.output_infos,
+        warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
+        fake_quantized=files.frozen.is_fake_quantized,
+        random_outputs=random_outputs,
+        control_flow=files.control_flow,
         writer=model.writer,
         seconds=clock.seconds,
         import_seconds=importing,
@@ -107,7 +128,7 @@ def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     from tflite_converter.original.freezing import convert_int8
 
     process.say(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
-    samples = read_folder(process.folder / CALIBRATION_FOLDER)
+    samples = None if job.own_ranges else read_folder(process.folder / CALIBRATION_FOLDER)
     (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / FROZEN_FOLDER, samples))
     return TensorFlowResult(inputs=[], outputs=[], writer="", isolation=process.isolation)
 

@@ -21,10 +21,11 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import detect_format
 from tflite_converter.isolation.child import Child
 from tflite_converter.measuring.tasks import with_classes
-from tflite_converter.original.freezing import run_original
 from tflite_converter.original.keras import in_place_of, keras_call, keras_model, read_keras
 from tflite_converter.original.keras_files import KerasFile, describe
 from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.precision import with_single_ends
+from tflite_converter.original.running import run_original
 from tflite_converter.training.checkpoint import CHECKPOINT_FILE, Checkpoint
 from tflite_converter.training.losses import Objective
 from tflite_converter.training.setup import Examples, Lessons, Setup
@@ -66,8 +67,8 @@ def optimize(
     """
     process.say(Stage.LOAD, "loading the model to train it")
     model = read_keras(file, process.folder)
-    original = keras_model(model, file.writer, job.input_shapes)
-    bind_samples(job, original, process.folder)
+    original = with_single_ends(keras_model(model, file.writer, job.input_shapes))
+    original = bind_samples(job, original, process.folder)
     samples = training.samples.bind(original.inputs, Stage.TRAIN)
     lap(Stage.LOAD)
 
@@ -82,9 +83,9 @@ def optimize(
     outcome = _train(trainee, call, original, Examples(samples, None, outputs), training, process)
     lap(Stage.TRAIN)
 
-    result = write_float(in_place_of(original, trainee, call), job, process)
+    files = write_float(with_single_ends(in_place_of(original, trainee, call)), job, process)
     lap(Stage.CONVERT)
-    return Optimized(original.inputs, result, outcome)
+    return Optimized(original.inputs, files.frozen.output_infos, outcome)
 
 
 def _trainee(training: TrainingJob, model: Any, original: OriginalModel, folder: Path) -> tuple[Any, Call]:

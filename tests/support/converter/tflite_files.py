@@ -49,6 +49,9 @@ _OPTIONS = {
     "PACK": "PackOptions",
     "SPLIT": "SplitOptions",
     "STRIDED_SLICE": "StridedSliceOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "GATHER": "GatherOptions",
 }
 
 

@@ -31,9 +31,10 @@ from tflite_converter.data.loading import load_dataset
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.protocol import ChildLimits
-from tflite_converter.original.freezing import convert_float, freeze, run_original
+from tflite_converter.original.freezing import convert_float, freeze
 from tflite_converter.original.keras import keras_call, keras_model
 from tflite_converter.original.keras_files import describe
+from tflite_converter.original.running import run_original
 from tflite_converter.training.adam import Adam
 from tflite_converter.training.checkpoint import Checkpoint
 from tflite_converter.training.fake_quant import Phase, RoundedActivations, has_a_tensor, rounded_kernel

@@ -169,6 +169,7 @@ FULL_SPEC = spec(
         "format": "SavedModel",
         "inputs": [{"name": "image", "shape": [1, 96, 96, 3]}],
         "selectTensorFlowOps": True,
+        "signature": "serving_default",
     },
     output={"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}},
     calibration={"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne", "resize": "Crop"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def converted(
     folder: Path, hard: Hard, *methods: Method, labels: Array | None = None, **options: Any
 ) -> Converted:
     """Converts with the samples that belong to the file."""
+    folder.mkdir(exist_ok=True)
     (folder / "model.tflite").write_bytes(hard.content)
     np.save(folder / "calibration.npy", hard.calibration[INPUT])
     np.save(folder / "evaluation.npy", hard.evaluation[INPUT])
@@ -46,6 +48,9 @@ def converted(
         validation=folder / "evaluation.npy",
         **options,
     )
+
+
+BOTH = (Method.FLOAT32, Method.FULL_INTEGER)
 
 
 def int8_of(found: Converted) -> ArtifactReport:
@@ -130,6 +135,7 @@ def test_a_rescue_is_told_from_the_plain_recipe_to_the_chosen_one(tmp_path: Path
         hard_models.loud_neighbour(),
         Method.FULL_INTEGER,
         gates=Gates(min_agreement=0.85),
+        task=Task.CLASSIFICATION,
         target=Target.MICROCONTROLLER,
         tuning_seconds=1000,
     )
@@ -197,10 +203,31 @@ def test_a_model_that_is_no_number_on_its_data_says_where(tmp_path: Path) -> Non
     )
     easy = hard_models.easy()
     hard = Hard(content, easy.calibration, {INPUT: np.abs(easy.evaluation[INPUT])})
-    found = converted(tmp_path, hard, Method.FLOAT32, Method.FULL_INTEGER)
+    negative = {INPUT: -np.abs(easy.calibration[INPUT])}
+    found = converted(tmp_path, dataclasses.replace(hard, calibration=negative), *BOTH)
     (failed,) = found.report.failed_methods
     assert failed.reason is FailureReason.QUANTIZATION_FAILED
-    assert "tensor 'logarithm' becomes NaN or infinite" in failed.message
+    assert "LOG 'logarithm' is NaN or infinite on every calibration sample" in failed.message
+
+    some = {INPUT: np.concatenate([negative[INPUT][:30], -negative[INPUT][30:]])}
+    found = converted(tmp_path / "some", dataclasses.replace(hard, calibration=some), *BOTH)
+    message = int8_of(found).message
+    assert message is not None
+    assert "30 of 100 calibration samples gave NaN or infinity: left out" in message
+
+    mixed = {INPUT: np.concatenate([hard.evaluation[INPUT][:150], -hard.evaluation[INPUT][150:]])}
+    found = converted(
+        tmp_path / "mixed", dataclasses.replace(hard, calibration=some, evaluation=mixed), *BOTH
+    )
+    assert (found.report.evaluation.data.samples, found.report.evaluation.not_finite) == (200, 50)
+    assert any("on 50 of 200 samples, beginning at LOG 'logarithm'" in w for w in found.report.warnings)
+    with pytest.raises(ConverterError, match="on 200 of 200 samples") as caught:
+        converted(
+            tmp_path / "none",
+            dataclasses.replace(hard, evaluation={INPUT: -hard.evaluation[INPUT]}),
+            Method.FLOAT32,
+        )
+    assert caught.value.reason is FailureReason.EVALUATION_FAILED
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,10 @@ def test_gates_come_from_the_request() -> None:
         min_agreement="0.9",
         max_size_bytes=1000,
         max_latency_millis="2.5",
+        floor="0.6",
     )
-    assert Gates.from_validation(asked) == Gates(0.02, 0.9, 1000, 2.5)
+    gates = Gates.from_validation(asked)
+    assert gates == Gates(0.02, 0.9, 0.6, 1000, 2.5)
+    assert gates.are_set
     assert Gates.from_validation(None) == Gates()
-    assert not Gates(max_size_bytes=1, max_latency_millis=1.0).ask_quality
-    assert Gates(min_agreement=0.0).ask_quality
+    assert not Gates(floor=0.9).are_set

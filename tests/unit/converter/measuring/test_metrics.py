@@ -193,7 +193,7 @@ def test_cosine_is_clipped_and_averaged_over_samples_and_outputs() -> None:
         ([[0.0], [2.0]], [[9.0], [9.0]], 0.0),
         # What never varies keeps nothing that varies, but a hair's breadth is no loss.
         ([[5.0], [5.0]], [[5.0], [5.0]], 1.0),
-        ([[5.0], [5.0]], [[5.001], [5.0]], 0.98),
+        ([[5.0], [5.0]], [[5.02], [5.0]], 0.98),
         ([[5.0], [5.0]], [[6.0], [5.0]], 0.0),
         ([[0.0], [0.0]], [[0.1], [0.0]], 0.0),
         ([[3.0]], [[3.0]], 1.0),

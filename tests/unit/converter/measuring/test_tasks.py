@@ -34,7 +34,9 @@ PICTURE = np.zeros((N, 8, 8, 3), np.float32)
         (X, SOFTMAX, None, Task.CLASSIFICATION),
         (X, INT8_SOFTMAX, None, Task.CLASSIFICATION),
         (X, SOFTMAX, CLASSES, Task.CLASSIFICATION),
-        (X, NORMAL, None, Task.CLASSIFICATION),
+        # Numbers without labels: scores of classes and any other numbers look alike.
+        (X, NORMAL, None, Task.REGRESSION),
+        (X, NORMAL, CLASSES + 10, Task.REGRESSION),
         (X, NORMAL, CLASSES, Task.CLASSIFICATION),
         # As many features as classes: still the scores of classes, and no picture of the input.
         (NORMAL, SOFTMAX, None, Task.CLASSIFICATION),
@@ -60,8 +62,9 @@ PICTURE = np.zeros((N, 8, 8, 3), np.float32)
         (X, X + 1.0, BINARY, Task.RECONSTRUCTION),
         (PICTURE, PICTURE + 0.5, None, Task.RECONSTRUCTION),
         (PICTURE, np.zeros((N, 4, 4, 2)), None, Task.REGRESSION),
-        (X, np.full((N, 4), np.nan), None, Task.CLASSIFICATION),
-        (X, np.full((N, 4), np.inf), None, Task.CLASSIFICATION),
+        (X, np.full((N, 4), np.nan), None, Task.REGRESSION),
+        (X, np.full((N, 4), np.inf), None, Task.REGRESSION),
+        (X, NORMAL.astype(np.complex64), None, Task.REGRESSION),
         (X, np.zeros(N), None, Task.REGRESSION),
     ],
 )
@@ -114,6 +117,29 @@ def test_one_hot_labels_are_classes(
         assert detect_task({"x": X}, {"y": output}, found) is Task.CLASSIFICATION
     else:
         assert found.tolist() == ONE_HOT.tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "task", "are_classes"),
+    [
+        (CLASSES.astype(np.float32), SOFTMAX, None, True),
+        (CLASSES.astype(np.float64), NORMAL, None, True),
+        (CLASSES.astype(np.float32), NORMAL, Task.CLASSIFICATION, True),
+        (CLASSES.astype(np.float32), NORMAL, Task.REGRESSION, False),
+        (CLASSES + 0.5, NORMAL, None, False),
+        (CLASSES + 20.0, NORMAL, None, False),
+        (CLASSES - 1.0, NORMAL, None, False),
+        # One number for each sample: the labels are true values, whole or not.
+        (CLASSES.astype(np.float32), NORMAL[:, :1], None, False),
+    ],
+)
+def test_classes_that_were_stored_as_floats_are_classes(
+    labels: Array, output: Array, task: Task | None, *, are_classes: bool
+) -> None:
+    found = with_classes(task, {"y": output}, labels)
+    assert found is not None
+    assert (found.dtype.kind == "i") is are_classes
+    np.testing.assert_array_equal(found, labels)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
 from tflite_converter.original.errors import classify
 
 CALLS = (
@@ -59,3 +60,64 @@ def test_a_chain_of_locations_is_not_a_message() -> None:
     assert found.cause.endswith(": requires element_shape to be static (in model/lstm)")
     other = classify(ValueError(complaint("Add", "model/add/Add", "does not fit")), Stage.CONVERT)
     assert other.cause == "TensorFlow could not convert the model: does not fit (in model/add)"
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "hint"),
+    [
+        (
+            "TF Select ops: StridedSlice\n\ttf.StridedSlice(tensor<1x21xcomplex<f32>>) -> (tensor<1xf32>)",
+            "TFLite has no operation for StridedSlice on complex numbers",
+            "tf.abs",
+        ),
+        ("TF Select ops: IRFFT", "TFLite has no operation for IRFFT on complex numbers", "tf.math.real"),
+        (
+            "TF Select ops: StatelessRandomUniformV2",
+            (
+                "the model draws random numbers when it is run:"
+                " TFLite has no operation for StatelessRandomUniformV2"
+            ),
+            "RandomFlip",
+        ),
+        (
+            "Failed to convert element type 'f8E4M3FN': Unsupported type",
+            "the model computes in 8-bit floating point (f8E4M3FN), which TFLite has not",
+            "before model.quantize",
+        ),
+        (
+            "TF Select ops: StridedSlice\n\ttf.StridedSlice(tensor<1x15xf32>) -> (tensor<1xf32>)",
+            "TFLite has no operation for StridedSlice",
+            "--select-tf-ops",
+        ),
+    ],
+)
+def test_what_an_operation_computes_with_is_the_cause(text: str, cause: str, hint: str) -> None:
+    found = classify(ValueError(text), Stage.CONVERT)
+    assert found.reason is FailureReason.UNSUPPORTED_OPERATION
+    assert found.cause == cause
+    assert hint in (found.hint or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Exception encountered when calling Dense.call().\n\n\x1b[1mit does not fit\x1b[0m\n\nArguments",
+        'Exception encountered when calling layer "Dense.call()" (type Dense).\n\nit does not fit\n\nCall',
+    ],
+)
+def test_the_cause_inside_a_layer_is_not_that_something_was_called(text: str) -> None:
+    cause = classify(ValueError(text), Stage.CONVERT, doing="freezing the graph").cause
+    assert cause.startswith(
+        "TensorFlow could not convert the model while freezing the graph: it does not fit (in "
+    )
+    assert "Dense.call()" in cause
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [(SourceFormat.KERAS, "SavedModel export"), (SourceFormat.SAVED_MODEL, "the Keras file that")],
+)
+def test_the_hint_names_another_source_than_the_one_given(source: SourceFormat, hint: str) -> None:
+    found = classify(KeyError("y"), Stage.CONVERT, source=source)
+    assert found.cause == "TensorFlow could not convert the model: KeyError: 'y'"
+    assert hint in (found.hint or "")

@@ -121,9 +121,29 @@ def test_a_pass_over_the_samples_keeps_what_each_reached() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 7, 19])
-def test_a_tensor_that_is_no_number_is_named(place: int) -> None:
+def test_a_sample_that_gives_no_number_is_left_out(place: int) -> None:
     """The logarithm of a negative number, of one value in one sample, inside the model."""
-    content = tflite(
+    samples = np.random.default_rng(0).uniform(1, 2, (20, 4)).astype(np.float32)
+    others = np.delete(samples, place, axis=0)
+    samples[place, 2] = -1.0
+    found = calibrate(logarithm(), {"x": samples}, 1, lambda _done: None)
+    assert found.left_out == 1
+    expected = calibrate(logarithm(), {"x": others}, 1, lambda _done: None)
+    assert {name: values.tolist() for name, values in found.lowest.items()} == {
+        name: values.tolist() for name, values in expected.lowest.items()
+    }
+
+
+def test_where_no_sample_is_left_the_tensor_is_named() -> None:
+    samples = np.full((3, 4), -1.0, np.float32)
+    with pytest.raises(ConverterError, match=r"LOG 'logarithm' is NaN or infinite on every") as caught:
+        calibrate(logarithm(), {"x": samples}, 1, lambda _done: None)
+    assert (caught.value.reason, caught.value.stage) == (FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE)
+
+
+def logarithm() -> bytes:
+    """The logarithm of each value, in the middle of a file."""
+    return tflite(
         [
             T("x", (1, 4), "FLOAT32"),
             T("logarithm", (1, 4), "FLOAT32"),
@@ -133,11 +153,6 @@ def test_a_tensor_that_is_no_number_is_named(place: int) -> None:
         outputs=(2,),
         signature=({"x": 0}, {"y": 2}),
     )
-    samples = np.random.default_rng(0).uniform(1, 2, (20, 4)).astype(np.float32)
-    samples[place, 2] = -1.0
-    with pytest.raises(ConverterError, match=r"tensor 'logarithm' becomes NaN or infinite") as caught:
-        calibrate(content, {"x": samples}, 1, lambda _done: None)
-    assert (caught.value.reason, caught.value.stage) == (FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE)
 
 
 def test_a_file_that_the_quantizer_cannot_run_is_a_reason() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from modelconversion_api.status import TensorInfo
+from tflite_converter.original.graphs.reading import ancestors, by_name, node_lists
 
 _ELEMENT_SHAPES = {
     "TensorListReserve": 0,
@@ -18,39 +19,37 @@ _ELEMENT_SHAPES = {
 }
 """Which input of an operation on lists says what shape a list's elements have."""
 HALVES = (tf.float16, tf.bfloat16)
-_HALVES = tuple(dtype.as_datatype_enum for dtype in HALVES)
-_FLOAT = tf.float32.as_datatype_enum
+_SINGLE = {
+    **{dtype.as_datatype_enum: tf.float32.as_datatype_enum for dtype in (*HALVES, tf.float64)},
+    tf.complex128.as_datatype_enum: tf.complex64.as_datatype_enum,
+}
 
 
 def in_float32(graph: Any) -> None:
-    """Replace half precision by single precision everywhere in ``graph``.
+    """Replace half and double precision by single precision everywhere in ``graph``.
 
     A model that was trained in mixed precision has float32 weights, and casts them to float16 before it
-    multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights.
+    multiplies. TFLite has no such arithmetic: there, float16 is a way of storing weights. Nor has it any in
+    double precision.
     """
     for function in graph.library.function:
         for argument in (*function.signature.input_arg, *function.signature.output_arg):
-            if argument.type in _HALVES:
-                argument.type = _FLOAT
+            argument.type = _SINGLE.get(argument.type, argument.type)
     for node in _all_nodes(graph):
         for attribute in node.attr.values():
-            if attribute.type in _HALVES:
-                attribute.type = _FLOAT
+            if attribute.type in _SINGLE:
+                attribute.type = _SINGLE[attribute.type]
             if attribute.list.type:  # an assignment to the others would make lists of them
-                attribute.list.type[:] = [_FLOAT if kind in _HALVES else kind for kind in attribute.list.type]
-            if attribute.tensor.dtype in _HALVES:
-                values = tf.make_ndarray(attribute.tensor).astype(np.float32)
+                attribute.list.type[:] = [_SINGLE.get(kind, kind) for kind in attribute.list.type]
+            if (single := _SINGLE.get(attribute.tensor.dtype)) is not None:
+                with np.errstate(over="ignore"):
+                    values = tf.make_ndarray(attribute.tensor).astype(tf.as_dtype(single).as_numpy_dtype)
                 attribute.tensor.CopyFrom(tf.make_tensor_proto(values))
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:
-    for nodes in _node_lists(graph):
+    for nodes in node_lists(graph):
         yield from nodes
-
-
-def _node_lists(graph: Any) -> Iterable[Any]:
-    """Return the nodes of the graph itself, and those of each of its functions."""
-    return (graph.node, *(function.node_def for function in graph.library.function))
 
 
 def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
@@ -63,7 +62,7 @@ def set_list_shapes(graph: Any, inputs: Sequence[TensorInfo]) -> None:
     if len(batches) != 1 or batches == {-1}:
         return
     (batch,) = batches
-    for nodes in _node_lists(graph):
+    for nodes in node_lists(graph):
         # Inside a function a constant's output is called "name:output:0", in the graph "name".
         constants = {node.name: node for node in nodes if node.op == "Const"}
         for node in nodes:
@@ -133,3 +132,30 @@ def _integer(nodes: Mapping[str, Any], reference: str) -> int | None:
         else:
             return None
     return total
+
+
+def without_sign_bits(graph: Any) -> None:
+    """Take back what Keras's ``argmax`` and ``argmin`` do to tell -0.0 from 0.0.
+
+    They look at the sign's bit, and put the smallest negative number in the place of -0.0. TFLite has no
+    operation on bits.
+    """
+    for nodes in node_lists(graph):
+        known = by_name(nodes)
+        for node in nodes:
+            if node.op == "SelectV2" and _orders_zeros(known, node):
+                value = type(node)(name=node.name, op="Identity", input=[node.input[2]])
+                value.attr["T"].CopyFrom(node.attr["T"])
+                node.CopyFrom(value)
+
+
+def _orders_zeros(nodes: Mapping[str, Any], select: Any) -> bool:
+    smallest = _source(nodes, select.input[1])
+    if smallest is None or smallest.op != "Const":
+        return False
+    number = tf.make_ndarray(smallest.attr["value"].tensor)
+    if number.dtype.kind != "f" or number.ndim or number != -np.finfo(number.dtype).tiny:
+        return False
+    return any(
+        name in nodes and nodes[name].op == "BitwiseAnd" for name in ancestors(nodes, select.input[:1])
+    )

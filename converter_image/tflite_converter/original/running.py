@@ -1,0 +1,137 @@
+"""The original on samples: what every file is compared with. Child process only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
+from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.unrolling import rows_meet
+
+_LARGEST_BATCH = 32
+_BATCH_BYTES = 1 << 20
+"""How much the original is given at once; in small portions it takes no longer."""
+_ALONE = 2
+"""Samples that are run in a batch and alone, to see whether that makes a difference."""
+_RUN_TWICE = 8
+"""Samples on which a model that draws random numbers is run a second time."""
+_RANDOM = (
+    "Random",
+    "Multinomial",
+    "StatefulUniform",
+    "StandardNormal",
+    "TruncatedNormal",
+    "Bernoulli",
+    "Rng",
+)
+_ASSIGNS = ("Assign", "ResourceScatter", "Rng", "Stateful")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What every file is compared with."""
+
+    outputs: dict[str, Array]
+    """``{output: (n, ...)}``."""
+    random_outputs: tuple[str, ...]
+    """Those that were others when the first few samples were run again."""
+
+
+def run_original(
+    model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]
+) -> dict[str, Array]:
+    """Run the original on ``{input: (n, ...)}``; return ``{output: (n, ...)}``.
+
+    A model that keeps values between calls is run one sample after another, as its files are, and has the
+    values that it was loaded with again afterwards.
+    """
+    run = _Run(model, samples)
+    with run.state_kept():
+        return run.outputs(after_each)
+
+
+def run_reference(model: OriginalModel, samples: NamedArrays, after_each: Callable[[int], None]) -> Reference:
+    """Do the same, and run the first samples again where the graph draws random numbers."""
+    run = _Run(model, samples)
+    with run.state_kept():
+        outputs = run.outputs(after_each)
+        if not run.draws:
+            return Reference(outputs, ())
+        # By the same function, which goes on in its row of numbers: another one would begin it again.
+        again = run.outputs(lambda _done: None, _RUN_TWICE)
+    names = [name for name, values in again.items() if not _same(outputs[name][: len(values)], values)]
+    return Reference(outputs, tuple(names))
+
+
+def _same(first: Array, second: Array) -> bool:
+    """Whether two runs gave the same, but for the order in which several threads add."""
+    if first.shape != second.shape or first.dtype.kind != "f":
+        return np.array_equal(first, second)
+    return np.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+class _Run:
+    """A model, traced for samples."""
+
+    def __init__(self, model: OriginalModel, samples: NamedArrays) -> None:
+        self._samples, self._model = samples, model
+        # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
+        self._call = tf.function(model.call, autograph=False, reduce_retracing=True)
+        sample_bytes = sum(array[:1].nbytes for array in samples.values())
+        # Activations grow with the batch, to several times the model itself for large images.
+        most = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // max(1, sample_bytes))) if model.open_batch else 1
+        concrete = self._call.get_concrete_function(self._part(0, most))
+        kinds = operations(concrete.graph.as_graph_def())
+        self.draws = any(mark in kind for kind in kinds for mark in _RANDOM)
+        assigns = any(kind.startswith(_ASSIGNS) and "PartitionedCall" not in kind for kind in kinds)
+        self._variables = list(concrete.graph.variables) if assigns else []
+        controls = bool(kinds & {*IF, *CASE, *WHILE})
+        alone = assigns or (most > 1 and ((controls and rows_meet(model)) or self._differs_alone(most)))
+        self._batch = 1 if alone else most
+
+    def outputs(self, after_each: Callable[[int], None], most: int | None = None) -> dict[str, Array]:
+        """Run all samples, or as many whole batches as hold the first ``most`` of them."""
+        count = len(next(iter(self._samples.values())))
+        parts: dict[str, list[Array]] = {}
+        for start in range(0, count if most is None else min(count, most), self._batch):
+            for name, tensor in self._call(self._part(start, self._batch)).items():
+                values = tensor.numpy()
+                # A file's output without dimensions is as much of a sample as one with a batch of 1.
+                whole = not self._model.batched or not values.ndim
+                parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
+            after_each(min(start + self._batch, count))
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _differs_alone(self, batch: int) -> bool:
+        """Whether the first samples give something else in a batch: each file takes them one by one."""
+        together = self._call(self._part(0, batch))
+        if any(not values.shape.rank for values in together.values()):
+            return True
+        return any(
+            not _same(together[name].numpy()[index : index + 1], values.numpy())
+            for index in range(min(_ALONE, len(next(iter(self._samples.values())))))
+            for name, values in self._call(self._part(index, 1)).items()
+        )
+
+    def _part(self, start: int, size: int) -> dict[str, Any]:
+        return {
+            name: tf.constant(array[start] if name in self._model.unbatched else array[start : start + size])
+            for name, array in self._samples.items()
+        }
+
+    @contextlib.contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Give the model's variables the values back that they had before."""
+        values = [variable.numpy() for variable in self._variables]
+        try:
+            yield
+        finally:
+            for variable, value in zip(self._variables, values, strict=True):
+                variable.assign(value)
