@@ -40,6 +40,7 @@ _MAX_READ_BYTES = MAX_DATA_BYTES
 
 
 _TELL_SECONDS = 1.0
+_USES = {Stage.CALIBRATE: "to calibrate", Stage.TRAIN: "to train on", Stage.EVALUATE: "to measure on"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _load_arrays(reading: _Reading, form: str) -> Dataset:
         words += f" and {pair.labels!r} for their labels"
     if pair.split is not None:
         others = [readable(key) for key in arrays if key not in (pair.samples, pair.labels)]
-        words += f"; left out: {', '.join(others)}" if others else ""
+        words += f", {_USES.get(stage, 'here')}" + (f"; left out: {', '.join(others)}" if others else "")
     return Dataset(
         name,
         reading.digest(),
@@ -186,7 +187,8 @@ def _load_images(reading: _Reading) -> Dataset:
     found = scan(root, name, stage, reading.after_part("looking at the files of"))
     notes: tuple[str, ...] = ()
     if found.split is not None:
-        taken = f"of the folders in {name}, which are parts of a data set, {found.split!r} was taken here"
+        use = _USES.get(stage, "here")
+        taken = f"of the folders in {name}, which are parts of a data set, {found.split!r} was taken {use}"
         notes = (f"{taken}; what lies in it are the classes" if found.class_names else taken,)
     return Dataset(
         f"{name}/{found.split}" if found.split is not None and path.is_dir() else name,
