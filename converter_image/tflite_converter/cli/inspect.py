@@ -32,6 +32,15 @@ class InspectArguments(ApiModel):
     """Check this target only, instead of all of them."""
 
 
+class KerasDescription(ApiModel):
+    """What a Keras file says of itself."""
+
+    writer: str | None = None
+    """E.g. ``keras 2.4.0``; None where the file does not say it."""
+    problem: str | None = None
+    """Why the file cannot be converted, where that shows at once."""
+
+
 _ARGUMENTS: Final = Group(InspectArguments, names={"file": "FILE"})
 GROUPS: Final = (_ARGUMENTS, PRINTED)
 
@@ -125,7 +134,6 @@ def _show_source(named: Path, path: Path, source_format: SourceFormat, *, as_jso
 
     ``named`` is what the user gave, and ``path`` where its content is.
     """
-    from tflite_converter.cli.writers import keras_description
     from tflite_converter.files.names import for_shell, name_of
     from tflite_converter.files.saved_model import read_saved_model
 
@@ -133,7 +141,8 @@ def _show_source(named: Path, path: Path, source_format: SourceFormat, *, as_jso
     saved_model = read_saved_model(path) if source_format is SourceFormat.SAVED_MODEL else None
     writer, problem = None if saved_model is None else saved_model.writer, None
     if source_format.is_keras:
-        writer, problem = keras_description(path, source_format)
+        description = _keras_description(path, source_format)
+        writer, problem = description.writer, description.problem
     if as_json:
         document = {"file": name_of(named), "format": source_format.value, "writer": writer, "next": command}
         if problem is not None:
@@ -143,6 +152,35 @@ def _show_source(named: Path, path: Path, source_format: SourceFormat, *, as_jso
     from tflite_converter.console.inspection import show_source
 
     show_source(name_of(named), source_format, writer, saved_model, problem, command)
+
+
+def _keras_description(path: Path, source_format: SourceFormat) -> KerasDescription:
+    """Read what the Keras file at ``path`` says, in a confined process: native code parses HDF5.
+
+    Raises:
+        ConverterError: ConverterCrashed or OutOfMemory where the file breaks the library that reads it.
+
+    """
+    from tflite_converter.isolation.isolated import run_isolated
+
+    def read() -> KerasDescription:
+        return _described(path, source_format)
+
+    words = f"reading {path.name}"
+    return run_isolated(words, KerasDescription, [path], read, who="the process that reads Keras files")
+
+
+def _described(path: Path, source_format: SourceFormat) -> KerasDescription:
+    from tflite_converter.errors import ConverterError
+    from tflite_converter.original.keras_files import describe, version_of
+
+    version = version_of(path, source_format)
+    writer = None if version is None else f"keras {version}"
+    try:
+        describe(path, source_format)
+    except ConverterError as error:
+        return KerasDescription(writer=writer, problem=error.message)
+    return KerasDescription(writer=writer)
 
 
 def _signatures(saved_model: SavedModel | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tflite_converter.cli.training import training_of
 from tflite_converter.conversion.options import Options
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import UsageError
+from tflite_converter.files.names import readable
 from tflite_converter.measuring.gates import Gates
 
 _METHODS = {m.cli_name: m for m in Method}
@@ -29,6 +30,7 @@ def options_of(given: Given) -> Options:
         UsageError: A value is out of its limits, or two do not fit together.
 
     """
+    _refuse_other_encodings(given)
     source = given.build(groups.SOURCE)
     calibration = given.build_asked(groups.CALIBRATION)
     validation = given.build(groups.VALIDATION)
@@ -65,6 +67,22 @@ def options_of(given: Given) -> Options:
         memory_limit_bytes=None if limits.memory_limit is None else limits.memory_limit << 20,
         step_timeout_seconds=limits.step_timeout,
     )
+
+
+def _refuse_other_encodings(given: Given) -> None:
+    """Refuse paths that the children would have to open and that no message to them can have in it."""
+    flags = ["--model", "--output", "--distill", "--checkpoint"]
+    if given.fields(groups.IMAGES):
+        flags += groups.IMAGES.asked_by
+    paths = {"--output": ".", **{flag: str(given.values[flag]) for flag in flags if flag in given.values}}
+    for flag, path in paths.items():
+        try:
+            str(Path(path).absolute()).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{flag} {readable(path)}: the path is not UTF-8",
+                hint="rename it, or give a symbolic link to it that has another name",
+            ) from None
 
 
 def _methods(name: groups.MethodName | None, target: Target | None) -> tuple[Method, ...]:

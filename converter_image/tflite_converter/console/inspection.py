@@ -87,6 +87,8 @@ def show_source(
     console.print(Text("inspect reads TFLite files. To make one of it:"))
     # A command that is folded could not be copied.
     console.print(Text(f"  {printable(command)}"), soft_wrap=True)
+    if saved_model is not None and len(saved_model.signatures) > 1:
+        console.print(Text("Add --signature NAME to choose one of the signatures."))
 
 
 def _signatures(saved_model: SavedModel) -> Table:

@@ -14,7 +14,7 @@ _COUNT = re.compile(r"0|[1-9]\d*")
 INDEX_NAMES: Final = ("", "Unnamed: 0")
 """What pandas and R write above the numbers of rows, and what pandas calls that when it has read it."""
 _CERTAIN_COLUMNS: Final = 4
-"""A row of whole numbers that counts so many columns is no sample by chance."""
+"""A row that counts so many columns from 1, or one less from 0 as pandas does, is no sample by chance."""
 
 
 class Header(NamedTuple):
@@ -50,10 +50,13 @@ def header_of(
     numbered = None if label_column is None else _place(label_column, len(first))
     is_named = not dialect.are_numbers(first)
     notes: tuple[str, ...] = ()
-    counting = _features(first, first, numbered)
+    counting = _features(first, first, None)
+    if not (counts := _counts_columns(counting)):
+        counting = _features(first, first, numbered)
+        counts = _counts_columns(counting)
     first_row = f"the first row of {name} ({_shown(counting)})"
-    counts = bool(counting) and any(counting == [str(s + i) for i in range(len(counting))] for s in (0, 1))
-    if counts and _is_header_above([_features(row, first, numbered) for row in rows[1:]], counting, dialect):
+    features = [_features(row, first, numbered) for row in rows[1:]]
+    if counts and _is_header_above(features, _features(first, first, numbered), dialect):
         is_named = True
         notes = (f"{first_row} counts the columns: it was taken for a header, not for a sample",)
     elif counts and not is_named and len(counting) > 1 and len(rows) > 1:
@@ -62,8 +65,14 @@ def header_of(
     if names is not None and not notes and _only_label_is_text(rows, numbered, dialect):
         names = None
     label = _label_of(names, len(first), label_column, name, stage)
+    if notes and label_column in (names or ()) and label_column != str((label or 0) + 1):
+        notes += (f"the labels of {name} are the column that this header calls {label_column!r}",)
     has_index = names is not None and names[0] in INDEX_NAMES and len(names) > 1 and label != 0
     return Header(names, label, has_index, notes)
+
+
+def _counts_columns(cells: Sequence[str]) -> bool:
+    return bool(cells) and any(cells == [str(start + i) for i in range(len(cells))] for start in (0, 1))
 
 
 def _features(row: Sequence[str], first: Sequence[str], label: int | None) -> list[str]:
@@ -76,7 +85,7 @@ def _is_header_above(rows: Sequence[Sequence[str]], first: Sequence[str], dialec
     """Whether a row that counts the columns differs in kind from the rows after it.
 
     pandas writes each column in one form. So the first row is no sample where it has a whole number and all
-    the others have decimals; or where there are many columns, and no other row counts up by one.
+    the others have decimals; or where there are more than a few columns, and no other row counts up by one.
     """
     if not rows or any(len(row) != len(first) for row in rows):
         return False
@@ -86,7 +95,7 @@ def _is_header_above(rows: Sequence[Sequence[str]], first: Sequence[str], dialec
         all(dialect.are_numbers([cell]) and not cell.lstrip("+-").isdecimal() for cell in column)
         for column in zip(*rows, strict=True)
     )
-    return has_decimals or len(first) >= _CERTAIN_COLUMNS
+    return has_decimals or len(first) >= _CERTAIN_COLUMNS - (first[0] == "0")
 
 
 def _counts_up(row: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ Formats are told apart by their bytes, because a Job's files have lost their nam
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,10 @@ _MAX_READ_BYTES = MAX_DATA_BYTES
 """Files beyond this are only read where samples are drawn: no digest, no look at what is not used."""
 
 
+_TELL_SECONDS = 1.0
+_USES = {Stage.CALIBRATE: "to calibrate", Stage.TRAIN: "to train on", Stage.EVALUATE: "to measure on"}
+
+
 @dataclass(frozen=True)
 class _Reading:
     """One data set as it is read."""
@@ -55,9 +60,14 @@ class _Reading:
         return name_of(self.files.path)
 
     def after_part(self, doing: str) -> Callable[[float], None]:
-        """Return a function that tells how much is done; its words change with every tenth."""
+        """Return a function that tells how much is done, from time to time; what is quick is not told."""
+        last = time.monotonic()
 
         def tell(done: float) -> None:
+            nonlocal last
+            if time.monotonic() - last < _TELL_SECONDS:
+                return
+            last = time.monotonic()
             self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%", done))
 
         return tell
@@ -131,7 +141,7 @@ def _load_arrays(reading: _Reading, form: str) -> Dataset:
         words += f" and {pair.labels!r} for their labels"
     if pair.split is not None:
         others = [readable(key) for key in arrays if key not in (pair.samples, pair.labels)]
-        words += f"; left out: {', '.join(others)}" if others else ""
+        words += f", {_USES.get(stage, 'here')}" + (f"; left out: {', '.join(others)}" if others else "")
     return Dataset(
         name,
         reading.digest(),
@@ -177,7 +187,8 @@ def _load_images(reading: _Reading) -> Dataset:
     found = scan(root, name, stage, reading.after_part("looking at the files of"))
     notes: tuple[str, ...] = ()
     if found.split is not None:
-        taken = f"of the folders in {name}, which are parts of a data set, {found.split!r} was taken here"
+        use = _USES.get(stage, "here")
+        taken = f"of the folders in {name}, which are parts of a data set, {found.split!r} was taken {use}"
         notes = (f"{taken}; what lies in it are the classes" if found.class_names else taken,)
     return Dataset(
         f"{name}/{found.split}" if found.split is not None and path.is_dir() else name,

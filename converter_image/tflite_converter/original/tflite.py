@@ -11,7 +11,7 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.original.signatures import Signature, choose_signature
 from tflite_converter.tflite import editing, types
 from tflite_converter.tflite.file import is_float, read_file
-from tflite_converter.tflite.names import safe_name
+from tflite_converter.tflite.names import safe_name, tensor_info
 from tflite_converter.tflite.types import TFLiteFile
 
 SIGNATURE = "serving_default"
@@ -51,7 +51,7 @@ def _described(file: TFLiteFile, signature: types.Signature) -> Signature:
 
     def infos(entries: Mapping[str, int]) -> tuple[TensorInfo, ...]:
         return tuple(
-            TensorInfo(name=name, shape=list(tensors[index].shape), dtype=tensors[index].dtype)
+            tensor_info(name, tensors[index].shape, tensors[index].dtype)
             for name, index in sorted(entries.items())
         )
 

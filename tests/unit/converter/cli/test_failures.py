@@ -142,3 +142,16 @@ def test_file_names_that_are_no_utf8_break_no_command(
     path = write_tiny_tflite(tmp_path / "my model (1).tflite", (1, 4))
     assert run("compare", path, path) == 0
     assert run("compile", path, "--c-array", "--output", tmp_path / "out") == 42
+
+
+@pytest.mark.parametrize("flag", ["--model", "--output", "--data"])
+def test_paths_that_no_message_to_a_child_can_have_are_refused(
+    flag: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    paths = {"--model": tmp_path / "m.tflite", "--output": tmp_path / "o", "--data": tmp_path}
+    paths[flag] = Path(os.fsdecode(bytes(tmp_path) + b"/xy\xe9"))
+    words = [word for pair in paths.items() for word in pair]
+    assert run("convert", "--image-scaling", "None", *words) == 2
+    told = capfd.readouterr().err
+    assert rf"{flag} {tmp_path}/xy\xe9: the path is not UTF-8" in told
+    assert "Traceback" not in told

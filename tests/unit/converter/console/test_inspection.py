@@ -160,6 +160,7 @@ def test_every_signature_of_a_saved_model_is_listed(
     assert inspect(path) == 0
     told = capfd.readouterr().out
     assert "2 signatures" in told
+    assert "--signature NAME" in told
     assert "token: ? int64" in told
 
 

@@ -77,7 +77,7 @@ def test_the_arrays_of_a_tutorial(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bound(validation, tmp_path, info(4, 4))["x"], SMALL)
     assert (labels_of(calibration), labels_of(validation)) == (Y.tolist(), SMALL_Y.tolist())
     assert "'x_train' was taken for the samples and 'y_train' for their labels" in calibration.notes[0]
-    assert "left out: x_test, y_test" in calibration.notes[0]
+    assert "to calibrate; left out: x_test, y_test" in calibration.notes[0]
 
 
 def test_a_file_of_labels_wins_over_the_array_beside(tmp_path: Path) -> None:
@@ -131,7 +131,8 @@ def test_folders_that_are_parts_are_no_classes(
     data = loaded(path, stage)
     assert (labels_of(data), data.class_names) == (labels, ("cat", "dog"))
     assert {file.parent.parent.name for file in data.files} == {split}
-    assert f"{split!r} was taken here" in data.notes[0]
+    use = "to calibrate" if stage is Stage.CALIBRATE else "to measure on"
+    assert f"{split!r} was taken {use}" in data.notes[0]
     command = r"find . -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum"
     run = subprocess.run(["/bin/sh", "-c", command], cwd=folder / split, capture_output=True, check=True)
     if not packed:

@@ -23,6 +23,11 @@ from tflite_converter.errors import ConverterError
 ARRAY = np.random.default_rng(0).normal(size=(50, 4))
 
 
+def packed(content: bytes) -> bytes:
+    """Compressed by gzip, always to the same bytes: they are part of tests' names."""
+    return gzip.compress(content, mtime=0)
+
+
 def npy(array: object = ARRAY) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)  # type: ignore[arg-type]  # also what is no array
@@ -87,10 +92,10 @@ def failure(path: Path, content: bytes, images: Images | None = None) -> str:
         ("x.npz", zipped(a_npy=b""), "its array 'a' is bad: it is empty"),
         ("x.npz", zipped(a_npy=npy(RAGGED)), "its array 'a' is bad: it holds pickled"),
         ("x.npz", zipped(a_npy=npy(), b_txt=b"x"), "it holds 'b.txt', which is not an array"),
-        ("x.npy.gz", gzip.compress(npy())[:-100], "it is truncated: its compressed data ends too early"),
-        ("x.npy.gz", flipped(gzip.compress(npy())), "its compressed data is corrupt"),
-        ("x.npy.gz", gzip.compress(npy()[:300]), "it is truncated: its header promises"),
-        ("x.csv.gz", gzip.compress(TEXT)[:5], "it is truncated: its compressed data ends too early"),
+        ("x.npy.gz", packed(npy())[:-100], "it is truncated: its compressed data ends too early"),
+        ("x.npy.gz", flipped(packed(npy())), "its compressed data is corrupt"),
+        ("x.npy.gz", packed(npy()[:300]), "it is truncated: its header promises"),
+        ("x.csv.gz", packed(TEXT)[:5], "it is truncated: its compressed data ends too early"),
         ("x.npy", bz2.compress(npy()), "compressed by bzip2"),
         ("x.parquet", b"PAR1\x15\x04\x15" + bytes(50), "a Parquet file"),
         ("x.h5", b"\x89HDF\r\n\x1a\n" + bytes(50), "an HDF5 file"),
@@ -112,15 +117,15 @@ def test_a_workbook_is_no_archive_of_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.npy.gz", "x.gz", "x", "X.NPY.GZ"])
 def test_a_compressed_array_is_read(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(gzip.compress(npy()))
+    (tmp_path / name).write_bytes(packed(npy()))
     data = load_dataset(DataFiles(tmp_path / name), Stage.CALIBRATE, tmp_path / "unpacked")
     np.testing.assert_array_equal(data.arrays["data"], ARRAY)
     assert (data.name, data.format) == (name, "npy")
 
 
 def test_a_compressed_table_and_its_labels_are_read(tmp_path: Path) -> None:
-    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(TEXT))
-    (tmp_path / "y.csv.gz").write_bytes(gzip.compress(b"a\nb\n" * 25))
+    (tmp_path / "x.csv.gz").write_bytes(packed(TEXT))
+    (tmp_path / "y.csv.gz").write_bytes(packed(b"a\nb\n" * 25))
     files = DataFiles(tmp_path / "x.csv.gz", tmp_path / "y.csv.gz")
     data = load_dataset(files, Stage.CALIBRATE, tmp_path / "unpacked")
     np.testing.assert_array_equal(data.arrays["data"], ARRAY.astype(np.float32))
@@ -129,7 +134,7 @@ def test_a_compressed_table_and_its_labels_are_read(tmp_path: Path) -> None:
 
 def test_a_small_file_may_not_decompress_to_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tflite_converter.data.packed._MAX_BYTES", 1 << 20)
-    content = gzip.compress(bytes(2 << 20))
+    content = packed(bytes(2 << 20))
     assert "decompresses to more than 1.0MiB" in failure(tmp_path / "x.npy.gz", content)
 
 
@@ -142,7 +147,7 @@ def _tar(content: bytes) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+@pytest.mark.parametrize("pack", [packed, bytes])
 def test_a_tar_archive_is_still_one_of_images(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     images = Images(scaling=ImageScaling.NONE)
     message = failure(tmp_path / "photos", pack(_tar(b"text")), images)

@@ -45,6 +45,7 @@ def test_a_row_that_counts_the_columns_is_a_header(
     [
         (lines(np.arange(24).reshape(3, 8)), True),  # the other rows count up as well
         (lines([[0, 1], [3, 0], [7, 7]]), True),  # two columns of whole numbers
+        (lines([[1, 2, 3], [200, 13, 5]]), True),
         (lines([[0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.1, 0.2]]), False),  # written as the others are
         (lines([[0, 1, 2, 4], [9, 5, 7, 1]]), False),
         (lines([[2, 3, 4, 5], [9, 5, 7, 1]]), False),
@@ -96,6 +97,19 @@ def test_labels_are_found_beside_row_numbers_and_counted_columns(tmp_path: Path,
     assert data.class_names == ("cat", "dog")
     assert data.labels is not None
     assert data.labels.tolist() == [0, 1, 0] * 4
+
+
+@pytest.mark.parametrize(
+    ("column", "place"),
+    [("0", 0), ("3", 3), ("8", 8), ("9", 8)],
+    ids=["first", "middle", "last", "by number"],
+)
+def test_a_column_of_counted_ones_is_the_labels_by_its_name(tmp_path: Path, column: str, place: int) -> None:
+    rows = np.insert(WHOLE, place, np.arange(12) % 3, axis=1)
+    data = loaded(tmp_path / "x.csv", f"0,1,2,3,4,5,6,7,8\n{lines(rows)}", column)
+    np.testing.assert_array_equal(data.arrays["data"], WHOLE.astype(np.float32))
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 2] * 4
 
 
 @pytest.mark.parametrize(

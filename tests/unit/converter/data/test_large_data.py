@@ -90,6 +90,7 @@ def _photos(path: Path) -> DataFiles:
 def test_a_pass_over_all_tells_how_far_it_is(
     tmp_path: Path, make: Callable[[Path], DataFiles], doing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tflite_converter.data.loading._TELL_SECONDS", 0.0)
     monkeypatch.setattr("tflite_converter.array_blocks.BLOCK_BYTES", 4096)
     monkeypatch.setattr("tflite_converter.files.digests._BUFFER_BYTES", 4096)
     monkeypatch.setattr("tflite_converter.data.tables._PART_CHARACTERS", 1000)

@@ -32,15 +32,18 @@ def refusal(path: Path, text: str) -> ConverterError:
     return caught.value
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " ", "   ", " \t "])
+@pytest.mark.parametrize(
+    ("delimiter", "decimal"),
+    [
+        *((delimiter, ".") for delimiter in [",", ";", "\t", "|", " ", "   ", " \t "]),
+        *((delimiter, ",") for delimiter in [";", "\t", "|", " ", "   ", " \t "]),
+    ],
+)
 @pytest.mark.parametrize("header", [False, True])
-@pytest.mark.parametrize("decimal", [".", ","])
 @pytest.mark.parametrize("suffix", [".csv", ".txt", ""])
 def test_cells_and_decimals_are_told_apart(
     tmp_path: Path, delimiter: str, header: bool, decimal: str, suffix: str
 ) -> None:
-    if (delimiter, decimal) == (",", ","):
-        pytest.skip("nobody can tell these apart")
     text = f"{delimiter.join(['alpha', 'b', 'c'])}\n" if header else ""
     text += "".join(delimiter.join(str(v).replace(".", decimal) for v in row) + "\n" for row in ROWS)
     data = loaded(tmp_path / f"x{suffix}", text)
