@@ -129,7 +129,7 @@ class _Conversion:
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
-            results = self._second_way(inputs, measurement, loaded.control_flow)
+            results = self._second_way(inputs, measurement, loaded)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         return Outcome(loaded, measurement, results)
@@ -208,19 +208,22 @@ class _Conversion:
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
     def _second_way(
-        self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
+        self, inputs: Inputs, measurement: LiteRTResult, loaded: TensorFlowResult
     ) -> dict[Method, MethodResult]:
         """Make full integer by TensorFlow's own quantizer where litert-quantizer failed; tell both causes.
 
-        ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
+        Or the deeper one, where the model has a loop or branch that neither can take.
         """
+        control_flow = loaded.control_flow
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None or first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
         job = tensorflow_int8_job(self._options, inputs.source, self._work)
         try:
             self._run_tensorflow(job)
-            again = self._run_litert(inputs, {Method.FULL_INTEGER: INT8_FILE})
+            again = self._run_litert(
+                inputs, {Method.FULL_INTEGER: INT8_FILE}, random_outputs=loaded.random_outputs
+            )
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
