@@ -125,7 +125,8 @@ def test_a_column_of_a_csv_file_is_the_labels(files: Path) -> None:
 def test_a_gate_on_cost_that_nothing_meets_is_told(
     files: Path, tmp_path: Path, gate: list[str], says: str
 ) -> None:
-    found = run("convert", "--model", files / "tiny.tflite", "--output", tmp_path, *gate, code=41)
+    words = ["--model", files / "tiny.tflite", "--method", "dynamic_range", "--output", tmp_path]
+    found = run("convert", *words, *gate, code=41)
     assert says in found.stderr
     (artifact,) = report_of(tmp_path).artifacts
     assert not artifact.passed
@@ -156,7 +157,8 @@ def test_a_signed_conversion_can_be_verified(files: Path, tmp_path: Path) -> Non
     public = key.public_key().public_bytes(serialization.Encoding.PEM, form)
     (tmp_path / "public.pem").write_bytes(public)
     out = tmp_path / "out"
-    run("convert", "--model", files / "tiny.tflite", "--output", out, "--sign-key", tmp_path / "key.pem")
+    words = ["--model", files / "tiny.tflite", "--method", "dynamic_range", "--output", out]
+    run("convert", *words, "--sign-key", tmp_path / "key.pem")
     assert sorted(p.name for p in out.iterdir()) == [
         "tiny_dynamic_range.tflite",
         "tiny_model.sig",

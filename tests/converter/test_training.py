@@ -114,7 +114,7 @@ def test_an_unrolling_that_fails_after_training_is_a_warning_and_the_conversion_
     (warning,) = result["warnings"]
     assert warning.startswith("its time steps cannot be unrolled: ")
     assert "too many operations" in warning
-    assert (result["files"], result["steps"]) == (["float.tflite"], 1)
+    assert (result["files"], result["steps"]) == (["float.tflite", "fused.tflite"], 1)
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

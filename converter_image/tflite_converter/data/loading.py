@@ -68,7 +68,8 @@ class _Reading:
             if time.monotonic() - last < _TELL_SECONDS:
                 return
             last = time.monotonic()
-            self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%", done))
+            # In words only: a fraction would be taken for that of the whole stage.
+            self.tell(Event(self.stage, f"{doing} {self.name}: {int(done * 10) * 10}%"))
 
         return tell
 

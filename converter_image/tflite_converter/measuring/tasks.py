@@ -85,10 +85,9 @@ class _Evidence:
         return self.labels is None and _lies_in_unit(self.scores)
 
     @property
-    def names_columns(self) -> bool:
-        """Whether each label is the number of a column."""
-        highest = self.highest_label
-        return highest is not None and highest < self.scores.shape[1]
+    def counts_classes(self) -> bool:
+        """Whether there is a whole number for each sample, which no vector of numbers can be compared with."""
+        return self.labels is not None and self.labels.ndim == 1 and self.labels.dtype.kind in "iu"
 
     @property
     def gives_directions(self) -> bool:
@@ -109,7 +108,7 @@ _RULES: Final[tuple[tuple[Callable[[_Evidence], bool], Task], ...]] = (
     (lambda e: is_distribution(e.outputs), Task.CLASSIFICATION),
     (lambda e: e.gives_independent_shares, Task.MULTI_LABEL),
     (lambda e: e.gives_directions, Task.EMBEDDING),
-    (lambda e: e.names_columns, Task.CLASSIFICATION),
+    (lambda e: e.counts_classes, Task.CLASSIFICATION),
     (lambda _: True, Task.REGRESSION),  # without labels, scores of classes and any other numbers look alike
 )
 """Tasks by their signs; a later rule may rely on those before it not holding."""

@@ -43,6 +43,8 @@ def with_own_states(content: bytes) -> bytes:
         index = int(inputs[position])
         own = copy.deepcopy(graph.tensors[index])
         own.isVariable, own.buffer = True, 0
+        # litert-quantizer takes two tensors of one name for one.
+        own.name = f"state_{position}_of_{place}"
         graph.tensors.append(own)
         inputs[position] = len(graph.tensors) - 1
         operator.inputs = inputs

@@ -154,7 +154,9 @@ def _written(content: bytes, file: TFLiteFile, changes: Sequence[_Change]) -> by
         ):
             index = int(operator.inputs[position])
             if readers[change.subgraph, index] > 1:  # another operator may need it as it is
-                graph.tensors.append(copy.deepcopy(graph.tensors[index]))
+                own = copy.deepcopy(graph.tensors[index])
+                own.name = f"{position}_of_{change.operator}"
+                graph.tensors.append(own)
                 index = len(graph.tensors) - 1
                 inputs = list(operator.inputs)
                 inputs[position] = index

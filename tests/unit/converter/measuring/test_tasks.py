@@ -36,7 +36,7 @@ PICTURE = np.zeros((N, 8, 8, 3), np.float32)
         (X, SOFTMAX, CLASSES, Task.CLASSIFICATION),
         # Numbers without labels: scores of classes and any other numbers look alike.
         (X, NORMAL, None, Task.REGRESSION),
-        (X, NORMAL, CLASSES + 10, Task.REGRESSION),
+        (X, NORMAL, CLASSES + 10, Task.CLASSIFICATION),  # classes that it has not, which is told elsewhere
         (X, NORMAL, CLASSES, Task.CLASSIFICATION),
         # As many features as classes: still the scores of classes, and no picture of the input.
         (NORMAL, SOFTMAX, None, Task.CLASSIFICATION),
