@@ -14,7 +14,10 @@ from edge_inference import TFLiteInference, read_baseline
 from gesture_sample.model import build_model, make_samples
 from modelconversion_api.methods import Method
 from modelconversion_api.report import ConversionReport
+from modelconversion_api.text import human_size
 from support.converter.converting import SCRIPTS, Script
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.metadata import read_record
 
 SLOW_IMPORTS = ("tensorflow", "keras", "tf_keras", "numpy", "boto3", "litert_quantizer", "ai_edge_litert")
 
@@ -138,27 +141,92 @@ def test_second_run_gives_the_same_bytes_and_json_is_one_document(gesture: Path)
     assert (gesture / "again" / name).read_bytes() == (gesture / "converted_models" / name).read_bytes()
 
 
-def test_the_shortest_command_line_makes_dynamic_range(gesture: Path) -> None:
+def test_the_shortest_command_line_makes_every_method(gesture: Path, tmp_path: Path) -> None:
     found = Script(gesture)(
         "convert_to_tflite.py",
-        "--model",
-        "models/gesture_classifier_savedmodel",
-        "--output",
-        "short",
-        "--quiet",
+        *("--model", "models/gesture_classifier.h5", "--output", str(tmp_path / "short")),
     )
     assert found.returncode == 0, found.stderr
-    assert sorted(p.name for p in (gesture / "short").iterdir()) == [
-        "gesture_classifier_savedmodel_dynamic_range.tflite",
-        "gesture_classifier_savedmodel_report.html",
-        "gesture_classifier_savedmodel_report.json",
-    ]
-    text = (gesture / "short" / "gesture_classifier_savedmodel_report.json").read_text()
-    (artifact,) = ConversionReport.model_validate_json(text).artifacts
-    assert artifact.baseline is None  # it was measured on random numbers
+    text = (tmp_path / "short" / "gesture_classifier_report.json").read_text()
+    report = ConversionReport.model_validate_json(text)
+    assert [a.method for a in report.artifacts] == list(Method)
+    assert {a.synthetic for a in report.artifacts if a.method is not Method.FULL_INTEGER} == {False}
+    assert all(a.baseline is None for a in report.artifacts)  # they were measured on random numbers
+    # At a glance: the original's size, each file's, and how much smaller it is.
+    original = (gesture / "models" / "gesture_classifier.h5").stat().st_size
+    assert f"Original: {human_size(original)}" in found.stdout
+    for artifact in report.artifacts:
+        (line,) = [line for line in found.stdout.splitlines() if f"│ {artifact.method.cli_name} " in line]
+        size = (tmp_path / "short" / artifact.file_name).stat().st_size
+        assert human_size(size) in line
+        assert f"{1 - size / original:.1%}" in line
 
 
-def test_all_without_data_leaves_out_full_integer_and_a_missed_gate_is_told(gesture: Path) -> None:
+def test_full_integer_without_data_is_made_and_marked(gesture: Path, tmp_path: Path) -> None:
+    words = ["--model", "models/gesture_classifier.keras", "--method", "full_integer"]
+    found = Script(gesture)("convert_to_tflite.py", *words, "--output", str(tmp_path / "out"))
+    assert found.returncode == 0, found.stderr
+    path = tmp_path / "out" / "gesture_classifier_int8.tflite"
+    assert f"{path.name} was calibrated on synthetic data" in found.stdout
+    assert "usable: calibrated on" in found.stdout
+    record = read_record(read_file(path.read_bytes(), path.name))
+    assert record is not None
+    assert record["calibration"]["role"] == "Synthetic"
+    assert "calibrated on synthetic data" in record["recipe"]
+    report = ConversionReport.model_validate_json(
+        (tmp_path / "out" / "gesture_classifier_report.json").read_text()
+    )
+    assert [a.synthetic for a in report.artifacts] == [True]
+    assert report.calibration is not None
+    # The sample model begins with a normalization, which says how its features lie.
+    assert set(report.calibration.data.preprocessing) == {"features"}
+    assert report.recommended is not None
+    assert "synthetic" in report.recommended.reason
+    assert "synthetic data" in (tmp_path / "out" / "gesture_classifier_report.html").read_text()
+    refused = Script(gesture)(
+        "convert_to_tflite.py", *words, "--require-data", "--output", str(tmp_path / "no")
+    )
+    assert refused.returncode == 30
+    assert "--data" in refused.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_what_was_calibrated_on_data_is_recommended_first(gesture: Path, tmp_path: Path) -> None:
+    found = Script(gesture)(
+        "convert_to_tflite.py",
+        *("--model", "models/gesture_classifier.keras", "--target", "RaspberryPi", "--json"),
+        *("--output", str(tmp_path / "out")),
+    )
+    report = ConversionReport.model_validate_json(found.stdout)
+    assert {a.method for a in report.artifacts} == {Method.FULL_INTEGER, Method.DYNAMIC_RANGE}
+    assert report.recommended is not None
+    assert report.recommended.method is Method.DYNAMIC_RANGE
+
+
+_CONVERT = "convert_to_tflite.py --model models/gesture_classifier.h5"
+REFERENCE = (
+    "train_gesture_model.py",
+    _CONVERT,
+    *(f"{_CONVERT} --method {name}" for name in ("dynamic_range", "float16", "float32", "full_integer")),
+    f"{_CONVERT} --method full_integer --data datasets/val_features.npy",
+    f"{_CONVERT} --method all --data datasets/val_features.npy --output converted_models",
+    "examples_tflite_inference.py",
+)
+"""The command lines of the pages that people come from, in their order."""
+
+
+@pytest.mark.slow
+def test_the_reference_s_command_lines_run_as_written_in_an_empty_folder(tmp_path: Path) -> None:
+    run = Script(tmp_path)
+    for line in REFERENCE:
+        name, *arguments = line.split()
+        found = run(name, *arguments)
+        assert found.returncode == 0, (line, found.stderr)
+    names = {path.name for path in (tmp_path / "converted_models").iterdir()}
+    assert {m.file_name("gesture_classifier") for m in Method} < names
+
+
+def test_a_missed_gate_is_told(gesture: Path) -> None:
     found = Script(gesture)(
         "convert_to_tflite.py",
         *("--model", "models/gesture_classifier.keras", "--method", "all", "--output", "gated"),
@@ -194,7 +262,7 @@ def test_all_without_data_leaves_out_full_integer_and_a_missed_gate_is_told(gest
     ("arguments", "code", "says"),
     [
         (["--model", "nope.h5"], 11, "File not found: nope.h5. Hint: train the model first"),
-        (["--model", "models/gesture_classifier.h5", "--method", "full_integer"], 30, "--data"),
+        (["--model", "models/gesture_classifier.h5", "--require-data"], 30, "--data"),
         (["--model", "models/gesture_classifier.h5", "--data", "no.npy", "--method", "all"], 11, "no.npy"),
         (["--model", "models/gesture_classifier.h5", "--method", "int4"], 2, "int4"),
         (["--model", "models/gesture_classifier.h5", "--method", "all", "--target", "Mobile"], 2, "exclude"),

@@ -130,7 +130,7 @@ class _Conversion:
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
         if loaded is not None:
-            results = self._second_way(inputs, measurement, loaded.control_flow)
+            results = self._second_way(inputs, measurement, loaded)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         return Outcome(loaded, measurement, results)
@@ -218,21 +218,22 @@ class _Conversion:
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
 
     def _second_way(
-        self, inputs: Inputs, measurement: LiteRTResult, control_flow: str | None
+        self, inputs: Inputs, measurement: LiteRTResult, loaded: TensorFlowResult
     ) -> dict[Method, MethodResult]:
         """Make full integer by TensorFlow's own quantizer where litert-quantizer failed, or left floats.
 
-        ``control_flow`` is the deeper cause where the model has a loop or branch that neither can take.
+        Or the deeper one, where the model has a loop or branch that neither can take.
         """
+        control_flow = loaded.control_flow
         first = measurement.methods.get(Method.FULL_INTEGER)
         if first is None:
             return measurement.methods
         if first.artifact is not None:
-            return self._less_in_float(inputs, measurement, first.artifact)
+            return self._less_in_float(inputs, measurement, first.artifact, loaded)
         if first.failure is None or first.failure.reason not in _SECOND_WAY:
             return measurement.methods
         try:
-            again = self._by_tensorflow(inputs)
+            again = self._by_tensorflow(inputs, loaded)
         except ConverterError as second:
             cause = (
                 f"full integer failed in litert-quantizer ({first.failure.cause})"
@@ -251,7 +252,7 @@ class _Conversion:
         self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
         return measurement.methods | again.methods
 
-    def _by_tensorflow(self, inputs: Inputs) -> LiteRTResult:
+    def _by_tensorflow(self, inputs: Inputs, loaded: TensorFlowResult) -> LiteRTResult:
         """Make and measure full integer by TensorFlow's own quantizer.
 
         Raises:
@@ -261,10 +262,19 @@ class _Conversion:
         job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
         integers = Method.FULL_INTEGER
         self._run_tensorflow(job)
-        return self._run_litert(inputs, Basis(methods=(integers,), ready={integers: INT8_FILE}))
+        basis = Basis(
+            methods=(integers,),
+            ready={integers: INT8_FILE},
+            random_outputs=loaded.random_outputs,
+        )
+        return self._run_litert(inputs, basis)
 
     def _less_in_float(
-        self, inputs: Inputs, measurement: LiteRTResult, first: ArtifactReport
+        self,
+        inputs: Inputs,
+        measurement: LiteRTResult,
+        first: ArtifactReport,
+        loaded: TensorFlowResult,
     ) -> dict[Method, MethodResult]:
         """Take TensorFlow's full-integer file where it uses integer kernels that the first one does not."""
         if self._options.training is not None or not leaves_floats(first):
@@ -273,7 +283,7 @@ class _Conversion:
         with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
             kept = stream.read(MAX_TFLITE_BYTES)
         try:
-            again = self._by_tensorflow(inputs)
+            again = self._by_tensorflow(inputs, loaded)
         except ConverterError:
             again = None  # it was worth a try: there is a file already
         if again is not None:

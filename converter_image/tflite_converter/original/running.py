@@ -83,11 +83,12 @@ class _Run:
     def __init__(self, model: OriginalModel, samples: NamedArrays) -> None:
         self._samples, self._model = samples, model
         # Traced once: a layer-by-layer call from Python costs more than the layers of a small model.
-        self._call = tf.function(model.call, autograph=False, reduce_retracing=True)
+        specs = {name: self._spec(name, array) for name, array in samples.items()}
+        self._call = tf.function(model.call, autograph=False, input_signature=[specs])
         sample_bytes = sum(array[:1].nbytes for array in samples.values())
         # Activations grow with the batch, to several times the model itself for large images.
         most = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // max(1, sample_bytes))) if model.open_batch else 1
-        concrete = self._call.get_concrete_function(self._part(0, most))
+        concrete = self._call.get_concrete_function()
         kinds = operations(concrete.graph.as_graph_def())
         self.draws = any(mark in kind for kind in kinds for mark in _RANDOM)
         assigns = any(kind.startswith(_ASSIGNS) and "PartitionedCall" not in kind for kind in kinds)
@@ -119,6 +120,13 @@ class _Run:
             for index in range(min(_ALONE, len(next(iter(self._samples.values())))))
             for name, values in self._call(self._part(index, 1)).items()
         )
+
+    def _spec(self, name: str, array: Array) -> Any:
+        """Return the shape for which the model is traced: for any number of samples, if it takes any."""
+        if name in self._model.unbatched:
+            return tf.TensorSpec(array.shape[1:], array.dtype)
+        batch = None if self._model.open_batch else 1
+        return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
 
     def _part(self, start: int, size: int) -> dict[str, Any]:
         return {

@@ -57,6 +57,9 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
     content, warnings = prepared(source.read_bytes(), source.name, job.signature)
     (folder / FLOAT_FILE).write_bytes(content)
     inputs = input_infos(folder / FLOAT_FILE)
+    given = [(job.calibration, Stage.CALIBRATE), (job.evaluation, Stage.EVALUATE)]
+    shapes = next((data.shapes(inputs, stage) for data, stage in given if data is not None), {})
+    inputs = [_for_samples(info, shapes.get(info.name)) for info in inputs]
     if job.calibration is not None:
         write_folder(folder / CALIBRATION_FOLDER, job.calibration.bind(inputs, Stage.CALIBRATE))
     if job.evaluation is not None:
@@ -155,6 +158,12 @@ def input_infos(path: Path) -> list[TensorInfo]:
         )
         for n in inputs
     ]
+
+
+def _for_samples(info: TensorInfo, data: tuple[int, ...] | None) -> TensorInfo:
+    """Return the input with a dimension for samples in front, where a sample is the whole input."""
+    is_whole = not info.shape if data is None else len(data) == len(info.shape) + 1
+    return info.model_copy(update={"shape": [1, *info.shape]}) if is_whole else info
 
 
 def output_infos(path: Path) -> list[TensorInfo]:

@@ -54,6 +54,8 @@ class Row:
     method: Method
     size: int | None
     truth: float | None
+    follows: bool
+    """Whether every column of its outputs follows the model's, where there are few columns."""
     said: str
     plain: str
 
@@ -63,7 +65,7 @@ class Row:
         if self.truth is None:
             return False
         good = self.said.startswith(("usable", "passed"))
-        return self.truth < FAR_DB if good else self.truth > NEAR_DB
+        return self.truth < FAR_DB if good else self.truth > NEAR_DB and self.follows
 
 
 def ratio(answers: Arrays, outputs: dict[str, np.ndarray]) -> float:
@@ -84,6 +86,22 @@ def ratio(answers: Arrays, outputs: dict[str, np.ndarray]) -> float:
             del free[chosen]
         worst = min(worst, best)
     return float(worst)
+
+
+def follows(answers: Arrays, outputs: dict[str, np.ndarray]) -> bool:
+    """Whether each column of each vector keeps 90 % of its variance in the nearest output of its shape."""
+    for answer in answers.values():
+        if answer.ndim != 2 or not np.isfinite(answer).all():
+            continue
+        variance = np.maximum(answer.var(axis=0), 1e-12)
+        kept = [
+            1 - np.mean((o - answer) ** 2, axis=0) / variance
+            for o in outputs.values()
+            if o.shape == answer.shape
+        ]
+        if not kept or max(float(k.min()) for k in kept) < 0.9:
+            return False
+    return True
 
 
 def run(path: Path, samples: Arrays) -> dict[str, np.ndarray]:
@@ -111,11 +129,12 @@ def run(path: Path, samples: Arrays) -> dict[str, np.ndarray]:
     return {name: np.concatenate(parts) for name, parts in answers.items()}
 
 
-def truth_of(path: Path, samples: Arrays, answers: Arrays) -> float | None:
+def truth_of(path: Path, samples: Arrays, answers: Arrays) -> tuple[float | None, bool]:
     try:
-        return ratio(answers, run(path, samples))
+        outputs = run(path, samples)
     except (RuntimeError, ValueError):
-        return None
+        return None, False
+    return ratio(answers, outputs), follows(answers, outputs)
 
 
 def converted(written: Written, folder: Path) -> tuple[ConversionReport | None, str]:
@@ -145,7 +164,7 @@ def plain(written: Written, folder: Path, method: Method, measured: Arrays) -> s
     )
     if process.returncode or not target.is_file():
         return "refused" if process.returncode > 0 else "died"
-    truth = truth_of(target, measured, written.answers)
+    truth, _ = truth_of(target, measured, written.answers)
     return f"{target.stat().st_size:,} B, {'does not run' if truth is None else f'{truth:.1f} dB'}"
 
 
@@ -162,13 +181,13 @@ def rows_of(written: Written, folder: Path, *, with_plain: bool) -> tuple[list[R
         artifact = artifacts.get(method)
         if artifact is None:
             said = failures.get(method) or refusal
-            rows.append(Row(method, None, None, f"no file: {said.partition('. Hint')[0]}", beside))
+            rows.append(Row(method, None, None, False, f"no file: {said.partition('. Hint')[0]}", beside))
             continue
-        truth = truth_of(folder / "product" / artifact.file_name, measured, written.answers)
+        truth, is_followed = truth_of(folder / "product" / artifact.file_name, measured, written.answers)
         said = verdict_of(artifact, gated=False)
         agreement = "" if artifact.agreement is None else f", {artifact.agreement:.1%}"
         note = f"; {artifact.message}" if artifact.message else ""
-        rows.append(Row(method, artifact.size_bytes, truth, f"{said}{agreement}{note}", beside))
+        rows.append(Row(method, artifact.size_bytes, truth, is_followed, f"{said}{agreement}{note}", beside))
     warnings = [w for w in (report.warnings if report else ()) if "activations have other ranges" not in w]
     return rows, " ".join(f"*{warning}.*" for warning in warnings)
 
