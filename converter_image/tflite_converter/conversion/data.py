@@ -113,7 +113,7 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
     if options.validation is not None:
         tell(Event(Stage.EVALUATE, "reading the validation data"))
         held_out = load_dataset(options.validation, Stage.EVALUATE, folder / "validation-data", tell)
-        data.warnings += held_out.notes
+        data.warnings += [note for note in held_out.notes if note not in data.warnings]
         if whole is not None and calibrates:
             indices = draw(whole.count, options.samples, options.seed, whole.classes)
             _calibrate_with(data, whole, whole.take(indices), options)

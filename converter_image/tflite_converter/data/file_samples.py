@@ -67,4 +67,6 @@ def samples_for(file: TFLiteFile, data: DataFiles | None, most: int, seed: int, 
     whole = load_dataset(data, Stage.EVALUATE, folder)
     chosen = whole.take(draw(whole.count, most, seed, whole.classes))
     bound = chosen.save(folder, "samples").bind(inputs, Stage.EVALUATE)
-    return Samples(bound, chosen.labels, chosen.class_names, f"{chosen.count} samples of {whole.name}")
+    notes = f" ({'; '.join(whole.notes)})" if whole.notes else ""
+    words = f"{chosen.count} samples of {whole.name}{notes}"
+    return Samples(bound, chosen.labels, chosen.class_names, words)

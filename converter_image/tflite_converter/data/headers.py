@@ -11,8 +11,8 @@ from tflite_converter.data.errors import labels_mismatch
 from tflite_converter.data.table_text import Dialect
 
 _COUNT = re.compile(r"0|[1-9]\d*")
-INDEX_NAMES: Final = ("", "Unnamed: 0")
-"""What pandas and R write above the numbers of rows, and what pandas calls that when it has read it."""
+INDEX_NAMES: Final = ("", "Unnamed: 0", "index")
+"""What pandas and R write above the numbers of rows, and what pandas makes of that later."""
 _CERTAIN_COLUMNS: Final = 4
 """A row that counts so many columns from 1, or one less from 0 as pandas does, is no sample by chance."""
 

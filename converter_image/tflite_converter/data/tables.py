@@ -180,11 +180,11 @@ class _Features:
             raise ConverterError(FailureReason.DATA_TOO_FEW, self._stage, f"{self._name} holds no sample")
         features = np.concatenate(self._blocks)
         notes: tuple[str, ...] = ()
-        first = f"the first column of {self._name} has no name and"
+        first = f"the first column of {self._name} ({self._columns[0]!r})"
         if self._counts:
             features = np.ascontiguousarray(features[:, 1:])
             notes = (f"{first} counts the rows: it was left out {_PANDAS}",)
-        elif self._has_index:
+        elif self._has_index and self._columns[0] != "index":
             notes = (f"{first} was taken for a feature: if it numbers the rows, remove it {_PANDAS}",)
         if self._label is None:
             return Table(features, None, notes)

@@ -155,3 +155,11 @@ def test_paths_that_no_message_to_a_child_can_have_are_refused(
     told = capfd.readouterr().err
     assert rf"{flag} {tmp_path}/xy\xe9: the path is not UTF-8" in told
     assert "Traceback" not in told
+
+
+def test_a_comparison_says_what_was_taken_for_what(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_tiny_tflite(tmp_path / "m.tflite", (1, 4))
+    (tmp_path / "x.csv").write_text("0,1,2,3\n0.5,0.25,0.75,1.5\n0.1,0.2,0.3,0.4\n")
+    assert run("compare", path, path, "--data", tmp_path / "x.csv", "--json") == 0
+    words = json.loads(capfd.readouterr().out)["samples"]
+    assert words.startswith("2 samples of x.csv (the first row of x.csv")

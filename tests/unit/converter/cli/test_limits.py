@@ -11,7 +11,7 @@ import pytest
 
 from modelconversion_api.base import NumberText
 from support.converter.command_lines import run
-from tflite_converter.cli import benchmark, calibrate_check, compare
+from tflite_converter.cli import benchmark, calibrate_check, compare, inspect, snippet
 from tflite_converter.cli import compile as compile_command
 from tflite_converter.cli.flags import Group, parts, spelling
 from tflite_converter.cli.groups import CONVERT
@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[Group[Any], ...]] = {
     "compare": compare.GROUPS,
     "benchmark": benchmark.GROUPS,
     "calibrate-check": calibrate_check.GROUPS,
+    "inspect": inspect.GROUPS,
+    "snippet": snippet.GROUPS,
 }
 NEEDED = {
     "convert": {
@@ -40,6 +42,8 @@ NEEDED = {
     "compare": {"--data": "d.npy", "--image-scaling": "None"},
     "benchmark": {},
     "calibrate-check": {"--data": "d.npy", "--image-scaling": "None"},
+    "inspect": {},
+    "snippet": {},
 }
 """What makes sense of every other flag of the command."""
 BARE = {
@@ -47,6 +51,8 @@ BARE = {
     "compile": ["x.tflite", "--edgetpu"],
     "compare": ["a", "b"],
     "benchmark": ["x"],
+    "inspect": ["x"],
+    "snippet": ["x"],
 }
 
 
@@ -126,6 +132,10 @@ def test_values_out_of_their_limits_are_refused_by_name(
         ["benchmark", "x", "--threads", "1,"],
         ["benchmark", ""],
         ["benchmark"],
+        ["inspect", ""],
+        ["inspect"],
+        ["snippet", "", "--target", "browser"],
+        ["snippet", "x"],
         ["compare", "a"],
         ["compare", "", "b"],
         ["convert", "--model", "x.h5", "--no-such-flag"],

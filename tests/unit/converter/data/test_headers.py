@@ -59,7 +59,7 @@ def test_a_row_that_may_be_a_sample_stays_one(tmp_path: Path, text: str, is_doub
     assert ("was taken for a sample" in "".join(data.notes)) == is_doubtful
 
 
-@pytest.mark.parametrize("corner", ["", "Unnamed: 0", '""'])
+@pytest.mark.parametrize("corner", ["", "Unnamed: 0", '""', "index"])
 @pytest.mark.parametrize("header", ["0,1,2,3,4,5,6,7", "a,b,c,d,e,f,g,h"])
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_column_that_counts_the_rows_is_left_out(
@@ -75,6 +75,11 @@ def test_a_column_without_a_name_that_does_not_count_is_a_feature(tmp_path: Path
     data = loaded(tmp_path / "x.csv", f",a\n{lines(rows)}")
     assert data.arrays["data"].tolist() == rows
     assert "was taken for a feature" in "".join(data.notes)
+
+
+def test_a_column_called_index_that_does_not_count_is_a_feature(tmp_path: Path) -> None:
+    data = loaded(tmp_path / "x.csv", "index,a\n0.5,0.5\n0.25,0.25\n")
+    assert (data.arrays["data"].tolist(), data.notes) == ([[0.5, 0.5], [0.25, 0.25]], ())
 
 
 def test_a_column_with_a_name_is_a_feature_even_where_it_counts(tmp_path: Path) -> None:
