@@ -86,7 +86,7 @@ class _Evidence:
 
     @property
     def counts_classes(self) -> bool:
-        """Whether there is a whole number for each sample, which no vector of numbers can be compared with."""
+        """Whether each sample has one whole number, with which no vector of numbers can be compared."""
         return self.labels is not None and self.labels.ndim == 1 and self.labels.dtype.kind in "iu"
 
     @property
