@@ -166,7 +166,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "of_four": (lambda x: {"y": tf.nn.relu(x @ W)}, spec(4, 6)),
     "only_four": (lambda x: {"y": tf.nn.relu(tf.reshape(x, [4, 6]) @ W)}, spec(4, 2, 3)),
 }
-STATEFUL = {"summed": summed, "counting": counting}
+STATEFUL = {"summed": (summed, 1), "counting": (counting, 1), "four_sums": (summed, 4)}
+"""Functions of a state and an input, and how many samples they take at once."""
 DATA_SHAPES = {"whole": (SAMPLES, 9), "scalar": (SAMPLES,)}
 
 
@@ -174,9 +175,8 @@ def saved(name: str, folder: Path) -> tuple[Path, Callable[[Any], Any], Any]:
     """Save the model; return its folder, the function with variables as they were, and what it takes."""
     module = Saved()
     if name in STATEFUL:
-        module.state = tf.Variable(tf.zeros([1, 6]))
-        inner = STATEFUL[name]
-        taken = spec(1, 6)
+        inner, size = STATEFUL[name]
+        module.state, taken = tf.Variable(tf.zeros([size, 6])), spec(size, 6)
         module.f = tf.function(lambda x: inner(module.state, x), input_signature=[taken])
     else:
         function, taken = FUNCTIONS[name]
