@@ -31,7 +31,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     "name",
     [
         *("counted", "to_an_end", "of_the_batch", "fixed", "nested", "map_fn"),
-        *("branches", "cases", "clamps", "outputs", "double", "names", "grouped"),
+        *("branches", "cases", "clamps", "outputs", "double", "names", "grouped", "integers", "signs"),
         *("whole", "scalar", "of_four", "only_four", "summed", "counting", "four_sums"),
     ],
 )
