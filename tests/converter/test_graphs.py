@@ -31,8 +31,8 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     "name",
     [
         *("counted", "to_an_end", "of_the_batch", "fixed", "nested", "map_fn"),
-        *("branches", "cases", "clamps", "outputs", "double", "names", "grouped"),
-        *("whole", "scalar", "of_four", "only_four", "summed", "counting"),
+        *("branches", "cases", "clamps", "outputs", "double", "names", "grouped", "integers", "signs"),
+        *("whole", "scalar", "of_four", "only_four", "summed", "counting", "four_sums"),
     ],
 )
 def test_float_file_and_reference_give_what_the_model_gave_before_it_was_saved(facts, name):

@@ -81,11 +81,14 @@ def _one_by_one(model: OriginalModel, size: int) -> OriginalModel | None:
     inputs = [info.model_copy(update={"shape": [1, *info.shape[1:]]}) for info in model.inputs]
     arrays = random_inputs(inputs, size, seed=0)
     names = [info.name for info in model.inputs]
+    frozen = frozen_graph(model)
+    if frozen.variables:  # it keeps a value for each sample, and a trial would change them
+        return None
     try:
         together = model.call({name: tf.constant(array) for name, array in arrays.items()})
     except (ValueError, TypeError, tf.errors.OpError):
         return None
-    for call in (model.call, frozen_graph(model).as_call(names)):
+    for call in (model.call, frozen.as_call(names)):
         candidate = replace(model, inputs=inputs, call=call)
         try:
             if _same_alone(candidate, arrays, {name: np.asarray(value) for name, value in together.items()}):

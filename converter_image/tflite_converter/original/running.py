@@ -31,7 +31,7 @@ _RANDOM = (
     "Bernoulli",
     "Rng",
 )
-_ASSIGNS = ("Assign", "ResourceScatter", "Rng", "Stateful")
+_ASSIGNS = ("Assign", "ResourceScatter", "ResourceStridedSliceAssign", "Rng", "Stateful")
 
 
 @dataclass(frozen=True, slots=True)

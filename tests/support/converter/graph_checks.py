@@ -133,6 +133,19 @@ def noisy(x: Any) -> Any:
     return {"clean": x @ W, "noisy": x @ W + tf.random.normal([1, 3])}
 
 
+def integers(x: Any) -> Any:
+    """As Keras's layers in int8 compute."""
+    stored, weights = tf.cast(tf.round(x * 20.0), tf.int8), tf.constant(np.round(W * 30.0).astype(np.int8))
+    return {"y": tf.cast(tf.raw_ops.BatchMatMulV3(x=stored, y=weights, Tout=tf.int32), tf.float32) / 600.0}
+
+
+def signs(x: Any) -> Any:
+    """As Keras's ``argmax`` orders -0.0 before 0.0."""
+    bits = tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), tf.constant(-(2**31)))
+    is_negative_zero = tf.logical_and(tf.equal(x, 0.0), bits < 0)
+    return {"y": tf.argmax(tf.where(is_negative_zero, -np.finfo(np.float32).tiny, x), -1, tf.int32)}
+
+
 def summed(state: Any, x: Any) -> Any:
     state.assign(state * 0.5 + x)
     return {"y": state * 1.0}
@@ -161,12 +174,15 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "names": (names, spec(1, 6)),
     "grouped": (grouped, spec(None, 5, 5, 4)),
     "noisy": (noisy, spec(1, 6)),
+    "integers": (integers, spec(None, 6)),
+    "signs": (signs, spec(None, 6)),
     "whole": (lambda x: {"y": tf.nn.relu(tf.signal.frame(x, 3, 3) @ W[:3])}, spec(None)),
     "scalar": (lambda x: {"y": tf.sin(x) * 2.0}, spec()),
     "of_four": (lambda x: {"y": tf.nn.relu(x @ W)}, spec(4, 6)),
     "only_four": (lambda x: {"y": tf.nn.relu(tf.reshape(x, [4, 6]) @ W)}, spec(4, 2, 3)),
 }
-STATEFUL = {"summed": summed, "counting": counting}
+STATEFUL = {"summed": (summed, 1), "counting": (counting, 1), "four_sums": (summed, 4)}
+"""Functions of a state and an input, and how many samples they take at once."""
 DATA_SHAPES = {"whole": (SAMPLES, 9), "scalar": (SAMPLES,)}
 
 
@@ -174,9 +190,8 @@ def saved(name: str, folder: Path) -> tuple[Path, Callable[[Any], Any], Any]:
     """Save the model; return its folder, the function with variables as they were, and what it takes."""
     module = Saved()
     if name in STATEFUL:
-        module.state = tf.Variable(tf.zeros([1, 6]))
-        inner = STATEFUL[name]
-        taken = spec(1, 6)
+        inner, size = STATEFUL[name]
+        module.state, taken = tf.Variable(tf.zeros([size, 6])), spec(size, 6)
         module.f = tf.function(lambda x: inner(module.state, x), input_signature=[taken])
     else:
         function, taken = FUNCTIONS[name]
