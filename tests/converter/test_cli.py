@@ -346,4 +346,7 @@ def test_calibrate_check_prints_one_document(files: Path) -> None:
 def test_inspect_prints_one_document(files: Path) -> None:
     found = one_document(run("inspect", files / "out" / "tiny_int8.tflite", "--json"))
     assert "FULLY_CONNECTED" in json.dumps(found)
-    assert "FULLY_CONNECTED" in run("inspect", files / "out" / "tiny_int8.tflite").stdout
+    assert found["minRuntimeVersion"] == "1.14"
+    shown = run("inspect", files / "out" / "tiny_int8.tflite").stdout
+    assert "FULLY_CONNECTED" in shown
+    assert "Oldest runtime with all its operators: TensorFlow Lite 1.14 " in shown

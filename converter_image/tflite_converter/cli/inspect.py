@@ -107,6 +107,8 @@ def _document(
     checks: list[TargetCheck],
     record: dict[str, Any] | None,
 ) -> dict[str, Any]:
+    from tflite_converter.tflite.versions import oldest_runtime
+
     return {
         "file": file.name,
         "format": SourceFormat.TFLITE.value,
@@ -114,6 +116,7 @@ def _document(
         "sha256": digest,
         "description": file.description,
         "signatures": [s.key for s in file.signatures],
+        "minRuntimeVersion": oldest_runtime(file),
         "inventory": contents.to_wire(),
         "targets": [check.to_wire() for check in checks],
         "metadata": {name: len(value) for name, value in file.metadata.items()},

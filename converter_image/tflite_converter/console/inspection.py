@@ -18,6 +18,7 @@ from tflite_converter.console.compilers import edge_tpu_words, microcontroller_w
 from tflite_converter.console.report import open_console
 from tflite_converter.files.saved_model import SavedModel, SignatureTensor
 from tflite_converter.tflite.types import TFLiteFile
+from tflite_converter.tflite.versions import oldest_runtime
 
 _MOST_ROWS = 40
 """Rows of a table; what a large model has more of is in ``--json``."""
@@ -51,6 +52,7 @@ def show_file(
     console.print(_operators(contents))
     console.print(_bytes(file, contents))
     console.print(Text(_dtypes(contents)))
+    console.print(Text(_runtime(file)))
     if record is None:
         console.print(Text("No conversion record: this converter did not make the file, or left none."))
     else:
@@ -62,6 +64,13 @@ def show_file(
     if (micro := details.microcontroller) is not None:
         console.print(Text(f"TFLite Micro: {microcontroller_words(micro)}", style="bold"))
         console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
+
+
+def _runtime(file: TFLiteFile) -> str:
+    oldest = oldest_runtime(file)
+    if oldest is None:
+        return "Oldest runtime: not known, for an operator is custom or younger than the tables"
+    return f"Oldest runtime with all its operators: TensorFlow Lite {oldest} (LiteRT 1.0 is 2.18)"
 
 
 def show_source(

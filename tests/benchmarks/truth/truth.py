@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,9 @@ from tflite_converter.conversion.pipeline import convert
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.workspace import workspace
+from tflite_converter.tflite.file import read_file
 
+_RECURRENT = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "WHILE")
 FAR_DB, NEAR_DB = 10.0, 30.0
 """A file whose worst output is below the first is of no use; one above the second is."""
 HEAD = """# Truth
@@ -42,7 +45,8 @@ after another on one interpreter. *Said* is the converter's verdict, with its ag
 $ python tests/benchmarks/truth/truth.py --markdown docs/TRUTH.md
 ```
 
-which ends with an error where a file passed that is far from the model, or failed that is near.
+which ends with an error where a file passed that is far from the model, or failed that is near. Times are those
+of the machine that wrote the page.
 
 """
 
@@ -58,6 +62,9 @@ class Row:
     """Whether every column of its outputs follows the model's, where there are few columns."""
     said: str
     plain: str
+    runs_as: str = ""
+    """Operators and time of a run, of models with recurrent layers."""
+    plain_runs_as: str = ""
 
     @property
     def disagrees(self) -> bool:
@@ -129,6 +136,23 @@ def run(path: Path, samples: Arrays) -> dict[str, np.ndarray]:
     return {name: np.concatenate(parts) for name, parts in answers.items()}
 
 
+def runs_as(path: Path) -> str:
+    """Return what a recurrent layer became, how many operators there are, and the median of 200 runs."""
+    try:
+        interpreter = Interpreter(model_path=str(path))
+        interpreter.allocate_tensors()
+        times = []
+        for _ in range(250):
+            started = time.perf_counter()
+            interpreter.invoke()
+            times.append(time.perf_counter() - started)
+    except (RuntimeError, ValueError):
+        return ""
+    counts = Counter(operator.name for operator, _ in read_file(path.read_bytes(), path.name).operators())
+    kinds = [f"{counts[name]} {name}" for name in _RECURRENT if counts[name]] or ["steps"]
+    return f"{', '.join(kinds)}; {counts.total()} operators, {np.median(times[50:]) * 1e6:.0f} µs"
+
+
 def truth_of(path: Path, samples: Arrays, answers: Arrays) -> tuple[float | None, bool]:
     try:
         outputs = run(path, samples)
@@ -178,18 +202,38 @@ def rows_of(written: Written, folder: Path, *, with_plain: bool) -> tuple[list[R
     rows = []
     for method in Method:
         beside = plain(written, folder, method, measured) if with_plain else ""
+        beside_runs_as = runs_as(folder / f"plain_{method.cli_name}.tflite")
         artifact = artifacts.get(method)
         if artifact is None:
             said = failures.get(method) or refusal
             rows.append(Row(method, None, None, False, f"no file: {said.partition('. Hint')[0]}", beside))
             continue
-        truth, is_followed = truth_of(folder / "product" / artifact.file_name, measured, written.answers)
+        path = folder / "product" / artifact.file_name
+        truth, is_followed = truth_of(path, measured, written.answers)
         said = verdict_of(artifact, gated=False)
         agreement = "" if artifact.agreement is None else f", {artifact.agreement:.1%}"
         note = f"; {artifact.message}" if artifact.message else ""
-        rows.append(Row(method, artifact.size_bytes, truth, is_followed, f"{said}{agreement}{note}", beside))
+        rows.append(
+            Row(
+                method,
+                artifact.size_bytes,
+                truth,
+                is_followed,
+                f"{said}{agreement}{note}",
+                beside,
+                runs_as(path),
+                beside_runs_as,
+            )
+        )
     warnings = [w for w in (report.warnings if report else ()) if "activations have other ranges" not in w]
     return rows, " ".join(f"*{warning}.*" for warning in warnings)
+
+
+def recurrent_table(name: str, rows: list[Row]) -> str:
+    """Return what became of recurrent layers, beside what plain TensorFlow makes of them."""
+    lines = ["", "| method | runs as | TensorFlow's runs as |", "| --- | --- | --- |"]
+    lines += [f"| {row.method.value} | {row.runs_as} | {row.plain_runs_as} |" for row in rows]
+    return "\n".join([*lines, ""]) if name.startswith(("lstm", "gru")) else ""
 
 
 def table(name: str, rows: list[Row], warnings: str) -> str:
@@ -220,7 +264,7 @@ def main() -> int:
         wrong += [
             f"{name}, {row.method.value}: {row.truth:.1f} dB, {row.said}" for row in rows if row.disagrees
         ]
-        parts.append(table(name, rows, warnings))
+        parts.append(table(name, rows, warnings) + recurrent_table(name, rows))
         sys.stdout.write(f"{parts[-1]}\n({name}: {time.monotonic() - started:.0f} s)\n")
         sys.stdout.flush()
     if given.markdown is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -16,12 +17,22 @@ import numpy as np
 import tensorflow as tf
 
 
+def _of_keras(source: Path) -> Any:
+    """Return the converter of a Keras model, with the batch of 1 where it is recurrent, as the guides say."""
+    api = __import__("keras" if source.suffix == ".keras" else "tf_keras")
+    model = api.models.load_model(source, compile=False)
+    if not any("lstm" in layer.name or "gru" in layer.name for layer in model.layers):
+        return tf.lite.TFLiteConverter.from_keras_model(model)
+    specs = [tf.TensorSpec((1, *entry.shape[1:]), entry.dtype) for entry in model.inputs]
+    concrete = tf.function(lambda *x: model(*x, training=False)).get_concrete_function(*specs)
+    return tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+
+
 def main(source: Path, samples: Path, target: Path, method: str) -> None:
     if source.is_dir():
         converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
     else:
-        api = __import__("keras" if source.suffix == ".keras" else "tf_keras")
-        converter = tf.lite.TFLiteConverter.from_keras_model(api.models.load_model(source, compile=False))
+        converter = _of_keras(source)
     if method != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if method == "float16":
