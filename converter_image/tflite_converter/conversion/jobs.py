@@ -14,7 +14,7 @@ from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation.protocol import ChildLimits
-from tflite_converter.workers.jobs import LiteRTJob, TensorFlowJob
+from tflite_converter.workers.jobs import FROZEN_FOLDER, LiteRTJob, TensorFlowJob
 
 
 def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
@@ -53,15 +53,24 @@ def tensorflow_job(
 
 
 def tensorflow_int8_job(
-    options: Options, source: SourceModel, work: Path, *, own_ranges: bool
+    options: Options,
+    source: SourceModel,
+    work: Path,
+    *,
+    own_ranges: bool = False,
+    frozen: str = FROZEN_FOLDER,
 ) -> TensorFlowJob:
-    """Return the job that quantizes with TensorFlow's own converter; ``own_ranges`` are the graph's."""
+    """Return the job that quantizes with TensorFlow's own converter what lies in the folder ``frozen``.
+
+    ``own_ranges``: whether the graph's fake quantization says the ranges.
+    """
     return TensorFlowJob(
         task="int8",
         limits=_limits(options, source, work),
         source=source.path.absolute(),
         format=source.format,
         own_ranges=own_ranges,
+        frozen=frozen,
     )
 
 
@@ -73,6 +82,8 @@ class Basis:
     """The methods to make; None for all that were asked for."""
     ready: Mapping[Method, str] = field(default_factory=dict)
     """Files that are made already and only need measuring."""
+    fused: bool = False
+    """Whether the ready full-integer file has fused LSTM layers."""
     own_ranges: bool = False
     """Whether the ready full-integer file has the ranges of the graph's own fake quantization."""
     trained: tuple[str, ...] = ()
@@ -91,6 +102,7 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         methods=basis.methods or tuple(dict.fromkeys(options.methods)),
         ready=dict(basis.ready),
         own_ranges=basis.own_ranges,
+        fused=basis.fused,
         random_outputs=basis.random_outputs,
         target=options.target,
         source=source.path.absolute() if from_tflite else None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from modelconversion_api.limits import MAX_TFLITE_BYTES
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import Method, Target
 from modelconversion_api.optimization import Measured
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import (
@@ -38,10 +38,16 @@ from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.isolation.protocol import WorkerFailure
-from tflite_converter.measuring.recommendation import is_better_integer, leaves_floats
+from tflite_converter.measuring.recommendation import (
+    is_better_integer,
+    is_better_recurrent,
+    leaves_floats,
+)
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.jobs import (
+    FROZEN_FOLDER,
+    FUSED_INTEGERS_FOLDER,
     INT8_FILE,
     LiteRTResult,
     MethodResult,
@@ -252,19 +258,21 @@ class _Conversion:
         self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
         return measurement.methods | again.methods
 
-    def _by_tensorflow(self, inputs: Inputs, loaded: TensorFlowResult) -> LiteRTResult:
+    def _by_tensorflow(
+        self, inputs: Inputs, loaded: TensorFlowResult, frozen: str = FROZEN_FOLDER
+    ) -> LiteRTResult:
         """Make and measure full integer by TensorFlow's own quantizer.
 
         Raises:
             ConverterError: it failed, or its file does not run.
 
         """
-        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=False)
         integers = Method.FULL_INTEGER
-        self._run_tensorflow(job)
+        self._run_tensorflow(tensorflow_int8_job(self._options, inputs.source, self._work, frozen=frozen))
         basis = Basis(
             methods=(integers,),
             ready={integers: INT8_FILE},
+            fused=frozen == FUSED_INTEGERS_FOLDER,
             random_outputs=loaded.random_outputs,
         )
         return self._run_litert(inputs, basis)
@@ -277,25 +285,48 @@ class _Conversion:
         loaded: TensorFlowResult,
     ) -> dict[Method, MethodResult]:
         """Take TensorFlow's full-integer file where it uses integer kernels that the first one does not."""
-        if self._options.training is not None or not leaves_floats(first):
+        if self._options.training is not None:
             return measurement.methods
+        second = None
+        if loaded.fused_integers:
+            target = self._options.target
+            if self._options.compilers:
+                target = Target.MICROCONTROLLER  # what is compiled has to fit into one
+
+            def is_better(fused: ArtifactReport, unrolled: ArtifactReport) -> bool:
+                return is_better_recurrent(fused, unrolled, target)
+
+            second = self._better(inputs, first, loaded, FUSED_INTEGERS_FOLDER, is_better)
+        elif leaves_floats(first):
+            second = self._better(inputs, first, loaded, FROZEN_FOLDER, is_better_integer)
+        return measurement.methods if second is None else measurement.methods | second.methods
+
+    def _better(
+        self,
+        inputs: Inputs,
+        first: ArtifactReport,
+        loaded: TensorFlowResult,
+        frozen: str,
+        is_better: Callable[[ArtifactReport, ArtifactReport], bool],
+    ) -> LiteRTResult | None:
+        """Return TensorFlow's full integer of ``frozen`` if it is better; else the first file stays."""
         path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)
         with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
             kept = stream.read(MAX_TFLITE_BYTES)
         try:
-            again = self._by_tensorflow(inputs, loaded)
+            again = self._by_tensorflow(inputs, loaded, frozen)
         except ConverterError:
             again = None  # it was worth a try: there is a file already
         if again is not None:
             self._took(again.seconds)
             second = again.methods[Method.FULL_INTEGER].artifact
-            if second is not None and is_better_integer(second, first):
-                return measurement.methods | again.methods
+            if second is not None and is_better(second, first):
+                return again
         # A child that has ended could have left a link here; "x" opens none.
         path.unlink(missing_ok=True)
         with path.open("xb") as stream:
             stream.write(kept)
-        return measurement.methods
+        return None
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
         """Return the results with the full-integer file compiled, if that was asked for and there is one."""

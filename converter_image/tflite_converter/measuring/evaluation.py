@@ -264,7 +264,12 @@ def _peak_bytes() -> int:
 
 def _notes(method: Method, file: TFLiteFile) -> list[str]:
     """Note what the method's name hides: tensors that stayed in float, weights that were not changed."""
-    tensors = list(file.tensors())
+    # Those that operators read and write: an LSTM lists some that it only takes scales from.
+    tensors = [
+        graph.tensors[index]
+        for graph in file.subgraphs
+        for index in sorted({i for o in graph.operators for i in (*o.inputs, *o.outputs)} - {-1})
+    ]
     dtypes = [tensor.dtype for tensor in tensors]
     if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
         return ["nothing was quantized: no weight of this model has an int8 kernel"]

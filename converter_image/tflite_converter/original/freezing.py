@@ -91,11 +91,7 @@ class FrozenGraph:
 
     def imported(self, tensors: list[Any]) -> list[Any]:
         """Return the outputs computed from ``tensors``, in the graph that is being traced."""
-        handles = {name: variable.handle for name, variable in self.variables.items()} | self.tables
-        graph = tf.compat.v1.get_default_graph()
-        entries = dict(zip(self.entries, tensors, strict=True))
-        entries |= {name: graph.capture(handle) for name, handle in handles.items()}
-        definition = with_new_names(self.definition)
+        definition, entries = self._entered(tensors)
         return list(
             tf.graph_util.import_graph_def(
                 definition,
@@ -104,6 +100,21 @@ class FrozenGraph:
                 name="",
             )
         )
+
+    def reached(self, tensors: list[Any]) -> list[Any]:
+        """Return the size of the largest input of each fused layer."""
+        definition, entries = self._entered(tensors)
+        sizes: list[Any] = []
+        replaced(definition, entries, self.lstms, sizes)
+        return sizes
+
+    def _entered(self, tensors: list[Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the graph with new names, and what enters it by the names that it stands for."""
+        handles = {name: variable.handle for name, variable in self.variables.items()} | self.tables
+        graph = tf.compat.v1.get_default_graph()
+        entries = dict(zip(self.entries, tensors, strict=True))
+        entries |= {name: graph.capture(handle) for name, handle in handles.items()}
+        return with_new_names(self.definition), entries
 
 
 def frozen_graph(model: OriginalModel) -> FrozenGraph:
@@ -186,6 +197,27 @@ def freeze_fused(model: OriginalModel, folder: Path) -> FrozenGraph | None:
     if not layers:
         return None
     return _repaired(replace(frozen, lstms=tuple(layers)), model, folder)
+
+
+def freeze_for_integers(
+    frozen: FrozenGraph, model: OriginalModel, samples: NamedArrays, folder: Path
+) -> None:
+    """Write a graph with fused layers once more, its first steps within reach of the calibration samples.
+
+    ``samples``: ``{input: (n, ...)}``.
+    """
+    names = [info.name for info in model.inputs]
+    call = tf.function(lambda *tensors: frozen.reached(list(tensors)), autograph=False)
+    count = len(next(iter(samples.values())))
+    reached = [
+        [float(size) for size in call(*(tf.constant(samples[name][i : i + 1]) for name in names))]
+        for i in range(count)
+    ]
+    layers = tuple(
+        replace(layer, reach=max(sizes))
+        for layer, sizes in zip(frozen.lstms, zip(*reached, strict=True), strict=True)
+    )
+    write(replace(frozen, lstms=layers), model.inputs, folder)
 
 
 def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph:

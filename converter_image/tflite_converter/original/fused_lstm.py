@@ -10,6 +10,7 @@ written, the mark is replaced by the function (:func:`replaced`).
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ from tflite_converter.arrays import Array
 _MARK: Final = "edge_lstm"
 _CLOSED: Final = 40.0
 """A gate whose argument is below -40 lets through less than float32 can tell from nothing."""
+_CLOSED_IN_INTEGERS: Final = 8.0
+"""The integer kernel's gates know no argument below -8."""
+_MOST_ADDED: Final = 64
+"""Features beyond which a layer would be closed only in part; its file is then not near, and not taken."""
 _SMALLEST_WEIGHT: Final = 1e-3
 _GATES: Final = 4
 """Input, forget, cell and output, in the order in which Keras stores them."""
@@ -40,6 +45,8 @@ class FusedLstm:
     """Shape ``(units, 4 * units)``."""
     bias: Array
     """Shape ``(4 * units,)``."""
+    reach: float | None = None
+    """The largest size of its inputs, for a file whose inputs become integers; None for floats."""
 
     @property
     def units(self) -> int:
@@ -49,7 +56,8 @@ class FusedLstm:
     def sequence(self, steps: Any) -> Any:
         """Return the layer's output at every step, ``(1, time, units)``, of ``(1, time, features)``."""
         kernel, first = self._clearing()
-        padded = tf.concat([tf.constant(first), tf.pad(steps, [[0, 0], [0, 0], [0, 1]])], axis=1)
+        added = len(kernel) - len(self.kernel)
+        padded = tf.concat([tf.constant(first), tf.pad(steps, [[0, 0], [0, 0], [0, added]])], axis=1)
         attributes = {"api_implements": f"lstm_{uuid.uuid4()}", "time_major": False, "go_backwards": False}
         layer = tf.function(_layer, autograph=False, experimental_attributes=attributes)
         state = tf.zeros((1, self.units))
@@ -58,20 +66,25 @@ class FusedLstm:
         return outputs[1][:, 1:]
 
     def _clearing(self) -> tuple[Array, Array]:
-        """Return the kernel with a feature more, and a first step that closes both gates to the past by it.
+        """Return the kernel with features more, and a first step that closes both gates to the past by them.
 
-        The weights of that feature are as large as the largest one there is: where weights are stored as
-        int8 with one scale, the others lose nothing.
+        Their weights are as large as the largest one there is, and for integers their values are within
+        reach of the others: where one scale is for all, the others lose nothing. For floats one is enough.
         """
         width = 2 * self.units  # of the input and the forget gate
         largest = max(float(np.abs(self.kernel).max(initial=0.0)), _SMALLEST_WEIGHT)
         # The state that is left over lies between -1 and 1.
-        others = np.abs(self.recurrent).sum(axis=0) + np.abs(self.bias)
-        first = np.zeros((1, 1, len(self.kernel) + 1), np.float32)
-        first[..., -1] = (_CLOSED + float(others[:width].max())) / largest
-        row = np.zeros((1, _GATES * self.units), np.float32)
-        row[:, :width] = -largest
-        return np.concatenate([self.kernel, row]).astype(np.float32), first
+        others = float((np.abs(self.recurrent).sum(axis=0) + np.abs(self.bias))[:width].max())
+        if self.reach is None:
+            count, value = 1, (_CLOSED + others) / largest
+        else:
+            count = math.ceil((_CLOSED_IN_INTEGERS + others) / (largest * max(self.reach, _SMALLEST_WEIGHT)))
+            count, value = min(count, _MOST_ADDED), self.reach
+        first = np.zeros((1, 1, len(self.kernel) + count), np.float32)
+        first[..., -count:] = value
+        rows = np.zeros((count, _GATES * self.units), np.float32)
+        rows[:, :width] = -largest
+        return np.concatenate([self.kernel, rows]).astype(np.float32), first
 
 
 @contextmanager
@@ -107,8 +120,12 @@ def marked(kinds: Sequence[type[Any]]) -> Iterator[list[FusedLstm]]:
             kind.call = own
 
 
-def replaced(graph: Any, entries: Mapping[str, Any], layers: Sequence[FusedLstm]) -> dict[str, Any]:
+def replaced(
+    graph: Any, entries: Mapping[str, Any], layers: Sequence[FusedLstm], reached: list[Any] | None = None
+) -> dict[str, Any]:
     """Return ``entries`` (tensors by the names that they stand for in ``graph``) with each mark's output.
+
+    ``reached`` gets the size of each layer's largest input.
 
     Raises:
         KeyError: A mark is not in the graph any more.
@@ -128,6 +145,8 @@ def replaced(graph: Any, entries: Mapping[str, Any], layers: Sequence[FusedLstm]
             return_elements=[f"{place['in']}:0"],
             name=f"until_{layer.mark}",
         )
+        if reached is not None:
+            reached.append(tf.reduce_max(tf.abs(steps)))
         known[f"{place['out']}:0"] = layer.sequence(steps)
     return known
 
@@ -158,7 +177,7 @@ def _weights_of(layer: Any, mark: str) -> FusedLstm:
     with tf.init_scope():  # the values, not tensors of the graph that is being traced
         kernel, recurrent = np.asarray(layer.cell.kernel), np.asarray(layer.cell.recurrent_kernel)
         bias = np.asarray(layer.cell.bias) if layer.cell.use_bias else np.zeros(kernel.shape[1], np.float32)
-    return FusedLstm(mark, *(values.astype(np.float32) for values in (kernel, recurrent, bias)))
+    return FusedLstm(mark, kernel.astype(np.float32), recurrent.astype(np.float32), bias.astype(np.float32))
 
 
 def _layer(steps: Any, hidden: Any, state: Any, kernel: Any, recurrent: Any, bias: Any) -> tuple[Any, ...]:

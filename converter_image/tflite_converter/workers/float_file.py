@@ -16,7 +16,13 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.batches import with_samples
 from tflite_converter.original.errors import classify
-from tflite_converter.original.freezing import FrozenGraph, convert_float, freeze, freeze_fused
+from tflite_converter.original.freezing import (
+    FrozenGraph,
+    convert_float,
+    freeze,
+    freeze_for_integers,
+    freeze_fused,
+)
 from tflite_converter.original.model import OriginalModel
 from tflite_converter.original.running import run_reference
 from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
@@ -26,6 +32,7 @@ from tflite_converter.workers.jobs import (
     FLOAT_FILE,
     FROZEN_FOLDER,
     FUSED_FILE,
+    FUSED_INTEGERS_FOLDER,
     LABELS_FILE,
     REFERENCE_FOLDER,
     UNROLLED_FILE,
@@ -115,6 +122,8 @@ class FloatFiles:
     frozen: FrozenGraph
     control_flow: str | None
     """Why the float file keeps its loops and branches in full integer too; None where it does not."""
+    fused_integers: bool = False
+    """Whether there is a frozen graph with fused LSTM layers for full integer."""
 
 
 def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FloatFiles:
@@ -130,27 +139,35 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
-    _write_fused(model, process)
+    fused = _write_fused(model, job, process)
     if not job.unroll or not has_control_flow(frozen.definition):
         return FloatFiles(frozen, None)
-    return FloatFiles(frozen, _write_unrolled(model, process))
+    return FloatFiles(frozen, _write_unrolled(model, process), fused)
 
 
-def _write_fused(model: OriginalModel, process: Child) -> None:
+def _write_fused(model: OriginalModel, job: TensorFlowJob, process: Child) -> bool:
     """Write a float file with LSTM layers as TFLite's own operator, where there are such.
 
     A failure is no error: the file with loops does as well, only slower. Whether this one does what the
-    original does is found out where it is run.
+    original does is found out where it is run. Returns whether there is a graph for full integer as well.
     """
     path, folder = process.folder / FUSED_FILE, process.folder / _FUSED_FOLDER
+    calibration = process.folder / CALIBRATION_FOLDER
     try:
-        if freeze_fused(model, folder) is not None:
-            process.say(Stage.CONVERT, "writing the float file with fused LSTM layers")
-            path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
+        frozen = freeze_fused(model, folder)
+        if frozen is None:
+            return False
+        process.say(Stage.CONVERT, "writing the float file with fused LSTM layers")
+        path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
+        if job.unroll and calibration.is_dir():
+            integers = process.folder / FUSED_INTEGERS_FOLDER
+            freeze_for_integers(frozen, model, read_folder(calibration), integers)
+            return True
     except Exception as error:
         path.unlink(missing_ok=True)  # half a file would be taken for a whole one
         cause = classify(error, Stage.CONVERT).cause
         process.say(Stage.CONVERT, f"its LSTM layers stay loops: {cause}", warning=True)
+    return False
 
 
 def _write_unrolled(model: OriginalModel, process: Child) -> str | None:

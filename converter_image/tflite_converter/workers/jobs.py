@@ -32,6 +32,7 @@ EVALUATION_FOLDER: Final = "evaluation"
 LABELS_FILE: Final = "labels.npy"
 TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
+FUSED_INTEGERS_FOLDER: Final = "frozen-fused-integers"
 
 
 class TrainingJob(ApiModel):
@@ -72,6 +73,8 @@ class TensorFlowJob(ApiModel):
     signature: str | None = None
     """Of a SavedModel; None for the usual one."""
     select_tensorflow_ops: bool = False
+    frozen: str = FROZEN_FOLDER
+    """For ``int8``: which of the folders that ``float`` left is quantized."""
     own_ranges: bool = False
     """For ``int8``: whether the graph's own ranges are taken, and no samples."""
     unroll: bool = False
@@ -102,6 +105,8 @@ class TensorFlowResult(ApiModel):
     """About the original: the signature taken, batch, precision, state, randomness."""
     random_outputs: tuple[str, ...] = ()
     """Outputs that are others each time that the original is run on the same samples."""
+    fused_integers: bool = False
+    """Whether there is a frozen graph with fused LSTM layers for full integer."""
     fake_quantized: bool = False
     """Whether the graph itself says its activations' ranges, as quantization-aware training leaves them."""
     control_flow: str | None = None
@@ -116,6 +121,8 @@ class LiteRTJob(ApiModel):
     methods: tuple[Method, ...]
     ready: dict[Method, str] = Field(default_factory=dict)
     """Files in the folder that are made already and only need measuring."""
+    fused: bool = False
+    """Whether the ready full-integer file has fused LSTM layers."""
     own_ranges: bool = False
     """Whether the ready full-integer file has the ranges of the graph's own fake quantization."""
     target: Target | None = None

@@ -228,7 +228,8 @@ class _Work:
         ready = self._job.ready.get(method)
         if ready is not None:
             ranges = " (ranges of the graph's fake quantization)" if self._job.own_ranges else ""
-            recipe = f"TensorFlow's own quantizer, per-channel int8 weights, int8 activations{ranges}"
+            layers = ", fused LSTM layers" if self._job.fused else ""
+            recipe = f"TensorFlow's own quantizer, per-channel int8 weights, int8 activations{ranges}{layers}"
             return self._finished(method, (self._folder / ready).read_bytes(), recipe)
         self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
         float_file = self._float_file.read_bytes()

@@ -20,7 +20,6 @@ from tflite_converter.original.errors import classify
 from tflite_converter.original.keras_files import KerasFile, describe
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
-    FROZEN_FOLDER,
     INT8_FILE,
     TensorFlowJob,
     TensorFlowResult,
@@ -76,6 +75,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         inputs=model.inputs,
         outputs=files.frozen.output_infos,
         warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
+        fused_integers=files.fused_integers,
         fake_quantized=files.frozen.is_fake_quantized,
         random_outputs=random_outputs,
         control_flow=files.control_flow,
@@ -129,7 +129,7 @@ def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
 
     process.say(Stage.QUANTIZE, "converting to int8 with TensorFlow's own quantizer")
     samples = None if job.own_ranges else read_folder(process.folder / CALIBRATION_FOLDER)
-    (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / FROZEN_FOLDER, samples))
+    (process.folder / INT8_FILE).write_bytes(convert_int8(process.folder / job.frozen, samples))
     return TensorFlowResult(inputs=[], outputs=[], writer="", isolation=process.isolation)
 
 

@@ -45,8 +45,8 @@ after another on one interpreter. *Said* is the converter's verdict, with its ag
 $ python tests/benchmarks/truth/truth.py --markdown docs/TRUTH.md
 ```
 
-which ends with an error where a file passed that is far from the model, or failed that is near. Times are those
-of the machine that wrote the page.
+which ends with an error where a file passed that is far from the model, or failed that is near. Times are of
+the machine that wrote the page.
 
 """
 
