@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.measurements import Latency
+from modelconversion_api.measurements import Attempt, Inventory, Latency
 from modelconversion_api.methods import TARGET_PLANS, Method, Target
-from modelconversion_api.report import ArtifactReport
-from tflite_converter.measuring.recommendation import NEIGHBOURS, pareto_front, recommend
+from modelconversion_api.report import ArtifactReport, verdict_of
+from tflite_converter.measuring.quality import Quality, costs_nothing
+from tflite_converter.measuring.recommendation import (
+    NEIGHBOURS,
+    is_better_integer,
+    is_better_recurrent,
+    leaves_floats,
+    pareto_front,
+    recommend,
+)
 
 F32, DR, F16, INT8 = Method.FLOAT32, Method.DYNAMIC_RANGE, Method.FLOAT16, Method.FULL_INTEGER
 
@@ -147,3 +155,94 @@ def test_what_is_recommended_has_passed_and_its_alternatives_too(
         assert len(named) == len(set(named)) <= NEIGHBOURS
         front = pareto_front(list(passed.values()))
         assert all(passed[m] in front for m in named)
+
+
+def test_what_was_calibrated_on_made_up_samples_comes_last() -> None:
+    made_up = artifact(INT8, 25).changed(synthetic=True)
+    for target in (None, Target.RASPBERRY_PI):
+        chosen = recommend([made_up, artifact(DR, 27, 0.7)], target)
+        assert chosen is not None
+        assert (chosen.method, chosen.alternatives) == (DR, ())
+    alone = recommend([made_up, artifact(DR, 27, passed=False)], None)
+    assert alone is not None
+    assert alone.method is INT8
+    assert "calibrated on synthetic data" in alone.reason
+
+
+@pytest.mark.parametrize(
+    ("usable", "passed", "gated", "word"),
+    [
+        (True, True, True, "passed"),
+        (True, True, False, "usable"),
+        (True, False, True, "failed"),
+        (True, False, False, "failed"),  # for its target, which needs no gate
+        (False, False, True, "unusable"),
+        (False, False, False, "unusable"),
+    ],
+)
+def test_the_word_for_a_file(word: str, *, usable: bool, passed: bool, gated: bool) -> None:
+    assert verdict_of(artifact(DR, 27, passed=passed).changed(usable=usable), gated=gated) == word
+
+
+def integers(agreement: float, floats: int, *, size: int = 25, passed: bool = True) -> ArtifactReport:
+    dtypes = {"int8": 9} | ({"float32": floats} if floats else {})
+    contents = Inventory(inputs=(), outputs=(), operators=(), tensor_dtypes=dtypes)
+    return artifact(INT8, size, agreement, passed=passed).changed(inventory=contents)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_better"),
+    [
+        (integers(0.99, 4), integers(0.985, 0), True),
+        (integers(0.99, 4), integers(0.9, 0), False),
+        (integers(0.99, 4), integers(0.99, 4), False),
+        (integers(0.99, 4), integers(1.0, 0, passed=False), False),
+        (integers(0.2, 4, passed=False), integers(0.1, 0), True),
+    ],
+)
+def test_integers_are_better_than_floats_where_they_do_as_well(
+    first: ArtifactReport, second: ArtifactReport, *, is_better: bool
+) -> None:
+    assert is_better_integer(second, first) is is_better
+
+
+def test_floats_that_tuning_left_are_left() -> None:
+    assert leaves_floats(integers(0.9, 3))
+    assert not leaves_floats(integers(0.9, 0))
+    chosen = Attempt(recipe="r", float_operators=1, passed=True, chosen=True, seconds=0.1)
+    assert not leaves_floats(integers(0.9, 3).changed(attempts=(chosen,)))
+
+
+@pytest.mark.parametrize(
+    ("unrolled", "fused", "target", "is_better"),
+    [
+        (integers(0.99, 0, size=50), integers(0.985, 0, size=6), None, True),
+        (integers(0.99, 0, size=50), integers(0.9, 0, size=6), None, False),
+        (integers(0.99, 0, size=5), integers(0.99, 0, size=6), None, False),
+        (integers(0.99, 0, size=50), integers(0.99, 0, size=6), Target.RASPBERRY_PI, False),
+        (integers(0.99, 0, size=50), integers(0.8, 0, size=6), Target.MICROCONTROLLER, True),
+        (integers(0.99, 0, size=50), integers(0.8, 0, size=6, passed=False), Target.MICROCONTROLLER, False),
+        (integers(0.4, 0, size=50, passed=False), integers(0.8, 0, size=6), Target.RASPBERRY_PI, True),
+    ],
+)
+def test_fused_or_unrolled(
+    unrolled: ArtifactReport, fused: ArtifactReport, target: Target | None, *, is_better: bool
+) -> None:
+    assert is_better_recurrent(fused, unrolled, target) is is_better
+
+
+@pytest.mark.parametrize(
+    ("agreement", "snr_db", "usable", "is_free"),
+    [
+        (1.0, None, True, True),
+        (0.996, 38.0, True, True),
+        (0.994, 40.0, True, False),
+        (1.0, 36.9, True, False),
+        (1.0, 40.0, False, False),
+    ],
+)
+def test_what_a_form_for_old_runtimes_may_cost(
+    agreement: float, snr_db: float | None, *, usable: bool, is_free: bool
+) -> None:
+    candidate = Quality(agreement, None, snr_db, (), usable=usable)
+    assert costs_nothing(candidate, Quality(1.0, None, 40.0, ())) is is_free
