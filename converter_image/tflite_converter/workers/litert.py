@@ -238,7 +238,8 @@ class _Work:
             and (name := weights_not_finite(read_file(float_file, FLOAT_FILE))) is not None
         ):
             cause = f"the weights {name!r} hold NaN or infinity, which integers cannot say"
-            raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause, hint=DIVERGED)
+            # Not a failure of this quantizer, which another one would make good.
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.QUANTIZE, cause, hint=DIVERGED)
         match method:
             case Method.FLOAT32:
                 return self._finished(method, float_file, "float32 as it is")
