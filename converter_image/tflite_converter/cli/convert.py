@@ -99,5 +99,8 @@ def _refuse_if_none_passed(report: ConversionReport) -> None:
         cause, hint = "passed its gates", "loosen the gates, or choose another method"
     else:
         cause = "does what the original does"
-        hint = "see what the outputs need in the report; --floor 0 lets files pass that are under the floor"
+        hint = (
+            "give quantities of different sizes outputs of their own, or normalize them;"
+            " --floor 0 lets files pass that are under the floor"
+        )
     raise ConverterError(reason, Stage.EVALUATE, f"no artifact {cause} ({missed})", hint=hint)
