@@ -139,9 +139,11 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
-    fused = _write_fused(model, job, process)
-    if not job.unroll or not has_control_flow(frozen.definition):
+    if not has_control_flow(frozen.definition):
         return FloatFiles(frozen, None)
+    fused = _write_fused(model, job, process)
+    if not job.unroll:
+        return FloatFiles(frozen, None, fused)
     return FloatFiles(frozen, _write_unrolled(model, process), fused)
 
 

@@ -283,31 +283,47 @@ def running_mean(folder: Path) -> Written:
     return saved_model(folder, run, {"x": draw(4) + 2.0}, mean=mean)
 
 
-def _sequences(api: Any, folder: Path, *layers: Any) -> Written:
-    steps = api.Input((16, 8), name="steps")
-    x = steps
-    for layer in layers:
-        x = layer(x)
-    model = lively(api.Model(steps, api.layers.Dense(3)(x)))
-    return keras_model(folder, model, {"steps": draw(16, 8)})
+def _states(layers: Any, entries: list[Any]) -> Any:
+    hidden, cell = layers.Input((12,), name="hidden"), layers.Input((12,), name="cell")
+    entries += [hidden, cell]
+    return layers.LSTM(12)(entries[0], initial_state=[hidden, cell])
 
 
-@shows("LSTM, Keras 2")
-def lstm_keras_2(folder: Path) -> Written:
-    return _sequences(tf_keras, folder, tf_keras.layers.LSTM(16))
+_LAYERS: dict[str, tuple[str, Callable[[Any, list[Any]], Any]]] = {
+    "lstm": ("LSTM", lambda layers, entries: layers.LSTM(16)(entries[0])),
+    "lstm_stacked": (
+        "two LSTMs, one on the other",
+        lambda layers, entries: layers.LSTM(12)(layers.LSTM(16, return_sequences=True)(entries[0])),
+    ),
+    "lstm_both_ways": (
+        "two bidirectional LSTMs (tensorflow #49927)",
+        lambda layers, entries: layers.Bidirectional(layers.LSTM(8))(
+            layers.Bidirectional(layers.LSTM(8, return_sequences=True))(entries[0])
+        ),
+    ),
+    "lstm_masked": (
+        "LSTM with a mask",
+        lambda layers, entries: layers.LSTM(12)(layers.Masking()(entries[0])),
+    ),
+    "lstm_started": ("LSTM with an initial state", _states),
+    "gru": ("GRU", lambda layers, entries: layers.GRU(16)(entries[0])),
+}
+"""Recurrent layers, on the first entry; one may add entries of its own."""
 
 
-@shows("LSTM, Keras 3 (TensorFlow's converter refuses it)")
-def lstm_keras_3(folder: Path) -> Written:
-    return _sequences(keras, folder, keras.layers.LSTM(16))
+def _recurrent(api: Any, build: Callable[[Any, list[Any]], Any]) -> Writer:
+    def write(folder: Path) -> Written:
+        entries = [api.layers.Input((16, 8), name="steps")]
+        x = build(api.layers, entries)
+        model = lively(api.Model(entries, api.layers.Dense(3)(x)))
+        steps = draw(16, 8)
+        steps[::2, 11:] = 0.0  # padding, for the layer that masks it
+        samples = {"steps": steps} | {e.name: draw(12, seed=i) for i, e in enumerate(entries[1:], 1)}
+        return keras_model(folder, model, samples)
+
+    return write
 
 
-@shows("two bidirectional LSTMs, Keras 3 (tensorflow #49927)")
-def lstm_both_ways(folder: Path) -> Written:
-    layers = [keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=s)) for s in (True, False)]
-    return _sequences(keras, folder, *layers)
-
-
-@shows("GRU, Keras 3")
-def gru_keras_3(folder: Path) -> Written:
-    return _sequences(keras, folder, keras.layers.GRU(16))
+for _name, (_words, _build) in _LAYERS.items():
+    for _generation, _api in ((2, tf_keras), (3, keras)):
+        MODELS[f"{_name}_keras_{_generation}"] = (f"{_words}, Keras {_generation}", _recurrent(_api, _build))
