@@ -41,7 +41,9 @@ _LANES: Final = {
     "tests/converter": "converter",
 }
 """Tests of a lane run one after another in one worker, and share servers; the first match counts."""
-_LONGEST_FIRST: Final = ("operator", "faults", "converter", "training", "api")
+_FIRST: Final = ("api", "operator", "converter", "faults", "training")
+"""The longest lanes in front; before them the one that needs a control plane without an operator, which a
+worker that has had the lane "operator" has not."""
 
 
 def _lane(name: str) -> str:
@@ -63,9 +65,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the longest lanes, where several workers run them."""
+    """Begin with the lanes that must not wait, where several workers run them."""
     if hasattr(config, "workerinput"):  # set by xdist in its workers
-        order = {lane: place for place, lane in enumerate(_LONGEST_FIRST)}
+        order = {lane: place for place, lane in enumerate(_FIRST)}
         items.sort(key=lambda item: order.get(_lane(item.nodeid), len(order)))
 
 
