@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,8 +15,10 @@ from tensorflow.python.framework import (
 
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.original.fused_lstm import FusedLstm, marked, replaced
+from tflite_converter.original.fused_lstm import FusedLstm, replaced, without_loops
 from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.list_lengths import set_list_lengths
+from tflite_converter.original.graphs.lstm_loops import lstm_loops
 from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
 from tflite_converter.original.graphs.reading import CASE, uncompiled, unplaced, with_new_names
 from tflite_converter.original.graphs.repairs import (
@@ -39,9 +40,6 @@ from tflite_converter.original.scope_names import scope_name, with_given_names
 convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
 
 
-_KERAS = ("keras", "tf_keras")
-
-
 @dataclass
 class FrozenGraph:
     """A model's graph, its functions inlined and its variables constants, but for those that it assigns."""
@@ -59,7 +57,7 @@ class FrozenGraph:
     tables: dict[str, Any] = field(default_factory=dict)
     """Handles of the lookup tables, by placeholder."""
     lstms: tuple[FusedLstm, ...] = ()
-    """Layers whose marks in the graph stand for TFLite's own operator."""
+    """Layers that are TFLite's own operator; placeholders of the graph stand for their results."""
 
     @property
     def is_fake_quantized(self) -> bool:
@@ -131,6 +129,8 @@ def frozen_graph(model: OriginalModel) -> FrozenGraph:
     inlined = _Inlined(concrete)
     definition, _ = convert_to_constants._replace_variables_by_constants(inlined)  # noqa: SLF001
     unplaced(definition)
+    set_list_shapes(definition, model.inputs)
+    set_list_lengths(definition)
     output_names = sorted(concrete.structured_outputs)
     # Of the traced graph: a function that is not inlined leaves its results without shapes.
     infos = [
@@ -186,17 +186,19 @@ def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
     return _repaired(frozen_graph(model), model, folder)
 
 
-def freeze_fused(model: OriginalModel, folder: Path) -> FrozenGraph | None:
-    """Write the model as :func:`freeze` does, with its LSTM layers as TFLite's own operator.
+def freeze_fused(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph | None:
+    """Write what :func:`freeze` returned once more, with its LSTM layers as TFLite's own operator.
 
     None where it has no layer that the operator can compute; nothing is written then.
     """
-    kinds = [sys.modules[name].layers.LSTM for name in _KERAS if name in sys.modules]
-    with marked(kinds) as layers:
-        frozen = frozen_graph(model)
-    if not layers:
+    outputs = list(frozen.outputs.values())
+    loops = lstm_loops(frozen.definition, outputs)
+    if not loops:
         return None
-    return _repaired(replace(frozen, lstms=tuple(layers)), model, folder)
+    definition = without_loops(frozen.definition, outputs, loops)
+    fused = replace(frozen, definition=definition, lstms=tuple(map(FusedLstm, loops)))
+    write(fused, model.inputs, folder)
+    return fused
 
 
 def freeze_for_integers(
@@ -225,7 +227,6 @@ def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> Frozen
     tables_as_comparisons(graph, frozen.tables)
     constants_in_branches(graph)
     cases_as_selections(graph)
-    set_list_shapes(graph, model.inputs)
     stack_list_items(graph)
     without_sign_bits(graph)
     frozen.precision_warnings = precision_warnings(graph)

@@ -141,13 +141,13 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
     if not has_control_flow(frozen.definition):
         return FloatFiles(frozen, None)
-    fused = _write_fused(model, job, process)
+    fused = _write_fused(frozen, model, job, process)
     if not job.unroll:
         return FloatFiles(frozen, None, fused)
     return FloatFiles(frozen, _write_unrolled(model, process), fused)
 
 
-def _write_fused(model: OriginalModel, job: TensorFlowJob, process: Child) -> bool:
+def _write_fused(whole: FrozenGraph, model: OriginalModel, job: TensorFlowJob, process: Child) -> bool:
     """Write a float file with LSTM layers as TFLite's own operator, where there are such.
 
     A failure is no error: the file with loops does as well, only slower. Whether this one does what the
@@ -156,7 +156,7 @@ def _write_fused(model: OriginalModel, job: TensorFlowJob, process: Child) -> bo
     path, folder = process.folder / FUSED_FILE, process.folder / _FUSED_FOLDER
     calibration = process.folder / CALIBRATION_FOLDER
     try:
-        frozen = freeze_fused(model, folder)
+        frozen = freeze_fused(whole, model, folder)
         if frozen is None:
             return False
         process.say(Stage.CONVERT, "writing the float file with fused LSTM layers")
