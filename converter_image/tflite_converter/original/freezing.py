@@ -18,6 +18,7 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.original.fused_lstm import FusedLstm, marked, replaced
 from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.list_items import set_item_shapes
 from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
 from tflite_converter.original.graphs.reading import CASE, uncompiled, unplaced, with_new_names
 from tflite_converter.original.graphs.repairs import (
@@ -226,6 +227,7 @@ def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> Frozen
     constants_in_branches(graph)
     cases_as_selections(graph)
     set_list_shapes(graph, model.inputs)
+    set_item_shapes(graph)
     stack_list_items(graph)
     without_sign_bits(graph)
     frozen.precision_warnings = precision_warnings(graph)
