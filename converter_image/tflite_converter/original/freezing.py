@@ -28,6 +28,7 @@ from tflite_converter.original.graphs.repairs import (
     stack_list_items,
     without_sign_bits,
 )
+from tflite_converter.original.graphs.seeded import seeded_numbers_as_constants
 from tflite_converter.original.graphs.state import without_idle_state
 from tflite_converter.original.graphs.tables import tables_as_comparisons
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
@@ -226,6 +227,7 @@ def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> Frozen
     tables_as_comparisons(graph, frozen.tables)
     constants_in_branches(graph)
     cases_as_selections(graph)
+    seeded_numbers_as_constants(graph)
     set_list_shapes(graph, model.inputs)
     set_item_shapes(graph)
     stack_list_items(graph)

@@ -5,7 +5,7 @@ TFLite's lists need every size, and the loop itself has them: they are read from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,29 @@ from tflite_converter.original.graphs.reading import (
     WHILE,
     by_name,
     called,
+    data_inputs,
     functions_of,
+    node_lists,
     producer,
     source,
 )
 
+_MADE = "TensorListReserve"
+
 
 def set_item_shapes(graph: Any) -> None:
     """Write the shapes of a loop's items into the lists that it is given, where these have none."""
-    if not any(node.op in WHILE for node in graph.node):
+    lists = [(by_name(nodes), nodes) for nodes in node_lists(graph)]
+    if not any(node.op == _MADE and _says_nothing(known, node) for known, nodes in lists for node in nodes):
         return
-    traced = tf.Graph()
-    with traced.as_default():
-        tf.graph_util.import_graph_def(graph, name="")
-        _set_in(graph.node, traced, functions_of(graph))
+    functions = functions_of(graph)
+
+    def trace() -> Any:
+        with tf.Graph().as_default() as traced:
+            tf.graph_util.import_graph_def(graph, name="")
+        return traced
+
+    _set_in(graph.node, _settled(graph.node, trace, functions), functions)
 
 
 def _set_in(nodes: Any, traced: Any, functions: Mapping[str, Any]) -> None:
@@ -38,32 +47,54 @@ def _set_in(nodes: Any, traced: Any, functions: Mapping[str, Any]) -> None:
     known = by_name(nodes)
     for loop in [node for node in nodes if node.op in WHILE]:
         body = functions[called(loop)[1]]
-        inside = _traced(body, traced.get_operation_by_name(loop.name))
+        inside = _traced(body, traced.get_operation_by_name(loop.name), functions)
         _set_in(body.node_def, inside, functions)
-        for place, reference in enumerate(loop.input[: len(inside.inputs)]):
-            reserve = known.get(producer(source(known, reference)))
-            if reserve is None or reserve.op != "TensorListReserve" or not _says_nothing(known, reserve):
+        for items, reference in zip(inside.inputs, data_inputs(loop), strict=True):
+            made = known.get(producer(source(known, reference)))
+            if made is None or made.op != _MADE or not _says_nothing(known, made):
                 continue
-            sizes = _written(inside, inside.inputs[place], functions)
-            if sizes is not None:
-                shape = nodes.add(name=f"{reserve.name}/item_shape", op="Const")
+            if (sizes := _written(inside, items, functions)) is not None:
+                shape = nodes.add(name=f"{made.name}/item_shape", op="Const")
                 shape.attr["dtype"].type = tf.int32.as_datatype_enum
                 shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.array(sizes, np.int32)))
-                reserve.input[0] = f"{shape.name}:output:0" if traced.building_function else shape.name
-                reserve.attr["shape_type"].type = tf.int32.as_datatype_enum
+                made.input[0] = f"{shape.name}:output:0" if traced.building_function else shape.name
+                made.attr["shape_type"].type = tf.int32.as_datatype_enum
 
 
-def _traced(body: Any, loop: Any) -> Any:
+def _traced(body: Any, loop: Any, functions: Mapping[str, Any]) -> Any:
     """Return the graph of a loop's body with the shapes that the loop begins with, where it keeps them."""
-    function = type(body).FromString(body.SerializeToString())
-    function.arg_attr.clear()  # the shapes for any batch, for which the model was written
+    return _with_shapes(body, _kept(body, loop, functions), functions)
+
+
+def _kept(body: Any, loop: Any, functions: Mapping[str, Any]) -> list[Any]:
+    """Return the shapes that a loop begins with; those that its body changes are unknown."""
     shapes = [tensor.shape for tensor in loop.inputs]
-    first = function_def_to_graph.function_def_to_graph(function, input_shapes=shapes)
-    kept = [
+    results = _with_shapes(body, shapes, functions).outputs
+    return [
         shape if _are_equal(shape, result.shape) else tf.TensorShape(None)
-        for shape, result in zip(shapes, first.outputs, strict=True)
+        for shape, result in zip(shapes, results, strict=True)
     ]
-    return function_def_to_graph.function_def_to_graph(function, input_shapes=kept)
+
+
+def _with_shapes(body: Any, shapes: list[Any], functions: Mapping[str, Any]) -> Any:
+    function = type(body).FromString(body.SerializeToString())
+    function.arg_attr.clear()  # it holds shapes for any batch, for which the model was written
+
+    def trace() -> Any:
+        return function_def_to_graph.function_def_to_graph(function, input_shapes=shapes)
+
+    return _settled(function.node_def, trace, functions)
+
+
+def _settled(nodes: Any, trace: Callable[[], Any], functions: Mapping[str, Any]) -> Any:
+    """Return the graph of ``nodes`` with the shapes that come out of the loops there."""
+    traced = trace()
+    for node in [node for node in nodes if node.op in WHILE]:
+        shapes = _kept(functions[called(node)[1]], traced.get_operation_by_name(node.name), functions)
+        del node.attr["output_shapes"].list.shape[:]
+        node.attr["output_shapes"].list.shape.extend(shape.as_proto() for shape in shapes)
+        traced = trace()
+    return traced
 
 
 def _are_equal(one: Any, other: Any) -> bool:
@@ -87,7 +118,7 @@ def _written(inside: Any, items: Any, functions: Mapping[str, Any]) -> list[int]
         elif operation.type in WHILE:
             body = functions[operation.get_attr("body").name]
             place = next(i for i, tensor in enumerate(operation.inputs) if tensor is items)
-            deeper = _traced(body, operation)
+            deeper = _traced(body, operation, functions)
             sizes = _written(deeper, deeper.inputs[place], functions)
         else:
             continue
