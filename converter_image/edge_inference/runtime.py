@@ -12,7 +12,7 @@ import numpy as np
 
 from .delegates import Delegate
 from .errors import DelegateError
-from .tensors import Array, Tensor, described
+from .tensors import Array, Tensor, described, joined
 
 
 class Model:
@@ -80,10 +80,10 @@ class Model:
         outputs: dict[str, list[Array]] = {t.name: [] for t in self.outputs}
         for i in range(count):
             for name, value in self.run({n: a[i : i + 1] for n, a in samples.items()}).items():
-                outputs[name].append(np.atleast_1d(value))
+                outputs[name].append(value)
             if after_each is not None:
                 after_each(i + 1)
-        return {name: np.concatenate(values) for name, values in outputs.items()}
+        return {name: joined(values) for name, values in outputs.items()}
 
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:

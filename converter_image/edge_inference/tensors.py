@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -71,3 +72,23 @@ def described(detail: dict[str, Any], names: dict[int, str]) -> Tensor:
         float(scale),
         int(zero_point),
     )
+
+
+def joined(each: Sequence[Array]) -> Array:
+    """Return ``(n, ...)`` of what each of n samples gave in a batch of 1.
+
+    Outputs without that batch, such as a constant or a list of boxes, are a sample's as they are. Where the
+    data decide a size, what is short is filled with zeros.
+    """
+    shapes = {np.shape(values) for values in each}
+    batched = all(shape[:1] == (1,) for shape in shapes)
+    rows = [np.asarray(values) if batched else np.asarray(values)[np.newaxis] for values in each]
+    if len(shapes) > 1:
+        largest = np.max([values.shape for values in rows], axis=0)
+        rows = [filled(values, largest) for values in rows]
+    return np.concatenate(rows)
+
+
+def filled(values: Array, shape: Sequence[int]) -> Array:
+    """Return ``values`` with zeros behind them in each dimension, up to ``shape``, which is no smaller."""
+    return np.pad(values, [(0, size - present) for size, present in zip(shape, values.shape, strict=True)])

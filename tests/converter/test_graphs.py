@@ -31,6 +31,7 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     "name",
     [
         *("counted", "to_an_end", "of_the_batch", "fixed", "nested", "map_fn"),
+        *("cases_with_weights", "listed", "seeded"),
         *("branches", "cases", "clamps", "outputs", "double", "names", "grouped", "integers", "signs"),
         *("whole", "scalar", "of_four", "only_four", "summed", "counting", "four_sums"),
     ],
@@ -49,7 +50,7 @@ def test_a_loop_whose_steps_depend_on_the_input_is_never_unrolled(facts, name):
     assert "WHILE" in facts[name]["operators"]
 
 
-@pytest.mark.parametrize("name", ["fixed", "nested", "map_fn", "branches"])
+@pytest.mark.parametrize("name", ["fixed", "nested", "map_fn", "listed", "branches"])
 def test_full_integer_starts_from_a_file_without_loops_and_branches(facts, name):
     flat = facts[name]["flat"]
     assert not {"WHILE", "IF"} & set(flat["operators"])

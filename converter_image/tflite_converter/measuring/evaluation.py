@@ -251,7 +251,7 @@ def _performance(
         try:
             # A model of its own: a graph that cannot be resized is of no use afterwards.
             resized = TFLiteModel(content, threads=benchmark.threads)
-            if {len(value) for value in resized.run(many).values()} == {size}:
+            if all(np.shape(value)[:1] == (size,) for value in resized.run(many).values()):
                 batch = resized.benchmark(many, max(1, benchmark.runs // size))
         except (RuntimeError, ValueError):
             batch = None  # the batch of 1 is baked in

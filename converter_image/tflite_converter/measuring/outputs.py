@@ -14,7 +14,7 @@ from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric, OutputFidelity
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.measuring.metrics import POWER_FLOOR, agreement, as_float, r2, snr_db, top1
-from tflite_converter.measuring.tasks import is_distribution
+from tflite_converter.measuring.tasks import is_distribution, lies_in_unit
 
 MOST_OUTPUTS: Final = 64
 """How many are reported."""
@@ -37,7 +37,11 @@ def judge(
     ``metric`` is that of the task; an output of another kind beside it, e.g. of class numbers, is compared by
     its own.
     """
-    return tuple(_judge(task, metric, name, r, outputs[name]) for name, r in reference.items())
+    alone = len(reference) == 1
+    return tuple(
+        _judge(task, metric if alone else _beside_others(metric, r), name, r, outputs[name])
+        for name, r in reference.items()
+    )
 
 
 def worst(judged: tuple[OutputFidelity, ...]) -> OutputFidelity:
@@ -103,6 +107,8 @@ def _judge(task: Task, metric: AgreementMetric, name: str, original: Array, file
     own, axis = _metric(metric, original), None
     if own is AgreementMetric.R2:
         axis = _column_axis(task, original)
+    # Places of a picture may be dead, such as its corners: that is told, but not judged.
+    told = 1 if task is Task.RECONSTRUCTION and _are_few_columns(original) else axis
     ratio = snr_db({name: original}, {name: file})
     if axis is None:
         share, column = agreement(own, {name: original}, {name: file}), None
@@ -116,7 +122,7 @@ def _judge(task: Task, metric: AgreementMetric, name: str, original: Array, file
         agreement=round(share, _DIGITS),
         snr_db=None if ratio is None else round(ratio, 2),
         worst_column=column,
-        constant_columns=0 if axis is None else _constant_columns(original, file, axis),
+        constant_columns=0 if told is None else _constant_columns(original, file, told),
     )
 
 
@@ -129,15 +135,26 @@ def _metric(metric: AgreementMetric, original: Array) -> AgreementMetric:
     return AgreementMetric.TOP1 if is_distribution({"": original}) else metric
 
 
+def _beside_others(metric: AgreementMetric, original: Array) -> AgreementMetric:
+    """Return R2 for an output that is no yes or no, beside others that are: sides of 0.5 say nothing of it."""
+    is_number = metric is AgreementMetric.LABEL_MATCH and original.dtype.kind not in "iub"
+    is_share = lies_in_unit(original) and not is_distribution({"": original})
+    return AgreementMetric.R2 if is_number and not is_share else metric
+
+
 def _column_axis(task: Task, original: Array) -> int | None:
     """Return the axis whose places are quantities of their own; None where all values are of one kind."""
     if task is Task.RECONSTRUCTION or original.ndim < 2 or len(original) < 2:
         return None
     if original.ndim == 2:
-        return 1 if 1 < original.shape[1] <= _FEW_COLUMNS else None
+        return 1 if _are_few_columns(original) else None
     axes = [axis for axis in range(1, original.ndim) if 1 < original.shape[axis] <= _MOST_COLUMNS]
     axis = max(axes, key=lambda a: _spread(original, a), default=None)
     return axis if axis is not None and _spread(original, axis) > _DIFFERENT_SCALES else None
+
+
+def _are_few_columns(original: Array) -> bool:
+    return original.ndim == 2 and 1 < original.shape[1] <= _FEW_COLUMNS
 
 
 def _columns(values: Array, axis: int) -> FloatArray:

@@ -15,6 +15,9 @@ from tflite_converter.arrays import Array, NamedArrays
 _NEARLY_ONE = 0.02
 """How far a row's sum (or norm) may be from 1: int8 scores come in steps of 1/256."""
 
+_LEFT_OUT = 0.75
+"""The largest share of the input's variance that a picture of it may lack."""
+
 
 def detect_task(samples: NamedArrays, outputs: NamedArrays, labels: Array | None) -> Task:
     """Guess a model's task from its samples, its outputs (``{output: (n, ...)}``) and the labels.
@@ -78,11 +81,11 @@ class _Evidence:
     @property
     def gives_yes_or_no(self) -> bool:
         highest = self.highest_label
-        return self.gives_one_number and _lies_in_unit(self.scores) and (highest is None or highest <= 1)
+        return self.gives_one_number and lies_in_unit(self.scores) and (highest is None or highest <= 1)
 
     @property
     def gives_independent_shares(self) -> bool:
-        return self.labels is None and _lies_in_unit(self.scores)
+        return self.labels is None and lies_in_unit(self.scores)
 
     @property
     def counts_classes(self) -> bool:
@@ -130,7 +133,7 @@ def with_classes(task: Task | None, outputs: NamedArrays, labels: Array | None) 
         return labels
     if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
         return labels
-    if task is None and _lies_in_unit(next(iter(outputs.values()))) and not is_distribution(outputs):
+    if task is None and lies_in_unit(next(iter(outputs.values()))) and not is_distribution(outputs):
         return labels
     classes: Array = np.argmax(labels, axis=1).astype(np.int64)
     return classes
@@ -169,15 +172,22 @@ def is_distribution(outputs: NamedArrays) -> bool:
     if not is_scores(outputs):
         return False
     (scores,) = outputs.values()
-    return _lies_in_unit(scores) and _all_near_one(scores.sum(axis=1))
+    return lies_in_unit(scores) and _all_near_one(scores.sum(axis=1))
 
 
 def _are_alike(sample: Array, output: Array) -> bool:
-    """One number that comes of one number is no picture of it."""
-    return sample.shape[1:] == output.shape[1:] and sample[:1].size > 1
+    """Whether an output is a picture of the input: of its shape, and varying with it, place by place.
+
+    A layer with as many outputs as inputs is none; nor is one number that comes of one number.
+    """
+    if sample.shape != output.shape or sample[:1].size == 1:
+        return False
+    moves, follows = (values.astype(np.float64) - values.mean(axis=0) for values in (sample, output))
+    return bool(np.sum(np.square(follows - moves)) <= _LEFT_OUT * np.sum(np.square(moves)))
 
 
-def _lies_in_unit(values: Array) -> bool:
+def lies_in_unit(values: Array) -> bool:
+    """Whether every value is from 0 to 1."""
     return bool(np.all((values >= 0.0) & (values <= 1.0)))
 
 

@@ -17,6 +17,7 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.original.fused_lstm import FusedLstm, replaced, without_loops
 from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.list_items import set_item_shapes
 from tflite_converter.original.graphs.list_lengths import set_list_lengths
 from tflite_converter.original.graphs.lstm_loops import lstm_loops
 from tflite_converter.original.graphs.products import integers_in_float32, keep_clamps
@@ -28,6 +29,7 @@ from tflite_converter.original.graphs.repairs import (
     stack_list_items,
     without_sign_bits,
 )
+from tflite_converter.original.graphs.seeded import seeded_numbers_as_constants
 from tflite_converter.original.graphs.state import without_idle_state
 from tflite_converter.original.graphs.tables import tables_as_comparisons
 from tflite_converter.original.model import OriginalModel, Tensors, tensor_info
@@ -130,6 +132,7 @@ def frozen_graph(model: OriginalModel) -> FrozenGraph:
     definition, _ = convert_to_constants._replace_variables_by_constants(inlined)  # noqa: SLF001
     unplaced(definition)
     set_list_shapes(definition, model.inputs)
+    set_item_shapes(definition)
     set_list_lengths(definition)
     output_names = sorted(concrete.structured_outputs)
     # Of the traced graph: a function that is not inlined leaves its results without shapes.
@@ -227,6 +230,7 @@ def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> Frozen
     tables_as_comparisons(graph, frozen.tables)
     constants_in_branches(graph)
     cases_as_selections(graph)
+    seeded_numbers_as_constants(graph)
     stack_list_items(graph)
     without_sign_bits(graph)
     frozen.precision_warnings = precision_warnings(graph)

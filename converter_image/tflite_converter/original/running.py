@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from edge_inference.tensors import joined
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
 from tflite_converter.original.model import OriginalModel
@@ -104,20 +105,20 @@ class _Run:
         for start in range(0, count if most is None else min(count, most), self._batch):
             for name, tensor in self._call(self._part(start, self._batch)).items():
                 values = tensor.numpy()
-                # A file's output without dimensions is as much of a sample as one with a batch of 1.
-                whole = not self._model.batched or not values.ndim
-                parts.setdefault(name, []).append(values[np.newaxis] if whole else values)
+                parts.setdefault(name, []).append(values if self._model.batched else values[np.newaxis])
             after_each(min(start + self._batch, count))
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        join = joined if self._batch == 1 else np.concatenate
+        return {name: join(values) for name, values in parts.items()}
 
     def _differs_alone(self, batch: int) -> bool:
         """Whether the first samples give something else in a batch: each file takes them one by one."""
+        count = min(batch, len(next(iter(self._samples.values()))))
         together = self._call(self._part(0, batch))
-        if any(not values.shape.rank for values in together.values()):
+        if any(not values.shape.rank or len(values) != count for values in together.values()):
             return True
         return any(
             not _same(together[name].numpy()[index : index + 1], values.numpy())
-            for index in range(min(_ALONE, len(next(iter(self._samples.values())))))
+            for index in range(min(_ALONE, count))
             for name, values in self._call(self._part(index, 1)).items()
         )
 

@@ -14,7 +14,7 @@ from tflite_converter.native_output import silenced
 from tflite_converter.quantizing.calibration import RangeMethod, Ranges
 from tflite_converter.quantizing.constants import with_recurrent_weights_quantized, with_tables_quantized
 from tflite_converter.quantizing.overflow import with_biases_that_fit
-from tflite_converter.quantizing.repairs import with_dead_outputs_quantized
+from tflite_converter.quantizing.repairs import with_dead_outputs_quantized, with_signature_outputs
 from tflite_converter.quantizing.specification import violations
 from tflite_converter.tflite.file import read_file
 
@@ -176,7 +176,7 @@ def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) ->
     except Exception as error:
         # The quantizer raises whatever comes up, KeyError and AssertionError among it.
         raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, first_line(error)) from error
-    return with_dead_outputs_quantized(bytes(result.quantized_model))
+    return with_signature_outputs(with_dead_outputs_quantized(bytes(result.quantized_model)))
 
 
 def _checked(content: bytes) -> bytes:

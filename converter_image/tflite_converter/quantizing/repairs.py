@@ -39,3 +39,24 @@ def _odd_outputs(operator: Operator, graph: Subgraph) -> list[int]:
         return []
     dtype = graph.tensors[operator.inputs[place]].dtype
     return [index for index in operator.outputs if graph.tensors[index].dtype != dtype]
+
+
+def with_signature_outputs(content: bytes) -> bytes:
+    """Let the graph end in the tensors that the signature names.
+
+    Where an output is also read by an operator that stays in float, litert-quantizer makes the copy for that
+    operator the graph's output, and leaves the signature as it was: no runtime finds the output's name.
+    """
+    model = editing.unpacked(content)
+    changed = False
+    for signature in model.signatureDefs or ():
+        graph = model.subgraphs[signature.subgraphIndex]
+        named = {int(entry.tensorIndex) for entry in signature.outputs}
+        sources = {int(o.outputs[0]): int(o.inputs[0]) for o in graph.operators if len(o.inputs) == 1}
+        outputs = [
+            sources[index] if index not in named and sources.get(index) in named else index
+            for index in map(int, graph.outputs)
+        ]
+        changed |= outputs != list(map(int, graph.outputs))
+        graph.outputs = outputs
+    return editing.packed(model) if changed else content

@@ -36,8 +36,15 @@ W, V, SQUARE, GROUPED = (
 )
 
 
+WEIGHTS = tf.Variable(GENERATOR.normal(size=(6, 3)).astype(np.float32))
+
+
 class Saved(tf.Module):
     """What is saved: a function and its variables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = WEIGHTS
 
 
 def spec(*shape: int | None, dtype: Any = tf.float32) -> Any:
@@ -93,6 +100,32 @@ def cases(x: Any) -> Any:
         number, [lambda: tf.nn.relu(x @ W), lambda: x @ V, lambda: tf.nn.relu6(x @ V) * 2.0]
     )
     return {"y": chosen}
+
+
+def cases_with_weights(x: Any) -> Any:
+    """Branches that read a variable."""
+    number = tf.cast(tf.clip_by_value(tf.reduce_sum(x) + 1.0, 0.0, 2.0), tf.int32)
+    return {
+        "y": tf.switch_case(
+            number, [lambda: x @ WEIGHTS, lambda: tf.tanh(x @ WEIGHTS), lambda: -(x @ WEIGHTS)]
+        )
+    }
+
+
+def listed(x: Any) -> Any:
+    """Steps kept in an array that says nothing of their shape, and one inside of another."""
+    outer, y = tf.TensorArray(tf.float32, size=2), x
+    for i in tf.range(2):
+        inner = tf.TensorArray(tf.float32, size=3)
+        for k in tf.range(3):
+            y = tf.tanh(tf.matmul(y, SQUARE))
+            inner = inner.write(k, y)
+        outer = outer.write(i, tf.reduce_sum(inner.stack(), 0))
+    return {"y": tf.transpose(outer.stack(), [1, 0, 2])}
+
+
+def seeded(x: Any) -> Any:
+    return {"y": x @ W + tf.random.stateless_normal([1, 3], seed=[1, 2])}
 
 
 def clamps(x: Any) -> Any:
@@ -168,6 +201,9 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     ),
     "branches": (branches, spec(1, 6)),
     "cases": (cases, spec(1, 6)),
+    "cases_with_weights": (cases_with_weights, spec(1, 6)),
+    "listed": (listed, spec(None, 6)),
+    "seeded": (seeded, spec(None, 6)),
     "clamps": (clamps, spec(1, 6)),
     "outputs": (outputs, spec(1, 6)),
     "double": (double, spec(None, 6)),

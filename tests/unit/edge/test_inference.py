@@ -27,7 +27,7 @@ from edge_inference import (
     edge_tpu,
 )
 from edge_inference.confidence import EDGES, decided, decided_one, histogram
-from edge_inference.tensors import Tensor
+from edge_inference.tensors import Tensor, joined
 from support.converter.snippet_samples import code, loaded, quantized, two_of_each
 from support.converter.tflite_files import O, T, dense, floats, ints, tflite
 from support.paths import REPOSITORY
@@ -359,3 +359,17 @@ def test_the_snippet_for_coral_runs_with_a_stand_in(stand_in: Path, tmp_path: Pa
     sample = [1.0, -0.5, 0.25, 2.0]
     expected = TFLiteInference(path).predict(sample)["scores"]
     np.testing.assert_allclose(predict(sample)["scores"][0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("each", "expected"),
+    [
+        ([np.ones((1, 2)), np.zeros((1, 2))], [[1, 1], [0, 0]]),
+        ([np.float32(1), np.float32(2)], [1, 2]),
+        ([np.array([1, 2]), np.array([3, 4])], [[1, 2], [3, 4]]),  # without a batch
+        ([np.array([5]), np.array([6, 7]), np.array([])], [[5, 0], [6, 7], [0, 0]]),
+        ([np.ones((1, 2, 1)), np.ones((1, 1, 1))], [[[1], [1]], [[1], [0]]]),
+    ],
+)
+def test_what_samples_give_one_by_one_is_joined(each: list[np.ndarray], expected: list[object]) -> None:
+    assert joined(each).tolist() == expected

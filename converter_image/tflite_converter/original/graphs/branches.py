@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import op_def_registry  # the public API has no list of operations
 
 from tflite_converter.original.graphs.reading import (
     CASE,
@@ -21,7 +22,6 @@ from tflite_converter.original.graphs.reading import (
 )
 
 _BRANCHES = {**dict.fromkeys(IF, ("then_branch", "else_branch")), **dict.fromkeys(CASE, ("branches",))}
-_STATELESS = ("StatelessIf", "StatelessCase")
 
 
 def constants_in_branches(graph: Any) -> None:
@@ -98,12 +98,23 @@ def _take_in(function: Any, constants: Mapping[int, Any]) -> None:
 
 def cases_as_selections(graph: Any) -> None:
     """Compute all branches of a ``tf.switch_case`` and select one result, for TFLite has no CASE."""
-    _select(graph, lambda node: node.op == "StatelessCase")
+    functions = functions_of(graph)
+    _select(graph, lambda node: node.op in CASE and _is_pure(node, functions))
 
 
 def branches_as_selections(graph: Any) -> bool:
     """Do the same for ``tf.cond``, whose IF cannot be quantized; return whether there was one."""
-    return _select(graph, lambda node: node.op in _STATELESS)
+    functions = functions_of(graph)
+    return _select(graph, lambda node: node.op in IF + CASE and _is_pure(node, functions))
+
+
+def _is_pure(node: Any, functions: Mapping[str, Any]) -> bool:
+    """Whether the branches do nothing but compute: those that read a weight do, once it is a constant."""
+    return all(
+        _is_pure(inner, functions) if called(inner) else not op_def_registry.get(inner.op).is_stateful
+        for name in called(node)
+        for inner in functions[name].node_def
+    )
 
 
 def _select(graph: Any, chosen: Callable[[Any], bool]) -> bool:

@@ -71,6 +71,31 @@ def test_what_is_of_one_kind_is_judged_as_one(task: Task, values: Array) -> None
     assert output.agreement > 0.99
 
 
+def test_dead_columns_of_a_reconstruction_are_told() -> None:
+    (output,) = judge(Task.RECONSTRUCTION, AgreementMetric.R2, {"y": SCALES}, {"y": SCALES * [1.0, 0.0, 1.0]})
+    assert cautions((output,)) == [
+        "1 column of output 'y' always gives the same, the original does not",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "agreement"),
+    [
+        (SCALES, AgreementMetric.R2, 0.0),  # all on the same side of 0.5, before and after
+        (1 / (1 + np.exp(-NORMAL)), AgreementMetric.LABEL_MATCH, 0.5),
+        (SHARES, AgreementMetric.TOP1, 0.33),
+    ],
+)
+def test_beside_several_labels_each_output_is_compared_by_what_it_is(
+    values: Array, metric: AgreementMetric, agreement: float
+) -> None:
+    reference = {"yes": (NORMAL > 0) * 1.0, "y": values}
+    outputs = {"yes": reference["yes"], "y": GENERATOR.permutation(values)}
+    _, output = judge(Task.MULTI_LABEL, AgreementMetric.LABEL_MATCH, reference, outputs)
+    assert output.metric is metric
+    assert output.agreement == pytest.approx(agreement, abs=0.15)
+
+
 def test_the_worst_of_several_outputs_counts() -> None:
     reference = {"a": NORMAL, "b": NORMAL * 1000, "c": SHARES}
     outputs = {"a": NORMAL * 0, "b": NORMAL * 1000, "c": SHARES}

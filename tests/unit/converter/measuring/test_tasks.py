@@ -61,6 +61,10 @@ PICTURE = np.zeros((N, 8, 8, 3), np.float32)
         (X, X + 1.0, None, Task.RECONSTRUCTION),
         (X, X + 1.0, BINARY, Task.RECONSTRUCTION),
         (PICTURE, PICTURE + 0.5, None, Task.RECONSTRUCTION),
+        (NORMAL, NORMAL * 0.8 + 3.0, None, Task.RECONSTRUCTION),
+        # As many numbers as it takes, and no picture of them.
+        (NORMAL, NORMAL[:, ::-1], None, Task.REGRESSION),
+        (NORMAL, NORMAL * [1.0, 1e3, 1e-3, 1.0], None, Task.REGRESSION),
         (PICTURE, np.zeros((N, 4, 4, 2)), None, Task.REGRESSION),
         (X, np.full((N, 4), np.nan), None, Task.REGRESSION),
         (X, np.full((N, 4), np.inf), None, Task.REGRESSION),
