@@ -23,7 +23,7 @@ from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.errors import labels_mismatch, not_found, shape_mismatch, unreadable
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.foreign import foreign
-from tflite_converter.data.images import scan
+from tflite_converter.data.images import expect_images, scan
 from tflite_converter.data.labels import Labels, checked_labels
 from tflite_converter.data.npz import NPY_MAGIC, check_finite, expect_few_reads, is_npz, read_arrays
 from tflite_converter.data.packed import is_gzip, unpacked
@@ -177,14 +177,15 @@ def _load_table(reading: _Reading) -> Dataset:
 
 def _load_images(reading: _Reading) -> Dataset:
     path, images, name, stage = reading.path, reading.files.images, reading.name, reading.stage
+    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
     if images is None:
+        expect_images(root, name, stage)
         raise unreadable(
             name,
             "it holds images, and nothing says how the model was trained to see them",
             stage,
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
-    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
     found = scan(root, name, stage, reading.after_part("looking at the files of"))
     notes: tuple[str, ...] = ()
     if found.split is not None:
@@ -201,7 +202,7 @@ def _load_images(reading: _Reading) -> Dataset:
         labels=found.labels,
         class_names=found.class_names,
         preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
-        notes=notes,
+        notes=(*notes, *found.notes),
     )
 
 
