@@ -11,6 +11,7 @@ from modelconversion_api.reasons import Stage
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.names import name_of
+from tflite_converter.files.strays import stray
 
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|c(numpy|copy_reg|__builtin__)[\w.]*\n|\([ldt]p?\d+\n")
 _PRINTED: Final = "numpy.save('data.npy', array) where it was printed"
@@ -20,16 +21,6 @@ _IDX = re.compile(rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]")
 _RECORD_BYTES: Final = 12
 """Before the content of a TFRecord: its length in 8 bytes, and a checksum of that."""
 _TEXTS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
-    (
-        re.compile(rb"version https://git-lfs\."),
-        "a pointer of Git LFS, not the file itself",
-        "fetch the file: git lfs pull",
-    ),
-    (
-        re.compile(rb"<(!doctype html|html)", re.IGNORECASE),
-        "a web page, not a file of data",
-        "download the file itself: an address that shows a page often has another for the file",
-    ),
     (
         re.compile(rb"<\?xml"),
         "XML, not a table",
@@ -99,7 +90,7 @@ def foreign(path: Path, head: bytes, stage: Stage, *, name: str | None = None) -
 
 def _text_kind(head: bytes) -> tuple[str, str] | None:
     begin = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    return next(((kind, way) for pattern, kind, way in _TEXTS if pattern.match(begin)), None)
+    return stray(begin) or next(((kind, way) for pattern, kind, way in _TEXTS if pattern.match(begin)), None)
 
 
 def _binary_kind(path: Path, head: bytes) -> tuple[str, str] | None:
