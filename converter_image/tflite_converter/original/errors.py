@@ -23,6 +23,7 @@ _MLIR_ERROR = re.compile(r"error: loc\(.*\): (.+)")
 _CUSTOM_OBJECTS = (
     re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
     re.compile(r"Could not locate (?:class|function) '([^']+)'"),
+    re.compile(r"Could not deserialize '(?:[^']*\.)?([^'.]+)' because"),
 )
 _UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
 _SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
@@ -36,6 +37,11 @@ _OF_PYTHON = (TypeError, KeyError, IndexError, AttributeError, AssertionError)
 _ANOTHER_SOURCE = (
     "give the Keras file that the SavedModel was exported from, where there is one, or export it without the"
     " layer or operation that the message names"
+)
+_AS_KERAS = "save the model as a .keras file: model.save('model.keras')"
+_AGAIN = (
+    "where the file is whole, export it as a SavedModel (model.export) with the Keras that wrote it;"
+    " otherwise copy or save it again"
 )
 _FULL_DISK = os.strerror(errno.ENOSPC)
 """TensorFlow's own file system raises no OSError."""
@@ -74,8 +80,12 @@ def _loading(text: str, error: BaseException) -> ConverterError:
     if (class_name := custom_class(text)) is not None:
         cause = f"the model uses {class_name!r}, which is not part of Keras"
         return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
+    if "No cast function available" in text:
+        cause = "the model's weights are bfloat16, which an HDF5 file cannot give back"
+        return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=_AS_KERAS)
     cause = f"the model cannot be loaded: {_first_line(text) or type(error).__name__}"
-    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
+    hint = _AGAIN if isinstance(error, (ValueError, *_OF_PYTHON)) else None
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
 
 
 def _converting(error: BaseException, stage: Stage, source: SourceFormat, doing: str) -> ConverterError:

@@ -121,3 +121,20 @@ def test_the_hint_names_another_source_than_the_one_given(source: SourceFormat, 
     found = classify(KeyError("y"), Stage.CONVERT, source=source)
     assert found.cause == "TensorFlow could not convert the model: KeyError: 'y'"
     assert hint in (found.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "says"),
+    [
+        ("No cast function available.", FailureReason.UNREADABLE_MODEL, "save the model as a .keras file"),
+        ("Input 0 is incompatible", FailureReason.UNREADABLE_MODEL, "with the Keras that wrote it"),
+        (
+            "Could not deserialize 'keras.layers.HyperDense' because it is not a KerasSaveable subclass",
+            FailureReason.CUSTOM_OBJECT,
+            "'HyperDense', which is not part of Keras",
+        ),
+    ],
+)
+def test_what_keeps_a_keras_file_from_being_loaded(text: str, reason: FailureReason, says: str) -> None:
+    found = classify(ValueError(text), Stage.LOAD)
+    assert (found.reason, says in found.message) == (reason, True), found.message
