@@ -13,12 +13,14 @@ from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.names import name_of
 from tflite_converter.files.other_formats import (
+    HEAD_BYTES,
     SAVED_MODELS,
     OtherFormat,
     other_archive,
     other_file,
     other_folder,
 )
+from tflite_converter.files.strays import stray
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -67,8 +69,21 @@ def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> Sou
 
 def _folder_format(path: Path) -> SourceFormat:
     if any((path / name).is_file() for name in SAVED_MODELS):
+        _check_parts(path)
         return SourceFormat.SAVED_MODEL
     raise no_model(path, name_of(path))
+
+
+def _check_parts(folder: Path) -> None:
+    """Refuse a SavedModel of which a file is empty, or is none of it."""
+    for path in sorted([*folder.glob("saved_model.pb*"), *folder.glob("variables/variables.*")]):
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+        where = f"{name_of(folder)}/{path.relative_to(folder)}"
+        if not head:
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{where} is empty")
+        if (found := stray(head)) is not None:
+            raise _other(OtherFormat(*found), where)
 
 
 def _file_format(path: Path) -> SourceFormat:

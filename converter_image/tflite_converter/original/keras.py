@@ -12,8 +12,8 @@ from typing import Any
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import TensorInfo
-from tflite_converter.errors import ConverterError, first_line
-from tflite_converter.original.errors import custom_class
+from tflite_converter.errors import ConverterError
+from tflite_converter.original.errors import custom_class, innermost
 from tflite_converter.original.keras_archives import modernised
 from tflite_converter.original.keras_files import KerasFile
 from tflite_converter.original.model import (
@@ -74,7 +74,7 @@ def _of_another_version(file: KerasFile, error: Exception) -> ConverterError | N
         return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
     is_newer = file.is_keras_3 and _numbers(file.keras_version) > _numbers(keras.__version__)
     if is_newer and not file.foreign():
-        words = f"which Keras {keras.__version__} here cannot load ({first_line(error)})"
+        words = f"which Keras {keras.__version__} here cannot load ({innermost(str(error))})"
         cause = f"the model was written by Keras {file.keras_version}, {words}"
         hint = "export it as a SavedModel: model.export('folder')"
         return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)

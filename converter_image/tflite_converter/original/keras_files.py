@@ -18,6 +18,7 @@ from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.damage import damage
 from tflite_converter.files.formats import too_large
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -147,7 +148,7 @@ def _read_h5(path: Path) -> tuple[str, dict[str, Any], bool]:
             if config is not None and has_weights:
                 _refuse_too_large(path, file["model_weights"])
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, damage(error)) from error
     if config is None:
         if weights_only:
             raise ConverterError(
@@ -180,7 +181,7 @@ def _read_archive(path: Path) -> tuple[str, dict[str, Any], bool]:
                         if isinstance(file[name], h5py.Group):
                             _refuse_too_large(path, file[name])
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, damage(error)) from error
     has_weights = any(name.startswith("model.weights") for name in names)
     return str(metadata.get("keras_version", "3.")), config, has_weights
 

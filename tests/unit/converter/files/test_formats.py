@@ -118,6 +118,39 @@ def test_truncated_hdf5_is_unreadable(tmp_path: Path, keep: int) -> None:
     assert reason(describe, path, SourceFormat.KERAS_H5) is FailureReason.UNREADABLE_MODEL
 
 
+@pytest.mark.parametrize(
+    ("part", "content", "says"),
+    [
+        ("saved_model.pb", b"", "x/saved_model.pb is empty"),
+        ("variables/variables.index", b"", "x/variables/variables.index is empty"),
+        (
+            "variables/variables.data-00000-of-00001",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "variables.data-00000-of-00001 is a pointer of Git LFS",
+        ),
+    ],
+)
+def test_parts_of_a_saved_model_that_are_none(tmp_path: Path, part: str, content: bytes, says: str) -> None:
+    (tmp_path / "x" / "variables").mkdir(parents=True)
+    (tmp_path / "x" / "saved_model.pb").write_bytes(b"\x08\x01")
+    (tmp_path / "x" / part).write_bytes(content)
+    with pytest.raises(ConverterError) as caught:
+        detect_format(tmp_path / "x")
+    assert says in caught.value.message
+
+
+def test_truncated_files_say_so_in_plain_words(tmp_path: Path) -> None:
+    cut = h5(tmp_path / "a.h5", keras_version="2.4.0", model_config="{}")
+    size = cut.stat().st_size
+    cut.write_bytes(cut.read_bytes()[:700])
+    with pytest.raises(ConverterError, match=f"it is truncated: 700 of its {size} bytes are there"):
+        describe(cut, SourceFormat.KERAS_H5)
+    cut = archive(tmp_path / "b.keras", metadata={}, config={})
+    cut.write_bytes(cut.read_bytes()[:-30])
+    with pytest.raises(ConverterError, match="it is truncated: the list of what is in it"):
+        describe(cut, SourceFormat.KERAS)
+
+
 def test_truncated_archive_is_unreadable(tmp_path: Path) -> None:
     path = archive(tmp_path / "t.keras", metadata={}, config={})
     path.write_bytes(path.read_bytes()[:-30])

@@ -127,6 +127,21 @@ def test_the_hint_names_another_source_than_the_one_given(source: SourceFormat, 
     ("text", "reason", "says"),
     [
         ("No cast function available.", FailureReason.UNREADABLE_MODEL, "save the model as a .keras file"),
+        (
+            (
+                "<class 'Sequential'> could not be deserialized properly. Please\n\nconfig={}.\n\nException"
+                " encountered: <class 'Dense'> could not be deserialized properly. Please\n\nException"
+                " encountered: Unrecognized keyword arguments passed to Dense: {'quantum': 3}"
+            ),
+            FailureReason.UNREADABLE_MODEL,
+            "cannot be loaded: Unrecognized keyword arguments passed to Dense",
+        ),
+        (
+            "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for /a/variables",
+            FailureReason.UNREADABLE_MODEL,
+            "lacks its folder of variables",
+        ),
+        ("Cannot parse proto file b'/a/saved_model.pb'", FailureReason.UNREADABLE_MODEL, "is truncated or"),
         ("Input 0 is incompatible", FailureReason.UNREADABLE_MODEL, "with the Keras that wrote it"),
         (
             "Could not deserialize 'keras.layers.HyperDense' because it is not a KerasSaveable subclass",
