@@ -13,10 +13,12 @@ _VALIDATION: Final = ("val", "valid", "validation", "dev")
 _TEST: Final = ("test", "testing")
 _SPLITS: Final = (*_TRAIN, *_VALIDATION, *_TEST)
 """In the order in which calibration and training choose."""
-_SAMPLES: Final = ("x", "images", "image", "data", "features", "samples", "inputs")
-_LABELS: Final = ("y", "labels", "label", "targets", "target", "classes")
-_PART = re.compile(rf"(?P<what>[a-z]+)_(?P<split>{'|'.join(_SPLITS)})", re.IGNORECASE)
-_PART_FIRST = re.compile(rf"(?P<split>{'|'.join(_SPLITS)})_(?P<what>[a-z]+)", re.IGNORECASE)
+_SAMPLES: Final = ("x", "images", "image", "data", "features", "samples", "inputs", "arr_0")
+_LABELS: Final = ("y", "labels", "label", "targets", "target", "classes", "arr_1")
+"""``arr_0`` and ``arr_1`` are what ``numpy.savez(path, x, y)`` writes."""
+_PART = re.compile(rf"(?P<what>[a-z]+?)[_-]?(?P<split>{'|'.join(_SPLITS)})", re.IGNORECASE)
+_PART_FIRST = re.compile(rf"(?P<split>{'|'.join(_SPLITS)})[_-]?(?P<what>[a-z]+)", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 class Pair(NamedTuple):
@@ -33,6 +35,18 @@ def is_split(name: str) -> bool:
     return name.lower() in _SPLITS
 
 
+def parts_of_a_set(names: Collection[str]) -> bool:
+    """Whether all names are the same but for the part of a data set in them.
+
+    ``training_set`` and ``test_set`` are, ``train2017`` and ``val2017``, and ``seg_train`` and ``seg_test``;
+    ``freight_train`` and ``passenger_train`` are not, for both would be the same part.
+    """
+    splits = [_splits_in(name) for name in names]
+    beside = {tuple(w.lower() for w in _WORD.findall(name) if w.lower() not in _SPLITS) for name in names}
+    kinds = {found[0][:2] for found in splits if len(found) == 1}
+    return all(len(found) == 1 for found in splits) and len(beside) == 1 and len(kinds) > 1
+
+
 def choose_split(names: Iterable[str], stage: Stage) -> str:
     """Return the part that serves ``stage``, out of at least one.
 
@@ -40,7 +54,11 @@ def choose_split(names: Iterable[str], stage: Stage) -> str:
     """
     measures = stage is Stage.EVALUATE
     order = (*_VALIDATION, *_TEST, *_TRAIN) if measures else _SPLITS
-    return min(names, key=lambda name: order.index(name.lower()))
+    return min(names, key=lambda name: min(map(order.index, _splits_in(name))))
+
+
+def _splits_in(name: str) -> list[str]:
+    return [word.lower() for word in _WORD.findall(name) if word.lower() in _SPLITS]
 
 
 def pair_of(names: Collection[str], stage: Stage) -> Pair | None:

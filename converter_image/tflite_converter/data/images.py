@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import IntArray
-from tflite_converter.data.conventions import choose_split, is_split
+from tflite_converter.data.conventions import choose_split, is_split, parts_of_a_set
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256, folder_sha256
@@ -23,9 +23,24 @@ from tflite_converter.files.names import for_shell, readable
 
 MAX_IMAGES = 1_000_000
 
-_IGNORED = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
-"""What macOS and Windows leave in folders; names with a leading dot are ignored as well."""
+_IGNORED = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"})
+"""What macOS, Windows and Synology leave in folders; names with a leading dot are ignored as well."""
+_OTHER_IMAGES: Final = (
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".ico",
+    ".tga",
+)
+_DATA: Final = (".npy", ".npz", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".h5", ".pkl", ".mat")
 _HEAD_BYTES = 12
+_NAMES_SHOWN: Final = 3
 _PART_FILES = 1000
 """After so many files progress is told."""
 
@@ -38,7 +53,7 @@ class ImageFolder(NamedTuple):
     digests: tuple[str, ...]
     """SHA-256 of each file's bytes."""
     sha256: str
-    """Of the folder with all its files, ignored ones too:
+    """Of the folder that was taken, with all its files, ignored ones too:
     :func:`~tflite_converter.files.digests.folder_sha256`."""
     labels: IntArray | None
     """Shape ``(n,)``: the places of the samples' folders in ``class_names``."""
@@ -47,6 +62,8 @@ class ImageFolder(NamedTuple):
     image counts too: the others' numbers depend on it. Of a data set in parts, those of all its parts."""
     split: str | None = None
     """The folder of the part that was taken; None where there are no parts."""
+    notes: tuple[str, ...] = ()
+    """What was taken for what, where that could be another thing."""
 
 
 def scan(
@@ -65,11 +82,14 @@ def scan(
             beside and inside class folders; DataTooFew where there is none.
 
     """
-    root = folder.resolve()
-    splits = _splits(folder, name, stage)
+    root = _unwrapped(folder.resolve(), is_part=False)
+    outer = root
+    splits = _splits(root, name, stage)
     split = choose_split(splits, stage) if splits else None
-    roots = [root / part for part in splits] or [root]
-    root = root if split is None else root / split
+    roots = [_unwrapped(root / part, is_part=True) for part in splits] or [root]
+    if split is not None:
+        outer = root / split
+        root = roots[splits.index(split)]
     samples: list[tuple[str, ...]] = []
     digests: dict[str, str] = {}
     files = sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode())
@@ -92,7 +112,64 @@ def scan(
         labels,
         class_names,
         split,
+        _notes(root, folder.resolve() if split is None else outer, class_names, name),
     )
+
+
+def expect_images(folder: Path, name: str, stage: Stage) -> None:
+    """Refuse a folder whose first file, but for those that are left there by systems, is no image.
+
+    Raises:
+        ConverterError: DataTooFew where there is no file, DataUnreadable.
+
+    """
+    root = folder.resolve()
+    files = sorted("/".join(parts) for parts in _files(root, name, stage) if not _is_ignored(parts))
+    if not files:
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no file")
+    if all(Path(relative).suffix.lower() in _DATA for relative in files):
+        shown = ", ".join(map(readable, files[:_NAMES_SHOWN])) + (", …" if len(files) > _NAMES_SHOWN else "")
+        why = f"it holds no image, but {shown}"
+        raise unreadable(name, why, stage, hint="give one file of samples itself, not what holds it")
+    _check_image(root / files[0], files[0], name, stage)
+
+
+def _unwrapped(root: Path, *, is_part: bool) -> Path:
+    """Return the folder in ``root`` that holds more than one folder, or files: what wraps it is no class.
+
+    A folder in which there is nothing but one folder with other folders, as archives and downloads have it,
+    says nothing. Outside the parts of a data set, one that is called as a part is kept.
+    """
+    while len(entries := _entries(root)) == 1 and _is_folder(entries[0]):
+        inner = _entries(entries[0])
+        if not inner or not all(map(_is_folder, inner)) or (is_split(entries[0].name) and not is_part):
+            break
+        root = entries[0]
+    return root
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not _is_ignored((path.name,))] if folder.is_dir() else []
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _notes(root: Path, outer: Path, class_names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Say which folders were taken for the classes, and in which order, where that could be another."""
+    notes: tuple[str, ...] = ()
+    if class_names and root != outer:
+        inside = readable(str(root.relative_to(outer)))
+        notes = (f"all images of {name} lie in the folder {inside!r}: the folders in it are the classes",)
+    if class_names and all(map(str.isdecimal, class_names)):
+        by_number = sorted(class_names, key=int)
+        if place := next((i for i, each in enumerate(class_names) if each != by_number[i]), 0):
+            text = (
+                f"the classes of {name} are in the order of their folders' names as text, as Keras has them"
+            )
+            notes += (f"{text}: class {place} is the folder {class_names[place]!r}",)
+    return notes
 
 
 def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
@@ -102,10 +179,13 @@ def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
         ConverterError: DataUnreadable where parts lie beside other folders or images.
 
     """
-    entries = [path for path in folder.iterdir() if not _is_ignored((path.name,))]
+    entries = _entries(folder)
     splits = sorted(path.name for path in entries if is_split(path.name) and path.is_dir())
     if len(splits) == len(entries):
         return splits
+    names = sorted(path.name for path in entries)
+    if all(map(_is_folder, entries)) and parts_of_a_set(names):
+        return names
     kinds = {choose_split((split,), stage).lower()[:2] for split in splits}
     if len(kinds) < 2:
         return []  # a class may be called train, beside bus and car
@@ -145,15 +225,21 @@ _FEWER = "give a part of it: a few hundred images for each class are plenty"
 
 
 def _is_ignored(parts: tuple[str, ...]) -> bool:
-    return any(part in _IGNORED or part.startswith(".") for part in parts)
+    return any(part.lower() in _IGNORED or part.startswith(".") for part in parts)
 
 
 def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    if not _is_image(head):
-        why = f"{relative!r} in it is not a PNG, JPEG, BMP, GIF or WebP image"
-        raise unreadable(name, why, stage, hint="leave only sample images in the folder")
+    if _is_image(head):
+        return
+    if not head:
+        raise unreadable(name, f"{relative!r} in it is empty", stage, hint="copy it again, or leave it out")
+    why = f"{relative!r} in it is not a PNG, JPEG, BMP, GIF or WebP image"
+    hint = "leave only sample images in the folder"
+    if path.suffix.lower() in _OTHER_IMAGES:
+        hint = "save it as PNG or JPEG"
+    raise unreadable(name, why, stage, hint=hint)
 
 
 def _is_image(head: bytes) -> bool:

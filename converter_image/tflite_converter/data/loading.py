@@ -23,7 +23,8 @@ from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.errors import labels_mismatch, not_found, shape_mismatch, unreadable
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.foreign import foreign
-from tflite_converter.data.images import scan
+from tflite_converter.data.images import expect_images, scan
+from tflite_converter.data.json_text import is_json, json_refusal
 from tflite_converter.data.labels import Labels, checked_labels
 from tflite_converter.data.npz import NPY_MAGIC, check_finite, expect_few_reads, is_npz, read_arrays
 from tflite_converter.data.packed import is_gzip, unpacked
@@ -114,7 +115,7 @@ def _content(path: Path, folder: Path, stage: Stage) -> Path:
 
 def _load_samples(reading: _Reading) -> Dataset:
     files, stage, name = reading.files, reading.stage, reading.name
-    form = _format(reading.path, name, stage)
+    form = _format(reading.path, files.path, name, stage)
     if files.label_column is not None and form != "csv":
         cause = f"{name} is no .csv file, so it has no column {files.label_column!r}"
         raise labels_mismatch(cause, stage, hint="give the labels as a file of their own")
@@ -177,14 +178,15 @@ def _load_table(reading: _Reading) -> Dataset:
 
 def _load_images(reading: _Reading) -> Dataset:
     path, images, name, stage = reading.path, reading.files.images, reading.name, reading.stage
+    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
     if images is None:
+        expect_images(root, name, stage)
         raise unreadable(
             name,
             "it holds images, and nothing says how the model was trained to see them",
             stage,
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
-    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
     found = scan(root, name, stage, reading.after_part("looking at the files of"))
     notes: tuple[str, ...] = ()
     if found.split is not None:
@@ -201,7 +203,7 @@ def _load_images(reading: _Reading) -> Dataset:
         labels=found.labels,
         class_names=found.class_names,
         preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
-        notes=notes,
+        notes=(*notes, *found.notes),
     )
 
 
@@ -231,7 +233,7 @@ def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     content = _content(path, reading.folder, stage)
     if content.is_dir():
         raise unreadable(name, "it is a folder", stage, hint="give a .npy or .csv file of labels")
-    if _format(content, name, stage) == "csv":
+    if _format(content, path, name, stage) == "csv":
         labels = read_labels(content, dataset.count, stage, name=name)
     else:
         labels = Labels(_label_array(read_arrays(content, stage, name=name), name, stage))
@@ -261,21 +263,28 @@ def _check_counts(arrays: NamedArrays, name: str, stage: Stage) -> None:
         raise shape_mismatch(cause, stage)
 
 
-def _format(path: Path, name: str, stage: Stage) -> str:
-    """``npy``, ``npz``, ``csv`` or ``images``, by the bytes; a NumPy file's name is believed as well."""
+def _format(path: Path, given: Path, name: str, stage: Stage) -> str:
+    """``npy``, ``npz``, ``csv`` or ``images``, by the bytes; a NumPy file's name is believed as well.
+
+    ``given`` is the file that the user named, which may be ``path`` compressed.
+    """
     if path.is_dir():
         return "images"
     with path.open("rb") as stream:
         head = stream.read(_TEXT_HEAD_BYTES)
-    if head.startswith(NPY_MAGIC) or path.suffix == ".npy":
+    if head.startswith(NPY_MAGIC):
         return "npy"
-    if path.suffix == ".npz" or is_npz(path):
+    if is_npz(path):
         return "npz"
     if (error := foreign(path, head, stage, name=name)) is not None:
         raise error
+    if path.suffix in (".npy", ".npz"):
+        return path.suffix[1:]
     if is_archive(path):
         return "images"
     if b"\0" in head:
         why = "it is no .npy, .npz or .csv file, and no archive of images"
         raise unreadable(name, why, stage, hint="give one of these, or a folder of images")
+    if is_json(head.decode(errors="replace")):
+        raise json_refusal(path, given, name, stage)
     return "csv"

@@ -75,7 +75,13 @@ def is_npz(path: Path) -> bool:
         return _begins_with_array(path)
     except (OSError, ValueError):
         return False
+    names = [name for name in names if not is_junk(name)]
     return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a member of an archive is what an operating system leaves there, or a folder."""
+    return name.startswith("__MACOSX/") or name.rpartition("/")[2] in ("", ".DS_Store")
 
 
 def write_npz(path: Path, arrays: NamedArrays) -> None:
@@ -153,9 +159,10 @@ def _read_npz(path: Path) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
             raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB")
-        if strange := [name for name in archive.namelist() if not name.endswith(".npy")]:
+        entries = [entry for entry in archive.infolist() if not is_junk(entry.filename)]
+        if strange := [entry.filename for entry in entries if not entry.filename.endswith(".npy")]:
             raise ValueError(f"it holds {readable(strange[0])!r}, which is not an array")
-        for entry in archive.infolist():
+        for entry in entries:
             key = entry.filename.removesuffix(".npy")
             if entry.flag_bits & _ZIP_ENCRYPTED:
                 raise ValueError(f"its array {readable(key)!r} is encrypted")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Final, NamedTuple
 
 ROWS_TO_JUDGE_BY: Final = 32
@@ -19,7 +16,6 @@ _EITHER_DECIMAL = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
 _NEARLY: Final = 0.9
 _UNEVEN: Final = 0.5
 _WHOLE = re.compile(r"[+-]?\d+")
-_JSON_NUMBERS = re.compile(r"(-?\d[-+.\deE]*|-?\.\d[-+.\deE]*|null|true|false)\s*[,\]]")
 
 
 class Dialect(NamedTuple):
@@ -141,43 +137,3 @@ def what_is_wrong(cell: str) -> str | None:
 def _is_foreign(cell: str) -> bool:
     """Whether a cell is a number with a decimal comma or with signs between thousands."""
     return bool(_THOUSANDS.fullmatch(cell.strip()) or _EITHER_DECIMAL.fullmatch(cell.strip()))
-
-
-def json_command(head: str, path: str) -> str | None:
-    """Return a command that makes a .npy or .npz file of JSON text; None for what is no JSON.
-
-    Args:
-        head: How the text begins.
-        path: Where the file is, as the command is to name it.
-
-    """
-    text = head.lstrip("\ufeff \t\r\n")
-    if not is_json(text):
-        return None
-    lines = text.splitlines()
-    by_line = len(lines) > 1 and lines[0].rstrip().endswith(("]", "}")) and lines[1][:1] in ("[", "{")
-    content = f"[json.loads(line) for line in open({_quoted(path)}) if line.strip()]"
-    if not by_line:
-        content = f"json.load(open({_quoted(path)}))"
-    stem = path[: -len(suffix)] if (suffix := Path(path).suffix) else path
-    if text[0] == "[" and not re.match(r"\[\s*\{", text):
-        python = f"numpy.save({_quoted(f'{stem}.npy')}, numpy.array({content}, dtype=float))"
-    elif by_line or text[0] == "[":
-        rows = f"[list(row.values()) for row in {content}]"
-        python = f"numpy.save({_quoted(f'{stem}.npy')}, numpy.array({rows}, dtype=float))"
-    else:
-        python = f"numpy.savez({_quoted(f'{stem}.npz')}, **{content})"
-    return f"python3 -c {shlex.quote(f'import json, numpy; {python}')}"
-
-
-def _quoted(text: str) -> str:
-    """Return ``text`` as Python has it in double quotes, which a shell leaves alone within single ones."""
-    return json.dumps(text)
-
-
-def is_json(head: str) -> bool:
-    """Whether text begins as JSON with an array of numbers, or an object, in it does."""
-    text = head.lstrip("\ufeff \t\r\n")
-    if re.match(r"(\[\s*)*\{\s*(\"|\})", text):
-        return True
-    return text[:1] == "[" and _JSON_NUMBERS.match(text.lstrip("[ \t\r\n")) is not None

@@ -21,8 +21,6 @@ from tflite_converter.data.table_text import (
     ROWS_TO_JUDGE_BY,
     Dialect,
     commas_divide_commas,
-    is_json,
-    json_command,
     judge,
     what_is_wrong,
 )
@@ -241,7 +239,7 @@ def _rows(path: Path, name: str, stage: Stage, after_part: Progress) -> tuple[Di
         with path.open(encoding="utf-8-sig", newline="") as stream:
             lines = _without_mark(islice(stream, ROWS_TO_JUDGE_BY))
             head = [line for line in lines if line.strip()]
-        dialect = _checked_dialect(head, path, name, stage)
+        dialect = _checked_dialect(head, name, stage)
     except UnicodeDecodeError as error:
         raise _not_utf8(name, stage) from error
     except csv.Error as error:
@@ -249,11 +247,7 @@ def _rows(path: Path, name: str, stage: Stage, after_part: Progress) -> tuple[Di
     return dialect, _read_rows(path, dialect, name, stage, after_part)
 
 
-def _checked_dialect(head: list[str], path: Path, name: str, stage: Stage) -> Dialect:
-    text = "".join(head)
-    if is_json(text):
-        hint = f"make a NumPy file of it: {json_command(text, str(path))}"
-        raise unreadable(name, "it holds JSON, not a table", stage, hint=hint)
+def _checked_dialect(head: list[str], name: str, stage: Stage) -> Dialect:
     dialect = judge(head)
     if dialect.delimiter == "," and commas_divide_commas(head):
         why = "its commas seem to divide both the cells and the decimals of the numbers"

@@ -20,7 +20,8 @@ from typing import IO, NamedTuple
 from modelconversion_api.limits import MAX_SOURCE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened
-from tflite_converter.errors import ConverterError, first_line, from_os_error
+from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.files.damage import damage
 from tflite_converter.files.names import for_shell, readable
 
 MAX_MEMBERS = 10_000
@@ -134,7 +135,7 @@ class _Complaints(NamedTuple):
     what: str
 
     def corrupt(self, why: str) -> ConverterError:
-        hint = "pack and upload it again"
+        hint = "copy it again, or pack it again"
         return self._error(FailureReason.UNREADABLE_MODEL, f"{self.name} cannot be unpacked: {why}", hint)
 
     def refused(self, why: str) -> ConverterError:
@@ -241,7 +242,7 @@ def _unpack_into(writer: _Writer, path: Path, complain: _Complaints) -> None:
             else:
                 _unpack_tar(writer, _TarStream(stream, complain), complain)
     except _CORRUPT as error:
-        raise complain.corrupt(first_line(error)) from error
+        raise complain.corrupt(damage(error)) from error
 
 
 def _check_tar(head: bytes, path: Path, complain: _Complaints) -> None:

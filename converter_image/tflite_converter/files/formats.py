@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from itertools import islice
 from pathlib import Path
 
 from modelconversion_api.limits import MAX_TFLITE_BYTES
@@ -10,11 +11,22 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.names import name_of
+from tflite_converter.files.other_formats import (
+    HEAD_BYTES,
+    SAVED_MODELS,
+    OtherFormat,
+    other_archive,
+    other_file,
+    other_folder,
+)
+from tflite_converter.files.strays import stray
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _ZIP_MAGIC = b"PK\x03\x04"
 _TFLITE_MAGIC = b"TFL3"
 _TFLITE_MAGIC_OFFSET = 4
+_MOST_FILES = 10_000
 
 
 def is_tflite(head: bytes) -> bool:
@@ -56,9 +68,22 @@ def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> Sou
 
 
 def _folder_format(path: Path) -> SourceFormat:
-    if (path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file():
+    if any((path / name).is_file() for name in SAVED_MODELS):
+        _check_parts(path)
         return SourceFormat.SAVED_MODEL
-    raise _unsupported(f"the folder {path.name} holds no saved_model.pb, so it is not a SavedModel")
+    raise no_model(path, name_of(path))
+
+
+def _check_parts(folder: Path) -> None:
+    """Refuse a SavedModel of which a file is empty, or is none of it."""
+    for path in sorted([*folder.glob("saved_model.pb*"), *folder.glob("variables/variables.*")]):
+        with path.open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
+        where = f"{name_of(folder)}/{path.relative_to(folder)}"
+        if not head:
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{where} is empty")
+        if (found := stray(head)) is not None:
+            raise _other(OtherFormat(*found), where)
 
 
 def _file_format(path: Path) -> SourceFormat:
@@ -74,16 +99,37 @@ def _file_format(path: Path) -> SourceFormat:
         if (size := path.stat().st_size) > MAX_TFLITE_BYTES:
             raise too_large(path.name, size)
         return SourceFormat.TFLITE
+    if (other := other_file(path)) is not None:
+        raise _other(other, path.name)
     raise _unsupported(
         f"{path.name} is not an HDF5 file, .keras archive, SavedModel archive or TFLite file"
         f" (it begins with {head.hex(' ')})"
     )
 
 
+def no_model(folder: Path, name: str, archive: Path | None = None) -> ConverterError:
+    """Return the error for a folder, or for what ``archive`` held, that is no SavedModel.
+
+    Of a folder so many files are looked at as a source may have; more are no model.
+    """
+    if archive is not None and (other := other_archive(archive)) is not None:
+        return _other(other, name)
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    other = other_folder(folder, islice(files, _MOST_FILES), is_unpacked=archive is not None)
+    if archive is None:
+        return _other(other, name)
+    cause = f"the archive {name} holds no SavedModel: it is {other.kind.replace('a folder', 'an archive')}"
+    return ConverterError(other.reason, Stage.LOAD, cause, hint=other.way)
+
+
 def too_large(name: str, size_bytes: int) -> ConverterError:
     """Return the error for a model whose weights no TFLite file can hold."""
     cause = f"{name} has {human_size(size_bytes)} of weights, a TFLite file ends at 2 GiB"
     return ConverterError(FailureReason.SOURCE_TOO_LARGE, Stage.LOAD, cause)
+
+
+def _other(other: OtherFormat, name: str) -> ConverterError:
+    return ConverterError(other.reason, Stage.LOAD, f"{name} is {other.kind}", hint=other.way)
 
 
 def _unsupported(cause: str) -> ConverterError:

@@ -10,9 +10,9 @@ from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import is_archive, unpack
 from tflite_converter.files.digests import source_digest
-from tflite_converter.files.formats import detect_format, is_keras_archive
-
-_MARKS = ("saved_model.pb", "saved_model.pbtxt")
+from tflite_converter.files.formats import detect_format, is_keras_archive, no_model
+from tflite_converter.files.names import name_of
+from tflite_converter.files.other_formats import SAVED_MODELS
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,23 @@ def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None,
         return SourceModel(path, detected, sha256, size)
     sha256, _ = source_digest(path)
     _check(path, sha256, expected_sha256)
-    root = _saved_model(unpack(path, folder, stage=Stage.LOAD, what="a SavedModel"), path.name)
+    root = _saved_model(unpack(path, folder, stage=Stage.LOAD, what="a SavedModel"), path)
     detected = detect_format(root, expected)
     return SourceModel(root, detected, sha256, source_digest(root)[1])
 
 
-def _saved_model(folder: Path, name: str) -> Path:
+def _saved_model(folder: Path, archive: Path) -> Path:
     """Return the one folder inside that holds a SavedModel."""
-    folders = sorted({path.parent for mark in _MARKS for path in folder.rglob(mark)})
+    folders = sorted({path.parent for mark in SAVED_MODELS for path in folder.rglob(mark)})
     if len(folders) == 1:
         return folders[0]
-    what = f"{len(folders)} SavedModels" if folders else "no saved_model.pb"
+    name = name_of(archive)
+    if not folders:
+        raise no_model(folder, name, archive)
     raise ConverterError(
         FailureReason.UNSUPPORTED_FORMAT,
         Stage.LOAD,
-        f"the archive {name} holds {what}",
+        f"the archive {name} holds {len(folders)} SavedModels",
         hint="pack one SavedModel folder: tar czf model.tar.gz -C FOLDER .",
     )
 

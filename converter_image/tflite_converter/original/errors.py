@@ -23,6 +23,7 @@ _MLIR_ERROR = re.compile(r"error: loc\(.*\): (.+)")
 _CUSTOM_OBJECTS = (
     re.compile(r"Unknown (?:layer|object|function|activation function)[^'\"]*['\"]([^'\"]+)['\"]"),
     re.compile(r"Could not locate (?:class|function) '([^']+)'"),
+    re.compile(r"Could not deserialize '(?:[^']*\.)?([^'.]+)' because"),
 )
 _UNSAFE = ("Lambda", "unsafe deserialization", "safe_mode")
 _SHAPE = ("element_shape to be static", "requires element_shape", "Ranked shape", "dynamic-sized tensors")
@@ -37,6 +38,23 @@ _ANOTHER_SOURCE = (
     "give the Keras file that the SavedModel was exported from, where there is one, or export it without the"
     " layer or operation that the message names"
 )
+_AS_KERAS = "save the model as a .keras file: model.save('model.keras')"
+_AGAIN = (
+    "where the file is whole, export it as a SavedModel (model.export) with the Keras that wrote it;"
+    " otherwise copy or save it again"
+)
+_COPY = "copy the whole folder again, with saved_model.pb and variables"
+_DAMAGED = (
+    (
+        "Failed to find any matching files",
+        "the SavedModel lacks its folder of variables, where the weights are",
+    ),
+    ("Cannot parse proto file", "the SavedModel's saved_model.pb is truncated or corrupt"),
+    ("Read less bytes than requested", "the SavedModel's file of weights, in variables, is truncated"),
+    ("Checksum does not match", "the SavedModel's file of weights, in variables, is corrupt"),
+)
+_ENCOUNTERED = re.compile(r"Exception encountered: (.+)")
+_WRAPPING = "could not be deserialized properly"
 _FULL_DISK = os.strerror(errno.ENOSPC)
 """TensorFlow's own file system raises no OSError."""
 
@@ -74,8 +92,20 @@ def _loading(text: str, error: BaseException) -> ConverterError:
     if (class_name := custom_class(text)) is not None:
         cause = f"the model uses {class_name!r}, which is not part of Keras"
         return ConverterError(FailureReason.CUSTOM_OBJECT, Stage.LOAD, cause)
-    cause = f"the model cannot be loaded: {_first_line(text) or type(error).__name__}"
-    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause)
+    if "No cast function available" in text:
+        cause = "the model's weights are bfloat16, which an HDF5 file cannot give back"
+        return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=_AS_KERAS)
+    cause = f"the model cannot be loaded: {innermost(text) or type(error).__name__}"
+    if (damaged := next((words for mark, words in _DAMAGED if mark in text), None)) is not None:
+        return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{damaged}", hint=_COPY)
+    hint = _AGAIN if isinstance(error, (ValueError, *_OF_PYTHON)) else None
+    return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
+
+
+def innermost(text: str) -> str:
+    """Return what went wrong, out of a message of Keras that has messages in it of what it was doing."""
+    inner = [words for words in _ENCOUNTERED.findall(text) if _WRAPPING not in words]
+    return _first_line(inner[-1] if inner else text)
 
 
 def _converting(error: BaseException, stage: Stage, source: SourceFormat, doing: str) -> ConverterError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import TensorInfo
 from tflite_converter.errors import ConverterError
-from tflite_converter.original.errors import custom_class
+from tflite_converter.original.errors import custom_class, innermost
 from tflite_converter.original.keras_archives import modernised
 from tflite_converter.original.keras_files import KerasFile
 from tflite_converter.original.model import (
@@ -41,9 +42,14 @@ def read_keras(file: KerasFile, folder: Path) -> Any:
     ``folder`` is a place for a link with the suffix that Keras insists on.
 
     Raises:
-        ConverterError: CustomObject naming the layers.
+        ConverterError: CustomObject naming the layers; UnreadableModel for a file without weights, or of a
+            version that is not read here.
 
     """
+    if not file.has_weights:
+        cause = f"{file.path.name} holds the model's architecture without its weights"
+        hint = "save the whole model again: model.save('model.keras')"
+        raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
     link = folder / ("model.h5" if file.format is SourceFormat.KERAS_H5 else "model.keras")
     link.unlink(missing_ok=True)
     is_old_archive = file.format is SourceFormat.KERAS and not file.is_keras_3
@@ -52,9 +58,32 @@ def read_keras(file: KerasFile, folder: Path) -> Any:
     try:
         return _loaded_by_keras_3(link, file) if file.is_keras_3 else _loaded_by_keras_2(link, file)
     except Exception as error:
-        if (failure := _custom_object(file, str(error))) is None:
+        failure = _of_another_version(file, error) or _custom_object(file, str(error))
+        if failure is None:
             raise
         raise failure from error
+
+
+def _of_another_version(file: KerasFile, error: Exception) -> ConverterError | None:
+    """Return the error for a file that the Keras here is too new or too old for."""
+    import keras
+
+    if file.major == 1:
+        cause = f"the model was written by Keras {file.keras_version}, whose layers Keras 2 and 3 do not read"
+        hint = "load it with Keras 2.2 (pip install 'keras<2.3'), which does, and save it again"
+        return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
+    is_newer = file.is_keras_3 and _numbers(file.keras_version) > _numbers(keras.__version__)
+    if is_newer and not file.foreign():
+        words = f"which Keras {keras.__version__} here cannot load ({innermost(str(error))})"
+        cause = f"the model was written by Keras {file.keras_version}, {words}"
+        hint = "export it as a SavedModel: model.export('folder')"
+        return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
+    return None
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the first two numbers of a version: patches read each other's files."""
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 def _loaded_by_keras_3(path: Path, described: KerasFile) -> Any:

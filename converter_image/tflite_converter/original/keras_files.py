@@ -18,6 +18,7 @@ from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.damage import damage
 from tflite_converter.files.formats import too_large
 
 MAX_CONFIG_BYTES = 64 << 20
@@ -33,6 +34,7 @@ class KerasFile:
     format: SourceFormat
     keras_version: str
     config: dict[str, Any]
+    has_weights: bool = True
 
     @property
     def writer(self) -> str:
@@ -42,7 +44,13 @@ class KerasFile:
     @property
     def is_keras_3(self) -> bool:
         """Whether Keras 3 wrote it, and reads it; everything older goes to tf_keras, which is Keras 2."""
-        return self.keras_version.startswith("3.")
+        return self.major >= 3
+
+    @property
+    def major(self) -> int:
+        """The first number of the version; 0 where the file does not say one."""
+        first = self.keras_version.partition(".")[0]
+        return int(first) if first.isdecimal() else 0
 
     def layers_of(self, class_name: str) -> list[str]:
         """Return the names of the layers of a class, at most eight."""
@@ -99,15 +107,11 @@ def describe(path: Path, source_format: SourceFormat) -> KerasFile:
 
     """
     read = _read_h5 if source_format is SourceFormat.KERAS_H5 else _read_archive
-    version, config = read(path)
-    if lambdas := _lambda_layers(config):
-        raise ConverterError(
-            FailureReason.UNSAFE_MODEL,
-            Stage.LOAD,
-            "the model carries Python code, which is never run, in Lambda layer "
-            + ", ".join(map(repr, lambdas)),
-        )
-    return KerasFile(path, source_format, version, config)
+    version, config, has_weights = read(path)
+    if lambdas := _lambdas(config):
+        cause = f"the model carries Python code, which is never run, in {', '.join(lambdas)}"
+        raise ConverterError(FailureReason.UNSAFE_MODEL, Stage.LOAD, cause)
+    return KerasFile(path, source_format, version, config, has_weights)
 
 
 def version_of(path: Path, source_format: SourceFormat) -> str | None:
@@ -131,8 +135,8 @@ def version_of(path: Path, source_format: SourceFormat) -> str | None:
     return None if version is None else str(version)
 
 
-def _read_h5(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return Keras version and configuration."""
+def _read_h5(path: Path) -> tuple[str, dict[str, Any], bool]:
+    """Return Keras version, configuration, and whether there are weights."""
     try:
         with h5py.File(path, "r") as file:
             version, config = file.attrs.get("keras_version"), file.attrs.get("model_config")
@@ -140,10 +144,11 @@ def _read_h5(path: Path) -> tuple[str, dict[str, Any]]:
                 "layer_names" in file.attrs or "layers" in file or "_layer_checkpoint_dependencies" in file
             )
             keys = list(file)[:8]
-            if config is not None and "model_weights" in file:
+            has_weights = "model_weights" in file
+            if config is not None and has_weights:
                 _refuse_too_large(path, file["model_weights"])
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, damage(error)) from error
     if config is None:
         if weights_only:
             raise ConverterError(
@@ -154,11 +159,11 @@ def _read_h5(path: Path) -> tuple[str, dict[str, Any]]:
             Stage.LOAD,
             f"{path.name} is an HDF5 file, but holds no Keras model (it holds {keys})",
         )
-    return _text(version) or "1", _json(path, _text(config))
+    return _text(version) or "1", _json(path, _text(config)), has_weights
 
 
-def _read_archive(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return Keras version and configuration."""
+def _read_archive(path: Path) -> tuple[str, dict[str, Any], bool]:
+    """Return Keras version, configuration, and whether there are weights."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
@@ -176,8 +181,9 @@ def _read_archive(path: Path) -> tuple[str, dict[str, Any]]:
                         if isinstance(file[name], h5py.Group):
                             _refuse_too_large(path, file[name])
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        raise _unreadable(path, str(error)) from error
-    return str(metadata.get("keras_version", "3.")), config
+        raise _unreadable(path, damage(error)) from error
+    has_weights = any(name.startswith("model.weights") for name in names)
+    return str(metadata.get("keras_version", "3.")), config, has_weights
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> str:
@@ -204,13 +210,20 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _lambda_layers(root: object) -> list[str]:
-    """Return names of Lambda layers anywhere in a configuration; ``?`` for a marshalled function."""
-    configs = [
-        node.get("config") for node in nodes(root) if node.get("class_name") in ("Lambda", "__lambda__")
-    ]
-    named = {str(config["name"]) for config in configs if isinstance(config, dict) and "name" in config}
-    return sorted(named) or ["?"] * bool(configs)
+def _lambdas(root: object) -> list[str]:
+    """Say where in a configuration there are Lambda layers, and lambdas that other layers were given."""
+    places: dict[str, None] = {}
+    for node in nodes(root):
+        config = node.get("config")
+        if not isinstance(config, dict):
+            continue
+        if node.get("class_name") == "Lambda":
+            places[f"Lambda layer {config.get('name')!r}"] = None
+        elif any(isinstance(v, dict) and v.get("class_name") == "__lambda__" for v in config.values()):
+            places[f"a lambda of {node.get('class_name')} {config.get('name')!r}"] = None
+    if not places and any(node.get("class_name") == "__lambda__" for node in nodes(root)):
+        return ["a lambda"]
+    return list(places)
 
 
 def nodes(root: object) -> Iterator[dict[str, Any]]:

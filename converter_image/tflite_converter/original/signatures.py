@@ -45,7 +45,7 @@ def choose_signature(signatures: Sequence[Signature], wanted: str | None) -> Cho
     """Return the signature ``wanted``; else ``serving_default`` or the first, rather one that takes numbers.
 
     Raises:
-        ConverterError: InvalidRequest for a name that is not there.
+        ConverterError: InvalidRequest for a name that is not there, UnsupportedShape for one without inputs.
 
     """
     by_name = {signature.name: signature for signature in signatures}
@@ -54,10 +54,10 @@ def choose_signature(signatures: Sequence[Signature], wanted: str | None) -> Cho
             cause = f"there is no signature {wanted!r}: {_list(signatures) or 'the file has none'}"
             hint = f"correct the name ({_OPTION}), or leave it out"
             raise ConverterError(FailureReason.INVALID_REQUEST, Stage.LOAD, cause, hint=hint)
-        return Choice(wanted)
+        return Choice(_with_inputs(by_name[wanted]).name)
     usual = by_name.get(USUAL, signatures[0])
     takes_numbers = [signature for signature in signatures if not signature.takes_text]
-    chosen = takes_numbers[0] if usual.takes_text and takes_numbers else usual
+    chosen = _with_inputs(takes_numbers[0] if usual.takes_text and takes_numbers else usual)
     others = [s for s in signatures if (s.inputs, s.outputs) != (chosen.inputs, chosen.outputs)]
     if not others:
         return Choice(chosen.name)
@@ -67,6 +67,20 @@ def choose_signature(signatures: Sequence[Signature], wanted: str | None) -> Cho
         f" {_list(signatures)}: choose another one by its name ({_OPTION})"
     )
     return Choice(chosen.name, (text,))
+
+
+def _with_inputs(signature: Signature) -> Signature:
+    """Return a signature that has inputs; what gives the same always is no model.
+
+    Raises:
+        ConverterError: UnsupportedShape.
+
+    """
+    if signature.inputs:
+        return signature
+    cause = f"the signature {signature.name!r} takes no input, so it always gives the same"
+    hint = f"choose a signature that has inputs ({_OPTION}), or export the model with its inputs"
+    raise ConverterError(FailureReason.UNSUPPORTED_SHAPE, Stage.LOAD, cause, hint=hint)
 
 
 def _list(signatures: Sequence[Signature]) -> str:

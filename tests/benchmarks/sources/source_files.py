@@ -88,9 +88,11 @@ FILES = (
     ),
     HandMade("images.h5", "h5", "HDF5 without Keras", Case("images.h5", _FORMAT, "'images'"), _other_h5),
     HandMade(
-        "model.pt", "zip", "a pickle in a .zip", Case("model.pt", _FORMAT, "saved_model.pb"), _other_zip
+        "model.pt", "zip", "a pickle in a .zip", Case("model.pt", _FORMAT, "a PyTorch file"), _other_zip
     ),
-    HandMade("model.pkl", ".pkl", "a pickle", Case("model.pkl", _FORMAT, "80 04"), _bytes(b"\x80\x04}\x94.")),
+    HandMade(
+        "model.pkl", ".pkl", "a pickle", Case("model.pkl", _FORMAT, "pickled"), _bytes(b"\x80\x04}\x94.")
+    ),
     HandMade("model.h5", "h5", "random bytes", Case("r", _FORMAT, "8e "), _bytes(b"\x8e" * 64)),
     HandMade("empty.h5", "h5", "an empty file", Case("empty.h5", _UNREADABLE, "is empty"), _bytes(b"")),
 )

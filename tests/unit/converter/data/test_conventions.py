@@ -56,7 +56,12 @@ def bound(data: Dataset, folder: Path, *inputs: TensorInfo) -> dict[str, Array]:
         ("X_train X_val y_val", Stage.CALIBRATE, ("X_train", None, "train")),
         ("train_images train_labels test_images", Stage.EVALUATE, ("test_images", None, "test")),
         ("x_test y_test", Stage.CALIBRATE, ("x_test", "y_test", "test")),
+        ("xtrain ytrain xtest ytest", Stage.EVALUATE, ("xtest", "ytest", "test")),
+        ("trainX trainY testX testY", Stage.CALIBRATE, ("trainX", "trainY", "train")),
+        ("train-images train-labels", Stage.CALIBRATE, ("train-images", "train-labels", "train")),
         ("X y", Stage.CALIBRATE, ("X", "y", None)),
+        ("arr_0 arr_1", Stage.CALIBRATE, ("arr_0", "arr_1", None)),
+        ("arr_0 arr_1 arr_2", Stage.CALIBRATE, None),
         ("images labels", Stage.CALIBRATE, ("images", "labels", None)),
         ("target data", Stage.CALIBRATE, ("data", "target", None)),
         ("left right", Stage.CALIBRATE, None),
@@ -312,3 +317,47 @@ def test_another_order_of_dimensions_is_never_guessed(
     with pytest.raises(ConverterError) as caught:
         bound(data, tmp_path, info(*expected))
     assert (caught.value.reason, hint in caught.value.hint) == (FailureReason.DATA_SHAPE_MISMATCH, True)
+
+
+@pytest.mark.parametrize(
+    ("folders", "taken"),
+    [
+        ("training_set test_set", "training_set"),
+        ("seg_train seg_test", "seg_train"),
+        ("train2017 val2017", "train2017"),
+        ("TrainImages TestImages", "TrainImages"),
+        ("train test1", "train"),
+    ],
+)
+def test_parts_whose_names_say_more(tmp_path: Path, folders: str, taken: str) -> None:
+    """As data sets are published; a part may be wrapped in a folder of its own name."""
+    for folder in folders.split():
+        photos(tmp_path / "x" / folder / folder, "cat/1.png", "dog/1.png", "dog/2.png")
+    data = loaded(tmp_path / "x", Stage.CALIBRATE)
+    assert (data.class_names, labels_of(data)) == (("cat", "dog"), [0, 1, 1])
+    assert f"{taken!r} was taken to calibrate" in data.notes[0]
+
+
+@pytest.mark.parametrize("folders", ["bus_train old_train", "bus train", "test_tube train", "val_a"])
+def test_classes_whose_names_have_such_words_in_them(tmp_path: Path, folders: str) -> None:
+    names = folders.split()
+    data = loaded(photos(tmp_path / "x", *(f"{name}/1.png" for name in names)), Stage.CALIBRATE)
+    assert (data.class_names, data.notes) == (tuple(names), ())
+
+
+@pytest.mark.parametrize("wrapping", ["photos", "archive/flowers"])
+def test_a_folder_around_all_classes_is_no_class(tmp_path: Path, wrapping: str) -> None:
+    photos(tmp_path / "x" / wrapping, "cat/1.png", "dog/1.png", "dog/2.png")
+    data = loaded(tmp_path / "x", Stage.CALIBRATE)
+    assert (data.class_names, labels_of(data)) == (("cat", "dog"), [0, 1, 1])
+    assert f"lie in the folder {wrapping!r}" in data.notes[0]
+
+
+def test_a_folder_around_the_parts_is_no_class(tmp_path: Path) -> None:
+    photos(tmp_path / "x" / "flowers", *SPLIT)
+    data = loaded(tmp_path / "x", Stage.CALIBRATE)
+    assert (data.class_names, labels_of(data)) == (("cat", "dog"), [0, 1, 1])
+
+
+def test_the_only_class_is_one(tmp_path: Path) -> None:
+    assert loaded(photos(tmp_path / "x", "cat/1.png"), Stage.CALIBRATE).class_names == ("cat",)

@@ -115,6 +115,54 @@ def test_a_workbook_is_no_archive_of_images(tmp_path: Path) -> None:
     assert "an Excel workbook" in failure(tmp_path / "x.xlsx", content)
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+EXAMPLE = b"\x0a\x0b\x0a\x09\x0a\x01x\x12\x04\x12\x02\x0a\x00"
+
+
+def _zip(*names: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (LFS, "a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html>\n<html><body>404</body></html>", "a web page"),
+        (b"<HTML><HEAD>", "a web page"),
+        (b'\xef\xbb\xbf<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
+        (b"% Iris\n@RELATION iris\n@ATTRIBUTE a NUMERIC\n@DATA\n1\n", "an ARFF file"),
+        (b"+1 1:0.5 3:2\n-1 2:1e-3\n", "LIBSVM"),
+        (b"[[ 1.  2.]\n [ 3.  4.]]", "an array as Python prints it"),
+        (b"array([1, 2, 3])", "an array as Python prints it"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "a single image"),
+        (b"RIFF\x24\0\0\0WEBPVP8 " + bytes(20), "a single image"),
+        (b"RIFF\x24\0\0\0WAVEfmt " + bytes(20), "a sound or video file"),
+        (b"\0\0\x0d\x02" + bytes(30), "an IDX file of numbers"),
+        (b"BZh51AY&SY" + bytes(9), "a file compressed by bzip2"),
+        ("1,2\n".encode("utf-32"), "UTF-32 text"),
+        (len(EXAMPLE).to_bytes(8, "little") + b"abcd" + EXAMPLE + b"efgh", "a TFRecord file"),
+        (_zip("m/data.pkl", "m/version"), "a PyTorch file"),
+        (_zip("content.xml", "mimetype"), "an OpenDocument sheet"),
+        (_zip("config.json", "metadata.json", "model.weights.h5"), "a Keras model"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.csv", "x.npy", "x"])
+def test_files_of_other_kinds_are_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    assert f"it is {says}" in failure(tmp_path / name, content).replace("it is text of the ", "it is ")
+
+
+def test_what_macos_packs_beside_an_array_is_left_out(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("x.npy", npy())
+        archive.writestr("__MACOSX/._x.npy", b"\0\5\x16\7")
+    data = load_dataset(DataFiles(tmp_path / "x.zip"), Stage.CALIBRATE, tmp_path / "unpacked")
+    np.testing.assert_array_equal(data.arrays["x"], ARRAY)
+
+
 @pytest.mark.parametrize("name", ["x.npy.gz", "x.gz", "x", "X.NPY.GZ"])
 def test_a_compressed_array_is_read(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(packed(npy()))

@@ -140,6 +140,40 @@ def test_scaling_must_be_given(classes: Path) -> None:
     assert "--image-scaling" in found.message
 
 
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], "holds no file"),
+        (["a.npy", "sub/b.csv"], "holds no image, but a.npy, sub/b.csv"),
+        (["a.docx"], "'a.docx' in it is not a PNG"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_holds_no_image_is_not_asked_for_their_scaling(
+    tmp_path: Path, files: list[str], says: str, *, packed: bool
+) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    for file in files:
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text("1,2")
+    if packed:
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for file in files:
+                archive.write(folder / file, file)
+        folder = tmp_path / "x.zip"
+    assert says in failure(lambda: loaded(folder, None)).message
+
+
+def test_classes_with_numbers_for_names_are_said_to_be_in_order_of_text(tmp_path: Path) -> None:
+    for number in range(11):
+        saved(tmp_path / "x" / str(number) / "1.png", GREY)
+    data = loaded(tmp_path / "x")
+    assert data.class_names[2] == "10"
+    assert "class 2 is the folder '10'" in data.notes[0]
+    assert loaded(tmp_path / "x" / "0").notes == ()
+
+
 def _mixed(folder: Path) -> None:
     saved(folder / "a" / "1.png", GREY)
     saved(folder / "loose.png", GREY)
@@ -170,6 +204,10 @@ def _unprintable(folder: Path) -> None:
     (folder / "\udcff.png").write_bytes(b"")
 
 
+def _tiff(folder: Path) -> None:
+    saved(folder / "1.tif", GREY)
+
+
 def _empty_file(folder: Path) -> None:
     folder.mkdir()
     (folder / "1.png").write_bytes(b"")
@@ -181,7 +219,8 @@ def _empty_file(folder: Path) -> None:
         (Path.mkdir, FailureReason.DATA_TOO_FEW, "no image"),
         (_mixed, FailureReason.DATA_UNREADABLE, "beside the class folders in it, 'loose.png'"),
         (_text, FailureReason.DATA_UNREADABLE, "'readme.txt' in it is not a PNG"),
-        (_empty_file, FailureReason.DATA_UNREADABLE, "'1.png' in it is not a PNG"),
+        (_empty_file, FailureReason.DATA_UNREADABLE, "'1.png' in it is empty"),
+        (_tiff, FailureReason.DATA_UNREADABLE, "save it as PNG or JPEG"),
         (_linked, FailureReason.DATA_UNREADABLE, "'b' in it is a symbolic link"),
         (_linked_file, FailureReason.DATA_UNREADABLE, "'2.png' in it is a symbolic link"),
         (_pipe, FailureReason.DATA_UNREADABLE, "'1.png' in it is not a regular file"),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,33 +79,3 @@ def test_mixtures_are_refused_with_what_to_change(tmp_path: Path, text: str, say
 
 def test_whole_numbers_between_commas_are_columns(tmp_path: Path) -> None:
     assert loaded(tmp_path / "x.csv", "10,5,7,41\n1,5,2,25\n").arrays["data"].shape == (2, 4)
-
-
-RECORDS = [dict(zip("abc", row, strict=True)) for row in ROWS]
-
-
-@pytest.mark.parametrize("name", ["x.json", "x.csv", "my data's $HOME.txt"])
-@pytest.mark.parametrize(
-    "text",
-    [
-        json.dumps(ROWS),
-        json.dumps(ROWS, indent=1),
-        "\n".join(map(json.dumps, ROWS)),
-        json.dumps({"data": ROWS}),
-        json.dumps({"data": ROWS}, indent=4),
-        json.dumps(RECORDS),
-        "\n".join(map(json.dumps, RECORDS)) + "\n",
-    ],
-)
-def test_json_is_called_so_and_the_command_that_is_given_makes_data_of_it(
-    tmp_path: Path, name: str, text: str
-) -> None:
-    found = refusal(tmp_path / name, text)
-    assert "it holds JSON" in found.message
-    command = found.hint.partition(": ")[2]
-    words = shlex.split(command)
-    assert words[0] == "python3"
-    subprocess.run([sys.executable, *words[1:]], check=True, cwd=tmp_path)
-    (made,) = [path for path in tmp_path.iterdir() if path.name != name]
-    (array,) = load_dataset(DataFiles(made), Stage.CALIBRATE, tmp_path).arrays.values()
-    np.testing.assert_array_equal(array, ROWS)

@@ -91,7 +91,8 @@ def test_folder_without_saved_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "is_keras_3"), [("2.4.0", False), ("3.15.1", True), ("2.15.0-tf", False)]
+    ("version", "is_keras_3"),
+    [("2.4.0", False), ("3.15.1", True), ("2.15.0-tf", False), ("4.0.0", True), ("1.2.2", False)],
 )
 def test_writer_is_read_from_the_file(tmp_path: Path, version: str, is_keras_3: bool) -> None:
     by_h5 = describe(h5(tmp_path / "a", keras_version=version, model_config="{}"), SourceFormat.KERAS_H5)
@@ -117,6 +118,39 @@ def test_truncated_hdf5_is_unreadable(tmp_path: Path, keep: int) -> None:
     assert reason(describe, path, SourceFormat.KERAS_H5) is FailureReason.UNREADABLE_MODEL
 
 
+@pytest.mark.parametrize(
+    ("part", "content", "says"),
+    [
+        ("saved_model.pb", b"", "x/saved_model.pb is empty"),
+        ("variables/variables.index", b"", "x/variables/variables.index is empty"),
+        (
+            "variables/variables.data-00000-of-00001",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "variables.data-00000-of-00001 is a pointer of Git LFS",
+        ),
+    ],
+)
+def test_parts_of_a_saved_model_that_are_none(tmp_path: Path, part: str, content: bytes, says: str) -> None:
+    (tmp_path / "x" / "variables").mkdir(parents=True)
+    (tmp_path / "x" / "saved_model.pb").write_bytes(b"\x08\x01")
+    (tmp_path / "x" / part).write_bytes(content)
+    with pytest.raises(ConverterError) as caught:
+        detect_format(tmp_path / "x")
+    assert says in caught.value.message
+
+
+def test_truncated_files_say_so_in_plain_words(tmp_path: Path) -> None:
+    cut = h5(tmp_path / "a.h5", keras_version="2.4.0", model_config="{}")
+    size = cut.stat().st_size
+    cut.write_bytes(cut.read_bytes()[:700])
+    with pytest.raises(ConverterError, match=f"it is truncated: 700 of its {size} bytes are there"):
+        describe(cut, SourceFormat.KERAS_H5)
+    cut = archive(tmp_path / "b.keras", metadata={}, config={})
+    cut.write_bytes(cut.read_bytes()[:-30])
+    with pytest.raises(ConverterError, match="it is truncated: the list of what is in it"):
+        describe(cut, SourceFormat.KERAS)
+
+
 def test_truncated_archive_is_unreadable(tmp_path: Path) -> None:
     path = archive(tmp_path / "t.keras", metadata={}, config={})
     path.write_bytes(path.read_bytes()[:-30])
@@ -135,6 +169,41 @@ def test_lambda_layers_are_refused_by_name_however_deep(tmp_path: Path) -> None:
     with pytest.raises(ConverterError, match="scale_it") as caught:
         describe(path, SourceFormat.KERAS_H5)
     assert caught.value.reason is FailureReason.UNSAFE_MODEL
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (
+            {"class_name": "Dense", "config": {"name": "d", "activation": {"class_name": "__lambda__"}}},
+            "in a lambda of Dense 'd'",
+        ),
+        ({"class_name": "Lambda", "config": {"name": "twice"}}, "in Lambda layer 'twice'"),
+        ({"loss": {"class_name": "__lambda__"}}, "in a lambda"),
+    ],
+)
+def test_code_that_other_layers_were_given_is_refused_with_its_place(
+    tmp_path: Path, node: object, says: str
+) -> None:
+    path = archive(tmp_path / "a", metadata={}, config={"config": {"layers": [node]}})
+    with pytest.raises(ConverterError, match=says) as caught:
+        describe(path, SourceFormat.KERAS)
+    assert caught.value.reason is FailureReason.UNSAFE_MODEL
+
+
+def test_a_file_says_whether_it_has_weights(tmp_path: Path) -> None:
+    by_h5 = h5(tmp_path / "a.h5", keras_version="2.4.0", model_config="{}")
+    by_zip = archive(tmp_path / "b", metadata={}, config={})
+    with h5py.File(by_h5, "a") as file:
+        file.pop("model_weights", None)
+    assert not describe(by_h5, SourceFormat.KERAS_H5).has_weights
+    assert not describe(by_zip, SourceFormat.KERAS).has_weights
+    with h5py.File(by_h5, "a") as file:
+        file.create_group("model_weights")
+    with zipfile.ZipFile(by_zip, "a") as made:
+        made.writestr("model.weights.npz", b"")
+    assert describe(by_h5, SourceFormat.KERAS_H5).has_weights
+    assert describe(by_zip, SourceFormat.KERAS).has_weights
 
 
 def dense(**config: object) -> dict[str, object]:

@@ -121,3 +121,35 @@ def test_the_hint_names_another_source_than_the_one_given(source: SourceFormat, 
     found = classify(KeyError("y"), Stage.CONVERT, source=source)
     assert found.cause == "TensorFlow could not convert the model: KeyError: 'y'"
     assert hint in (found.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "says"),
+    [
+        ("No cast function available.", FailureReason.UNREADABLE_MODEL, "save the model as a .keras file"),
+        (
+            (
+                "<class 'Sequential'> could not be deserialized properly. Please\n\nconfig={}.\n\nException"
+                " encountered: <class 'Dense'> could not be deserialized properly. Please\n\nException"
+                " encountered: Unrecognized keyword arguments passed to Dense: {'quantum': 3}"
+            ),
+            FailureReason.UNREADABLE_MODEL,
+            "cannot be loaded: Unrecognized keyword arguments passed to Dense",
+        ),
+        (
+            "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for /a/variables",
+            FailureReason.UNREADABLE_MODEL,
+            "lacks its folder of variables",
+        ),
+        ("Cannot parse proto file b'/a/saved_model.pb'", FailureReason.UNREADABLE_MODEL, "is truncated or"),
+        ("Input 0 is incompatible", FailureReason.UNREADABLE_MODEL, "with the Keras that wrote it"),
+        (
+            "Could not deserialize 'keras.layers.HyperDense' because it is not a KerasSaveable subclass",
+            FailureReason.CUSTOM_OBJECT,
+            "'HyperDense', which is not part of Keras",
+        ),
+    ],
+)
+def test_what_keeps_a_keras_file_from_being_loaded(text: str, reason: FailureReason, says: str) -> None:
+    found = classify(ValueError(text), Stage.LOAD)
+    assert (found.reason, says in found.message) == (reason, True), found.message

@@ -70,3 +70,10 @@ def test_a_name_that_is_not_there() -> None:
     with pytest.raises(ConverterError, match=r"no signature 'encoder': 'encode' \(x float32") as caught:
         choose_signature([ENCODE, DECODE], "encoder")
     assert (caught.value.reason, caught.value.stage) == (FailureReason.INVALID_REQUEST, Stage.LOAD)
+
+
+@pytest.mark.parametrize("wanted", [None, "serving_default"])
+def test_a_signature_without_inputs_is_no_model(wanted: str | None) -> None:
+    with pytest.raises(ConverterError, match="takes no input") as caught:
+        choose_signature([Signature("serving_default", (), USUAL.outputs), ENCODE], wanted)
+    assert caught.value.reason is FailureReason.UNSUPPORTED_SHAPE
