@@ -136,7 +136,7 @@ def _metric(metric: AgreementMetric, original: Array) -> AgreementMetric:
 
 
 def _beside_others(metric: AgreementMetric, original: Array) -> AgreementMetric:
-    """Return R2 for an output that is no yes or no, beside others that are: sides of 0.5 say nothing of it."""
+    """Return R2 for a number beside yes-or-no outputs: which side of 0.5 it is on says nothing of it."""
     is_number = metric is AgreementMetric.LABEL_MATCH and original.dtype.kind not in "iub"
     is_share = lies_in_unit(original) and not is_distribution({"": original})
     return AgreementMetric.R2 if is_number and not is_share else metric
