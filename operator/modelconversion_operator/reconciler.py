@@ -141,7 +141,7 @@ class Reconciler:
         uid = conversion.key.uid
         if uid in self._ending:  # its end was written, although the answer never came
             self._ending.discard(uid)
-            self._count_end(conversion.status, self._store.pods(uid, conversion.status.job_name or ""))
+            self._count_end(conversion.status, seen.pods)
         unfinished = job is not None and not (job.finished or job.deleting)
         if decision.job_action is None and decision.status == conversion.status and not unfinished:
             self._store.settle(conversion)
@@ -169,7 +169,7 @@ class Reconciler:
         status, key = conversion.status, conversion.key
         if status.job_name is None:
             return None
-        job = self._store.job(key.uid, status.job_name)
+        job = self._store.job(key, status.job_name)
         # The Job of a conversion that has ended is not kept in mind, and may be wanted again for its TTL.
         is_wanted = not _has_ended(conversion) or conversion.generation != status.observed_generation
         if job is None and status.job_uid is not None and is_wanted:
@@ -180,13 +180,15 @@ class Reconciler:
 
     async def _pods(self, conversion: ConversionView, job: JobView) -> list[PodView]:
         """Return the pods of a Job."""
-        key = conversion.key
-        pods = self._store.pods(key.uid, job.name)
+        pods = self._store.pods(conversion.key, job)
         if job.finished and not _has_ended(conversion) and not _conclusive(job, pods):
-            for pod in await self._api.list_pods(key.namespace, job.name):
-                self._store.keep(pod)
-            pods = self._store.pods(key.uid, job.name)
+            await self._renew_pods(conversion.key, job)
+            pods = self._store.pods(conversion.key, job)
         return pods
+
+    async def _renew_pods(self, key: Key, job: JobView) -> None:
+        pods, version = await self._api.list_pods(job)
+        self._store.renew_pods(key, job, pods, version)
 
     async def _job_events(
         self, conversion: ConversionView, job: JobView, pods: Sequence[PodView]
@@ -226,7 +228,7 @@ class Reconciler:
             return self._decide(Seen(conversion, rejection=Rejection(error.message, error.is_permanent)))
         except NotFoundError as error:  # the namespace is on its way out
             return self._decide(Seen(conversion, rejection=Rejection(error.message, permanent=False)))
-        if job.owner_uid != key.uid:
+        if not job.belongs_to(key):
             return self._decide(Seen(conversion, job))
         self._store.keep(job)
         self._metrics.job_created(decision.status, self._now())
@@ -306,9 +308,8 @@ class Reconciler:
         job = await self._api.get_job(key.namespace, name)
         if job is not None:
             self._store.keep(job)
-            for pod in await self._api.list_pods(key.namespace, name):
-                self._store.keep(pod)
-        elif (known := self._store.job(key.uid, name)) is not None:
+            await self._renew_pods(key, job)
+        elif (known := self._store.job(key, name)) is not None:
             self._store.drop_job(known)
 
     def _name(self, uid: str) -> str:

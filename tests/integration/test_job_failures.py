@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.process_node.pod_status import now
 from support.cluster.conversions import Conversions, Operator, until
 from support.cluster.kubelet import SELECTOR, Kubelet, ended, running, waiting
+from support.operator.objects import published
 
 Json = dict[str, Any]
 
@@ -256,6 +259,63 @@ def test_a_job_that_somebody_cut_off_is_found_again(conversions, operator, kubel
     until(repaired, "the Job is ours again", 60, lambda: json.dumps(conversions.jobs()[0]["metadata"]))
     assert shown(conversions, "cut")[:2] == ("Unknown", "Running")
     until(lambda: "JobChanged" in conversions.events("cut"), "the event JobChanged")
+
+
+def test_jobs_and_pods_of_others_say_nothing(conversions, operator, kubelet, control_plane):
+    """Whoever may write Jobs or pods can write our labels on them: here, and in a namespace of their own."""
+    kept(conversions, "victim")
+    real = kubelet.take()
+    kubelet.says(real, running())
+    until_shown(conversions, "victim", "Unknown", "Running")
+    (job,) = conversions.jobs()
+    elsewhere = f"{conversions.namespace}-foreign"
+    control_plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}}])
+    meta = {"labels": job["metadata"]["labels"], "ownerReferences": job["metadata"]["ownerReferences"]}
+    of_pod = {**meta, "labels": real["metadata"]["labels"], "ownerReferences": []}
+    template = {"metadata": {"labels": meta["labels"]}, "spec": real["spec"] | {"nodeName": ""}}
+    for namespace, name in ((elsewhere, job["metadata"]["name"]), (conversions.namespace, "bare")):
+        # The garbage collector removes what names an owner in another namespace.
+        owners = meta["ownerReferences"] if namespace == conversions.namespace else []
+        identity = {"name": name, "labels": meta["labels"], "ownerReferences": owners}
+        forged = {"metadata": identity, "spec": {"backoffLimit": 0, "template": template}}
+        control_plane.api.create(f"/apis/batch/v1/namespaces/{namespace}/jobs", forged)
+        path = f"/api/v1/namespaces/{namespace}/pods"
+        # Its labels without the Job's selector: the Job controller would adopt a pod that has that.
+        labels = {k: v for k, v in of_pod["labels"].items() if "controller-uid" not in k}
+        bare = {"metadata": {**of_pod, "labels": labels, "name": "bare"}, "spec": real["spec"]}
+        control_plane.api.create(path, bare)
+        states = [
+            {
+                "name": n,
+                "image": "c",
+                "imageID": "",
+                "ready": False,
+                "restartCount": 0,
+                "state": ended(0, "", m),
+            }
+            for n, m in (("fetch", ""), ("convert", ""), ("publish", published()))
+        ]
+        forgery = {
+            "phase": "Succeeded",
+            "initContainerStatuses": states[:2],
+            "containerStatuses": states[2:],
+        }
+        control_plane.api.patch(f"{path}/bare/status", {"status": forgery})
+    done = {"type": "Complete", "status": "True", "lastTransitionTime": now(), "lastProbeTime": now()}
+    criteria = {**done, "type": "SuccessCriteriaMet"}
+    ends = {"conditions": [criteria, done], "startTime": now(), "completionTime": now(), "succeeded": 1}
+    where = f"/apis/batch/v1/namespaces/{elsewhere}/jobs/{job['metadata']['name']}"
+    before = control_plane.api.patch(f"{where}/status", {"status": ends})
+    time.sleep(3)
+    assert shown(conversions, "victim")[:2] == ("Unknown", "Running")
+    assert (
+        control_plane.api.get(where)["metadata"].get("resourceVersion")
+        == (before["metadata"]["resourceVersion"])
+    ), "a Job of another namespace was written to"
+    kubelet.says(real, ended(), ended(13), phase="Failed")
+    assert (
+        failed_with(conversions, operator, "victim", "StorageAccessDenied")["pod"] == real["metadata"]["name"]
+    )
 
 
 def test_a_job_that_somebody_suspended_is_said_to_be_held_back(conversions, operator, kubelet):

@@ -154,10 +154,13 @@ class Cluster:
         except (NotFoundError, ConflictError):
             return
 
-    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
-        """List the pods of a Job."""
-        path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=batch.kubernetes.io/job-name%3D{job_name}"
-        return [PodView.from_body(body) for body in (await self.request("GET", path))["items"]]
+    async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
+        """List the pods that a Job controls; gives them and the version of the listing."""
+        selector = quote(f"batch.kubernetes.io/controller-uid={job.uid}")
+        path = f"/api/v1/namespaces/{job.namespace}/pods?labelSelector={selector}"
+        listing = await self.request("GET", path)
+        pods = [PodView.from_body(body) for body in listing.get("items") or ()]
+        return [pod for pod in pods if pod.job_uid == job.uid], str(listing["metadata"]["resourceVersion"])
 
     async def job_events(self, job: JobView) -> list[EventView]:
         """List what the Job controller says about pods that it cannot create."""

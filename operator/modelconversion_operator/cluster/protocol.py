@@ -31,8 +31,8 @@ class ConversionApi(Protocol):
     async def delete_job(self, job: JobView) -> None:
         """Delete a Job and its pods."""
 
-    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
-        """List the pods of a Job."""
+    async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
+        """List the pods that a Job controls; gives them and the version of the listing."""
 
     async def job_events(self, job: JobView) -> list[EventView]:
         """List what the Job controller says about pods that it cannot create."""

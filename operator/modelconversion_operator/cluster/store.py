@@ -22,6 +22,8 @@ from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView, readable_status
 
 V = TypeVar("V", JobView, PodView)
+Parent = tuple[str, str]
+"""Namespace and UID: what names another namespace's conversion is none of its children."""
 
 
 def is_newer(resource_version: str, than: str) -> bool:
@@ -35,7 +37,7 @@ def _was_listed(view: JobView | PodView, namespace: str | None, version: str) ->
 
 
 def _retain(
-    known: Mapping[str, Mapping[str, V]],
+    known: Mapping[Parent, Mapping[str, V]],
     drop: Callable[[V], object],
     namespace: str | None,
     uids: set[str],
@@ -91,14 +93,18 @@ class _Packed:
         )
 
 
+def _parent(key: Key) -> Parent:
+    return key.namespace, key.uid
+
+
 class Store:
     """Views by key. An older version of an object never replaces a newer one."""
 
     def __init__(self) -> None:
         self._conversions: dict[str, _Packed] = {}
         self._settled: dict[str, _Settled] = {}
-        self._jobs: dict[str, dict[str, JobView]] = {}
-        self._pods: dict[str, dict[str, PodView]] = {}
+        self._jobs: dict[Parent, dict[str, JobView]] = {}
+        self._pods: dict[Parent, dict[str, PodView]] = {}
         self._active: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
@@ -145,11 +151,14 @@ class Store:
         self._settled.pop(uid, None)
         over = status.phase is not None and status.phase.is_final and not view.deleting
         current = status.observed_generation == view.generation
-        if over and current and uid not in self._conversions and uid not in self._jobs:
+        is_new = uid not in self._conversions
+        if over and current and is_new and _parent(view.key) not in self._jobs:
             # What a new process finds, ten thousand times maybe, is not worth a look.
             self._settled[uid] = _Settled(view.key, int(view.resource_version), str(status.phase))
             return False
         self._conversions[uid] = _Packed.of(view)
+        if is_new:
+            self._count(_parent(view.key))
         return True
 
     def settle(self, view: ConversionView) -> None:
@@ -164,7 +173,8 @@ class Store:
 
     def reopen(self, uid: str) -> Key | None:
         """Let a settled conversion be looked at again because a Job of it is there; its key, if so."""
-        if uid not in self._settled or uid not in self._jobs:
+        settled = self._settled.get(uid)
+        if settled is None or _parent(settled.key) not in self._jobs:
             return None
         return self._settled.pop(uid).key
 
@@ -182,16 +192,18 @@ class Store:
 
     # Jobs.
 
-    def job(self, uid: str, name: str) -> JobView | None:
+    def job(self, key: Key, name: str) -> JobView | None:
         """Return the Job of a conversion by its name."""
-        return self._jobs.get(uid, {}).get(name)
+        return self._jobs.get(_parent(key), {}).get(name)
 
     def put_job(self, view: JobView) -> bool:
         """Remember a Job, unless a newer version is known; gives whether it has changed in what matters."""
-        uid = view.owner_uid
-        if uid in self._settled and (view.finished or view.deleting):
+        parent, key = (view.namespace, view.owner_uid), self._key(view.owner_uid)
+        if key is not None and key.namespace != view.namespace:
             return False
-        jobs = self._jobs.setdefault(uid, {})
+        if view.owner_uid in self._settled and (view.finished or view.deleting):
+            return False
+        jobs = self._jobs.setdefault(parent, {})
         known = jobs.get(view.name)
         if (
             known is not None
@@ -200,19 +212,20 @@ class Store:
         ):
             return False
         jobs[view.name] = view
-        self._count(view.namespace, uid)
+        self._count(parent)
         return known is None or replace(known, resource_version=view.resource_version) != view
 
     def drop_job(self, view: JobView) -> bool:
         """Forget a Job that is gone; gives whether it was known."""
-        jobs = self._jobs.get(view.owner_uid, {})
+        parent = view.namespace, view.owner_uid
+        jobs = self._jobs.get(parent, {})
         known = jobs.get(view.name)
         gone = known is not None and known.uid == view.uid
         if gone:
             del jobs[view.name]
-            self._count(view.namespace, view.owner_uid)
+            self._count(parent)
         if not jobs:
-            self._jobs.pop(view.owner_uid, None)
+            self._jobs.pop(parent, None)
         return gone
 
     def retain_jobs(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
@@ -232,8 +245,15 @@ class Store:
         """
         return self._active
 
-    def _count(self, namespace: str, uid: str) -> None:
-        jobs = self._jobs.get(uid, {}).values()
+    def _key(self, uid: str) -> Key | None:
+        known = self._conversions.get(uid) or self._settled.get(uid)
+        return None if known is None else known.key
+
+    def _count(self, parent: Parent) -> None:
+        namespace, uid = parent
+        key = self._key(uid)
+        # A Job that names a conversion which is not there takes nobody's place.
+        jobs = self._jobs.get(parent, {}).values() if key and _parent(key) == parent else ()
         if any(not (j.finished or j.suspended or j.deleting or j.queue) for j in jobs):
             self._active.setdefault(namespace, set()).add(uid)
         elif namespace in self._active:
@@ -243,15 +263,25 @@ class Store:
 
     # Pods.
 
-    def pods(self, uid: str, job_name: str) -> list[PodView]:
-        """Return the pods of one of a conversion's Jobs."""
-        return [p for p in self._pods.get(uid, {}).values() if p.job_name == job_name]
+    def pods(self, key: Key, job: JobView) -> list[PodView]:
+        """Return the pods that one of a conversion's Jobs controls."""
+        return [p for p in self._pods.get(_parent(key), {}).values() if p.job_uid == job.uid]
+
+    def renew_pods(self, key: Key, job: JobView, pods: list[PodView], version: str) -> None:
+        """Put what a listing at ``version`` of a Job's pods had in place of those that are known."""
+        listed = {pod.uid for pod in pods}
+        for known in self.pods(key, job):
+            if known.uid not in listed and not is_newer(known.resource_version, version):
+                self.drop_pod(known)
+        for pod in pods:
+            self.put_pod(pod)
 
     def put_pod(self, view: PodView) -> bool:
         """Remember a pod, unless a newer version is known; gives whether it has changed in what matters."""
-        if view.owner_uid in self._settled:
+        key = self._key(view.owner_uid)
+        if view.owner_uid in self._settled or (key is not None and key.namespace != view.namespace):
             return False
-        pods = self._pods.setdefault(view.owner_uid, {})
+        pods = self._pods.setdefault((view.namespace, view.owner_uid), {})
         known = pods.get(view.uid)
         if known is not None and not is_newer(view.resource_version, known.resource_version):
             return False
@@ -264,10 +294,11 @@ class Store:
 
     def drop_pod(self, view: PodView) -> bool:
         """Forget a pod that is gone; gives whether it was known."""
-        pods = self._pods.get(view.owner_uid, {})
+        parent = view.namespace, view.owner_uid
+        pods = self._pods.get(parent, {})
         gone = pods.pop(view.uid, None) is not None
         if not pods:
-            self._pods.pop(view.owner_uid, None)
+            self._pods.pop(parent, None)
         return gone
 
     def retain_pods(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
@@ -280,6 +311,6 @@ class Store:
         return _retain(self._pods, self.drop_pod, namespace, uids, version)
 
     def _forget_children(self, key: Key) -> None:
-        self._jobs.pop(key.uid, None)
-        self._pods.pop(key.uid, None)
-        self._count(key.namespace, key.uid)
+        self._jobs.pop(_parent(key), None)
+        self._pods.pop(_parent(key), None)
+        self._count(_parent(key))

@@ -157,7 +157,7 @@ def _after_the_end(
     conversion: ConversionView, status: ModelConversionStatus, spec: ModelConversionSpec, job: JobView | None
 ) -> Decision:
     """Clean up behind a run that ended."""
-    if job is None or job.deleting or job.owner_uid != conversion.key.uid:
+    if job is None or job.deleting or not job.belongs_to(conversion.key):
         return Decision(status)
     if not job.finished:
         # One whose time ran out ends by itself, and keeps its pod's log.
@@ -174,7 +174,7 @@ def _under_way(run: Run) -> Decision:
         if run.spec.suspend:
             return _suspended(run, None)
         return _create(run) if run.seen.rejection is None else _refused(run, run.seen.rejection)
-    if job.owner_uid != run.conversion.key.uid:
+    if not job.belongs_to(run.conversion.key):
         words = f"a Job named {job.name} exists and belongs to something else"
         return _fail(run, FailureReason.JOB_REJECTED, words)
     if job.finished or any(p.started for p in run.pods):

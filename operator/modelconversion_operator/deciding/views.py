@@ -125,6 +125,7 @@ class JobView:
     name: str
     uid: str
     owner_uid: str
+    """UID of the conversion that controls it, by its owner reference; by its label where it has none."""
     resource_version: str
     created: datetime
     deleting: bool
@@ -151,6 +152,10 @@ class JobView:
         """Whether the Job has ended."""
         return self.complete or self.failed_reason is not None
 
+    def belongs_to(self, key: Key) -> bool:
+        """Whether it is a conversion's own: labels can be written by anybody in any namespace."""
+        return (self.namespace, self.owner_uid) == (key.namespace, key.uid)
+
     @classmethod
     def from_body(cls, body: Body) -> JobView:
         """Read the fields of a Job.
@@ -164,13 +169,15 @@ class JobView:
             labels = meta.get("labels") or {}
             true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
             failed = true.get("Failed")
-            owner, label = _owner_of(meta), labels.get(UID_LABEL)
+            label = labels.get(UID_LABEL)
+            owner = _controller_of(meta, KIND, GROUP)
+            is_free = not _has_controller(meta)
             return cls(
                 namespace=meta["namespace"],
                 name=meta["name"],
                 uid=meta["uid"],
-                # Either is enough to know whose it is: somebody may have removed the other.
-                owner_uid=str(label or owner or ""),
+                # Somebody may have removed the reference; what another object controls is never ours.
+                owner_uid=owner or (str(label or "") if is_free else ""),
                 resource_version=str(meta["resourceVersion"]),
                 created=parse_time(meta["creationTimestamp"]),
                 deleting="deletionTimestamp" in meta,
@@ -180,8 +187,10 @@ class JobView:
                 failed_reason=str(failed.get("reason") or "Failed") if failed else None,
                 failed_message=str(failed.get("message") or "") if failed else "",
                 overdue=true.get("FailureTarget", {}).get("reason") == DEADLINE_EXCEEDED,
-                labelled=bool(label) and labels.get(MANAGED_BY_LABEL) == MANAGED_BY,
-                owned=owner is not None and label in (None, owner),
+                labelled=bool(label)
+                and label == (owner or label)
+                and labels.get(MANAGED_BY_LABEL) == MANAGED_BY,
+                owned=owner is not None,
                 queue=labels.get(QUEUE_LABEL),
                 parallelism=1 if spec.get("parallelism") is None else int(spec["parallelism"]),
                 backoff_limit=spec.get("backoffLimit"),
@@ -189,12 +198,17 @@ class JobView:
             )
 
 
-def _owner_of(meta: Body) -> str | None:
-    """UID of the ModelConversion that an object goes with."""
+def _controller_of(meta: Body, kind: str, group: str) -> str | None:
+    """UID of the object of this kind that controls an object; None where another one does, or none."""
     for reference in meta.get("ownerReferences") or ():
-        if reference["kind"] == KIND and str(reference["apiVersion"]).startswith(f"{GROUP}/"):
+        is_kind = reference["kind"] == kind and str(reference["apiVersion"]).startswith(f"{group}/")
+        if reference.get("controller") and is_kind:
             return str(reference["uid"])
     return None
+
+
+def _has_controller(meta: Body) -> bool:
+    return any(reference.get("controller") for reference in meta.get("ownerReferences") or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +255,9 @@ class PodView:
     name: str
     uid: str
     owner_uid: str
-    job_name: str
+    """UID of the conversion that its label names: enough to have a look, proof of nothing."""
+    job_uid: str
+    """UID of the Job that controls it; empty where none does."""
     resource_version: str
     created: datetime
     phase: str
@@ -276,7 +292,7 @@ class PodView:
                 name=meta["name"],
                 uid=meta["uid"],
                 owner_uid=labels.get(UID_LABEL, ""),
-                job_name=labels.get("batch.kubernetes.io/job-name") or labels.get("job-name") or "",
+                job_uid=_controller_of(meta, "Job", "batch") or "",
                 resource_version=str(meta["resourceVersion"]),
                 created=parse_time(meta["creationTimestamp"]),
                 phase=status.get("phase") or "Pending",

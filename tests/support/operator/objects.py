@@ -161,10 +161,8 @@ def pod(
                 "namespace": KEY.namespace,
                 "name": name,
                 "uid": f"uid-{name}",
-                "labels": {
-                    "edgeml.dev/conversion-uid": KEY.uid,
-                    "batch.kubernetes.io/job-name": job_name(KEY, run_generation),
-                },
+                "labels": {"edgeml.dev/conversion-uid": KEY.uid},
+                "ownerReferences": [controller("batch/v1", "Job", f"job-{run_generation}")],
                 "resourceVersion": "30",
                 "creationTimestamp": wire(NOW - timedelta(seconds=age)),
             },
@@ -181,6 +179,11 @@ def pod(
             },
         }
     )
+
+
+def controller(api_version: str, kind: str, uid: str) -> dict[str, Any]:
+    """The reference to an object that controls another."""
+    return {"apiVersion": api_version, "kind": kind, "name": "any", "uid": uid, "controller": True}
 
 
 def summary(*, passed: bool = True, without: tuple[Method, ...] = ()) -> ConversionSummary:

@@ -83,8 +83,8 @@ class Server:
     async def job_events(self, job: JobView) -> list[EventView]:
         return []
 
-    async def list_pods(self, namespace: str, job_name: str) -> list[PodView]:
-        return []
+    async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
+        return [], self.version()
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         self.writes.append(f"event {event['reason']}")
@@ -139,6 +139,9 @@ class World:
             finally:
                 self.queue.done(uid)
 
+    def key(self, name: str, namespace: str = "ml") -> Key:
+        return Key(namespace, name, f"{namespace}-{name}")
+
     def status(self, uid: str) -> Json:
         found: Json = self.server.conversions[uid].get("status", {})
         return found
@@ -149,7 +152,7 @@ class World:
         return JobView.from_body(body)
 
     def pod_of(self, uid: str, *states: Json, phase: str) -> PodView:
-        view = replace(pod(*states, phase=phase), owner_uid=uid, job_name=self.status(uid)["jobName"])
+        view = replace(pod(*states, phase=phase), owner_uid=uid, job_uid=self.job_of(uid).uid)
         return replace(view, resource_version=self.server.version())
 
     def runs(self, uid: str) -> None:
@@ -191,11 +194,11 @@ async def test_of_what_has_ended_little_is_kept_and_news_of_it_brings_it_back(wo
     await world.work()
     assert world.store.conversion("ml-a") is None
     assert (len(world.store), world.store.phases()) == (1, {"Succeeded": 1})
-    assert world.store.job("ml-a", world.status("ml-a")["jobName"]) is None
+    assert world.store.job(world.key("a"), world.status("ml-a")["jobName"]) is None
     written = len(world.server.writes)
     world.seen("ml-a")  # the watch brings what was just written
     world.store.put_pod(world.pod_of("ml-a", ended(), ended(), ended(), phase="Succeeded"))
-    assert (len(world.queue), world.store.pods("ml-a", world.status("ml-a")["jobName"])) == (0, [])
+    assert (len(world.queue), world.store.pods(world.key("a"), world.job_of("ml-a"))) == (0, [])
     body = world.server.conversions["ml-a"]
     body["metadata"] |= {"generation": 2, "resourceVersion": world.server.version()}
     body["spec"]["methods"] = ["Float16"]

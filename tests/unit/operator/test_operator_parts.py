@@ -56,11 +56,11 @@ def test_a_job_made_again_under_its_name_is_another_job():
     store = Store()
     store.put_job(replace(job(), uid="first", resource_version="50"))
     store.put_job(replace(job(), uid="second", resource_version="40"))
-    known = store.job(KEY.uid, job().name)
+    known = store.job(KEY, job().name)
     assert known is not None
     assert known.uid == "second"
     store.drop_job(replace(job(), uid="first"))
-    assert store.job(KEY.uid, job().name) is not None
+    assert store.job(KEY, job().name) is not None
 
 
 def test_what_belongs_to_a_conversion_goes_with_it():
@@ -70,8 +70,8 @@ def test_what_belongs_to_a_conversion_goes_with_it():
     store.put_pod(pod())
     store.drop_conversion(KEY)
     assert len(store) == 0
-    assert store.job(KEY.uid, job().name) is None
-    assert store.pods(KEY.uid, job().name) == []
+    assert store.job(KEY, job().name) is None
+    assert store.pods(KEY, job()) == []
 
 
 def test_what_is_gone_leaves_nothing_in_memory():
@@ -98,7 +98,7 @@ def test_only_pods_of_the_run_are_given():
     store = Store()
     store.put_pod(pod(name="old", run_generation=1))
     store.put_pod(pod(name="new", run_generation=2))
-    assert [p.name for p in store.pods(KEY.uid, job(2).name)] == ["new"]
+    assert [p.name for p in store.pods(KEY, job(2))] == ["new"]
 
 
 def test_a_status_patch_holds_changes_and_removes_what_is_gone():
