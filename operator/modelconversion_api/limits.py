@@ -1,8 +1,9 @@
 """Lengths of the contract's texts and sizes of its files: each number stands here, and only here.
 
 Two kinds of text have a length. One that a user writes is refused where it is too long. One that the
-converter or the operator writes, e.g. a compiler's complaint, is cut by the model that holds it: the types
-with ``Text`` in their names do so, and no caller needs to.
+converter or the operator writes, e.g. a compiler's complaint, is cut by the model that holds it, and put on
+one line without control characters: what an S3 server or a model's author wrote must not become a line of a
+log, or steer a terminal. The types with ``Text`` in their names do so, and no caller needs to.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
 
-from .text import shortened
+from .text import printable, shortened
 
+CONDITION_LENGTH: Final = 32768
+"""Characters of a condition's message, as Kubernetes allows."""
 FAILURE_LENGTH: Final = 2048
 """Characters of what went wrong and what to do about it."""
 WARNING_LENGTH: Final = 1024
@@ -47,11 +50,12 @@ MAX_REPORT_BYTES: Final = 16 << 20
 
 def _cut(length: int) -> BeforeValidator:
     def cut(value: Any) -> Any:
-        return shortened(value, length) if isinstance(value, str) else value
+        return shortened(printable(value), length) if isinstance(value, str) else value
 
     return BeforeValidator(cut)
 
 
+ConditionText = Annotated[str, Field(max_length=CONDITION_LENGTH), _cut(CONDITION_LENGTH)]
 FailureText = Annotated[str, Field(max_length=FAILURE_LENGTH), _cut(FAILURE_LENGTH)]
 WarningText = Annotated[str, Field(max_length=WARNING_LENGTH), _cut(WARNING_LENGTH)]
 MessageText = Annotated[str, Field(max_length=MESSAGE_LENGTH), _cut(MESSAGE_LENGTH)]

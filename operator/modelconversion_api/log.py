@@ -10,6 +10,19 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from .text import printable
+
+
+class _TextLines(logging.Formatter):
+    """One line a message, whatever is in it; the lines of a traceback are its own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
 
 class _JsonLines(logging.Formatter):
     """One JSON object a line, with the names that log collectors look for."""
@@ -36,8 +49,7 @@ def configure(level: str, *, as_json: bool) -> None:
     A second call replaces the first. Handlers of others, e.g. of a test's, stay.
     """
     handler = _ToStandardError(sys.stderr)
-    lines = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_JsonLines() if as_json else lines)
+    handler.setFormatter(_JsonLines() if as_json else _TextLines())
     root = logging.getLogger()
     for earlier in [other for other in root.handlers if isinstance(other, _ToStandardError)]:
         root.removeHandler(earlier)

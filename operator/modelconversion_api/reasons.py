@@ -178,7 +178,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.UPLOAD_CORRUPTED: Failure(61, "the store returned other bytes than were sent"),
     FailureReason.OUT_OF_MEMORY: Failure(62, "raise spec.job.resources.limits.memory"),
-    FailureReason.NO_SPACE: Failure(63, "raise the ephemeral-storage limit"),
+    FailureReason.NO_SPACE: Failure(
+        63,
+        "raise spec.job.resources.limits.ephemeral-storage, which bounds the conversion's files; where the"
+        " node's own disk is full, choose another node",
+    ),
     FailureReason.INTERRUPTED: Failure(64, "the stage was told to stop before it had finished"),
     FailureReason.INTERNAL_ERROR: Failure(70, "this is a bug: please report it with the log"),
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),

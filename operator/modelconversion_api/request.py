@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -66,9 +67,24 @@ class ConversionRequest(ApiModel):
     microcontroller: Microcontroller | None = None
 
 
+_CERTIFICATE: Final = re.compile(
+    r"-----BEGIN ((?:X509 |TRUSTED )?CERTIFICATE)-----[\sA-Za-z0-9+/=]+-----END \1-----", re.ASCII
+)
+
+
+def certificates(text: str) -> str:
+    """Return the certificates of a PEM text without what stands between them.
+
+    Bundles carry names in every script as comments, and an environment variable holds 128 KiB of bytes.
+    """
+    return "".join(f"{block[0]}\n" for block in _CERTIFICATE.finditer(text))
+
+
 def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
     """Return the request for a validated spec."""
     storage = StorageAccess(**{name: getattr(spec.storage, name) for name in StorageAccess.model_fields})
+    if storage.ca_bundle is not None:
+        storage = storage.model_copy(update={"ca_bundle": certificates(storage.ca_bundle)})
     return ConversionRequest(
         base_name=artifact_base_name(spec.source.uri),
         source=spec.source,

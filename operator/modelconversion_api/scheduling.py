@@ -170,11 +170,12 @@ class JobSpec(ApiModel):
     """How the Job runs."""
 
     resources: Resources | None = None
-    """Requests and limits of each container; the operator's defaults where not given."""
+    """Requests and limits of each container; the operator's defaults where not given. Only the resources that
+    the operator's settings allow; the limit of ephemeral-storage is also that of the conversion's files."""
     node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] | None = None
-    """Labels a node must have."""
+    """Labels a node must have; only those that the operator's settings allow."""
     tolerations: Annotated[list[Toleration], Field(max_length=16)] | None = None
-    """Node taints that the pod tolerates."""
+    """Node taints that the pod tolerates; only those that the operator's settings allow, each by its key."""
     affinity: Affinity | None = None
     """Node and pod affinity."""
     service_account_name: Name | None = None

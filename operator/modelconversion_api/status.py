@@ -14,6 +14,7 @@ from .limits import (
     ARTIFACT_URI_LENGTH,
     NAME_LENGTH,
     OBJECT_NAME_LENGTH,
+    ConditionText,
     FailureText,
     MessageText,
     VersionText,
@@ -62,7 +63,7 @@ class Condition(ApiModel):
     """Unknown while the conversion is under way."""
     reason: Annotated[str, Field(max_length=1024)]
     """One word for programs."""
-    message: Annotated[str, Field(max_length=32768)] = ""
+    message: ConditionText = ""
     """The same for people."""
     observed_generation: int | None = None
     """The spec generation that this condition speaks of."""

@@ -14,6 +14,8 @@ OperatorError
 
 from __future__ import annotations
 
+from modelconversion_api.text import printable
+
 
 class OperatorError(Exception):
     """Base of the operator's own exceptions."""
@@ -36,14 +38,14 @@ class ApiError(OperatorError):
 
     Attributes:
         status: HTTP status; 0 when there was no answer.
-        message: The server's own words.
+        message: The server's own words, on one line: a webhook, a quota's name or a proxy has a say in them.
 
     """
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"{status}: {message}" if status else message)
         self.status = status
-        self.message = message
+        self.message = printable(message)
+        super().__init__(f"{status}: {self.message}" if status else self.message)
 
 
 class NotFoundError(ApiError):

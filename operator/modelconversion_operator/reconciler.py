@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.protocol import ConversionApi
@@ -26,7 +27,7 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
 )
-from modelconversion_operator.deciding.manifest import job_manifest
+from modelconversion_operator.deciding.manifest import job_manifest, request_problem
 from modelconversion_operator.deciding.repairs import job_changes
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
@@ -220,6 +221,9 @@ class Reconciler:
         """Create the Job, or decide again with the reason why there is none."""
         conversion = seen.conversion
         key = conversion.key
+        if problem := request_problem(action.spec, self._rules.jobs):
+            rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
+            return self._decide(Seen(conversion, rejection=rejection))
         manifest = job_manifest(key, action.run_generation, action.spec, self._rules.jobs, conversion.queue)
         try:
             job = await self._api.create_job(manifest)

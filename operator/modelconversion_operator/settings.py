@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings
-from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.policy import PLAIN_RESOURCES, Policy
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import MANAGED_BY
 from modelconversion_operator.errors import SettingsError
@@ -20,6 +20,7 @@ ENV_PREFIX: Final = "MODELCONVERSION_"
 
 _NAMESPACE = TypeAdapter(Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")])
 _PATTERN = re.compile(r"([a-z0-9*?\[\]!-]+/)?[a-z0-9.*?\[\]!-]+")
+_KEY_PATTERN = re.compile(r"([a-z0-9.*?\[\]!-]+/)?[A-Za-z0-9._*?\[\]!-]+")
 
 
 def _namespaces(text: str) -> str:
@@ -35,6 +36,20 @@ def _patterns(text: str) -> str:
                 f"{pattern!r} is neither a name nor a pattern: use a-z, 0-9 and -.*?[]/, no spaces"
             )
     return text
+
+
+def _key_patterns(text: str) -> str:
+    for pattern in filter(None, text.split(",")):
+        if not _KEY_PATTERN.fullmatch(pattern):
+            raise ValueError(
+                f"{pattern!r} is neither a key nor a pattern: write prefix/name as Kubernetes does, with"
+                " *?[] where any character may be, no spaces"
+            )
+    return text
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 class Settings(BaseSettings):
@@ -90,6 +105,15 @@ class Settings(BaseSettings):
     may write a ModelConversion use every cloud identity of its namespace."""
     allowed_priority_classes: Annotated[str, AfterValidator(_patterns)] = "*"
     """Priority classes that spec.job.priorityClassName may name, written alike; never those of the system."""
+    allowed_tolerations: Annotated[str, AfterValidator(_key_patterns)] = "*"
+    """Keys of the taints that spec.job.tolerations may name: keys or patterns, separated by commas. Taints of
+    the control plane and of sick nodes (node-role.kubernetes.io/, node.kubernetes.io/) only where a pattern
+    writes that prefix out; a toleration without a key never."""
+    allowed_node_labels: Annotated[str, AfterValidator(_key_patterns)] = "*"
+    """Keys of the node labels that spec.job.nodeSelector and spec.job.affinity may choose nodes by, written
+    alike; node-role.kubernetes.io/ only where a pattern writes it out."""
+    allowed_resources: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_RESOURCES)
+    """Resources that spec.job.resources may name, written alike, e.g. with nvidia.com/gpu added."""
     progress_seconds: Annotated[float, Field(ge=0, le=600)] = 5
     """Seconds between asking a pod how far it is; 0 where the operator cannot reach pods."""
     max_concurrent: Annotated[int, Field(ge=0)] = 0
@@ -122,8 +146,11 @@ class Settings(BaseSettings):
             defaults=defaults,
         )
         policy = Policy(
-            service_accounts=tuple(filter(None, self.allowed_service_accounts.split(","))),
-            priority_classes=tuple(filter(None, self.allowed_priority_classes.split(","))),
+            service_accounts=_listed(self.allowed_service_accounts),
+            priority_classes=_listed(self.allowed_priority_classes),
+            tolerations=_listed(self.allowed_tolerations),
+            node_labels=_listed(self.allowed_node_labels),
+            resources=_listed(self.allowed_resources),
         )
         return Rules(jobs, policy, self.limits)
 

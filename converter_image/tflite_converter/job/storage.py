@@ -237,8 +237,9 @@ def _ca_file(bundle: str) -> str:
     The container's root is read-only, and botocore takes only paths.
     """
     try:
-        ssl.create_default_context(cadata=bundle)
-    except ssl.SSLError as error:
+        # Not create_default_context, which takes an empty text for none, and trusts the system's authorities.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
+    except (ValueError, ssl.SSLError) as error:
         raise ValueError("caBundle holds no certificates in PEM format") from error
     fd = os.memfd_create("ca-bundle", flags=0)  # stays open as long as the process, as the client may
     os.write(fd, bundle.encode())

@@ -12,6 +12,12 @@
   value: {{ join "," .Values.policy.allowedServiceAccounts | quote }}
 - name: MODELCONVERSION_ALLOWED_PRIORITY_CLASSES
   value: {{ join "," .Values.policy.allowedPriorityClasses | quote }}
+- name: MODELCONVERSION_ALLOWED_TOLERATIONS
+  value: {{ join "," .Values.policy.allowedTolerations | quote }}
+- name: MODELCONVERSION_ALLOWED_NODE_LABELS
+  value: {{ join "," .Values.policy.allowedNodeLabels | quote }}
+- name: MODELCONVERSION_ALLOWED_RESOURCES
+  value: {{ join "," .Values.policy.allowedResources | quote }}
 - name: MODELCONVERSION_MAX_CONCURRENT
   value: {{ .Values.concurrency.max | int | quote }}
 - name: MODELCONVERSION_MAX_CONCURRENT_PER_NAMESPACE

@@ -221,8 +221,8 @@ def _create(run: Run) -> Decision:
 
 def _refused(run: Run, rejection: Rejection) -> Decision:
     """Try again later to create a Job that the API server refused, or give up."""
-    wait = wait_of_refusal(rejection.message, FailureReason.JOB_REJECTED)
-    reason = wait.reason if isinstance(wait.reason, FailureReason) else FailureReason.JOB_REJECTED
+    wait = wait_of_refusal(rejection.message, rejection.reason)
+    reason = wait.reason if isinstance(wait.reason, FailureReason) else rejection.reason
     why = failure(reason, wait.message, run.now, Stage.SCHEDULE)
     status = _pending(run)
     limit = wait.limit(run.spec.job.pending_deadline_seconds)

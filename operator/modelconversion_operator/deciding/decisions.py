@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_operator.deciding.conditions import ended, with_condition
@@ -70,10 +71,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The API server refused the Job."""
+    """The Job was not made: the API server refused it, or no server could run it."""
 
     message: str
     permanent: bool
+    reason: FailureReason = FailureReason.JOB_REJECTED
 
 
 def failed(

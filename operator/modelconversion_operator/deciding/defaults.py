@@ -22,7 +22,10 @@ from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.storage import Storage
 from modelconversion_operator.errors import SettingsError
 
-_RESOURCES: Final = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"memory": "4Gi"})
+_DISK: Final = "ephemeral-storage"
+_RESOURCES: Final = Resources(
+    requests={"cpu": "500m", "memory": "1Gi", _DISK: "1Gi"}, limits={"memory": "4Gi", _DISK: "20Gi"}
+)
 _LARGEST_FILE: Final = 1 << 20
 _SHARED: Final = (
     "resources",
@@ -40,7 +43,8 @@ class JobTemplate(ApiModel):
     """Fields of spec.job, used where a conversion leaves them out, and what only the platform may say."""
 
     resources: Resources = _RESOURCES
-    """Requests and limits of each container."""
+    """Requests and limits of each container; that of ephemeral-storage also for a conversion whose own say
+    nothing of it."""
     node_selector: dict[LabelKey, LabelValue] | None = None
     """Labels a node must have."""
     tolerations: list[Toleration] | None = None
@@ -72,8 +76,35 @@ class Defaults(ApiModel):
         """Give ``spec`` with what it leaves out."""
         left_out = {name: getattr(self.job, name) for name in _SHARED if getattr(spec.job, name) is None}
         job = spec.job.model_copy(update=left_out)
+        resources = _bounded(job.resources or _RESOURCES, _bounded(self.job.resources, _RESOURCES))
+        job = job.model_copy(update={"resources": resources})
         storage = self.storage if spec.storage == Storage() else spec.storage
         return spec.model_copy(update={"job": job, "storage": storage})
+
+
+def _bounded(resources: Resources, otherwise: Resources) -> Resources:
+    """Return resources with a limit for the node's disk: without one, a conversion could fill it for all."""
+    requests, limits = resources.requests or {}, resources.limits or {}
+    if _DISK in limits:
+        return resources
+    if _DISK in requests:
+        disk = {"limits": limits | {_DISK: requests[_DISK]}}
+    else:
+        disk = {
+            "requests": requests | _only_disk(otherwise.requests),
+            "limits": limits | _only_disk(otherwise.limits),
+        }
+    return resources.model_copy(update=disk)
+
+
+def _only_disk(amounts: dict[str, str | int] | None) -> dict[str, str | int]:
+    return {name: amount for name, amount in (amounts or {}).items() if name == _DISK}
+
+
+def scratch_limit(resources: Resources | None) -> str | int:
+    """Return how much the Job's files may take: :meth:`Defaults.fill` gives each spec a limit."""
+    limits = (resources.limits if resources else None) or {}
+    return limits[_DISK]
 
 
 def read_defaults(path: str) -> Defaults:

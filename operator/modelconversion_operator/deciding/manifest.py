@@ -25,7 +25,7 @@ from modelconversion_api.request import (
 from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec, Signing
 from modelconversion_api.storage import SecretRef
-from modelconversion_operator.deciding.defaults import Defaults
+from modelconversion_operator.deciding.defaults import Defaults, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -47,6 +47,8 @@ FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
 HARVEST_SECONDS: Final = 3600
 """A finished Job is kept at least this long, so that an operator that was down still finds its result."""
 
+LONGEST_VARIABLE_BYTES: Final = 128 << 10
+"""Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
 _USER_ID = 65532
 _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 _TERMINATION_LOG = "/dev/termination-log"
@@ -148,6 +150,18 @@ def job_manifest(
     }
 
 
+def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | None:
+    """Say that a request is larger than the kernel takes as one environment variable; None when it is not."""
+    request = request_from_spec(settings.defaults.fill(spec)).to_json()
+    size = len(f"{REQUEST_ENV}={request}\0".encode())
+    if size <= LONGEST_VARIABLE_BYTES:
+        return None
+    return (
+        f"what the converter is told of the spec takes {size} bytes, {size - LONGEST_VARIABLE_BYTES} too"
+        " many: shorten its longest texts (storage.caBundle with the endpoint's own authority only is enough)"
+    )
+
+
 def _pod_failure_policy() -> dict[str, Any]:
     return {
         "rules": [
@@ -171,7 +185,8 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any
             [_mount(_INPUT, read_only=True), _mount(_OUTPUT, read_only=True)],
         ),
     ]
-    request = request_from_spec(spec).to_json()
+    # The kubelet puts variables in place of $(NAME), and one dollar in place of two.
+    request = request_from_spec(spec).to_json().replace("$", "$$")
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
@@ -189,7 +204,7 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any
             "fsGroup": _USER_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": [{"name": _VOLUME, "emptyDir": {}}],
+        "volumes": [{"name": _VOLUME, "emptyDir": {"sizeLimit": scratch_limit(job.resources)}}],
         "initContainers": containers[:2],
         "containers": containers[2:],
     }

@@ -7,49 +7,91 @@ limited here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
-from modelconversion_api.scheduling import JobSpec
+from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 
 _DEFAULT_ACCOUNT: Final = "default"
 _SYSTEM_CLASSES: Final = "system-*"
+_RESERVED_TAINTS: Final = (
+    "node-role.kubernetes.io/*",
+    "node.kubernetes.io/*",
+    "node.cloudprovider.kubernetes.io/*",
+)
+"""Taints of the control plane, and of nodes that are sick, full or not ready yet."""
+_RESERVED_LABELS: Final = ("node-role.kubernetes.io/*",)
+PLAIN_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Names that spec.job may use, as patterns in the shell's style, or ``namespace/pattern``.
+    """What spec.job may name, as patterns in the shell's style.
 
     Attributes:
-        service_accounts: Service accounts beside the namespace's own ``default``. Cloud identities belong to
-            service accounts, so naming one is reaching what that identity reaches.
-        priority_classes: Priority classes; those of the system are never among them.
+        service_accounts: Service accounts beside the namespace's own ``default``, each as a pattern or as
+            ``namespace/pattern``. Cloud identities belong to service accounts, so naming one is reaching what
+            that identity reaches.
+        priority_classes: Priority classes, written alike; those of the system are never among them.
+        tolerations: Keys of taints. Those of the control plane and of sick nodes must be written without a
+            star for the part before the slash.
+        node_labels: Keys of node labels, for node selectors and affinities; the nodes' roles written alike.
+        resources: Names of resources, for requests and limits.
 
     """
 
     service_accounts: tuple[str, ...] = ()
     priority_classes: tuple[str, ...] = ("*",)
+    tolerations: tuple[str, ...] = ("*",)
+    node_labels: tuple[str, ...] = ("*",)
+    resources: tuple[str, ...] = PLAIN_RESOURCES
 
     def violation(self, namespace: str, job: JobSpec) -> str | None:
         """Say what ``job`` may not ask for in ``namespace``, and which setting allows it.
 
         None when all is well.
         """
+        return next(self._violations(namespace, job), None)
+
+    def _violations(self, namespace: str, job: JobSpec) -> Iterator[str]:
         account, priority = job.service_account_name, job.priority_class_name
         if account not in (None, _DEFAULT_ACCOUNT) and not _allows(self.service_accounts, namespace, account):
-            return (
+            yield (
                 f"spec.job.serviceAccountName {account} is not among the service accounts that the operator's"
                 " --allowed-service-accounts allows"
             )
         if priority is not None and (
             fnmatchcase(priority, _SYSTEM_CLASSES) or not _allows(self.priority_classes, namespace, priority)
         ):
-            return (
+            yield (
                 f"spec.job.priorityClassName {priority} is not among the priority classes that the operator's"
                 " --allowed-priority-classes allows (those of the system never are)"
             )
-        return None
+        for toleration in job.tolerations or ():
+            if not toleration.key:
+                yield (
+                    "a toleration in spec.job.tolerations has no key, and would tolerate every taint, the"
+                    " control plane's too: name the key of each taint"
+                )
+            elif not _allows_key(self.tolerations, toleration.key, _RESERVED_TAINTS):
+                yield (
+                    f"spec.job.tolerations names the taint {toleration.key}, which is not among those that"
+                    " the operator's --allowed-tolerations allows"
+                )
+        for key in (*(job.node_selector or ()), *_keys_of(job.affinity)):
+            if not _allows_key(self.node_labels, key, _RESERVED_LABELS):
+                yield (
+                    f"spec.job chooses nodes by {key}, which is not among the labels that the operator's"
+                    " --allowed-node-labels allows"
+                )
+        for name in _names_of(job.resources):
+            if not any(fnmatchcase(name, pattern) for pattern in self.resources):
+                yield (
+                    f"spec.job.resources names {name}, which is not among the resources that the operator's"
+                    " --allowed-resources allows"
+                )
 
 
 def _allows(patterns: tuple[str, ...], namespace: str, name: str | None) -> bool:
@@ -59,3 +101,33 @@ def _allows(patterns: tuple[str, ...], namespace: str, name: str | None) -> bool
         if fnmatchcase(name or "", what) and (not slash or fnmatchcase(namespace, where)):
             return True
     return False
+
+
+def _allows_key(patterns: tuple[str, ...], key: str, reserved: tuple[str, ...]) -> bool:
+    """Whether a pattern allows a key; a reserved one only where the pattern writes its prefix out."""
+    prefix = key.partition("/")[0]
+    is_reserved = any(fnmatchcase(key, other) for other in reserved)
+    return any(
+        fnmatchcase(key, pattern) and (not is_reserved or pattern.partition("/")[0] == prefix)
+        for pattern in patterns
+    )
+
+
+def _keys_of(affinity: Affinity | None) -> Iterator[str]:
+    """Keys of the labels by which an affinity chooses nodes; pods are chosen in their own namespace only."""
+    nodes = affinity.node_affinity if affinity else None
+    if nodes is None:
+        return
+    required = nodes.required_during_scheduling_ignored_during_execution
+    preferred = nodes.preferred_during_scheduling_ignored_during_execution
+    terms: list[NodeSelectorTerm] = [
+        *(required.node_selector_terms if required else ()),
+        *(term.preference for term in preferred or ()),
+    ]
+    for term in terms:
+        yield from (rule.key for rule in (*(term.match_expressions or ()), *(term.match_fields or ())))
+
+
+def _names_of(resources: Resources | None) -> Iterator[str]:
+    if resources is not None:
+        yield from {**(resources.requests or {}), **(resources.limits or {})}

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from modelconversion_api.base import GROUP, KIND
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus
+from modelconversion_api.text import printable
 from modelconversion_operator.errors import MalformedError
 
 UID_LABEL = f"{GROUP}/conversion-uid"
@@ -185,7 +186,7 @@ class JobView:
                 ttl_seconds=spec.get("ttlSecondsAfterFinished"),
                 complete="Complete" in true,
                 failed_reason=str(failed.get("reason") or "Failed") if failed else None,
-                failed_message=str(failed.get("message") or "") if failed else "",
+                failed_message=_words(failed.get("message")) if failed else "",
                 overdue=true.get("FailureTarget", {}).get("reason") == DEADLINE_EXCEEDED,
                 labelled=bool(label)
                 and label == (owner or label)
@@ -222,7 +223,7 @@ class ContainerView:
     exit_code: int | None = None
     terminated_reason: str | None = None
     message: str | None = None
-    """The termination message."""
+    """The termination message, as it is: only the contract's StageResult reads it."""
     finished: datetime | None = None
 
     @property
@@ -239,7 +240,7 @@ class ContainerView:
             name=status["name"],
             started="running" in state or "terminated" in state,
             waiting_reason=waiting.get("reason"),
-            waiting_message=str(waiting.get("message") or ""),
+            waiting_message=_words(waiting.get("message")),
             exit_code=terminated.get("exitCode"),
             terminated_reason=terminated.get("reason"),
             message=terminated.get("message"),
@@ -298,7 +299,7 @@ class PodView:
                 phase=status.get("phase") or "Pending",
                 deleting="deletionTimestamp" in meta,
                 reason=status.get("reason"),
-                message=str(status.get("message") or ""),
+                message=_words(status.get("message")),
                 ip=status.get("podIP"),
                 containers=_in_spec_order(body, status),
                 **_of_conditions(status),
@@ -322,13 +323,13 @@ def _of_conditions(status: Body) -> dict[str, Any]:
     placed = conditions.get("PodScheduled", {})
     if placed.get("status") == "False":
         fields["unscheduled_reason"] = str(placed.get("reason") or "Unschedulable")
-        fields["unscheduled_message"] = str(placed.get("message") or "")
+        fields["unscheduled_message"] = _words(placed.get("message"))
     elif since := placed.get("lastTransitionTime"):
         fields["scheduled"] = parse_time(since)
     disrupted = conditions.get("DisruptionTarget", {})
     if disrupted.get("status") == "True":
         fields["disrupted_by"] = str(disrupted.get("reason") or "DisruptionTarget")
-        fields["disrupted"] = str(disrupted.get("message") or "")
+        fields["disrupted"] = _words(disrupted.get("message"))
     return fields
 
 
@@ -363,7 +364,12 @@ class EventView:
             series = body.get("series") or {}
             times = (body.get("lastTimestamp"), series.get("lastObservedTime"), body.get("eventTime"))
             latest = next(filter(None, times), None)
-            return cls(str(body.get("message") or ""), parse_time(latest) if latest else None)
+            return cls(_words(body.get("message")), parse_time(latest) if latest else None)
+
+
+def _words(message: Any) -> str:
+    """Return a message on one line: registries, webhooks and tenants have a say in what they contain."""
+    return printable(str(message or ""))
 
 
 def parse_time(text: str) -> datetime:

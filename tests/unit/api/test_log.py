@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelconversion_api.log import configure
+from modelconversion_api.text import printable
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,20 @@ def test_text_logs_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("a.b").info("unheard")
     logging.getLogger("a.b").warning("heard")
     assert capsys.readouterr().err.rstrip().endswith("WARNING a.b: heard")
+
+
+def test_a_text_log_has_one_line_for_a_message_and_a_traceback_under_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("info", as_json=False)
+    forged = "AccessDenied\n2026-01-01 00:00:00,000 INFO    a.b: team-b/prod: Succeeded\x1b[2J\u2028x"
+    try:
+        int("why")
+    except ValueError:
+        logging.getLogger("a.b").exception("refused: %s", forged)
+    first, second, *_ = capsys.readouterr().err.splitlines()
+    assert first.endswith("ERROR   a.b: refused: " + printable(forged))
+    assert second == "Traceback (most recent call last):"
 
 
 def test_the_last_call_counts_and_handlers_of_others_stay(

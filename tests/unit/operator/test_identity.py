@@ -99,7 +99,7 @@ def test_a_job_that_was_listed_before_its_conversion_takes_a_place() -> None:
     assert store.active() == {KEY.namespace: {KEY.uid}}
 
 
-def test_a_job_of_that_name_that_is_anothers_ends_the_conversion() -> None:
+def test_a_job_of_that_name_that_is_foreign_ends_the_conversion() -> None:
     status = decide(conversion(), None, [], NOW).status
     foreign: JobView = job(meta={"ownerReferences": [controller("batch/v1", "CronJob", "cron")]})
     pods = [pod(ended(), ended(), ended(message=published()), phase="Succeeded")]
@@ -113,7 +113,7 @@ def test_a_listing_makes_forgotten_what_is_gone_and_keeps_what_is_newer() -> Non
     store.put_conversion(conversion())
     for name, version in (("gone", "30"), ("newer", "50"), ("there", "30")):
         store.put_pod(replace(pod(name=name), resource_version=version))
-    store.put_pod(replace(pod(name="anothers"), job_uid="another"))
+    store.put_pod(replace(pod(name="foreign"), job_uid="another"))
     listed = [replace(pod(name="there"), resource_version="39"), replace(pod(name="late"), job_uid="job-1")]
     store.renew_pods(KEY, job(), listed, "40")
     assert {p.name: p.resource_version for p in store.pods(KEY, job())} == {

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec
-from modelconversion_operator.deciding.manifest import CONTAINER_STAGES, JobSettings, job_manifest, job_name
+from modelconversion_operator.deciding.manifest import (
+    CONTAINER_STAGES,
+    JobSettings,
+    job_manifest,
+    job_name,
+    request_problem,
+)
 from modelconversion_operator.deciding.views import Key
-from support.operator.objects import KEY, manifest, spec
+from support.operator.objects import DEFAULTS, KEY, manifest, spec
 
 
 def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +189,56 @@ def test_scheduling_fields_are_passed_on_as_written(field, value):
 def test_resources_of_the_conversion_win_over_the_operator_defaults():
     wanted = {"limits": {"memory": "8Gi"}, "requests": {"cpu": 2}}
     for container in containers(manifest(job={"resources": wanted})).values():
-        assert container["resources"] == wanted
+        assert container["resources"] == {
+            "limits": {"memory": "8Gi", "ephemeral-storage": "20Gi"},
+            "requests": {"cpu": 2, "ephemeral-storage": "1Gi"},
+        }
+
+
+def expanded(value: str) -> str:
+    """What the kubelet makes of a variable's value, by Kubernetes's page on dependent variables."""
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda m: "$" if m[0] == "$$" else "the secret", value)
+
+
+@pytest.mark.parametrize(
+    "key", ["a$$b.h5", "$(AWS_SECRET_ACCESS_KEY).h5", "$$(HOME)", "$$$$$", "$x$", "100%$("]
+)
+def test_nothing_in_a_uri_is_a_variable_to_the_kubelet(key):
+    uri = f"s3://models/{key}"
+    for container in containers(manifest(source={"uri": uri})).values():
+        (text,) = (e["value"] for e in container["env"] if e["name"] == "CONVERSION_REQUEST")
+        assert json.loads(expanded(text))["source"]["uri"] == uri
+
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (CERTIFICATE, CERTIFICATE),
+        ("# Főtanúsítvány\n" + CERTIFICATE + "Ж" * 60000, CERTIFICATE),
+        (CERTIFICATE * 2, CERTIFICATE * 2),
+        (CERTIFICATE.replace("YQ==", "YЖ=="), ""),
+        ("-----BEGIN TRUSTED CERTIFICATE-----\nYQ==\n-----END CERTIFICATE-----", ""),
+        ("no PEM", ""),
+    ],
+)
+def test_a_ca_bundle_is_passed_on_without_what_is_around_its_certificates(given, told):
+    storage = {"endpoint": "https://s3:9000", "caBundle": given}
+    request = request_from_spec(ModelConversionSpec.model_validate(spec(storage=storage)))
+    assert request.storage.ca_bundle == told
+
+
+@pytest.mark.parametrize(("lines", "fits"), [(1000, True), (63_000, True), (65_400, False)])
+def test_a_request_that_no_program_could_be_given_is_told_before_a_job_is_made(lines, fits):
+    """Linux takes 131,072 bytes in one variable; in JSON a line break is two of them."""
+    bundle = CERTIFICATE.replace("YQ==", "YQ==" + "\n" * lines)
+    storage = {"endpoint": "https://s3:9000", "caBundle": bundle}
+    wanted = ModelConversionSpec.model_validate(spec(storage=storage))
+    assert (request_problem(wanted, DEFAULTS) is None) is fits
+    request = containers(manifest(storage=storage))["fetch"]["env"][0]
+    assert (len(f"CONVERSION_REQUEST={request['value']}".encode()) + 1 <= 131072) is fits
 
 
 names = st.from_regex(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", fullmatch=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from modelconversion_api.scheduling import JobSpec
@@ -13,7 +15,7 @@ from modelconversion_operator.settings import load
 from support.operator.objects import NOW, conversion, decide
 
 
-def allowed(policy: Policy, namespace: str = "ml", **job: str) -> bool:
+def allowed(policy: Policy, namespace: str = "ml", **job: Any) -> bool:
     return policy.violation(namespace, JobSpec.model_validate(job)) is None
 
 
@@ -51,6 +53,86 @@ def test_service_accounts(patterns, account, namespace, answer):
 def test_priority_classes(patterns, name, answer):
     settings = load(["--converter-image", "x", "--allowed-priority-classes", patterns])
     assert allowed(settings.rules(Defaults()).policy, priorityClassName=name) is answer
+
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "key", "answer"),
+    [
+        ("*", "gpu", True),
+        ("*", "team.example/only", True),
+        ("*", CONTROL_PLANE, False),
+        ("*/*", CONTROL_PLANE, False),
+        ("node-role.*/*", CONTROL_PLANE, False),
+        ("node-role.kubernetes.io/*", CONTROL_PLANE, True),
+        (CONTROL_PLANE, CONTROL_PLANE, True),
+        ("*", "node.kubernetes.io/not-ready", False),
+        ("*", "node.cloudprovider.kubernetes.io/uninitialized", False),
+        ("gpu,*,node.kubernetes.io/memory-pressure", "node.kubernetes.io/memory-pressure", True),
+        ("gpu,*,node.kubernetes.io/memory-pressure", "node.kubernetes.io/unreachable", False),
+        ("*", None, False),
+        ("*", "", False),
+        ("gpu", "gpu", True),
+        ("gpu", "gpu2", False),
+        ("gpu-*", "gpu-a100", True),
+        ("", "gpu", False),
+    ],
+)
+def test_tolerations(patterns, key, answer):
+    policy = load(["--converter-image", "x", "--allowed-tolerations", patterns]).rules(Defaults()).policy
+    toleration = {"operator": "Exists"} | ({} if key is None else {"key": key})
+    assert allowed(policy, tolerations=[toleration]) is answer
+    assert not allowed(policy, tolerations=[toleration, {"key": CONTROL_PLANE + "-other"}, {}])
+
+
+def _affinity(key: str, field: str, *, required: bool) -> dict[str, Any]:
+    term = {field: [{"key": key, "operator": "Exists"}]}
+    if required:
+        rule = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}, term]}}
+    else:
+        rule = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": term}]}
+    return {"affinity": {"nodeAffinity": rule}}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "key", "answer"),
+    [
+        ("*", "pool", True),
+        ("*", "kubernetes.io/arch", True),
+        ("*", CONTROL_PLANE, False),
+        ("node-role.kubernetes.io/edge", "node-role.kubernetes.io/edge", True),
+        ("node-role.kubernetes.io/edge", CONTROL_PLANE, False),
+        ("kubernetes.io/arch", "kubernetes.io/hostname", False),
+        ("", "pool", False),
+    ],
+)
+def test_node_labels_in_whatever_form_they_choose_nodes(patterns, key, answer):
+    policy = load(["--converter-image", "x", "--allowed-node-labels", patterns]).rules(Defaults()).policy
+    assert allowed(policy, nodeSelector={key: "x"}) is answer
+    for required in (True, False):
+        for field in ("matchExpressions", "matchFields"):
+            assert allowed(policy, **_affinity(key, field, required=required)) is answer
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "answer"),
+    [
+        (None, "cpu", True),
+        (None, "ephemeral-storage", True),
+        (None, "nvidia.com/gpu", False),
+        (None, "hugepages-2Mi", False),
+        ("cpu,memory,nvidia.com/gpu", "nvidia.com/gpu", True),
+        ("cpu,memory,nvidia.com/*", "nvidia.com/mig-1g.5gb", True),
+        ("cpu,memory", "ephemeral-storage", False),
+    ],
+)
+def test_resources(patterns, name, answer):
+    arguments = [] if patterns is None else ["--allowed-resources", patterns]
+    policy = load(["--converter-image", "x", *arguments]).rules(Defaults()).policy
+    for kind in ("requests", "limits"):
+        assert allowed(policy, resources={kind: {name: 1}}) is answer
 
 
 def test_by_default_no_service_account_may_be_named():

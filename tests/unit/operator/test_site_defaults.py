@@ -83,8 +83,31 @@ def test_the_conversion_s_word_counts_field_by_field(field, own):
 
 def test_resources_of_the_platform_replace_the_built_in_ones():
     for container in template(SITE)["spec"]["initContainers"]:
-        assert container["resources"] == {"limits": {"memory": "2Gi"}}
-    assert template({})["spec"]["containers"][0]["resources"]["limits"] == {"memory": "4Gi"}
+        assert container["resources"]["limits"]["memory"] == "2Gi"
+    limits = template({})["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"memory": "4Gi", "ephemeral-storage": "20Gi"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "own", "requested", "limit"),
+    [
+        (None, None, "1Gi", "20Gi"),
+        (None, {"limits": {"memory": "1Gi"}}, "1Gi", "20Gi"),
+        (None, {"limits": {"ephemeral-storage": "2Gi"}}, None, "2Gi"),
+        (None, {"requests": {"ephemeral-storage": "30Gi"}}, "30Gi", "30Gi"),
+        ({"limits": {"ephemeral-storage": "5Gi"}}, None, None, "5Gi"),
+        ({"limits": {"ephemeral-storage": "5Gi"}}, {"requests": {"cpu": 1}}, None, "5Gi"),
+        ({"limits": {"memory": "8Gi"}}, None, "1Gi", "20Gi"),
+        ({"limits": {"memory": "8Gi"}}, {"limits": {"cpu": 1}}, "1Gi", "20Gi"),
+    ],
+)
+def test_the_node_s_disk_always_has_a_limit(platform, own, requested, limit):
+    site = {} if platform is None else {"job": {"resources": platform}}
+    pod = template(site, **({} if own is None else {"job": {"resources": own}}))["spec"]
+    assert pod["volumes"][0]["emptyDir"] == {"sizeLimit": limit}
+    for container in (*pod["initContainers"], *pod["containers"]):
+        assert container["resources"]["limits"]["ephemeral-storage"] == limit
+        assert container["resources"].get("requests", {}).get("ephemeral-storage") == requested
 
 
 def test_labels_and_annotations_come_beside_the_operator_s_own():

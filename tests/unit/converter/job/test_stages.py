@@ -332,7 +332,11 @@ def test_answers_of_the_store(code: str, status: int, reason: FailureReason) -> 
 
 @pytest.mark.parametrize(
     "access",
-    [StorageAccess(endpoint="no url"), StorageAccess(endpoint="http://127.0.0.1:1", ca_bundle="no PEM")],
+    [
+        StorageAccess(endpoint="no url"),
+        StorageAccess(endpoint="http://127.0.0.1:1", ca_bundle="no PEM"),
+        StorageAccess(endpoint="http://127.0.0.1:1", ca_bundle=""),
+    ],
 )
 def test_storage_settings_that_make_no_sense(access: StorageAccess) -> None:
     with pytest.raises(ConverterError) as caught:
