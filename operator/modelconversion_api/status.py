@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .base import ApiModel, Fraction, Sha256
+from .base import ApiModel, Fraction, OpenReason, Sha256
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
 from .limits import (
     ARTIFACT_URI_LENGTH,
@@ -21,7 +21,7 @@ from .limits import (
 )
 from .methods import Method
 from .optimization import OptimizationSummary
-from .reasons import FailureReason, Stage
+from .reasons import Stage
 from .spec import SourceFormat
 
 SUCCEEDED = "Succeeded"
@@ -201,7 +201,7 @@ class FailedMethod(ApiModel):
 
     method: Method
     """The method that was asked for."""
-    reason: FailureReason
+    reason: OpenReason
     """One word for programs."""
     message: FailureText
     """The same for people, and what to do about it."""
@@ -212,7 +212,7 @@ class FailureInfo(ApiModel):
 
     stage: Stage | None = None
     """Where it happened; not given where the operator found it."""
-    reason: FailureReason
+    reason: OpenReason
     """One word for programs."""
     message: FailureText
     """The same for people, and what to do about it."""

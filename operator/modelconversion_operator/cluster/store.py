@@ -18,8 +18,9 @@ from typing import TypeVar
 
 from pydantic_core import from_json
 
-from modelconversion_api.status import Phase
-from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView, readable_status
+from modelconversion_api.base import readable
+from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
 
 V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
@@ -87,7 +88,7 @@ class _Packed:
             resource_version=self.resource_version,
             deleting=self.deleting,
             spec=spec,
-            status=readable_status(status),
+            status=readable(ModelConversionStatus, status),
             raw_status=status,
             queue=self.queue,
         )

@@ -30,18 +30,16 @@ from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     NAME_LABEL,
+    OUR_CONTAINERS,
     QUEUE_LABEL,
     RUN_LABEL,
     UID_LABEL,
     Key,
 )
 
-CONTAINER_STAGES: Final[dict[str, Stage]] = {
-    "fetch": Stage.FETCH,
-    "convert": Stage.CONVERT,
-    "publish": Stage.PUBLISH,
-}
-"""The Job's containers in the order they run."""
+CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
+    zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.PUBLISH), strict=True)
+)
 FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
 """Exit codes after which a Job ends without another try."""
 HARVEST_SECONDS: Final = 3600
@@ -163,10 +161,15 @@ def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | N
 
 
 def _pod_failure_policy() -> dict[str, Any]:
+    codes = {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}},
+            # By name: the codes of an injected container mean what its author wants.
+            *(
+                {"action": "FailJob", "onExitCodes": {"containerName": name, **codes}}
+                for name in OUR_CONTAINERS
+            ),
         ]
     }
 

@@ -106,7 +106,7 @@ class Metrics:
     def conversion_ended(self, status: ModelConversionStatus, summary: ConversionSummary | None) -> None:
         """Count a conversion whose final status has just been written."""
         succeeded = status.phase is Phase.SUCCEEDED
-        reason = str(status.failure.reason) if status.failure else str(Reason.CONVERTED)
+        reason = status.failure.reason.bounded if status.failure else str(Reason.CONVERTED)
         self._of.counter("conversions").labels(_outcome(succeeded), reason).inc()
         if status.start_time and status.completion_time:
             seconds = (status.completion_time - status.start_time).total_seconds()
@@ -134,7 +134,7 @@ class Metrics:
                 )
             self._compilers.artifact_ended(artifact)
         for failed in summary.failed_methods:
-            self._of.counter("method_failures").labels(failed.method, failed.reason).inc()
+            self._of.counter("method_failures").labels(failed.method, failed.reason.bounded).inc()
 
     def reconcile_failed(self, error: BaseException) -> None:
         """Count a look that ended in an error."""
