@@ -27,7 +27,7 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
 )
-from modelconversion_operator.deciding.manifest import job_manifest, request_problem
+from modelconversion_operator.deciding.manifest import job_manifest, job_name, request_problem
 from modelconversion_operator.deciding.repairs import job_changes
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
@@ -116,6 +116,10 @@ class Reconciler:
             self._forget(uid)
             return None
         seen = await self._look(conversion)
+        for stray in seen.strays:
+            if not stray.deleting:
+                logger.warning("%s: removing Job %s of an earlier run", self._name(uid), stray.name)
+                await self._api.delete_job(stray, pods_first=True)
         decision = self._decide(seen)
         if not decision.wants_place:
             self.admission.leave(uid)
@@ -130,7 +134,7 @@ class Reconciler:
         if wrote or isinstance(decision.job_action, PatchJob):
             return 0  # another look finds that nothing is left to do
         self._settle(seen, decision)
-        return None
+        return decision.recheck_seconds
 
     def _decide(self, seen: Seen) -> Decision:
         ask = partial(self.admission.ask, seen.conversion.key)
@@ -155,15 +159,20 @@ class Reconciler:
 
     async def _look(self, conversion: ConversionView) -> Seen:
         """Gather what is known; what the watches have not shown is asked for before it counts as absent."""
-        job = await self._job(conversion)
+        job, key, status = await self._job(conversion), conversion.key, conversion.status
         pods: tuple[PodView, ...] = ()
         events: tuple[EventView, ...] = ()
         if job is not None:
             pods = tuple(await self._pods(conversion, job))
             events = tuple(await self._job_events(conversion, job, pods))
+        elif status.job_uid is not None:
+            pods = tuple(self._store.pods(key, status.job_uid))
         # Without pods too: it stops asking one that has gone.
-        reported = self._progress.latest(conversion.key.uid, pods)
-        return Seen(conversion, job, pods, events, reported)
+        reported = self._progress.latest(key.uid, pods)
+        # Without a status, which may have been lost, the run that is about to begin is meant.
+        name = status.job_name or job_name(key, conversion.generation)
+        strays = tuple(self._store.strays(key, name))
+        return Seen(conversion, job, pods, events, reported, strays=strays)
 
     async def _job(self, conversion: ConversionView) -> JobView | None:
         """Return the Job of the present run."""
@@ -181,10 +190,10 @@ class Reconciler:
 
     async def _pods(self, conversion: ConversionView, job: JobView) -> list[PodView]:
         """Return the pods of a Job."""
-        pods = self._store.pods(conversion.key, job)
+        pods = self._store.pods(conversion.key, job.uid)
         if job.finished and not _has_ended(conversion) and not _conclusive(job, pods):
             await self._renew_pods(conversion.key, job)
-            pods = self._store.pods(conversion.key, job)
+            pods = self._store.pods(conversion.key, job.uid)
         return pods
 
     async def _renew_pods(self, key: Key, job: JobView) -> None:
@@ -224,7 +233,14 @@ class Reconciler:
         if problem := request_problem(action.spec, self._rules.jobs):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
             return self._decide(Seen(conversion, rejection=rejection))
-        manifest = job_manifest(key, action.run_generation, action.spec, self._rules.jobs, conversion.queue)
+        manifest = job_manifest(
+            key,
+            action.run_generation,
+            action.spec,
+            self._rules.jobs,
+            conversion.queue,
+            reads_report=action.reads_report,
+        )
         try:
             job = await self._api.create_job(manifest)
         except RejectedError as error:
@@ -235,7 +251,8 @@ class Reconciler:
         if not job.belongs_to(key):
             return self._decide(Seen(conversion, job))
         self._store.keep(job)
-        self._metrics.job_created(decision.status, self._now())
+        if not action.reads_report:
+            self._metrics.job_created(decision.status, self._now())
         return decision
 
     async def _write_status(self, seen: Seen, decision: Decision) -> bool:

@@ -146,9 +146,13 @@ class Cluster:
         path = f"{_jobs_path(job.namespace)}/{job.name}"
         return JobView.from_body(await self.request("PATCH", path, body))
 
-    async def delete_job(self, job: JobView) -> None:
-        """Delete a Job and its pods; that it is gone already, or another one by now, is a success."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": job.uid}}
+    async def delete_job(self, job: JobView, *, pods_first: bool = False) -> None:
+        """Delete a Job and its pods; that it is gone already, or another one by now, is a success.
+
+        With ``pods_first`` the Job is there until its pods are gone.
+        """
+        policy = "Foreground" if pods_first else "Background"
+        body = {"propagationPolicy": policy, "preconditions": {"uid": job.uid}}
         try:
             await self.request("DELETE", f"{_jobs_path(job.namespace)}/{job.name}", body)
         except (NotFoundError, ConflictError):

@@ -28,8 +28,8 @@ class ConversionApi(Protocol):
     async def patch_job(self, job: JobView, changes: Body) -> JobView:
         """Merge ``changes`` into a Job, provided that it is still as it was seen."""
 
-    async def delete_job(self, job: JobView) -> None:
-        """Delete a Job and its pods."""
+    async def delete_job(self, job: JobView, *, pods_first: bool = False) -> None:
+        """Delete a Job and its pods; ``pods_first`` keeps it there until those are gone."""
 
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         """List the pods that a Job controls; gives them and the version of the listing."""

@@ -20,6 +20,7 @@ from modelconversion_api.request import (
     REQUEST_ENV,
     SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
+    ConversionRequest,
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec
@@ -47,6 +48,7 @@ HARVEST_SECONDS: Final = 3600
 
 LONGEST_VARIABLE_BYTES: Final = 128 << 10
 """Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
+_RUN_ID_LENGTH: Final = 64
 _USER_ID = 65532
 _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 _TERMINATION_LOG = "/dev/termination-log"
@@ -81,8 +83,16 @@ class JobSettings:
 
 def job_name(key: Key, run_generation: int) -> str:
     """Name the Job of a run: the same run always has the same Job, so creating it twice cannot double it."""
-    digest = hashlib.sha256(f"{key.uid}/{run_generation}".encode()).hexdigest()[:10]
-    return f"{key.name}-{digest}"
+    return _named(key, run_id(key, run_generation))
+
+
+def _named(key: Key, what: str) -> str:
+    return f"{key.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+
+def report_job_name(key: Key, run_generation: int) -> str:
+    """Name the Job that reads a run's report again, where nobody saw its result."""
+    return _named(key, f"{key.uid}/{run_generation}/report")
 
 
 def job_ttl(job: JobSpec, *, harvested: bool) -> int:
@@ -118,15 +128,20 @@ def job_manifest(
     spec: ModelConversionSpec,
     settings: JobSettings,
     queue: str | None = None,
+    *,
+    reads_report: bool = False,
 ) -> dict[str, Any]:
     """Write the Job for one run of a conversion.
 
-    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn.
+    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn. One that ``reads_report``
+    converts nothing: its one container tells the result of a run that is over.
     """
     spec, template = settings.defaults.fill(spec), settings.defaults.job
     identity = job_identity(key, run_generation)
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
-    meta = {"name": job_name(key, run_generation), "namespace": key.namespace, **identity, "labels": labels}
+    name = report_job_name(key, run_generation) if reads_report else job_name(key, run_generation)
+    meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
+    pod = _pod_spec(spec, settings, request_from_spec(spec, run_id(key, run_generation)))
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -142,7 +157,7 @@ def job_manifest(
                     "labels": template.pod_labels | identity["labels"],
                     "annotations": template.pod_annotations | _NO_IDENTITY,
                 },
-                "spec": _pod_spec(spec, settings),
+                "spec": _only_report(pod) if reads_report else pod,
             },
         },
     }
@@ -150,7 +165,7 @@ def job_manifest(
 
 def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | None:
     """Say that a request is larger than the kernel takes as one environment variable; None when it is not."""
-    request = request_from_spec(settings.defaults.fill(spec)).to_json()
+    request = request_from_spec(settings.defaults.fill(spec), "x" * _RUN_ID_LENGTH).to_json()
     size = len(f"{REQUEST_ENV}={request}\0".encode())
     if size <= LONGEST_VARIABLE_BYTES:
         return None
@@ -174,7 +189,22 @@ def _pod_failure_policy() -> dict[str, Any]:
     }
 
 
-def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any]:
+def run_id(key: Key, run_generation: int) -> str:
+    """Name a run, so that a report tells whose it is."""
+    return f"{key.uid}/{run_generation}"
+
+
+def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod that reads the report: ``publish`` with another command, and without the signing key."""
+    (publish,) = pod["containers"]
+    env = [variable for variable in publish["env"] if variable["name"] != SIGNING_KEY_ENV]
+    publish = publish | {"command": ["tflite-converter", "job-report"], "env": env}
+    return {name: value for name, value in pod.items() if name != "initContainers"} | {
+        "containers": [publish]
+    }
+
+
+def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     credentials = _credentials(spec.storage.secret_ref)
     containers = [
@@ -189,12 +219,12 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any
         ),
     ]
     # The kubelet puts variables in place of $(NAME), and one dollar in place of two.
-    request = request_from_spec(spec).to_json().replace("$", "$$")
+    text = request.to_json().replace("$", "$$")
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     for container in containers:
-        container["env"].insert(0, {"name": REQUEST_ENV, "value": request})
+        container["env"].insert(0, {"name": REQUEST_ENV, "value": text})
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

@@ -89,12 +89,10 @@ def test_the_job_is_recorded_once_it_runs():
         ((ended(), ended(), running()), Stage.PUBLISH, 90),
         ((ended(),), Stage.FETCH, 10),
         ((ended(), ended()), Stage.CONVERT, 90),
-        ((ended(), ended(), ended()), Stage.PUBLISH, 100),
     ],
 )
 def test_progress_follows_the_containers(states, stage, percent):
-    phase = "Succeeded" if percent == 100 else "Running"
-    decision = decide(conversion(started()), job(), [pod(*states, phase=phase)], NOW)
+    decision = decide(conversion(started()), job(), [pod(*states)], NOW)
     assert decision.status.phase is Phase.RUNNING
     assert decision.status.progress is not None
     assert (decision.status.progress.stage, decision.status.progress.percent) == (stage, percent)
@@ -195,19 +193,6 @@ def test_a_new_run_forgets_the_methods_that_failed_before():
     before = decide(conversion(started()), job(complete=True), pods, NOW).status
     after = decide(conversion(before, generation=2, methods=["Float16"]), job(complete=True), [], NOW).status
     assert (after.run_generation, after.failed_methods) == (2, [])
-
-
-PUBLISHED_BY_CONVERT = [pod(ended(), ended(message=published()), ended(), phase="Succeeded")]
-
-
-@pytest.mark.parametrize(
-    "pods",
-    [[], [pod(ended(), ended(), ended(message="{"), phase="Succeeded")], PUBLISHED_BY_CONVERT],
-    ids=["no pod", "malformed", "a summary from the container that runs model code"],
-)
-def test_a_lost_or_forged_report_is_a_reason(pods):
-    decision = decide(conversion(started()), job(complete=True), pods, NOW)
-    assert condition(decision) == ("False", "ReportLost")
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ async def test_of_what_has_ended_little_is_kept_and_news_of_it_brings_it_back(wo
     written = len(world.server.writes)
     world.seen("ml-a")  # the watch brings what was just written
     world.store.put_pod(world.pod_of("ml-a", ended(), ended(), ended(), phase="Succeeded"))
-    assert (len(world.queue), world.store.pods(world.key("a"), world.job_of("ml-a"))) == (0, [])
+    assert (len(world.queue), world.store.pods(world.key("a"), world.job_of("ml-a").uid)) == (0, [])
     body = world.server.conversions["ml-a"]
     body["metadata"] |= {"generation": 2, "resourceVersion": world.server.version()}
     body["spec"]["methods"] = ["Float16"]
