@@ -26,6 +26,8 @@ from .spec import SourceFormat
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
+READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+"""The condition types of kstatus, by which tools such as Flux tell whether an object is current."""
 
 
 class Phase(StrEnum):
@@ -58,7 +60,7 @@ class Condition(ApiModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)]
-    """What it speaks of; Succeeded is the only one."""
+    """What it speaks of: Succeeded, or one of those that Flux, Argo CD and kustomize read."""
     status: Literal["True", "False", "Unknown"]
     """Unknown while the conversion is under way."""
     reason: Annotated[str, Field(max_length=1024)]
@@ -240,7 +242,8 @@ class ModelConversionStatus(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
-    """Succeeded is Unknown while the conversion is under way, then True or False."""
+    """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, for kstatus,
+    which Flux and others read: Ready once it has succeeded, Reconciling under way, Stalled once it has failed."""
     methods: Annotated[str, Field(max_length=128)] | None = None
     """The methods of this run, joined by commas for the printer column."""
     spec_digest: Annotated[str, Field(max_length=64)] | None = None
@@ -258,10 +261,14 @@ class ModelConversionStatus(ApiModel):
     """When the run was first seen."""
     waiting_since: datetime | None = None
     """Since when nothing of the run runs; spec.job.pendingDeadlineSeconds counts from here."""
+    suspended_since: datetime | None = None
+    """Since when spec.suspend has stopped the run; not given while it has not."""
+    suspended_seconds: Annotated[int, Field(ge=0)] | None = None
+    """For how long it was stopped before; the duration is without it."""
     completion_time: datetime | None = None
     """When the run ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None
-    """From start to end, e.g. 1m12s."""
+    """From start to end without the time for which it was suspended, e.g. 1m12s."""
     source: SourceInfo | None = None
     """The source model as it was read."""
     artifacts: Annotated[list[Artifact], Field(max_length=8)] = Field(default_factory=list)

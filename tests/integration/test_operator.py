@@ -208,7 +208,7 @@ def test_every_bad_input_has_its_own_reason_and_leaves_nothing_behind(uploaded, 
         assert status["failure"]["reason"] == reason, json.dumps(status["failure"], indent=1)
         assert status["failure"]["exitCode"] >= 10
         assert status["failure"]["message"]
-        (condition,) = status["conditions"]
+        condition = status["conditions"][0]
         assert (condition["type"], condition["status"], condition["reason"]) == ("Succeeded", "False", reason)
         until(lambda name=reason: name in uploaded.events(name.lower()), f"the event {reason}")
     assert uploaded.objects("out/") == {}

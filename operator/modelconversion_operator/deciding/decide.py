@@ -21,6 +21,7 @@ from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_api.text import human_size
 from modelconversion_operator.deciding import outcome
 from modelconversion_operator.deciding.admission import Place, held, released, wants_place
+from modelconversion_operator.deciding.bookkeeping import kept
 from modelconversion_operator.deciding.conditions import (
     ended,
     seconds_since,
@@ -83,7 +84,12 @@ def decide(
         What to do. ``status`` equals the present one where nothing is to be written.
 
     """
-    decision = _decide(seen, now, policy or Policy())
+    decision = _placed(seen, _decide(seen, now, policy or Policy()), now, ask)
+    return replace(decision, status=kept(seen.conversion.status, decision.status, now))
+
+
+def _placed(seen: Seen, decision: Decision, now: datetime, ask: AskForPlace) -> Decision:
+    """Hold a Job back where there is no place for it."""
     conversion = seen.conversion
     # Where Kueue has the say, it holds Jobs back by itself.
     if conversion.queue is not None or not wants_place(conversion.status, decision):
@@ -336,4 +342,4 @@ def _completed(run: Run) -> Decision:
     sizes = ", ".join(f"{a.method} {human_size(a.size_bytes)}" for a in summary.artifacts)
     words = f"{sizes}; recommended: {recommended.method}{f'; {without}' if without else ''}"
     status = with_condition(status, run.conversion, "True", Reason.CONVERTED, words, run.now)
-    return Decision(status)  # which says it all: an event would be a write that tells nothing more
+    return Decision(status, events=(Event("Normal", Reason.CONVERTED, words),))

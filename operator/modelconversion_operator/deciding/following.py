@@ -105,8 +105,6 @@ def _running(run: Run, pod: PodView, action: PatchJob | None) -> Decision:
     before = run.conversion.status
     was_running = before.phase is Phase.RUNNING and before.waiting_since is None
     known = before.progress if was_running else None
-    if known is not None and pod.phase == "Succeeded":
-        return Decision(run.status, action, (), RESYNC_SECONDS)  # its Job is about to say more
     progress, soon = forward(known, progress_of(pod, run.seen.reported, run.now), run.now)
     status = run.status.model_copy(
         update={"phase": Phase.RUNNING, "progress": progress, "waiting_since": None}

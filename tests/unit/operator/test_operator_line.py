@@ -176,14 +176,15 @@ def world() -> World:
     return World()
 
 
-async def test_a_conversion_costs_four_writes(world):
+async def test_a_conversion_costs_four_writes_and_an_event(world):
     world.apply("a")
     await world.work()
     world.runs("ml-a")
     await world.work()
     world.ends("ml-a")
     await world.work()
-    assert world.server.writes == ["status Pending", "job", "status Running", "status Succeeded"]
+    written = ["status Pending", "job", "status Running", "status Succeeded", "event Converted"]
+    assert world.server.writes == written
     assert world.counted() == 1
 
 
@@ -271,7 +272,7 @@ async def test_who_finds_no_place_stands_in_line_and_is_told_where():
         world.apply(name)
     await world.work()
     assert sorted(world.server.writes) == ["job", *["status Pending"] * 3]
-    (condition,) = world.status("ml-c")["conditions"]
+    condition = world.status("ml-c")["conditions"][0]
     assert (condition["status"], condition["reason"]) == ("Unknown", "Queued")
     assert condition["message"] == "position 2 of 2 in namespace ml"
     assert world.status("ml-c")["queuePosition"] == 2
@@ -339,7 +340,7 @@ async def test_kueue_is_told_its_queue_and_is_left_to_decide():
     world.store.put_job(replace(world.job_of("ml-b"), suspended=True))
     world.queue.add("ml-b")
     await world.work()
-    (condition,) = world.status("ml-b")["conditions"]
+    condition = world.status("ml-b")["conditions"][0]
     assert (world.status("ml-b")["phase"], condition["reason"]) == (Phase.PENDING, "Queued")
     assert "queue team-a" in condition["message"]
 
