@@ -242,8 +242,8 @@ class ModelConversionStatus(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
-    """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, for kstatus,
-    which Flux and others read: Ready once it has succeeded, Reconciling under way, Stalled once it has failed."""
+    """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, as kstatus
+    has it: Ready once it has succeeded, Reconciling while it is under way, Stalled once it has failed."""
     methods: Annotated[str, Field(max_length=128)] | None = None
     """The methods of this run, joined by commas for the printer column."""
     spec_digest: Annotated[str, Field(max_length=64)] | None = None

@@ -13,7 +13,7 @@ from modelconversion_operator.deciding.conditions import seconds_since
 def kept(before: ModelConversionStatus, after: ModelConversionStatus, now: datetime) -> ModelConversionStatus:
     """Return ``after`` with what follows from ``before`` and the time.
 
-    A condition that is carried on speaks of the generation that was looked at, for ``kubectl wait`` reads that.
+    A condition that is carried on speaks of the generation that was looked at: ``kubectl wait`` reads that.
     The time for which a conversion was suspended is neither time in the line nor a part of its duration.
     """
     changes: dict[str, Any] = {}
