@@ -81,6 +81,7 @@ class FailureReason(StrEnum):
     JOB_REJECTED = "JobRejected"
     JOB_DELETED = "JobDeleted"
     POLICY_VIOLATION = "PolicyViolation"
+    SECRET_NOT_RELEASED = "SecretNotReleased"  # noqa: S105 - a reason, not a secret
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
     SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
@@ -214,6 +215,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
     FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
     FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.SECRET_NOT_RELEASED: Failure(
+        None,
+        "have somebody who may read the Secret run these two commands, which release it",
+        True,
+    ),
     FailureReason.POLICY_VIOLATION: Failure(
         None, "the operator's settings do not allow it: change spec.job, or ask who runs the operator"
     ),

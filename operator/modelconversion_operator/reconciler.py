@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.protocol import ConversionApi
@@ -28,6 +29,7 @@ from modelconversion_operator.deciding.decisions import (
     Rejection,
 )
 from modelconversion_operator.deciding.manifest import job_manifest, job_name, request_problem
+from modelconversion_operator.deciding.policy import not_released, secrets_of
 from modelconversion_operator.deciding.repairs import job_changes
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
@@ -42,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 _AFTER_CREATION_SECONDS: Final = 5.0
 """A Job of which the watches say nothing for so long is looked at."""
+
+_RELEASE_SECONDS: Final = 30.0
+"""How long a Secret that was released counts as released."""
 
 
 def utc_now() -> datetime:
@@ -72,6 +77,8 @@ class Reconciler:
         self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
+        self._released: dict[tuple[str, str], float] = {}
+        """When a Secret, by namespace and name, was last found to be released."""
         self._ending: set[str] = set()
         """Conversions whose end was sent to the API server, and not yet counted."""
 
@@ -233,6 +240,10 @@ class Reconciler:
         if problem := request_problem(action.spec, self._rules.jobs):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
             return self._decide(Seen(conversion, rejection=rejection))
+        if (unreleased := await self._unreleased(key, action.spec)) and self._rules.secrets_must_be_released:
+            rejection = Rejection(unreleased, permanent=False, reason=FailureReason.SECRET_NOT_RELEASED)
+            self.admission.refuse(key, REJECTED_RETRY_SECONDS)
+            return self._decide(Seen(conversion, rejection=rejection))
         manifest = job_manifest(
             key,
             action.run_generation,
@@ -251,9 +262,24 @@ class Reconciler:
         if not job.belongs_to(key):
             return self._decide(Seen(conversion, job))
         self._store.keep(job)
+        if unreleased:
+            await self._record(conversion, Event("Warning", FailureReason.SECRET_NOT_RELEASED, unreleased))
         if not action.reads_report:
             self._metrics.job_created(decision.status, self._now())
         return decision
+
+    async def _unreleased(self, key: Key, spec: ModelConversionSpec) -> str | None:
+        """Say which of the Secrets that a conversion's author chose are not released; None for none."""
+        names = []
+        for name in secrets_of(spec):
+            asked = self._released.get((key.namespace, name), -math.inf)
+            if time.monotonic() - asked < _RELEASE_SECONDS:
+                continue
+            if await self._api.may_use_secret(key.namespace, name):
+                self._released[key.namespace, name] = time.monotonic()
+            else:
+                names.append(name)
+        return not_released(key.namespace, names) if names else None
 
     async def _write_status(self, seen: Seen, decision: Decision) -> bool:
         conversion, job = seen.conversion, seen.job

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
 
+from devcluster.services.release import release_manifests
 from modelconversion_api.report import ConversionReport
 from support.cluster.conversions import until
 
@@ -126,7 +127,7 @@ def test_a_signed_conversion_of_sensor_logs_in_csv(uploaded, gesture, process_no
     private = key.private_bytes(serialization.Encoding.PEM, *form).decode()
     meta = {"name": "signing-key", "namespace": uploaded.namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"private.pem": private}}
-    uploaded.cluster.apply([secret])
+    uploaded.cluster.apply([secret, *release_manifests(uploaded.namespace, "signing-key")])
     uploaded.apply(
         "signed",
         output={"uri": uploaded.uri("out/signed/"), "signing": {"secretRef": {"name": "signing-key"}}},

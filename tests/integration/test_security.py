@@ -15,6 +15,7 @@ from devcluster.control_plane.api import KubeApi
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.control_plane.install import OPERATOR, OPERATOR_RULES
 from devcluster.errors import ApiError
+from devcluster.services.release import release_manifests
 from support.cluster.conversions import Conversions, Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
@@ -153,7 +154,7 @@ def test_no_secret_reaches_a_status_an_event_a_log_or_a_metric(conversions: Conv
         "metadata": meta,
         "stringData": {"private.pem": canaries["signing"]},
     }
-    conversions.cluster.apply([key])
+    conversions.cluster.apply([key, *release_manifests(conversions.namespace, "signing")])
     storage = {"endpoint": conversions.store.endpoint, "secretRef": {"name": "canaries"}}
     signing = {"secretRef": {"name": "signing"}}
     output = {"uri": conversions.uri("out/"), "signing": signing}

@@ -37,5 +37,8 @@ class ConversionApi(Protocol):
     async def job_events(self, job: JobView) -> list[EventView]:
         """List what the Job controller says about pods that it cannot create."""
 
+    async def may_use_secret(self, namespace: str, name: str) -> bool:
+        """Ask whether a Secret has been released for conversions, without reading it."""
+
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""

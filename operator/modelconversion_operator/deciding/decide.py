@@ -129,7 +129,7 @@ def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bo
 
 def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy, now: datetime) -> Decision:
     """Start a run: its status is written before its Job is made, so that no crash can start it twice."""
-    if violation := policy.violation(conversion.key.namespace, spec.job):
+    if violation := policy.violation(conversion.key.namespace, spec):
         why = failure(FailureReason.POLICY_VIOLATION, violation, now)
         return failed(conversion, _status_without_job(conversion, now), why, now)
     phase, reason = (Phase.SUSPENDED, Reason.SUSPENDED) if spec.suspend else (Phase.PENDING, Reason.CREATED)
@@ -242,7 +242,7 @@ def _why_the_job_failed(run: Run, job: JobView) -> FailureInfo:
 
 
 def _create(run: Run) -> Decision:
-    if violation := run.policy.violation(run.conversion.key.namespace, run.spec.job):
+    if violation := run.policy.violation(run.conversion.key.namespace, run.spec):
         return _fail(run, FailureReason.POLICY_VIOLATION, violation)
     status = _pending(run)
     if run.seen.strays:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from modelconversion_api.base import API_VERSION, KIND
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
+    CREDENTIALS_ENDPOINT_ENV,
     INPUT_DIR_ENV,
     LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
@@ -25,7 +26,7 @@ from modelconversion_api.request import (
 )
 from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec, Signing
-from modelconversion_api.storage import SecretRef
+from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
 from modelconversion_operator.deciding.defaults import Defaults, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
@@ -296,8 +297,11 @@ def _credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
         "AWS_SESSION_TOKEN": (secret.session_token_key, True),
     }
     return [
-        _from_secret(variable, secret.name, key, optional=optional)
-        for variable, (key, optional) in keys.items()
+        *(
+            _from_secret(variable, secret.name, key, optional=optional)
+            for variable, (key, optional) in keys.items()
+        ),
+        _from_secret(CREDENTIALS_ENDPOINT_ENV, secret.name, ENDPOINT_KEY, optional=True),
     ]
 
 

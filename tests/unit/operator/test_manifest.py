@@ -47,6 +47,7 @@ def test_credentials_reach_fetch_and_publish_only():
         name: [e["name"] for e in c["env"] if from_secret(e)] for name, c in containers(manifest()).items()
     }
     keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    keys.append("CONVERSION_CREDENTIALS_ENDPOINT")
     assert with_secret == {"fetch": keys, "convert": [], "publish": keys}
     assert "s3-credentials" not in json.dumps(containers(manifest())["convert"])
 
