@@ -46,7 +46,7 @@ class Phase(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of the Succeeded condition other than :class:`FailureReason`."""
+    """Reasons of the Succeeded condition other than :class:`~modelconversion_api.reasons.FailureReason`."""
 
     CREATED = "Created"
     QUEUED = "Queued"

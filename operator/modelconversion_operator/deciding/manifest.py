@@ -143,6 +143,8 @@ def job_manifest(
     name = report_job_name(key, run_generation) if reads_report else job_name(key, run_generation)
     meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
     pod = _pod_spec(spec, settings, request_from_spec(spec, run_id(key, run_generation)))
+    if reads_report:
+        pod = _only_report(pod)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -152,13 +154,13 @@ def job_manifest(
             "activeDeadlineSeconds": spec.job.active_deadline_seconds,
             "ttlSecondsAfterFinished": job_ttl(spec.job, harvested=False),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _pod_failure_policy(),
+            "podFailurePolicy": _pod_failure_policy(pod),
             "template": {
                 "metadata": {
                     "labels": template.pod_labels | identity["labels"],
                     "annotations": template.pod_annotations | _NO_IDENTITY,
                 },
-                "spec": _only_report(pod) if reads_report else pod,
+                "spec": pod,
             },
         },
     }
@@ -176,16 +178,14 @@ def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | N
     )
 
 
-def _pod_failure_policy() -> dict[str, Any]:
+def _pod_failure_policy(pod: dict[str, Any]) -> dict[str, Any]:
+    names = [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])]
     codes = {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             # By name: the codes of an injected container mean what its author wants.
-            *(
-                {"action": "FailJob", "onExitCodes": {"containerName": name, **codes}}
-                for name in OUR_CONTAINERS
-            ),
+            *({"action": "FailJob", "onExitCodes": {"containerName": name, **codes}} for name in names),
         ]
     }
 

@@ -120,7 +120,12 @@ class Conversions:
         data = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
         meta = {"name": name, "namespace": self.namespace}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
-        self.cluster.apply([secret, *release_manifests(self.namespace, name)])
+        self.cluster.apply([secret])
+        self.release(name)
+
+    def release(self, name: str) -> None:
+        """Release a Secret for conversions, whether it is there or not."""
+        self.cluster.apply(release_manifests(self.namespace, name))
 
     def apply(self, name: str, **spec: Any) -> None:
         defaults: Json = {

@@ -185,6 +185,8 @@ def test_the_job_that_reads_it_has_one_container_without_the_signing_key() -> No
     assert "initContainers" not in template
     (container,) = template["containers"]
     assert (container["name"], container["command"]) == ("publish", ["tflite-converter", "job-report"])
+    _, *rules = manifest["spec"]["podFailurePolicy"]["rules"]
+    assert [rule["onExitCodes"]["containerName"] for rule in rules] == ["publish"]
     assert "CONVERSION_SIGNING_KEY" not in str(container)
     assert "AWS_SECRET_ACCESS_KEY" in str(container)
     assert template["securityContext"] == whole["spec"]["template"]["spec"]["securityContext"]
