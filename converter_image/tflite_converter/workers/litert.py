@@ -46,6 +46,7 @@ from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FLOAT_FILE,
     FUSED_FILE,
+    INTEGERS_FILE,
     UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
@@ -268,8 +269,8 @@ class _Work:
 
     def _full_integer(self, float_file: bytes) -> _Made:
         unrolled = self._folder / UNROLLED_FILE
-        if unrolled.is_file():
-            float_file = unrolled.read_bytes()
+        if (path := self._before_integers()) is not None:
+            float_file = path.read_bytes()
         samples, threads = read_folder(self._folder / CALIBRATION_FOLDER), self._job.benchmark.threads
         count = len(next(iter(samples.values())))
         started = time.monotonic()
@@ -309,10 +310,14 @@ class _Work:
             }
         )
 
+    def _before_integers(self) -> Path | None:
+        """Return the float file that was written for full integer, if there is one."""
+        paths = (self._folder / name for name in (UNROLLED_FILE, INTEGERS_FILE))
+        return next((path for path in paths if path.is_file()), None)
+
     def _layers(self, content: bytes) -> tuple[LayerError, ...]:
         """Each activation's error, from the float file that full integer was made from."""
-        unrolled = self._folder / UNROLLED_FILE
-        float_file = unrolled if unrolled.is_file() else self._folder / FLOAT_FILE
+        float_file = self._before_integers() or self._folder / FLOAT_FILE
         try:
             return layer_errors(
                 float_file.read_bytes(), content, read_folder(self._folder / CALIBRATION_FOLDER)
