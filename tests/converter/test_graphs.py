@@ -16,6 +16,13 @@ import pytest
 from support.paths import REPOSITORY
 
 CLOSE = 1e-5
+A_STEP_OF_16_BITS = 12.1 / 65535
+"""Of a range of 12: a sum that is added up in another order may end on the next step."""
+FAKE_QUANTIZED = (
+    *(f"fake_{bits}{narrow}" for bits in (2, 4, 7, 8, 12, 16) for narrow in ("", "_narrow")),
+    *("fake_2_narrow_by_channel", "fake_4_by_channel", "fake_8_by_channel", "fake_8_narrow_by_channel"),
+    "fake_16_by_channel",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +40,14 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         *("counted", "to_an_end", "of_the_batch", "fixed", "nested", "map_fn"),
         *("cases_with_weights", "listed", "seeded"),
         *("branches", "cases", "clamps", "outputs", "double", "names", "grouped", "integers", "signs"),
+        *(*FAKE_QUANTIZED, "fake_branches"),
         *("whole", "scalar", "of_four", "only_four", "summed", "counting", "four_sums"),
     ],
 )
 def test_float_file_and_reference_give_what_the_model_gave_before_it_was_saved(facts, name):
-    found = facts[name]
-    assert max(found["file"].values()) < CLOSE
-    assert max(found["reference"].values()) < CLOSE
+    found, limit = facts[name], A_STEP_OF_16_BITS if name.startswith("fake_16") else CLOSE
+    assert max(found["file"].values()) < limit
+    assert max(found["reference"].values()) < limit
     assert max(found["restored"].values()) == 0.0, "running the reference changed the model"
 
 
@@ -93,6 +101,18 @@ def test_what_is_said_of_the_original(facts, name, inputs, says):
 def test_only_outputs_that_draw_random_numbers_are_named(facts):
     assert facts["noisy"]["random"] == ["noisy"]
     assert all(facts[name]["random"] == [] for name in facts if name not in ("noisy", "lookup"))
+
+
+@pytest.mark.parametrize("name", FAKE_QUANTIZED)
+def test_full_integer_has_the_steps_of_fake_quantization_or_says_why_not(facts, name):
+    bits = int(name.split("_")[1])
+    if "by_channel" in name:
+        assert facts[name]["fault"] == "it has a range for each channel of an activation"
+    elif bits > 8:
+        assert facts[name]["fault"] == f"it has {bits} bits"
+    else:
+        assert facts[name]["fault"] is None
+        assert facts[name]["eight_bits"] > 18.0
 
 
 def test_a_table_of_integers_becomes_comparisons_and_one_of_text_is_named(facts):

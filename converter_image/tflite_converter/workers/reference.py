@@ -18,7 +18,7 @@ from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.labels import check_classes
 from tflite_converter.data.npz import read_folder, write_folder
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
@@ -29,7 +29,7 @@ from tflite_converter.measuring.tasks import agreement_metric, detect_task, with
 from tflite_converter.original.tflite import prepared
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.names import tensor_info
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import StopsError, TFLiteModel, why
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
@@ -74,8 +74,10 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
         try:
             model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
             write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
+        except StopsError as error:
+            raise original_stops(str(error)) from error
         except (RuntimeError, ValueError) as error:
-            cause = f"the float file does not run: {first_line(error)}"
+            cause = f"the float file does not run: {why(error)}"
             raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
         return _Done()
 

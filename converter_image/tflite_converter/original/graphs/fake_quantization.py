@@ -74,8 +74,12 @@ class _Node:
 
 
 def is_fake_quantized(graph: Any) -> bool:
-    """Whether the graph rounds as integers will: it was trained so, and has their ranges."""
-    return any(node.op in _KINDS for nodes in node_lists(graph) for node in nodes)
+    """Whether the graph rounds activations as integers will: it was trained so, and has their ranges."""
+    for nodes in node_lists(graph):
+        known = by_name(nodes)
+        if any(node.op in _KINDS and _constant(known, node.name) is None for node in nodes):
+            return True
+    return False
 
 
 def in_float(graph: Any) -> None:
@@ -229,20 +233,17 @@ def _chained(found: _Node, steps: Any) -> list[Any]:
 
 
 def _coarse(found: _Node) -> list[Any]:
-    """Return two fake quantizations of 8 bits: one that has the limits, and one that has the steps."""
+    """Return a fake quantization of 8 bits that has the steps, and what keeps the upper limit behind it."""
     rounding, node = found.rounding, found.node
-    added: list[Any] = []
-    reference = data_inputs(node)[0]
+    operator = type(node)(name=f"{node.name}/rounding", op="FakeQuantWithMinMaxVars")
+    operator.input.append(data_inputs(node)[0])
+    operator.attr["num_bits"].i = _BITS
     wide = rounding.low + np.float32(_STEPS) * rounding.step
-    for name, high in ((f"{node.name}/rounding_limits", rounding.high), (node.name, wide)):
-        operator = type(node)(name=name, op="FakeQuantWithMinMaxVars", input=[reference])
-        operator.attr["num_bits"].i = _BITS
-        for word, value in (("min", rounding.low), ("max", high)):
-            added.append(_const(node, f"{name}/rounding_{word}", value))
-            operator.input.append(_reference(found, added[-1]))
-        added.append(operator)
-        reference = _reference(found, operator)
-    return added
+    words = (("min", rounding.low), ("max", wide))
+    limits = [_const(node, f"{operator.name}_{word}", value) for word, value in words]
+    operator.input.extend(_reference(found, limit) for limit in limits)
+    last = type(node)(name=node.name, op=node.op, input=[_reference(found, operator)])
+    return [*limits, operator, *_chained(_Node(last, rounding, found.inside), [("Minimum", rounding.high)])]
 
 
 _RESULTS: Final = {"Const": "output", "Floor": "y", "FakeQuantWithMinMaxVars": "outputs"}
