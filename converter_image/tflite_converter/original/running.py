@@ -14,6 +14,7 @@ import tensorflow as tf
 from edge_inference.tensors import joined
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import quoted
+from tflite_converter.original.errors import original_stops
 from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
 from tflite_converter.original.model import OriginalModel, Tensors
 from tflite_converter.original.unrolling import rows_meet

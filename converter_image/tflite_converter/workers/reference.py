@@ -26,6 +26,7 @@ from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.metrics import scores
 from tflite_converter.measuring.soundness import Finite, finite_samples, first_not_finite
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
+from tflite_converter.original.errors import original_stops
 from tflite_converter.original.tflite import prepared
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.names import tensor_info

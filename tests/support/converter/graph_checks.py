@@ -229,8 +229,8 @@ FAKE_QUANTIZED: dict[str, tuple[Callable[[Any], Any], Any]] = {
         spec(None, 6),
     )
     for bits, narrow, by_channel in (
-        *((bits, narrow, False) for bits in (2, 4, 7, 8, 12, 16) for narrow in (False, True)),
-        *((2, True, True), (4, False, True), (8, False, True), (8, True, True), (16, False, True)),
+        *((2, True, False), (4, False, False), (7, False, False), (8, True, False), (12, False, False)),
+        *((16, True, False), (2, True, True), (8, False, True), (16, False, True)),
     )
 }
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
