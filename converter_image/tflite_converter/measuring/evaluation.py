@@ -127,7 +127,8 @@ def _report(
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, judged = next(iter(reference.outputs.values())), next(iter(outputs.values()))
     is_classes = is_classes and judged.ndim == 2
-    notes = missed or [*cautions(result.outputs), *_notes(request.method, file)]
+    empty = [f"output {name!r} has no elements" for name, values in outputs.items() if not values.size]
+    notes = missed or [*empty, *cautions(result.outputs), *_notes(request.method, file)]
     return ArtifactReport(
         method=request.method,
         file_name=request.file_name,
