@@ -158,3 +158,24 @@ def test_weights_with_a_zero_point_for_each_channel_are_widened_as_they_are_stor
     for made in (content, dynamic_range(content), with_halved_constants(content)):
         found = TFLiteModel(made).run_each(samples)["y"]
         assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-12])
+def test_weights_of_any_size_are_multiplied_with_what_is_large(size: float) -> None:
+    generator = np.random.default_rng(6)
+    weights = generator.normal(size=(3, 4)) * size
+    content = tflite(
+        [
+            T("x", (1, 4), "FLOAT32"),
+            T("y", (1, 3), "FLOAT32"),
+            T("w", (3, 4), "FLOAT32", floats(*weights.ravel())),
+        ],
+        [O("FULLY_CONNECTED", (0, 2, -1), (1,))],
+        signature=({"x": 0}, {"y": 1}),
+    )
+    samples = {"x": (generator.normal(size=(40, 4)) / size).astype(np.float32)}
+    expected = samples["x"].astype(np.float64) @ weights.T
+    ranges = calibrate(content, samples, 1, lambda _done: None).ranges(RangeMethod.EXTREMES)
+    for made in (dynamic_range(content), full_integer(content, ranges, Recipe())):
+        ratio = snr_db({"y": expected}, TFLiteModel(made).run_each(samples))
+        assert ratio is None or ratio > 28.0, ratio
