@@ -41,6 +41,7 @@ from tflite_converter.workers.jobs import (
 )
 from tflite_converter.workers.programs import LITERT
 
+_NOT_RUN: Final = "LiteRT itself does not run it: give the Keras model or SavedModel that it was made from"
 DIVERGED: Final = "train the model again: its training diverged, or a file was damaged"
 
 
@@ -79,7 +80,7 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
             raise original_stops(str(error)) from error
         except (RuntimeError, ValueError) as error:
             cause = f"the float file does not run: {why(error)}"
-            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=_NOT_RUN) from error
         return _Done()
 
     answer = forked(process, LITERT.words, "running the original model", _Done, reference)
