@@ -283,3 +283,9 @@ class ModelConversionStatus(ApiModel):
     """What went wrong."""
     report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""
+
+    def worked_seconds(self, until: datetime) -> float:
+        """Return how long the run has gone on, in seconds, without the time for which it was suspended."""
+        if self.start_time is None:
+            return 0.0
+        return max(0.0, (until - self.start_time).total_seconds() - (self.suspended_seconds or 0))

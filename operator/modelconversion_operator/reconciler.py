@@ -30,7 +30,7 @@ from modelconversion_operator.deciding.decisions import (
 )
 from modelconversion_operator.deciding.manifest import job_manifest, job_name, request_problem
 from modelconversion_operator.deciding.policy import not_released, secrets_of
-from modelconversion_operator.deciding.repairs import job_changes
+from modelconversion_operator.deciding.repairs import job_changes, pinned_by, words_of_pinned
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS
@@ -77,6 +77,8 @@ class Reconciler:
         self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
+        self._pinned: dict[str, set[str]] = {}
+        """By conversion, the fields of its Job that the cluster keeps as they are."""
         self._released: dict[tuple[str, str], float] = {}
         """When a Secret, by namespace and name, was last found to be released."""
         self._ending: set[str] = set()
@@ -161,6 +163,7 @@ class Reconciler:
 
     def _forget(self, uid: str) -> None:
         self._last_look.pop(uid, None)
+        self._pinned.pop(uid, None)
         self._ending.discard(uid)
         self.admission.leave(uid)
 
@@ -179,7 +182,8 @@ class Reconciler:
         # Without a status, which may have been lost, the run that is about to begin is meant.
         name = status.job_name or job_name(key, conversion.generation)
         strays = tuple(self._store.strays(key, name))
-        return Seen(conversion, job, pods, events, reported, strays=strays)
+        pinned = frozenset(self._pinned.get(key.uid, ()))
+        return Seen(conversion, job, pods, events, reported, pinned=pinned, strays=strays)
 
     async def _job(self, conversion: ConversionView) -> JobView | None:
         """Return the Job of the present run."""
@@ -226,12 +230,22 @@ class Reconciler:
         if isinstance(action, CreateJob):
             return await self._create(seen, action, decision)
         if isinstance(action, PatchJob) and seen.job is not None:
-            key = seen.conversion.key
-            self._store.keep(await self._api.patch_job(seen.job, job_changes(action, key)))
-            if action.event is not None:
-                logger.warning("%s: %s", self._name(key.uid), action.event.message)
-                await self._record(seen.conversion, action.event)
+            await self._patch(seen.conversion, seen.job, action)
         return decision
+
+    async def _patch(self, conversion: ConversionView, job: JobView, action: PatchJob) -> None:
+        """Change a Job; what the cluster keeps as it is is said once, and accepted."""
+        key = conversion.key
+        patched = await self._api.patch_job(job, job_changes(action, key))
+        self._store.keep(patched)
+        event = action.event
+        if pinned := pinned_by(action, patched):
+            known = self._pinned.setdefault(key.uid, set())
+            event = None if pinned <= known else words_of_pinned(job, pinned)
+            known |= pinned
+        if event is not None:
+            logger.warning("%s: %s", self._name(key.uid), event.message)
+            await self._record(conversion, event)
 
     async def _create(self, seen: Seen, action: CreateJob, decision: Decision) -> Decision:
         """Create the Job, or decide again with the reason why there is none."""

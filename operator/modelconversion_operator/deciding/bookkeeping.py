@@ -31,10 +31,5 @@ def kept(before: ModelConversionStatus, after: ModelConversionStatus, now: datet
         changes["suspended_seconds"] = so_far + round(seconds_since(after.suspended_since, now))
     after = after.model_copy(update=changes)
     if after.completion_time is not None and before.completion_time != after.completion_time:
-        after = after.model_copy(update={"duration": human_duration(worked_seconds(after, now))})
+        after = after.model_copy(update={"duration": human_duration(after.worked_seconds(now))})
     return after
-
-
-def worked_seconds(status: ModelConversionStatus, until: datetime) -> float:
-    """Return how long a run has gone on, without the time for which it was suspended."""
-    return max(0.0, seconds_since(status.start_time, until) - (status.suspended_seconds or 0))

@@ -185,7 +185,8 @@ def _after_the_end(
             return Decision(status, recheck_seconds=left)
         return Decision(status, None if job.overdue else DeleteJob(job.name))
     ttl = job_ttl(spec.job, harvested=True)
-    return Decision(status, PatchJob(job.name, ttl_seconds=ttl) if job.ttl_seconds != ttl else None)
+    is_due = job.ttl_seconds != ttl and "ttlSecondsAfterFinished" not in seen.pinned
+    return Decision(status, PatchJob(job.name, ttl_seconds=ttl) if is_due else None)
 
 
 def _seconds_to_end_by_itself(pods: Sequence[PodView], now: datetime) -> float:
@@ -220,7 +221,8 @@ def _under_way(run: Run) -> Decision:
     if job.deleting and status.job_uid is not None:
         return _fail(run, FailureReason.JOB_DELETED, f"Job {job.name} is being deleted")
     if run.spec.suspend:
-        return _suspended(run, None if job.suspended else PatchJob(job.name, suspend=True))
+        is_due = not job.suspended and "suspend" not in run.seen.pinned
+        return _suspended(run, PatchJob(job.name, suspend=True) if is_due else None)
     return follow(run, job)
 
 

@@ -72,7 +72,7 @@ def follow(run: Run, job: JobView) -> Decision:
     if job.suspended and run.conversion.status.phase is Phase.SUSPENDED:
         action = PatchJob(job.name, suspend=False)
     elif not job.deleting:
-        action = repair_of(job, run.spec.job, run.generation)
+        action = repair_of(job, run.spec.job, run.generation, run.seen.pinned)
     # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
     pod = newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
     if pod is not None and (end := _end_behind_injected(pod, run.now)) is not None:

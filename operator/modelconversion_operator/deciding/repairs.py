@@ -7,6 +7,7 @@ which it goes with its conversion. Whether it is suspended is left to those who 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from modelconversion_api.scheduling import JobSpec
@@ -16,11 +17,19 @@ from modelconversion_operator.deciding.views import JobView, Key
 
 JOB_CHANGED: Final = "JobChanged"
 """Reason of the event that says so."""
+JOB_PINNED: Final = "JobPinned"
+"""Reason of the event that something else decides."""
 _TTL: Final = "ttlSecondsAfterFinished"
+_IDENTITY: Final = "labels and owner reference"
 
 
-def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | None:
-    """Return the change that puts a Job under way right; None when there is nothing to put right."""
+def repair_of(
+    job: JobView, spec: JobSpec, run_generation: int, pinned: Collection[str] = ()
+) -> PatchJob | None:
+    """Return the change that puts a Job under way right; None when there is nothing to put right.
+
+    What the cluster has ``pinned`` stays as it is.
+    """
     ttl = job_ttl(spec, harvested=False)
     fields = {
         "parallelism": (job.parallelism, 1),
@@ -28,10 +37,10 @@ def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | No
         "activeDeadlineSeconds": (job.active_deadline_seconds, spec.active_deadline_seconds),
         _TTL: (job.ttl_seconds, ttl),
     }
-    wrong = {name: values for name, values in fields.items() if values[0] != values[1]}
+    wrong = {name: values for name, values in fields.items() if values[0] != values[1] and name not in pinned}
     # The time to live may have been changed in the conversion; a shorter one waits for the end.
     corrections = [f"{name} {old} back to {new}" for name, (old, new) in wrong.items() if name != _TTL]
-    strayed = not (job.labelled and job.owned)
+    strayed = not (job.labelled and job.owned) and _IDENTITY not in pinned
     if strayed:
         corrections.append("its labels and owner reference written again")
     if not wrong and not strayed:
@@ -46,6 +55,26 @@ def repair_of(job: JobView, spec: JobSpec, run_generation: int) -> PatchJob | No
         run_generation=run_generation if strayed else None,
         event=Event("Warning", JOB_CHANGED, words) if corrections else None,
     )
+
+
+def pinned_by(patch: PatchJob, answer: JobView) -> frozenset[str]:
+    """Return what of a patch did not come to be: a policy or a webhook keeps those fields as they are."""
+    wanted = {
+        "suspend": (patch.suspend, answer.suspended),
+        "parallelism": (patch.parallelism, answer.parallelism),
+        "backoffLimit": (patch.backoff_limit, answer.backoff_limit),
+        "activeDeadlineSeconds": (patch.active_deadline_seconds, answer.active_deadline_seconds),
+        _TTL: (patch.ttl_seconds, answer.ttl_seconds),
+        _IDENTITY: (patch.run_generation and True, answer.labelled and answer.owned),
+    }
+    return frozenset(name for name, (asked, got) in wanted.items() if asked is not None and asked != got)
+
+
+def words_of_pinned(job: JobView, pinned: Collection[str]) -> Event:
+    """Say once that the cluster keeps fields of a Job."""
+    names = ", ".join(sorted(pinned))
+    words = f"a policy or a webhook of the cluster keeps {names} of Job {job.name} as it is: left so"
+    return Event("Warning", JOB_PINNED, words)
 
 
 def job_changes(patch: PatchJob, key: Key) -> dict[str, Any]:

@@ -24,5 +24,7 @@ class Seen:
     """Progress as the container that converts reports it."""
     rejection: Rejection | None = None
     """Why the Job could not be created, when that was just tried."""
+    pinned: frozenset[str] = frozenset()
+    """Fields of the Job that the cluster did not let this operator change."""
     strays: tuple[JobView, ...] = ()
     """Jobs of earlier runs that have not ended: they would write where the present run does."""

@@ -14,7 +14,6 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
-from modelconversion_operator.deciding.bookkeeping import worked_seconds
 from modelconversion_operator.telemetry.compiler_metrics import CompilerMetrics
 from modelconversion_operator.telemetry.definitions import PREFIX, Registered
 
@@ -96,7 +95,7 @@ class Metrics:
     def job_created(self, status: ModelConversionStatus, now: datetime) -> None:
         """Note how long a conversion waited for its Job."""
         if status.start_time is not None:
-            self._of.histogram("queue_duration_seconds").observe(worked_seconds(status, now))
+            self._of.histogram("queue_duration_seconds").observe(status.worked_seconds(now))
 
     def job_started(self, created: datetime, now: datetime) -> None:
         """Note how long a Job took until something of it ran."""
@@ -108,7 +107,7 @@ class Metrics:
         reason = status.failure.reason.bounded if status.failure else str(Reason.CONVERTED)
         self._of.counter("conversions").labels(_outcome(succeeded), reason).inc()
         if status.start_time and status.completion_time:
-            seconds = worked_seconds(status, status.completion_time)
+            seconds = status.worked_seconds(status.completion_time)
             self._of.histogram("duration_seconds").labels(_outcome(succeeded)).observe(seconds)
         if summary is None:
             return

@@ -9,7 +9,6 @@ import pytest
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import ModelConversionStatus
-from modelconversion_operator.deciding.bookkeeping import worked_seconds
 from modelconversion_operator.telemetry.metrics import Metrics
 from support.operator.objects import (
     NOW,
@@ -93,7 +92,7 @@ def test_suspended_time_is_neither_queue_nor_duration() -> None:
     """Suspended from the first to the 100th second and from the 130th to the 190th, of 200: 40 are left."""
     status = decide(conversion(suspend=True), None, [], NOW).status
     status = decide(conversion(status), None, [], NOW + timedelta(seconds=100)).status
-    assert worked_seconds(status, NOW + timedelta(seconds=110)) == 10
+    assert status.worked_seconds(NOW + timedelta(seconds=110)) == 10
     status = _run(status, NOW + timedelta(seconds=120), pod(running()))
     status = _run(status, NOW + timedelta(seconds=130), pod(running()), suspend=True)
     assert status.suspended_since == NOW + timedelta(seconds=130)

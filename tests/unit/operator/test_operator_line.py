@@ -37,6 +37,7 @@ class Server:
         self.refuse_jobs: set[str] = set()
         self.unreleased: set[str] = set()
         self.asked: list[str] = []
+        self.pinned: set[str] = set()
         self._versions = itertools.count(100)
 
     def version(self) -> str:
@@ -77,7 +78,13 @@ class Server:
         return None if body is None else JobView.from_body(body)
 
     async def patch_job(self, job: JobView, changes: Body) -> JobView:
-        raise AssertionError("nothing here changes a Job")
+        """Change a Job, but for the fields that a policy keeps as they are."""
+        self.writes.append("patch job")
+        body = self.jobs[job.name]
+        wanted = {k: v for k, v in changes.get("spec", {}).items() if k not in self.pinned}
+        body["spec"] = body["spec"] | wanted
+        body["metadata"]["resourceVersion"] = self.version()
+        return JobView.from_body(body)
 
     async def delete_job(self, job: JobView) -> None:
         self.writes.append("delete job")
@@ -224,6 +231,27 @@ async def test_an_installation_that_catches_up_is_only_warned(world):
     assert len(world.server.jobs) == 1
     assert "event SecretNotReleased" in world.server.writes
     assert world.server.asked == ["ml/s3-credentials", "ml/signing-key"]
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["finished", "under way"])
+async def test_what_a_policy_keeps_of_a_job_is_tried_and_said_once(world, ended):
+    """A policy that pinned the TTL gave a PATCH without end: 83 in ten seconds for three conversions."""
+    world.server.pinned.add("ttlSecondsAfterFinished")
+    world.apply("a")
+    await world.work()
+    body = world.server.jobs[world.status("ml-a")["jobName"]]
+    body["spec"]["ttlSecondsAfterFinished"] = 5
+    world.store.put_job(world.job_of("ml-a"))
+    if ended:
+        body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+        world.ends("ml-a")
+    for _ in range(5):
+        world.queue.add("ml-a")
+        await world.work()
+    assert world.server.writes.count("patch job") == 1
+    assert world.server.writes.count("event JobPinned") == 1
+    assert "event JobChanged" not in world.server.writes
+    assert (world.store.conversion("ml-a") is None) is ended, "what has ended settles"
 
 
 async def test_a_conversion_costs_four_writes_and_an_event(world):
