@@ -55,12 +55,17 @@ def _cut(length: int) -> BeforeValidator:
     return BeforeValidator(cut)
 
 
+def _cut_name(value: Any) -> Any:
+    return shortened(value, NAME_LENGTH) if isinstance(value, str) else value
+
+
 ConditionText = Annotated[str, Field(max_length=CONDITION_LENGTH), _cut(CONDITION_LENGTH)]
 FailureText = Annotated[str, Field(max_length=FAILURE_LENGTH), _cut(FAILURE_LENGTH)]
 WarningText = Annotated[str, Field(max_length=WARNING_LENGTH), _cut(WARNING_LENGTH)]
 MessageText = Annotated[str, Field(max_length=MESSAGE_LENGTH), _cut(MESSAGE_LENGTH)]
 SentenceText = Annotated[str, Field(max_length=SENTENCE_LENGTH), _cut(SENTENCE_LENGTH)]
 KindText = Annotated[str, Field(max_length=KIND_LENGTH), _cut(KIND_LENGTH)]
-NameText = Annotated[str, Field(max_length=NAME_LENGTH), _cut(NAME_LENGTH)]
-"""A name that is only shown. One that finds a tensor again must be whole: see ``TensorInfo``."""
+NameText = Annotated[str, Field(max_length=NAME_LENGTH), BeforeValidator(_cut_name)]
+"""A name out of a model as it is, for programs find outputs by it; what shows it makes it printable. One that
+finds a tensor again must be whole: see ``TensorInfo``."""
 VersionText = Annotated[str, Field(max_length=VERSION_LENGTH), _cut(VERSION_LENGTH)]

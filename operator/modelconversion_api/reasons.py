@@ -81,6 +81,7 @@ class FailureReason(StrEnum):
     JOB_REJECTED = "JobRejected"
     JOB_DELETED = "JobDeleted"
     POLICY_VIOLATION = "PolicyViolation"
+    OUTPUT_SHARED = "OutputShared"
     SECRET_NOT_RELEASED = "SecretNotReleased"  # noqa: S105 - a reason, not a secret
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
@@ -215,6 +216,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
     FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
     FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.OUTPUT_SHARED: Failure(
+        None, "give each conversion an output.uri of its own: they overwrite one another's files"
+    ),
     FailureReason.SECRET_NOT_RELEASED: Failure(
         None,
         "have somebody who may read the Secret run these two commands, which release it",

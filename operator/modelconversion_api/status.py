@@ -26,6 +26,8 @@ from .spec import SourceFormat
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
+OUTPUT_SHARED = "OutputShared"
+"""The condition type that says that another conversion writes to the same place; there only while it is."""
 READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
 """The condition types of kstatus, by which tools such as Flux tell whether an object is current."""
 

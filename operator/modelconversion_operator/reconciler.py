@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_api.status import OUTPUT_SHARED, ModelConversionStatus, Phase
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.protocol import ConversionApi
 from modelconversion_operator.cluster.store import Store
@@ -183,7 +183,8 @@ class Reconciler:
         name = status.job_name or job_name(key, conversion.generation)
         strays = tuple(self._store.strays(key, name))
         pinned = frozenset(self._pinned.get(key.uid, ()))
-        return Seen(conversion, job, pods, events, reported, pinned=pinned, strays=strays)
+        rivals = tuple(self._store.rivals(key.uid))
+        return Seen(conversion, job, pods, events, reported, pinned=pinned, rivals=rivals, strays=strays)
 
     async def _job(self, conversion: ConversionView) -> JobView | None:
         """Return the Job of the present run."""
@@ -309,6 +310,9 @@ class Reconciler:
         except NotFoundError:
             return False  # deleted meanwhile: the watch will say so
         self._store.keep(updated)
+        if _tells_of_rivals(before) != _tells_of_rivals(after) or (ends and seen.rivals):
+            for rival in seen.rivals:  # it says so as well; and one that waits may begin
+                self._queue.add(rival.key.uid)
         logger.info("%s/%s: %s", key.namespace, key.name, _headline(after))
         if ends:
             self._ending.discard(key.uid)
@@ -402,6 +406,10 @@ def status_changes(before: Mapping[str, Any], after: ModelConversionStatus) -> d
 
 
 _STATUS_FIELDS = frozenset(info.alias or name for name, info in ModelConversionStatus.model_fields.items())
+
+
+def _tells_of_rivals(status: ModelConversionStatus) -> bool:
+    return any(condition.type == OUTPUT_SHARED for condition in status.conditions)
 
 
 def _headline(status: ModelConversionStatus) -> str:

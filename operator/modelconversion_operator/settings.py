@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     credentials_release: Literal["required", "warn"] = "required"
     """What to do about a Secret that nobody has released for conversions: wait until somebody does, or warn
     and go on, for the time in which an existing installation catches up."""
+    shared_output: Literal["wait", "refuse", "allow"] = "wait"
+    """What becomes of a conversion with the output.uri of an earlier one of its namespace that is under way:
+    it waits for that one's end, is refused, or runs beside it; both have the condition OutputShared."""
     progress_seconds: Annotated[float, Field(ge=0, le=600)] = 5
     """Seconds between asking a pod how far it is; 0 where the operator cannot reach pods."""
     max_concurrent: Annotated[int, Field(ge=0)] = 0
@@ -168,6 +171,7 @@ class Settings(BaseSettings):
             resources=_listed(self.allowed_resources),
             endpoints=_listed(self.allowed_endpoints),
             secret_keys=_listed(self.allowed_secret_keys),
+            shared_output=self.shared_output,
         )
         return Rules(
             jobs, policy, self.limits, secrets_must_be_released=self.credentials_release == "required"

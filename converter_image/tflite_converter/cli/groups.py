@@ -209,6 +209,7 @@ REQUEST: Final = Group(
     ConversionRequest,
     by_hand={
         "version": "the command line and the converter are of one version",
+        "run": "of the operator, which tells by it whose report it is",
         "base_name": "taken from the model's file name",
         "methods": "--method, one of them or all",
     },

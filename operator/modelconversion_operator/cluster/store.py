@@ -14,17 +14,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 from pydantic_core import from_json
 
 from modelconversion_api.base import readable
 from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_operator.deciding.seen import Rival
 from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
 
 V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
 """Namespace and UID: what names another namespace's conversion is none of its children."""
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 def is_newer(resource_version: str, than: str) -> bool:
@@ -59,6 +62,7 @@ class _Settled:
     key: Key
     version: int
     phase: str
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class _Packed:
     deleting: bool
     queue: str | None
     phase: str
+    output: str
+    """Where it writes."""
     text: bytes
     """Spec and status."""
 
@@ -78,7 +84,16 @@ class _Packed:
     def of(cls, view: ConversionView) -> _Packed:
         text = json.dumps((view.spec, view.raw_status), separators=(",", ":")).encode()
         phase = str(view.status.phase or Phase.PENDING)
-        return cls(view.key, view.generation, view.resource_version, view.deleting, view.queue, phase, text)
+        return cls(
+            key=view.key,
+            generation=view.generation,
+            resource_version=view.resource_version,
+            deleting=view.deleting,
+            queue=view.queue,
+            phase=phase,
+            output=_output_of(view),
+            text=text,
+        )
 
     def view(self) -> ConversionView:
         spec, status = from_json(self.text)
@@ -94,6 +109,14 @@ class _Packed:
         )
 
 
+def _output_of(view: ConversionView) -> str:
+    """Name the place that a conversion writes to, among those of its namespace."""
+    output, storage = view.spec.get("output"), view.spec.get("storage")
+    uri = output.get("uri") if isinstance(output, dict) else None
+    endpoint = storage.get("endpoint") if isinstance(storage, dict) else None
+    return f"{view.key.namespace} {str(endpoint or '').rstrip('/')} {str(uri or view.key.uid).rstrip('/')}"
+
+
 def _parent(key: Key) -> Parent:
     return key.namespace, key.uid
 
@@ -107,6 +130,8 @@ class Store:
         self._jobs: dict[Parent, dict[str, JobView]] = {}
         self._pods: dict[Parent, dict[str, PodView]] = {}
         self._active: dict[str, set[str]] = {}
+        self._outputs: dict[str, tuple[str, ...]] = {}
+        """UIDs of the conversions that write to a place."""
 
     def __len__(self) -> int:
         """How many conversions there are."""
@@ -149,13 +174,14 @@ class Store:
         uid, status = view.key.uid, view.status
         if not self.is_news(uid, view.resource_version):
             return False
+        self._take_output(uid, _output_of(view))
         self._settled.pop(uid, None)
         over = status.phase is not None and status.phase.is_final and not view.deleting
         current = status.observed_generation == view.generation
         is_new = uid not in self._conversions
         if over and current and is_new and _parent(view.key) not in self._jobs:
             # What a new process finds, ten thousand times maybe, is not worth a look.
-            self._settled[uid] = _Settled(view.key, int(view.resource_version), str(status.phase))
+            self._settled[uid] = self._few_words(view)
             return False
         self._conversions[uid] = _Packed.of(view)
         if is_new:
@@ -169,20 +195,54 @@ class Store:
         if known is None or known.resource_version != view.resource_version:
             return
         del self._conversions[uid]
-        self._settled[uid] = _Settled(view.key, int(view.resource_version), str(view.status.phase))
+        self._settled[uid] = self._few_words(view)
         self._forget_children(view.key)
 
+    def _few_words(self, view: ConversionView) -> _Settled:
+        phase = str(view.status.phase)
+        return _Settled(view.key, int(view.resource_version), phase, _output_of(view))
+
+    def _take_output(self, uid: str, output: str) -> None:
+        """Note where a conversion writes, which a new spec may change."""
+        known = self._conversions.get(uid) or self._settled.get(uid)
+        if known is not None and known.output != output:
+            self._leave_output(uid, known.output)
+        if uid not in self._outputs.get(output, ()):
+            self._outputs[output] = (*self._outputs.get(output, ()), uid)
+
+    def _leave_output(self, uid: str, output: str) -> None:
+        left = tuple(other for other in self._outputs.get(output, ()) if other != uid)
+        if left:
+            self._outputs[output] = left
+        else:
+            self._outputs.pop(output, None)
+
+    def rivals(self, uid: str) -> list[Rival]:
+        """Return the other conversions that write where this one does, the earliest first."""
+        known = self._conversions.get(uid) or self._settled.get(uid)
+        others = [] if known is None else [u for u in self._outputs.get(known.output, ()) if u != uid]
+        rivals = [self._rival(other) for other in others]
+        return sorted(rivals, key=lambda r: (r.since is None, r.since or _NEVER, r.key.uid))
+
+    def _rival(self, uid: str) -> Rival:
+        packed = self._conversions.get(uid)
+        if packed is None:
+            return Rival(self._settled[uid].key)
+        is_over = Phase(packed.phase).is_final or packed.deleting
+        return Rival(packed.key, None if is_over else packed.view().status.start_time)
+
     def reopen(self, uid: str) -> Key | None:
-        """Let a settled conversion be looked at again because a Job of it is there; its key, if so."""
+        """Let a settled conversion be looked at again where it has a Job or a rival; gives its key."""
         settled = self._settled.get(uid)
-        if settled is None or _parent(settled.key) not in self._jobs:
+        if settled is None or not (_parent(settled.key) in self._jobs or self.rivals(uid)):
             return None
         return self._settled.pop(uid).key
 
     def drop_conversion(self, key: Key) -> None:
         """Forget a conversion and all that belongs to it."""
-        self._conversions.pop(key.uid, None)
-        self._settled.pop(key.uid, None)
+        known = self._conversions.pop(key.uid, None) or self._settled.pop(key.uid, None)
+        if known is not None:
+            self._leave_output(key.uid, known.output)
         self._forget_children(key)
 
     def phases(self) -> Counter[str]:

@@ -146,8 +146,11 @@ def make_registry(
     async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
         view = ConversionView.from_body(event["object"])
         if event["type"] == "DELETED":
+            rivals = store.rivals(view.key.uid)
             store.drop_conversion(view.key)
             queue.add(view.key.uid)  # its place is free
+            for rival in rivals:
+                queue.add(rival.key.uid)
         elif store.put_conversion(view):
             queue.add(view.key.uid)
 

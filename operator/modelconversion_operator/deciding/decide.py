@@ -85,7 +85,7 @@ def decide(
 
     """
     decision = _placed(seen, _decide(seen, now, policy or Policy()), now, ask)
-    return replace(decision, status=kept(seen.conversion.status, decision.status, now))
+    return replace(decision, status=kept(seen, decision.status, now))
 
 
 def _placed(seen: Seen, decision: Decision, now: datetime, ask: AskForPlace) -> Decision:
@@ -252,6 +252,8 @@ def _create(run: Run) -> Decision:
         words = f"an earlier run's Job {names} is being removed first: it would write to the same place"
         status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
         return Decision(status, recheck_seconds=STRAYS_SECONDS)
+    if (shared := _behind_a_rival(run, status)) is not None:
+        return shared
     create = CreateJob(run.generation, run.spec, reads_report=run.reads_report)
     before = summary_condition(run.conversion.status)
     # What the Job was refused for stays in the status until it is known whether it still is.
@@ -259,6 +261,21 @@ def _create(run: Run) -> Decision:
         words = READING_AGAIN if run.reads_report else WAITING_FOR_POD
         status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
     return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
+
+
+def _behind_a_rival(run: Run, status: ModelConversionStatus) -> Decision | None:
+    """Let an earlier conversion with the same output end first; None where there is none, or all may run."""
+    key, since = run.conversion.key, run.status.start_time or run.now
+    earlier = [rival for rival in run.seen.rivals if rival.is_before(key, since)]
+    if not earlier or run.reads_report or run.policy.shared_output == "allow":
+        return None
+    words = f"{earlier[0].key.name} writes to {run.spec.output.uri} as well, and began before"
+    if run.policy.shared_output == "refuse":
+        return _fail(run, FailureReason.OUTPUT_SHARED, words)
+    status = status.model_copy(update={"waiting_since": None})  # however long that one takes
+    words = failure(FailureReason.OUTPUT_SHARED, words, run.now).message
+    status = with_condition(status, run.conversion, "Unknown", FailureReason.OUTPUT_SHARED, words, run.now)
+    return Decision(status, recheck_seconds=RESYNC_SECONDS)
 
 
 def _refused(run: Run, rejection: Rejection) -> Decision:

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Final, Literal
 
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.spec import ModelConversionSpec
@@ -45,6 +45,7 @@ class Policy:
         resources: Names of resources, for requests and limits.
         endpoints: Endpoints of stores, without a slash at the end. AWS itself has none, and is allowed.
         secret_keys: Names of keys in Secrets.
+        shared_output: What becomes of a conversion that writes where an earlier one does, which is under way.
 
     """
 
@@ -55,6 +56,7 @@ class Policy:
     resources: tuple[str, ...] = PLAIN_RESOURCES
     endpoints: tuple[str, ...] = ("*",)
     secret_keys: tuple[str, ...] = PLAIN_KEYS
+    shared_output: Literal["wait", "refuse", "allow"] = "wait"
 
     def violation(self, namespace: str, spec: ModelConversionSpec) -> str | None:
         """Say what ``spec`` may not ask for in ``namespace``, and which setting allows it.

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from modelconversion_api.request import StageProgress
 from modelconversion_operator.deciding.decisions import Rejection
-from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, PodView
+from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another conversion of the namespace with the same output URI."""
+
+    key: Key
+    since: datetime | None = None
+    """When its run was first seen; None where it was not yet, or is over."""
+
+    def is_before(self, key: Key, since: datetime) -> bool:
+        """Whether its run is under way, and began before that of another."""
+        return self.since is not None and (self.since, self.key.uid) < (since, key.uid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,5 +40,7 @@ class Seen:
     """Why the Job could not be created, when that was just tried."""
     pinned: frozenset[str] = frozenset()
     """Fields of the Job that the cluster did not let this operator change."""
+    rivals: tuple[Rival, ...] = ()
+    """Conversions that write to the same place."""
     strays: tuple[JobView, ...] = ()
     """Jobs of earlier runs that have not ended: they would write where the present run does."""

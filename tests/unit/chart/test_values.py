@@ -66,6 +66,7 @@ OTHER: Json = {
     "policy.allowedEndpoints": ["https://minio:9000"],
     "policy.allowedSecretKeys": ["key"],
     "policy.credentialsRelease": "warn",
+    "sharedOutput": "refuse",
     "policy.allowedResources": ["cpu", "memory", "nvidia.com/gpu"],
     "log.level": "debug",
     "log.format": "json",

@@ -133,7 +133,8 @@ class World:
         uid = f"{namespace}-{name}"
         meta = {"namespace": namespace, "name": name, "uid": uid, "generation": 1}
         body = {"metadata": meta | {"resourceVersion": self.server.version(), "labels": labels or {}}}
-        self.server.conversions[uid] = body | {"spec": spec(**changes)}
+        output = {"uri": f"s3://models/{uid}/"}
+        self.server.conversions[uid] = body | {"spec": spec(**{"output": output, **changes})}
         self.seen(uid)
 
     def seen(self, uid: str) -> None:
