@@ -61,6 +61,7 @@ class Reconciler:
         rules: Rules,
         progress: ProgressReader,
         now: Callable[[], datetime] = utc_now,
+        knows: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._api = api
         self._store = store
@@ -69,6 +70,7 @@ class Reconciler:
         self._rules = rules
         self._progress = progress
         self._now = now
+        self._knows = knows
         self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
@@ -103,6 +105,34 @@ class Reconciler:
             finally:
                 self._queue.done(uid)
 
+    async def stand_by(self) -> None:
+        """Forget, as one that works does, what is over: until cancelled, and without asking or writing."""
+        while True:
+            uid = await self._queue.get()
+            try:
+                self._tidy(uid)
+            except Exception:
+                logger.exception("%s: bug", self._name(uid))
+            finally:
+                self._queue.done(uid)
+            await asyncio.sleep(0)  # taking from a full queue waits for nothing
+
+    def _tidy(self, uid: str) -> None:
+        conversion = self._store.conversion(uid)
+        if conversion is None:
+            self._forget(uid)
+            return
+        status, key = conversion.status, conversion.key
+        if (
+            _has_ended(conversion)
+            and status.observed_generation == conversion.generation
+            and self._knows(key.namespace)
+        ):
+            job = None if status.job_name is None else self._store.job(key, status.job_name)
+            pods = () if job is None else tuple(self._store.pods(key, job))
+            seen = Seen(conversion, job, pods)
+            self._settle(seen, decide(seen, self._now(), policy=self._rules.policy))
+
     async def reconcile(self, uid: str) -> float | None:
         """Look at a conversion and do what is to be done; gives the seconds until it wants another look."""
         conversion = self._store.conversion(uid)
@@ -115,6 +145,8 @@ class Reconciler:
         if conversion is None:
             self._forget(uid)
             return None
+        if not self._knows(conversion.key.namespace):
+            return None  # its Jobs have not been listed; the end of that listing brings all back here
         seen = await self._look(conversion)
         decision = self._decide(seen)
         if not decision.wants_place:
