@@ -23,9 +23,10 @@ from devcluster.tools.binaries import ensure_control_plane_binaries
 from support.faults.cases import OPERATOR_CASES, Case, Stage
 from support.faults.cases_cluster import CLUSTER_CASES
 from support.faults.cases_replicas import REPLICA_CASES
+from support.faults.cases_watches import WATCH_CASES
 from support.faults.world import Row
 
-CASES: dict[str, Case] = OPERATOR_CASES | REPLICA_CASES | CLUSTER_CASES
+CASES: dict[str, Case] = OPERATOR_CASES | WATCH_CASES | REPLICA_CASES | CLUSTER_CASES
 
 _INTRODUCTION = """\
 # What faults do to a conversion
