@@ -27,6 +27,7 @@ from support.faults.cases import Case, Stage
 from support.faults.cases_cluster import CRD
 from support.faults.proxy import Rule, error_event
 from support.faults.world import OperatorProcess, Row, World, holds, until
+from support.operator.stub_node import StubNode
 
 _LINES: Final[Mapping[str, bytes]] = {
     "ERROR 429, with the seconds to wait": error_event(429, details={"retryAfterSeconds": 1}),
@@ -186,7 +187,10 @@ async def store_put_back(stage: Stage) -> list[Row]:
             await asyncio.to_thread(shutil.rmtree, cluster.state / "etcd")
             await asyncio.to_thread(shutil.move, kept, cluster.state / "etcd")
             await asyncio.to_thread(_start, cluster)
+            # The node has seen this pod end, and would not look at it again.
+            node = asyncio.create_task(StubNode(world.api, namespace=world.namespace).run())
             end = await world.ends("under-way")
+            node.cancel()
             await world.apply("after")
             await world.ends("after")
             await until(
@@ -204,6 +208,7 @@ async def store_put_back(stage: Stage) -> list[Row]:
 
 
 def _stop(cluster: ControlPlane) -> None:
+    cluster.stop_controller_manager()  # it keeps what it has seen in mind, and has to begin anew
     cluster.stop_api_server()
     cluster.stop_etcd()
 
@@ -211,7 +216,7 @@ def _stop(cluster: ControlPlane) -> None:
 def _start(cluster: ControlPlane) -> None:
     cluster.start_etcd(wait=False)
     cluster.start_api_server()
-    cluster.start_controller_manager()  # whoever keeps what it has seen has to begin anew
+    cluster.start_controller_manager()
 
 
 @asynccontextmanager
