@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
+import aiohttp
 from kopf._cogs.clients import errors as kopf_errors
 from kopf._cogs.clients import fetching, scanning, watching
 from kopf._cogs.structs.references import Resource
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE_SECONDS: Final = 1.0
 """A watch that ends sooner, and has said nothing, was not one."""
+_NO_ANSWER: Final = "the answer is not one of an API server; is there a proxy in between?"
 _TURNS: Final = 100
 """Turns of the event loop in which each of kopf's tasks has begun."""
 _BETWEEN_WATCHES_SECONDS: Final = 0.2
@@ -68,7 +70,8 @@ class ConversionWatch:
     def login_refused(self) -> None:
         """Note that the server did not accept the operator's credentials, which kopf now reads again."""
         error = UnavailableError(401, "the API server refused the operator's credentials")
-        logger.warning("%s; they are read again", error)
+        if not any(state.problem for state in self._states.values()):
+            logger.warning("%s; they are read again until it takes them", error)
         for state in self._states.values():
             state.failed(error, "listed", tell=False)
 
@@ -107,14 +110,18 @@ class ConversionWatch:
             async for page, page_version in pages:
                 version = page_version
                 state.asked()
+                if not (isinstance(version, str) and version.isdecimal()):
+                    raise UnavailableError(0, _NO_ANSWER)
                 for body in page or ():
-                    if (uid := _uid(body)) is not None:
-                        uids.add(uid)
-                        yield {"type": None, "object": body}
-        if not (isinstance(version, str) and version.isdecimal()):
-            raise ValueError("the listing has no version")
+                    if (uid := _uid(body)) is None:
+                        continue
+                    uids.add(uid)
+                    if self._store.contradicts(uid, body["metadata"]["resourceVersion"], version):
+                        state.contradicted(body["metadata"]["name"])
+                        await asyncio.Event().wait()  # the process ends
+                    yield {"type": None, "object": body}
         if not state.take_listing(version):
-            await asyncio.Event().wait()  # the process ends
+            await asyncio.Event().wait()
         for key in self._store.keys(namespace):
             if key.uid not in uids:
                 yield _gone(key, version)
@@ -169,7 +176,6 @@ def _object(line: Any) -> Body:
 
     Raises:
         ApiError: The server says that something went wrong, or that it knows too little to go on.
-        ValueError: It is no event.
 
     """
     kind, body = (line.get("type"), line.get("object")) if isinstance(line, dict) else (None, None)
@@ -177,7 +183,7 @@ def _object(line: Any) -> Body:
         raise error_of_status(body)
     known = kind in ("ADDED", "MODIFIED", "DELETED") and _uid(body) is not None
     if not isinstance(body, dict) or not (known or kind == "BOOKMARK"):
-        raise ValueError("a line of the watch is no event")
+        raise UnavailableError(0, "a line of the watch is no event")
     return body
 
 
@@ -188,7 +194,10 @@ def _told(error: Exception) -> ApiError:
     if isinstance(error, kopf_errors.APIError):
         words = error.message or next((a for a in error.args if isinstance(a, str)), "no reason given")
         return api_error(error.status, words, retry_after_seconds(error.headers))
-    return UnavailableError(0, f"{type(error).__name__}: {error}")
+    if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | OSError):
+        return UnavailableError(0, f"{type(error).__name__}: {error}")
+    logger.debug("an answer that cannot be read", exc_info=error)
+    return UnavailableError(0, _NO_ANSWER)
 
 
 def _uid(body: Any) -> str | None:

@@ -122,7 +122,7 @@ class Mirror(Generic[V]):
             meta = meta if isinstance(meta, dict) else {}
             version = meta.get("resourceVersion")
             if not isinstance(version, str) or not version.isdecimal() or not isinstance(items, list | None):
-                raise UnavailableError(0, "the answer is no listing")
+                raise UnavailableError(0, "the answer is no listing; is there a proxy in between?")
             for body in items or ():
                 view = self._view(body)
                 if view is not None:

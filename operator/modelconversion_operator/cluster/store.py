@@ -151,6 +151,12 @@ class Store:
             return False
         return known is None or is_newer(resource_version, known.resource_version)
 
+    def contradicts(self, uid: str, resource_version: str, listing: str) -> bool:
+        """Whether a listing, at its version, shows an older state than it must, by what was seen before."""
+        settled, known = self._settled.get(uid), self._conversions.get(uid)
+        seen = int(known.resource_version) if known is not None else settled.version if settled else 0
+        return int(resource_version) < seen <= int(listing)
+
     def put_conversion(self, view: ConversionView) -> bool:
         """Remember a conversion; gives whether it may need something now that it did not before."""
         uid, status = view.key.uid, view.status

@@ -33,6 +33,9 @@ _QUIET_SECONDS: Final = 60.0
 _PATIENCE_SECONDS: Final = 30.0
 """A first listing that has failed for so long is not waited for any more by the other namespaces."""
 _SHOWN: Final = 20
+_PUT_BACK: Final = (
+    ": the cluster was put back to an earlier state; this process ends, and the next lists everything anew"
+)
 
 Step = Literal["listed", "watched"]
 
@@ -90,10 +93,7 @@ class WatchState:
 
         """
         if int(version) < self._newest:
-            self._restored(
-                f"{self} are at version {version} and were at {self._newest}: the cluster was put back to an"
-                " earlier state; this process ends, and the next one lists everything anew"
-            )
+            self._restored(f"{self} are at version {version} and were at {self._newest}{_PUT_BACK}")
             return False
         self._newest = int(version)
         if self._failure is not None and self._failure[0] == "listed":
@@ -102,6 +102,10 @@ class WatchState:
             self.listed = True
             self._first_listed(self.namespace)
         return True
+
+    def contradicted(self, name: str) -> None:
+        """Note that a listing shows an object in an older state than was seen: the same, found later."""
+        self._restored(f"{self}: {name} is listed in an older state than was seen{_PUT_BACK}")
 
     def heard(self, version: object = None) -> None:
         """Note a line of a watch, which brings us to a version where it names one, or a watch's usual end."""

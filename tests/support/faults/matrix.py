@@ -46,10 +46,10 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
 - **Clocks.** What the operator reads as the time of day is moved, not the kernel's clock.
 - **A store that is put back** (etcd restored from a backup without `--bump-revision`) counts its versions
   from an earlier one. What an operator, or any controller, remembers is then of a history that never was.
-  It notices when a listing is older than what it saw before, ends, and its next process lists everything;
-  so does one whose watch says nothing for longer than `--watch-silence-seconds`, since a watch from a
-  version still to come is silent. Restart it yourself where the store has had time to pass the old version.
-  A run has its Job's name from UID and generation, so that no run gets a second Job by this.
+  It notices when a listing is older than what it saw before, or newer and yet shows a conversion in an
+  older state; then it ends, and its next process lists everything. A watch from a version still to come is
+  silent, so Jobs and pods are listed when theirs is for longer than `--watch-silence-seconds`. A run has its
+  Job's name from UID and generation, so that no run gets a second Job by this.
 - **Not made here**: a process that freezes between being permitted a write and sending it, for longer than
   the permit; a network that delivers old packets after minutes. The permit ends well before the lease does,
   for their sake.
