@@ -237,8 +237,8 @@ def _api() -> list[PanelBuilder]:
         lines(
             Text(
                 "Watches that fail",
-                "What cannot be listed or watched, by resource: a Role, a namespace or the CRD is missing, or "
-                "the server is away. /readyz says where, and why.",
+                "What cannot be listed or watched, by resource: a Role, a namespace or the CRD is missing, "
+                "or the server is away. /readyz says where, and why.",
             ),
             "none",
             {"{{resource}}": f"max by (resource) ({_FAILING})"},
