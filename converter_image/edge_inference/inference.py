@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .confidence import are_logits, decided, decided_one
 from .delegates import Delegate
 from .runtime import Model
-from .tensors import Array, Tensor
+from .tensors import Array, Tensor, joined
 
 
 class Prediction(NamedTuple):
@@ -127,7 +127,7 @@ class TFLiteInference:
         """
         named = {name: np.expand_dims(np.asarray(v), 0) for name, v in self._named(sample).items()}
         outputs = self._observed(self._checked(named))
-        return {name: values[0] for name, values in outputs.items()}
+        return {name: joined([values])[0] for name, values in outputs.items()}
 
     def predict_many(self, samples: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
         """Return outputs ``{output: (n, ...)}`` for ``{input: (n, ...)}``, in the same order; n may be 0."""

@@ -67,7 +67,7 @@ class Model:
         """
         self._fill(sample)
         self._interpreter.invoke()
-        outputs = {t.name: t.value(self._interpreter.get_tensor(t.index)) for t in self.outputs}
+        outputs = {t.name: t.value(self._stored(t)) for t in self.outputs}
         if all(sample[t.name].ndim > len(t.shape) for t in self.inputs):
             return {name: value[np.newaxis] for name, value in outputs.items()}
         return outputs
@@ -84,6 +84,18 @@ class Model:
             if after_each is not None:
                 after_each(i + 1)
         return {name: joined(values) for name, values in outputs.items()}
+
+    def _stored(self, tensor: Tensor) -> Array:
+        """Return what an output holds; LiteRT gives out none that has no elements."""
+        try:
+            stored: Array = self._interpreter.get_tensor(tensor.index)
+        except ValueError:
+            details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
+            shape = tuple(details[tensor.index]["shape"])
+            if 0 not in shape:
+                raise
+            return np.empty(shape, tensor.dtype)
+        return stored
 
     @contextlib.contextmanager
     def _loading(self) -> Iterator[None]:

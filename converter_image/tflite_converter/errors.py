@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 from pydantic import ValidationError
 
 from modelconversion_api.limits import FAILURE_LENGTH, QUOTE_LENGTH
-from modelconversion_api.reasons import FAILURES, USAGE_EXIT_CODE, FailureReason, Stage, exit_code
+from modelconversion_api.reasons import USAGE_EXIT_CODE, FailureReason, Stage, exit_code, known_of
 from modelconversion_api.text import printable, shortened
 
 _DISK_IS_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -45,7 +45,7 @@ class ConverterError(Exception):
         self.reason = reason
         self.stage = stage
         self.cause = cause
-        self.hint = FAILURES[reason].hint if hint is None else hint
+        self.hint = known_of(reason).hint if hint is None else hint
 
     @property
     def message(self) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from .limits import URI_LENGTH
+from .reasons import REASON_PATTERN, FailureReason
 
 GROUP = "edgeml.dev"
 VERSION = "v1alpha1"
@@ -48,6 +51,45 @@ class ApiModel(BaseModel):
     def to_json(self, *, indent: int | None = None) -> str:
         """Return what :meth:`to_wire` gives as JSON text."""
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=indent)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def readable(model: type[M], data: Any) -> M:
+    """Read what another version wrote, as far as this one understands it.
+
+    A field that this version does not know is passed over. A value that it has no word for counts as not
+    given, and where it cannot be left out, neither is what it belongs to.
+
+    Raises:
+        ValidationError: Nothing is left.
+
+    """
+    data = copy.deepcopy(data)
+    while True:
+        try:
+            return model.model_validate(data, extra="ignore")
+        except ValidationError as error:
+            if not _left_out(data, error.errors()[0]["loc"]):
+                raise
+
+
+def _left_out(data: Any, place: Sequence[int | str]) -> bool:
+    """Remove the innermost thing at ``place`` that there is; gives whether there was one."""
+    holder = key = None
+    for step in place:
+        if isinstance(data, dict):
+            there = step in data
+        else:
+            there = isinstance(data, list) and isinstance(step, int) and step < len(data)
+        if not there:
+            break
+        holder, key, data = data, step, data[step]
+    if holder is None:
+        return False
+    del holder[key]
+    return True
 
 
 def cel(rule: str, message: str) -> JsonDict:
@@ -92,6 +134,13 @@ S3Uri = Annotated[
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """SHA-256 digest, 64 lower-case hexadecimal digits."""
+
+
+OpenReason = Annotated[
+    FailureReason,
+    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": f"^{REASON_PATTERN}$"}),
+]
+"""A reason that the API server takes from any version of the operator and the converter."""
 
 
 @dataclass(frozen=True, slots=True)

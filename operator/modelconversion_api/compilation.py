@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import ApiModel, Sha256
+from .base import ApiModel, OpenReason, Sha256
 from .limits import KindText, MessageText, VersionText
 from .reasons import FailureReason
 
@@ -43,7 +43,7 @@ class CompilerFigures(ApiModel):
     """Digest of the compiled file, of the first segment where there are several."""
     fallbacks: Annotated[tuple[OperatorFallback, ...], Field(max_length=MOST_FALLBACKS)] = ()
     """The operators that stay on the CPU, and why."""
-    reason: FailureReason | None = None
+    reason: OpenReason | None = None
     """Why there is no compiled file although one was asked for."""
     message: MessageText | None = None
     """What failed or which gate was missed, for people."""

@@ -7,8 +7,12 @@ container.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+REASON_PATTERN: Final = "[A-Z][A-Za-z0-9]{2,63}"
+"""How a reason is written: a word in CamelCase."""
 
 
 class Stage(StrEnum):
@@ -27,7 +31,11 @@ class Stage(StrEnum):
 
 
 class FailureReason(StrEnum):
-    """Why a conversion failed."""
+    """Why a conversion failed.
+
+    A word that this version does not know is a member too, though none of those that are listed: a converter
+    that is newer than the operator, after a rollback for instance, has its reason shown as it is.
+    """
 
     INVALID_REQUEST = "InvalidRequest"
     SOURCE_NOT_FOUND = "SourceNotFound"
@@ -73,6 +81,7 @@ class FailureReason(StrEnum):
     JOB_REJECTED = "JobRejected"
     JOB_DELETED = "JobDeleted"
     POLICY_VIOLATION = "PolicyViolation"
+    SECRET_NOT_RELEASED = "SecretNotReleased"  # noqa: S105 - a reason, not a secret
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
     SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
@@ -87,6 +96,24 @@ class FailureReason(StrEnum):
     PENDING_DEADLINE_EXCEEDED = "PendingDeadlineExceeded"
     ACTIVE_DEADLINE_EXCEEDED = "ActiveDeadlineExceeded"
     REPORT_LOST = "ReportLost"
+
+    @classmethod
+    def _missing_(cls, value: object) -> FailureReason | None:
+        if not isinstance(value, str) or not re.fullmatch(REASON_PATTERN, value):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_, unknown._value_ = value, value
+        return unknown
+
+    @property
+    def bounded(self) -> str:
+        """The reason as a metric's label, of which there must not be any number."""
+        return self._value_ if self.is_known else "Unknown"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version has it."""
+        return self in FAILURES
 
 
 class Failure(NamedTuple):
@@ -188,6 +215,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
     FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
     FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.SECRET_NOT_RELEASED: Failure(
+        None,
+        "have somebody who may read the Secret run these two commands, which release it",
+        True,
+    ),
     FailureReason.POLICY_VIOLATION: Failure(
         None, "the operator's settings do not allow it: change spec.job, or ask who runs the operator"
     ),
@@ -239,6 +271,16 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.REPORT_LOST: Failure(None, "the pod ended without a report that can be read: see its log"),
 }
 
+_UNKNOWN: Final = Failure(
+    None, "this version does not know the reason: upgrade the operator, or see the pod's log"
+)
+
+
+def known_of(reason: FailureReason) -> Failure:
+    """Return what is known of a reason, also of one that this version does not have."""
+    return FAILURES.get(reason, _UNKNOWN)
+
+
 USAGE_EXIT_CODE: Final = 2
 INTERNAL_EXIT_CODE: Final = 70
 FIRST_RETRYABLE_EXIT_CODE: Final = 60
@@ -257,13 +299,13 @@ _BY_EXIT_CODE: Final = {f.exit_code: r for r, f in FAILURES.items() if f.exit_co
 
 def exit_code(reason: FailureReason) -> int:
     """Return the exit code of a reason that a container can end with; 70 for the operator's own."""
-    code = FAILURES[reason].exit_code
+    code = known_of(reason).exit_code
     return INTERNAL_EXIT_CODE if code is None else code
 
 
 def retry_can_help(reason: FailureReason) -> bool:
     """Whether the same request may succeed when tried again, which Kubernetes then does."""
-    failure = FAILURES[reason]
+    failure = known_of(reason)
     return failure.passes if failure.exit_code is None else failure.exit_code >= FIRST_RETRYABLE_EXIT_CODE
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
+from pydantic_core import from_json
 
-from .base import ApiModel, Sha256
+from .base import ApiModel, Sha256, readable
 from .calibration_report import CalibrationReport, DataInfo
 from .compilation import (
     Compilations,
@@ -46,8 +49,13 @@ from .status import SourceInfo
 REPORT_FILE_NAME: Final = "report.json"
 HTML_REPORT_FILE_NAME: Final = "report.html"
 SIGNATURE_FILE_NAME: Final = "model.sig"
-TERMINATION_MESSAGE_LIMIT: Final = 4096
-"""Kubernetes keeps this many bytes of a container's termination message."""
+TERMINATION_MESSAGE_LIMIT: Final = 2048
+"""Bytes of a termination message. A container may leave 4,096, but those of a pod share 12,288: this much
+is kept with three injected containers beside ours. With more it may be cut: then the report counts."""
+_PACKED: Final = "z:"
+"""Begins a message that is deflated, in base 85."""
+_LARGEST_RESULT: Final = 1 << 18
+"""Bytes of a result when it is inflated; what a model's code has written could become any number."""
 
 
 _Figures = TypeVar("_Figures", bound=CompilerFigures)
@@ -229,7 +237,8 @@ class ConversionReport(ApiModel):
 class StageFailure(ApiModel):
     """Why a stage ended without success."""
 
-    stage: Stage
+    stage: Stage | None = None
+    """None where it is one that this version does not know."""
     reason: FailureReason
     message: FailureText
 
@@ -256,20 +265,40 @@ class StageResult(ApiModel):
     summary: ConversionSummary | None = None
 
     def encode(self) -> str:
-        """JSON of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes; long tensor lists and texts are cut."""
+        """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
+
+        Long tensor lists and texts are cut where it does not fit otherwise.
+        """
         for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1))):
             text = result.to_json()
-            if len(text.encode()) <= TERMINATION_MESSAGE_LIMIT:
-                return text
+            forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
+            for form in forms:
+                if len(form.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                    return form
         raise ValueError("a stage result cannot be cut to the termination message's limit")
 
     @classmethod
     def decode(cls, text: str | None) -> StageResult | None:
-        """Return the result in a termination message; None when there is none that can be read."""
+        """Return the result in a termination message; None when there is none that can be read.
+
+        What a newer converter has to say beyond this version is passed over.
+        """
         try:
-            return cls.model_validate_json(text or "")
-        except ValidationError:
+            fields = from_json(_unpacked(text or ""))
+            return readable(cls, fields) if fields.get("version") == "v1alpha1" else None
+        except (ValueError, AttributeError, zlib.error):
             return None
+
+
+def _packed(text: str) -> str:
+    return _PACKED + base64.b85encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpacked(text: str) -> str | bytes:
+    if not text.startswith(_PACKED):
+        return text
+    stream = zlib.decompressobj()
+    return stream.decompress(base64.b85decode(text.removeprefix(_PACKED)), _LARGEST_RESULT)
 
 
 def _shortened(result: StageResult, keep: int) -> StageResult:

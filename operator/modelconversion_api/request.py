@@ -24,6 +24,8 @@ OUTPUT_DIR_ENV: Final = "CONVERSION_OUTPUT_DIR"
 """Where ``convert`` puts the artifacts; read-only for ``publish``."""
 SIGNING_KEY_ENV: Final = "CONVERSION_SIGNING_KEY"
 """The private key that ``publish`` signs with, in PEM format; no other container has it."""
+CREDENTIALS_ENDPOINT_ENV: Final = "CONVERSION_CREDENTIALS_ENDPOINT"
+"""The only endpoint that the credentials may be sent to, where their Secret names one."""
 TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
 """File for the stage's result, which Kubernetes copies to the pod's status."""
 PROGRESS_ADDRESS_ENV: Final = "CONVERSION_PROGRESS_ADDRESS"
@@ -48,6 +50,9 @@ class ConversionRequest(ApiModel):
     """One conversion, as the converter's stages see it."""
 
     version: Literal["v1alpha1"] = "v1alpha1"
+    run: Annotated[str, Field(max_length=128)] | None = None
+    """The run that this is for: the conversion's UID and the generation that it began with. It stands in the
+    report, so that one of an earlier run is not taken for this one's."""
     base_name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
     """Stem of the artifacts' file names."""
     source: Source
@@ -80,12 +85,13 @@ def certificates(text: str) -> str:
     return "".join(f"{block[0]}\n" for block in _CERTIFICATE.finditer(text))
 
 
-def request_from_spec(spec: ModelConversionSpec) -> ConversionRequest:
-    """Return the request for a validated spec."""
+def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> ConversionRequest:
+    """Return the request for a validated spec, for the run of that name."""
     storage = StorageAccess(**{name: getattr(spec.storage, name) for name in StorageAccess.model_fields})
     if storage.ca_bundle is not None:
         storage = storage.model_copy(update={"ca_bundle": certificates(storage.ca_bundle)})
     return ConversionRequest(
+        run=run,
         base_name=artifact_base_name(spec.source.uri),
         source=spec.source,
         output=spec.output,

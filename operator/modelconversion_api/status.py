@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .base import ApiModel, Fraction, Sha256
+from .base import ApiModel, Fraction, OpenReason, Sha256
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
 from .limits import (
     ARTIFACT_URI_LENGTH,
@@ -21,11 +21,13 @@ from .limits import (
 )
 from .methods import Method
 from .optimization import OptimizationSummary
-from .reasons import FailureReason, Stage
+from .reasons import Stage
 from .spec import SourceFormat
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
+READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+"""The condition types of kstatus, by which tools such as Flux tell whether an object is current."""
 
 
 class Phase(StrEnum):
@@ -44,7 +46,7 @@ class Phase(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of the Succeeded condition other than :class:`FailureReason`."""
+    """Reasons of the Succeeded condition other than :class:`~modelconversion_api.reasons.FailureReason`."""
 
     CREATED = "Created"
     QUEUED = "Queued"
@@ -58,7 +60,7 @@ class Condition(ApiModel):
     """A standard Kubernetes condition."""
 
     type: Annotated[str, Field(max_length=316)]
-    """What it speaks of; Succeeded is the only one."""
+    """What it speaks of: Succeeded, or one of those that Flux, Argo CD and kustomize read."""
     status: Literal["True", "False", "Unknown"]
     """Unknown while the conversion is under way."""
     reason: Annotated[str, Field(max_length=1024)]
@@ -201,7 +203,7 @@ class FailedMethod(ApiModel):
 
     method: Method
     """The method that was asked for."""
-    reason: FailureReason
+    reason: OpenReason
     """One word for programs."""
     message: FailureText
     """The same for people, and what to do about it."""
@@ -212,7 +214,7 @@ class FailureInfo(ApiModel):
 
     stage: Stage | None = None
     """Where it happened; not given where the operator found it."""
-    reason: FailureReason
+    reason: OpenReason
     """One word for programs."""
     message: FailureText
     """The same for people, and what to do about it."""
@@ -240,7 +242,8 @@ class ModelConversionStatus(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
-    """Succeeded is Unknown while the conversion is under way, then True or False."""
+    """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, as kstatus
+    has it: Ready once it has succeeded, Reconciling while it is under way, Stalled once it has failed."""
     methods: Annotated[str, Field(max_length=128)] | None = None
     """The methods of this run, joined by commas for the printer column."""
     spec_digest: Annotated[str, Field(max_length=64)] | None = None
@@ -258,10 +261,14 @@ class ModelConversionStatus(ApiModel):
     """When the run was first seen."""
     waiting_since: datetime | None = None
     """Since when nothing of the run runs; spec.job.pendingDeadlineSeconds counts from here."""
+    suspended_since: datetime | None = None
+    """Since when spec.suspend has stopped the run; not given while it has not."""
+    suspended_seconds: Annotated[int, Field(ge=0)] | None = None
+    """For how long it was stopped before; the duration is without it."""
     completion_time: datetime | None = None
     """When the run ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None
-    """From start to end, e.g. 1m12s."""
+    """From start to end without the time for which it was suspended, e.g. 1m12s."""
     source: SourceInfo | None = None
     """The source model as it was read."""
     artifacts: Annotated[list[Artifact], Field(max_length=8)] = Field(default_factory=list)

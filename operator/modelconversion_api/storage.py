@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import ApiModel, cel
+from .base import GROUP, ApiModel, cel
 from .limits import OBJECT_NAME_LENGTH
 from .scheduling import Name
 
+ENDPOINT_KEY: Final = "AWS_ENDPOINT_URL"
+"""Key of a Secret that says which endpoint its credentials are for; they then reach no other."""
+
+
+CONVERSIONS_USER: Final = f"{GROUP}:conversions"
+"""A user that nobody is. Who lets it read a Secret releases that for conversions, and must be able to read it
+too: Kubernetes lets nobody grant a right that they do not have."""
+
 
 class SecretRef(ApiModel):
-    """A Secret in the ModelConversion's namespace, and the names of its keys."""
+    """A Secret in the ModelConversion's namespace, which its owner has released, and the names of its keys.
+
+    Where it has the key AWS_ENDPOINT_URL, the credentials are for that endpoint only.
+    """
 
     name: Name
     """Name of the Secret."""

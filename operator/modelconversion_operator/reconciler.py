@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.protocol import ConversionApi
@@ -27,7 +28,8 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
 )
-from modelconversion_operator.deciding.manifest import job_manifest, request_problem
+from modelconversion_operator.deciding.manifest import job_manifest, job_name, request_problem
+from modelconversion_operator.deciding.policy import not_released, secrets_of
 from modelconversion_operator.deciding.repairs import job_changes
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
@@ -42,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 _AFTER_CREATION_SECONDS: Final = 5.0
 """A Job of which the watches say nothing for so long is looked at."""
+
+_RELEASE_SECONDS: Final = 30.0
+"""How long a Secret that was released counts as released."""
 
 
 def utc_now() -> datetime:
@@ -74,6 +79,8 @@ class Reconciler:
         self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
+        self._released: dict[tuple[str, str], float] = {}
+        """When a Secret, by namespace and name, was last found to be released."""
         self._ending: set[str] = set()
         """Conversions whose end was sent to the API server, and not yet counted."""
 
@@ -148,6 +155,10 @@ class Reconciler:
         if not self._knows(conversion.key.namespace):
             return None  # its Jobs have not been listed; the end of that listing brings all back here
         seen = await self._look(conversion)
+        for stray in seen.strays:
+            if not stray.deleting:
+                logger.warning("%s: removing Job %s of an earlier run", self._name(uid), stray.name)
+                await self._api.delete_job(stray, pods_first=True)
         decision = self._decide(seen)
         if not decision.wants_place:
             self.admission.leave(uid)
@@ -162,7 +173,7 @@ class Reconciler:
         if wrote or isinstance(decision.job_action, PatchJob):
             return 0  # another look finds that nothing is left to do
         self._settle(seen, decision)
-        return None
+        return decision.recheck_seconds
 
     def _decide(self, seen: Seen) -> Decision:
         ask = partial(self.admission.ask, seen.conversion.key)
@@ -187,15 +198,20 @@ class Reconciler:
 
     async def _look(self, conversion: ConversionView) -> Seen:
         """Gather what is known; what the watches have not shown is asked for before it counts as absent."""
-        job = await self._job(conversion)
+        job, key, status = await self._job(conversion), conversion.key, conversion.status
         pods: tuple[PodView, ...] = ()
         events: tuple[EventView, ...] = ()
         if job is not None:
             pods = tuple(await self._pods(conversion, job))
             events = tuple(await self._job_events(conversion, job, pods))
+        elif status.job_uid is not None:
+            pods = tuple(self._store.pods(key, status.job_uid))
         # Without pods too: it stops asking one that has gone.
-        reported = self._progress.latest(conversion.key.uid, pods)
-        return Seen(conversion, job, pods, events, reported)
+        reported = self._progress.latest(key.uid, pods)
+        # Without a status, which may have been lost, the run that is about to begin is meant.
+        name = status.job_name or job_name(key, conversion.generation)
+        strays = tuple(self._store.strays(key, name))
+        return Seen(conversion, job, pods, events, reported, strays=strays)
 
     async def _job(self, conversion: ConversionView) -> JobView | None:
         """Return the Job of the present run."""
@@ -213,10 +229,10 @@ class Reconciler:
 
     async def _pods(self, conversion: ConversionView, job: JobView) -> list[PodView]:
         """Return the pods of a Job."""
-        pods = self._store.pods(conversion.key, job)
+        pods = self._store.pods(conversion.key, job.uid)
         if job.finished and not _has_ended(conversion) and not _conclusive(job, pods):
             await self._renew_pods(conversion.key, job)
-            pods = self._store.pods(conversion.key, job)
+            pods = self._store.pods(conversion.key, job.uid)
         return pods
 
     async def _renew_pods(self, key: Key, job: JobView) -> None:
@@ -256,7 +272,18 @@ class Reconciler:
         if problem := request_problem(action.spec, self._rules.jobs):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
             return self._decide(Seen(conversion, rejection=rejection))
-        manifest = job_manifest(key, action.run_generation, action.spec, self._rules.jobs, conversion.queue)
+        if (unreleased := await self._unreleased(key, action.spec)) and self._rules.secrets_must_be_released:
+            rejection = Rejection(unreleased, permanent=False, reason=FailureReason.SECRET_NOT_RELEASED)
+            self.admission.refuse(key, REJECTED_RETRY_SECONDS)
+            return self._decide(Seen(conversion, rejection=rejection))
+        manifest = job_manifest(
+            key,
+            action.run_generation,
+            action.spec,
+            self._rules.jobs,
+            conversion.queue,
+            reads_report=action.reads_report,
+        )
         try:
             job = await self._api.create_job(manifest)
         except RejectedError as error:
@@ -267,8 +294,24 @@ class Reconciler:
         if not job.belongs_to(key):
             return self._decide(Seen(conversion, job))
         self._store.keep(job)
-        self._metrics.job_created(decision.status, self._now())
+        if unreleased:
+            await self._record(conversion, Event("Warning", FailureReason.SECRET_NOT_RELEASED, unreleased))
+        if not action.reads_report:
+            self._metrics.job_created(decision.status, self._now())
         return decision
+
+    async def _unreleased(self, key: Key, spec: ModelConversionSpec) -> str | None:
+        """Say which of the Secrets that a conversion's author chose are not released; None for none."""
+        names = []
+        for name in secrets_of(spec):
+            asked = self._released.get((key.namespace, name), -math.inf)
+            if time.monotonic() - asked < _RELEASE_SECONDS:
+                continue
+            if await self._api.may_use_secret(key.namespace, name):
+                self._released[key.namespace, name] = time.monotonic()
+            else:
+                names.append(name)
+        return not_released(key.namespace, names) if names else None
 
     async def _write_status(self, seen: Seen, decision: Decision) -> bool:
         conversion, job = seen.conversion, seen.job

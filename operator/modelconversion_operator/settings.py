@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings
-from modelconversion_operator.deciding.policy import PLAIN_RESOURCES, Policy
+from modelconversion_operator.deciding.policy import PLAIN_KEYS, PLAIN_RESOURCES, Policy
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import MANAGED_BY
 from modelconversion_operator.errors import SettingsError
@@ -45,6 +45,13 @@ def _key_patterns(text: str) -> str:
                 f"{pattern!r} is neither a key nor a pattern: write prefix/name as Kubernetes does, with"
                 " *?[] where any character may be, no spaces"
             )
+    return text
+
+
+def _urls(text: str) -> str:
+    for pattern in filter(None, text.split(",")):
+        if not re.fullmatch(r"[A-Za-z0-9.:/*?\[\]!_-]*[^/\s]", pattern):
+            raise ValueError(f"{pattern!r} is neither a URL without a slash at the end nor a pattern of one")
     return text
 
 
@@ -114,6 +121,14 @@ class Settings(BaseSettings):
     alike; node-role.kubernetes.io/ only where a pattern writes it out."""
     allowed_resources: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_RESOURCES)
     """Resources that spec.job.resources may name, written alike, e.g. with nvidia.com/gpu added."""
+    allowed_endpoints: Annotated[str, AfterValidator(_urls)] = "*"
+    """Endpoints that spec.storage.endpoint may name: URLs or patterns, separated by commas, without a slash
+    at the end, e.g. https://minio.storage.svc:9000. AWS S3 itself is always allowed."""
+    allowed_secret_keys: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_KEYS)
+    """Keys of Secrets that conversions may name, or patterns, separated by commas."""
+    credentials_release: Literal["required", "warn"] = "required"
+    """What to do about a Secret that nobody has released for conversions: wait until somebody does, or warn
+    and go on, for the time in which an existing installation catches up."""
     progress_seconds: Annotated[float, Field(ge=0, le=600)] = 5
     """Seconds between asking a pod how far it is; 0 where the operator cannot reach pods."""
     max_concurrent: Annotated[int, Field(ge=0)] = 0
@@ -151,8 +166,12 @@ class Settings(BaseSettings):
             tolerations=_listed(self.allowed_tolerations),
             node_labels=_listed(self.allowed_node_labels),
             resources=_listed(self.allowed_resources),
+            endpoints=_listed(self.allowed_endpoints),
+            secret_keys=_listed(self.allowed_secret_keys),
         )
-        return Rules(jobs, policy, self.limits)
+        return Rules(
+            jobs, policy, self.limits, secrets_must_be_released=self.credentials_release == "required"
+        )
 
 
 def load(arguments: list[str] | None = None) -> Settings:

@@ -216,6 +216,7 @@ REFERENCE = (
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # ten programs one after another, each of which imports TensorFlow
 def test_the_reference_s_command_lines_run_as_written_in_an_empty_folder(tmp_path: Path) -> None:
     run = Script(tmp_path)
     for line in REFERENCE:
@@ -269,7 +270,7 @@ def test_a_missed_gate_is_told(gesture: Path) -> None:
         (["--model", "models/gesture_classifier.h5", "--labels", "x.npy"], 2, "--data"),
         (["--model", "models/gesture_classifier.h5", "--max-accuracy-drop", "0.1"], 2, "needs labels"),
         (["--model", "models/gesture_classifier.h5", "--sha256", "0" * 64], 14, "digest"),
-        (["--model", "datasets"], 20, "no saved_model.pb"),
+        (["--model", "datasets"], 20, "a folder that holds a NumPy array, not a model"),
         ([], 2, "--model"),
     ],
 )

@@ -16,6 +16,17 @@ import pytest
 from support.paths import REPOSITORY
 
 CLOSE = 1e-5
+A_STEP_OF_16_BITS = 12.1 / 65535
+"""Of a range of 12: a sum that is added up in another order may end on the next step."""
+FAKE_QUANTIZED = {
+    **dict.fromkeys(("fake_2_narrow", "fake_4", "fake_7", "fake_8_narrow")),
+    "fake_12": "it has 12 bits",
+    "fake_16_narrow": "it has 16 bits",
+    "fake_16_by_channel": "it has 16 bits",
+    "fake_2_narrow_by_channel": "it has a range for each channel of an activation",
+    "fake_8_by_channel": "it has a range for each channel of an activation",
+}
+"""Why full integer cannot have their steps; None where it has."""
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +44,14 @@ def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         *("counted", "to_an_end", "of_the_batch", "fixed", "nested", "map_fn"),
         *("cases_with_weights", "listed", "seeded"),
         *("branches", "cases", "clamps", "outputs", "double", "names", "grouped", "integers", "signs"),
+        *(*FAKE_QUANTIZED, "fake_branches"),
         *("whole", "scalar", "of_four", "only_four", "summed", "counting", "four_sums"),
     ],
 )
 def test_float_file_and_reference_give_what_the_model_gave_before_it_was_saved(facts, name):
-    found = facts[name]
-    assert max(found["file"].values()) < CLOSE
-    assert max(found["reference"].values()) < CLOSE
+    found, limit = facts[name], A_STEP_OF_16_BITS if name.startswith("fake_16") else CLOSE
+    assert max(found["file"].values()) < limit
+    assert max(found["reference"].values()) < limit
     assert max(found["restored"].values()) == 0.0, "running the reference changed the model"
 
 
@@ -93,6 +105,12 @@ def test_what_is_said_of_the_original(facts, name, inputs, says):
 def test_only_outputs_that_draw_random_numbers_are_named(facts):
     assert facts["noisy"]["random"] == ["noisy"]
     assert all(facts[name]["random"] == [] for name in facts if name not in ("noisy", "lookup"))
+
+
+@pytest.mark.parametrize(("name", "fault"), FAKE_QUANTIZED.items())
+def test_full_integer_has_the_steps_of_fake_quantization_or_says_why_not(facts, name, fault):
+    assert facts[name]["fault"] == fault
+    assert fault is not None or facts[name]["eight_bits"] > 18.0
 
 
 def test_a_table_of_integers_becomes_comparisons_and_one_of_text_is_named(facts):

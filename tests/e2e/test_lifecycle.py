@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
+from devcluster.services.release import release_manifests
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
 
@@ -54,6 +55,7 @@ def test_a_bad_model_fails_with_its_reason_at_once(release: Release, conversions
 
 
 def test_a_missing_secret_is_told_while_it_is_waited_for(release: Release, conversions: Conversions) -> None:
+    conversions.kubectl.apply(release_manifests(conversions.namespace, "nobody-made-it"))
     storage = {"endpoint": conversions.store.endpoint, "secretRef": {"name": "nobody-made-it"}}
     name = conversions.apply(EXAMPLE, storage=storage, job={"pendingDeadlineSeconds": 20}, **ONE_METHOD)
     assert failure(conversions, name)["reason"] == "SecretNotFound"

@@ -127,6 +127,7 @@ def test_a_signed_conversion_of_sensor_logs_in_csv(uploaded, gesture, process_no
     meta = {"name": "signing-key", "namespace": uploaded.namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": {"private.pem": private}}
     uploaded.cluster.apply([secret])
+    uploaded.release("signing-key")
     uploaded.apply(
         "signed",
         output={"uri": uploaded.uri("out/signed/"), "signing": {"secretRef": {"name": "signing-key"}}},
@@ -154,6 +155,7 @@ def test_a_signed_conversion_of_sensor_logs_in_csv(uploaded, gesture, process_no
 
 
 def test_a_signing_key_that_is_not_there_has_a_reason_and_publishes_nothing(uploaded):
+    uploaded.release("no-such-secret")
     signing = {"secretRef": {"name": "no-such-secret"}}
     uploaded.apply(
         "unsigned", output={"uri": uploaded.uri("out/u/"), "signing": signing}, methods=["DynamicRange"]
@@ -162,6 +164,14 @@ def test_a_signing_key_that_is_not_there_has_a_reason_and_publishes_nothing(uplo
     assert status["failure"]["reason"] == "SigningFailed"
     assert "Secret no-such-secret has no key private.pem" in status["failure"]["message"]
     assert uploaded.objects("out/u/") == {}
+
+
+def test_a_uri_with_dollar_signs_reaches_the_converter_as_it_is(uploaded):
+    key = "$(AWS_SECRET_ACCESS_KEY)/$$(HOME)/a$$b.h5"
+    uploaded.apply("dollars", source={"uri": uploaded.uri(key)}, methods=["Float16"])
+    failure = uploaded.finished("dollars")["failure"]
+    assert failure["reason"] == "SourceNotFound"
+    assert uploaded.uri(key) in failure["message"]
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -208,7 +218,7 @@ def test_every_bad_input_has_its_own_reason_and_leaves_nothing_behind(uploaded, 
         assert status["failure"]["reason"] == reason, json.dumps(status["failure"], indent=1)
         assert status["failure"]["exitCode"] >= 10
         assert status["failure"]["message"]
-        (condition,) = status["conditions"]
+        condition = status["conditions"][0]
         assert (condition["type"], condition["status"], condition["reason"]) == ("Succeeded", "False", reason)
         until(lambda name=reason: name in uploaded.events(name.lower()), f"the event {reason}")
     assert uploaded.objects("out/") == {}
@@ -236,6 +246,7 @@ def test_artifacts_that_miss_their_gates_are_kept_with_the_figures(uploaded):
 
 
 def test_a_missing_secret_is_said_while_waiting_and_ends_at_the_deadline(uploaded, object_store):
+    uploaded.release("absent")
     uploaded.apply(
         "keyless",
         methods=["Float16"],
@@ -249,6 +260,7 @@ def test_a_missing_secret_is_said_while_waiting_and_ends_at_the_deadline(uploade
 
 
 def test_a_secret_that_comes_a_moment_later_is_early_enough(uploaded, object_store):
+    uploaded.release("late")
     storage = {"endpoint": object_store.endpoint, "secretRef": {"name": "late"}}
     uploaded.apply("patient", source={"uri": uploaded.uri("none.h5")}, methods=["Float16"], storage=storage)
     until(lambda: uploaded.status("patient")["conditions"][0]["reason"] == "SecretNotFound", "it says so")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +156,7 @@ def test_no_secret_reaches_a_status_an_event_a_log_or_a_metric(conversions: Conv
         "stringData": {"private.pem": canaries["signing"]},
     }
     conversions.cluster.apply([key])
+    conversions.release("signing")
     storage = {"endpoint": conversions.store.endpoint, "secretRef": {"name": "canaries"}}
     signing = {"secretRef": {"name": "signing"}}
     output = {"uri": conversions.uri("out/"), "signing": signing}
@@ -204,3 +207,106 @@ def test_a_secret_of_another_namespace_is_out_of_reach(conversions: Conversions)
     for name in ("default/s3", "../s3", "default.s3/x"):
         with pytest.raises(Exception, match="should match"):
             conversions.apply("thief", methods=["Float16"], storage={"secretRef": {"name": name}})
+
+
+class Listener:
+    """A server of a tenant's own, which only notes that somebody came."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.5)
+        self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def heard(self) -> bytes:
+        """What the first visitor said; nothing where nobody came."""
+        try:
+            connection, _ = self._socket.accept()
+        except TimeoutError:
+            return b""
+        with connection:
+            connection.settimeout(2)
+            return connection.recv(65536)
+
+
+def _secret(conversions: Conversions, name: str, **more: str) -> None:
+    """A Secret that is there, and that nobody has released."""
+    data = {"AWS_ACCESS_KEY_ID": "canary-id", "AWS_SECRET_ACCESS_KEY": "canary-key", **more}
+    meta = {"name": name, "namespace": conversions.namespace}
+    conversions.cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}])
+
+
+def test_a_secret_that_nobody_released_reaches_no_endpoint_until_somebody_does(conversions: Conversions):
+    _secret(conversions, "database")
+    theirs = Listener()
+    storage = {"endpoint": theirs.endpoint, "secretRef": {"name": "database"}}
+    conversions.apply("thief", methods=["Float16"], storage=storage)
+    until(lambda: "SecretNotReleased" in conversions.events("thief"), "it says so")
+    condition = conversions.status("thief")["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("Unknown", "SecretNotReleased")
+    assert conversions.jobs() == []
+    assert theirs.heard() == b""
+    # The message's own commands are what releases it.
+    commands = [c for c in condition["message"].split("; ") if "kubectl" in c]
+    for command in commands:
+        conversions.cluster.kubectl(*shlex.split(command[command.index("kubectl") :])[1:])
+    until(lambda: conversions.jobs() != [], "the Job is made", 60)
+    until(lambda: b"canary-id" in theirs.heard(), "what was released is sent", 60)
+
+
+def test_a_secret_that_names_its_endpoint_is_sent_to_no_other(conversions: Conversions):
+    _secret(conversions, "bound", AWS_ENDPOINT_URL="https://minio.storage.svc:9000")
+    conversions.release("bound")
+    theirs = Listener()
+    storage = {"endpoint": theirs.endpoint, "secretRef": {"name": "bound"}}
+    conversions.apply("elsewhere", methods=["Float16"], storage=storage)
+    failure = conversions.finished("elsewhere")["failure"]
+    assert failure["reason"] == "StorageAccessDenied"
+    assert "credentials are for another endpoint" in failure["message"]
+    assert "minio.storage" not in failure["message"]
+    assert theirs.heard() == b""
+
+
+def test_nobody_releases_what_they_may_not_read_themselves(conversions: Conversions, tmp_path: Path):
+    """An account that may write roles, and reads every Secret but this one."""
+    name, admin = conversions.namespace, conversions.cluster
+    rbac = "rbac.authorization.k8s.io"
+    rules = [
+        {"apiGroups": [rbac], "resources": ["roles", "rolebindings"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["mine"], "verbs": ["get"]},
+    ]
+    meta = {"name": "manager", "namespace": name}
+    subject = {"kind": "ServiceAccount", "name": "manager", "namespace": name}
+    admin.apply(
+        [
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+            {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+            {
+                "apiVersion": f"{rbac}/v1",
+                "kind": "RoleBinding",
+                "metadata": meta,
+                "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "manager"},
+                "subjects": [subject],
+            },
+        ]
+    )
+    who = ("--as", f"system:serviceaccount:{name}:manager", "-n", name)
+    get = ("--verb=get", "--resource=secrets")
+    made = admin.kubectl(*who, "create", "role", "good", *get, "--resource-name=mine", check=False)
+    assert "created" in made.stdout, made.stderr
+    for resource in ("--resource-name=database", "--resource-name=s3-credentials"):
+        refused = admin.kubectl(*who, "create", "role", "bad", *get, resource, check=False)
+        assert "attempting to grant RBAC permissions not currently held" in refused.stderr
+
+
+def test_what_the_policy_keeps_from_tenants_makes_no_job(conversions: Conversions):
+    asked: dict[str, dict[str, Any]] = {
+        "everywhere": {"tolerations": [{"operator": "Exists"}]},
+        "masters": {"tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]},
+        "selected": {"nodeSelector": {"node-role.kubernetes.io/control-plane": ""}},
+        "gpus": {"resources": {"limits": {"nvidia.com/gpu": 8}}},
+    }
+    for name, job in asked.items():
+        conversions.apply(name, methods=["Float16"], job=job)
+    for name in asked:
+        assert conversions.finished(name)["failure"]["reason"] == "PolicyViolation"
+    assert conversions.jobs() == []

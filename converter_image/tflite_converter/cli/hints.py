@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelconversion_api.reasons import FAILURES, FailureReason
+from modelconversion_api.reasons import FailureReason, known_of
 from tflite_converter.errors import ConverterError
 
 _HINTS: Final = {
@@ -26,6 +26,6 @@ _HINTS: Final = {
 def message_of(failure: ConverterError) -> str:
     """Return cause and hint on one line; in place of the contract's hint the command line's own, if any."""
     hint = failure.hint
-    if hint == FAILURES[failure.reason].hint:
+    if hint == known_of(failure.reason).hint:
         hint = _HINTS.get(failure.reason, hint)
     return ConverterError(failure.reason, failure.stage, failure.cause, hint=hint).message

@@ -1,4 +1,4 @@
-"""The Job's three commands: what the operator runs in the containers."""
+"""The Job's commands: what the operator runs in the containers."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ def job_publish() -> None:
     from tflite_converter.job.publish import publish
 
     raise typer.Exit(run_stage(Stage.PUBLISH, publish))
+
+
+def job_report() -> None:
+    """Tell the result of a run that has published everything, from its report.json in the store."""
+    from tflite_converter.job.published_report import read_report
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, read_report))

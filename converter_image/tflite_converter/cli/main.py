@@ -1,4 +1,4 @@
-"""The command line: commands for people, and ``job-fetch``, ``job-convert``, ``job-publish`` for the Job."""
+"""The command line: commands for people, and those that begin with ``job-`` for the Job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tflite_converter.cli.compare import compare
 from tflite_converter.cli.compile import compile_file
 from tflite_converter.cli.convert import convert
 from tflite_converter.cli.inspect import inspect
-from tflite_converter.cli.jobs import job_convert, job_fetch, job_publish
+from tflite_converter.cli.jobs import job_convert, job_fetch, job_publish, job_report
 from tflite_converter.cli.snippet import snippet
 from tflite_converter.cli.targets import targets
 
@@ -56,6 +56,7 @@ app.command(name="calibrate-check")(calibrate_check)
 app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
 app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
 app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
+app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """``convert`` alone, as ``convert_to_tflite.py`` runs it."""

@@ -14,7 +14,7 @@ from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation.protocol import ChildLimits
-from tflite_converter.workers.jobs import FROZEN_FOLDER, LiteRTJob, TensorFlowJob
+from tflite_converter.workers.jobs import FROZEN_FOLDER, OWN_RANGES_FOLDER, LiteRTJob, TensorFlowJob
 
 
 def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
@@ -57,19 +57,15 @@ def tensorflow_int8_job(
     source: SourceModel,
     work: Path,
     *,
-    own_ranges: bool = False,
     frozen: str = FROZEN_FOLDER,
 ) -> TensorFlowJob:
-    """Return the job that quantizes with TensorFlow's own converter what lies in the folder ``frozen``.
-
-    ``own_ranges``: whether the graph's fake quantization says the ranges.
-    """
+    """Return the job that quantizes with TensorFlow's own converter what lies in the folder ``frozen``."""
     return TensorFlowJob(
         task="int8",
         limits=_limits(options, source, work),
         source=source.path.absolute(),
         format=source.format,
-        own_ranges=own_ranges,
+        own_ranges=frozen == OWN_RANGES_FOLDER,
         frozen=frozen,
     )
 

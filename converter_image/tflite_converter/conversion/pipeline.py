@@ -46,9 +46,11 @@ from tflite_converter.measuring.recommendation import (
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.jobs import (
+    CLIPPED_FOLDER,
     FROZEN_FOLDER,
     FUSED_INTEGERS_FOLDER,
     INT8_FILE,
+    OWN_RANGES_FOLDER,
     LiteRTResult,
     MethodResult,
     TensorFlowJob,
@@ -63,6 +65,9 @@ _SECOND_WAY = (
 )
 """Reasons for which TensorFlow's own quantizer is tried."""
 
+_CALIBRATED_ALL_THE_SAME = (
+    "full integer is calibrated, and does not have the steps of the graph's fake quantization"
+)
 _FLOAT_LOOPS = (
     "take another method, or fix every size of the inputs (--input-shape, spec.source.inputs) and write loops"
     " with a number of steps that is the same for every input"
@@ -210,13 +215,17 @@ class _Conversion:
         basis = Basis(random_outputs=loaded.random_outputs)
         if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.methods):
             return basis
-        job = tensorflow_int8_job(self._options, inputs.source, self._work, own_ranges=True)
-        try:
-            self._run_tensorflow(job)
-        except ConverterError as error:
-            self._warn(f"the graph's own ranges cannot be used: {error.cause}")
-            return basis
-        return replace(basis, ready={Method.FULL_INTEGER: INT8_FILE}, own_ranges=True)
+        fault = loaded.own_ranges_fault
+        if fault is None:
+            job = tensorflow_int8_job(self._options, inputs.source, self._work, frozen=OWN_RANGES_FOLDER)
+            try:
+                self._run_tensorflow(job)
+            except ConverterError as error:
+                fault = error.cause
+        if fault is None:
+            return replace(basis, ready={Method.FULL_INTEGER: INT8_FILE}, own_ranges=True)
+        self._warn(f"{_CALIBRATED_ALL_THE_SAME}: {fault}")
+        return basis
 
     def _run_litert(self, inputs: Inputs, basis: Basis) -> LiteRTResult:
         job = litert_job(self._options, inputs, self._work, basis)
@@ -259,7 +268,7 @@ class _Conversion:
         return measurement.methods | again.methods
 
     def _by_tensorflow(
-        self, inputs: Inputs, loaded: TensorFlowResult, frozen: str = FROZEN_FOLDER
+        self, inputs: Inputs, loaded: TensorFlowResult, frozen: str | None = None
     ) -> LiteRTResult:
         """Make and measure full integer by TensorFlow's own quantizer.
 
@@ -268,6 +277,7 @@ class _Conversion:
 
         """
         integers = Method.FULL_INTEGER
+        frozen = frozen or (CLIPPED_FOLDER if loaded.fake_quantized else FROZEN_FOLDER)
         self._run_tensorflow(tensorflow_int8_job(self._options, inputs.source, self._work, frozen=frozen))
         basis = Basis(
             methods=(integers,),
@@ -298,7 +308,7 @@ class _Conversion:
 
             second = self._better(inputs, first, loaded, FUSED_INTEGERS_FOLDER, is_better)
         elif leaves_floats(first):
-            second = self._better(inputs, first, loaded, FROZEN_FOLDER, is_better_integer)
+            second = self._better(inputs, first, loaded, None, is_better_integer)
         return measurement.methods if second is None else measurement.methods | second.methods
 
     def _better(
@@ -306,10 +316,13 @@ class _Conversion:
         inputs: Inputs,
         first: ArtifactReport,
         loaded: TensorFlowResult,
-        frozen: str,
+        frozen: str | None,
         is_better: Callable[[ArtifactReport, ArtifactReport], bool],
     ) -> LiteRTResult | None:
-        """Return TensorFlow's full integer of ``frozen`` if it is better; else the first file stays."""
+        """Return TensorFlow's full integer of ``frozen``, or of the graph itself, if it is better.
+
+        Else the first file stays.
+        """
         path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)
         with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
             kept = stream.read(MAX_TFLITE_BYTES)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import ValidationError
@@ -47,6 +48,7 @@ from tflite_converter.measuring.recommendation import recommend
 
 _logger = logging.getLogger(__name__)
 
+_NOTHING: Final[Mapping[Stage, float]] = MappingProxyType({})
 _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
     SIGNATURE_FILE_NAME: "application/json",
@@ -88,16 +90,23 @@ def publish(job: JobEnvironment) -> StageResult:
     for name, content in (page | signature | document).items():
         stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
         _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
-    summary = ConversionSummary(
+    seconds = {Stage.PUBLISH: round(time.monotonic() - started, 3)}
+    return StageResult(summary=summary_of_report(report, seconds))
+
+
+def summary_of_report(
+    report: ConversionReport, seconds: Mapping[Stage, float] = _NOTHING
+) -> ConversionSummary:
+    """Return the part of a report that goes into the resource's status; ``seconds`` are of more stages."""
+    return ConversionSummary(
         source=report.source,
         artifacts=tuple(_summary(a) for a in report.artifacts),
         recommended=report.recommended,
         failed_methods=report.failed_methods,
-        stage_seconds=report.stage_seconds | {Stage.PUBLISH: round(time.monotonic() - started, 3)},
+        stage_seconds=report.stage_seconds | dict(seconds),
         original_accuracy=report.evaluation.original_accuracy,
         optimization=None if report.optimization is None else summary_of(report.optimization),
     )
-    return StageResult(summary=summary)
 
 
 def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:

@@ -18,7 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.storage import AddressingStyle, ChecksumPolicy, StorageAccess
+from modelconversion_api.request import CREDENTIALS_ENDPOINT_ENV
+from modelconversion_api.storage import ENDPOINT_KEY, AddressingStyle, ChecksumPolicy, StorageAccess
 from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.job.storage_errors import storage_errors
@@ -92,6 +93,7 @@ class ObjectStore:
 
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._stage = stage
+        _check_endpoint(access.endpoint, stage)
         try:
             self._client = _client(access)
         except ValueError as error:
@@ -202,6 +204,15 @@ class ObjectStore:
 
 def _md5() -> hashlib._Hash:
     return hashlib.md5(usedforsecurity=False)
+
+
+def _check_endpoint(endpoint: str | None, stage: Stage) -> None:
+    """Refuse to send credentials to another endpoint than their Secret names, where it names one."""
+    meant = os.environ.get(CREDENTIALS_ENDPOINT_ENV, "").strip().rstrip("/")
+    if meant and meant != (endpoint or "").rstrip("/"):
+        cause = f"the credentials are for another endpoint than {endpoint or 'AWS S3'}"
+        hint = f"correct spec.storage.endpoint, or {ENDPOINT_KEY} in the Secret"
+        raise ConverterError(FailureReason.STORAGE_ACCESS_DENIED, stage, cause, hint=hint)
 
 
 def _client(access: StorageAccess) -> S3Client:

@@ -14,13 +14,13 @@ from modelconversion_api.spec import Benchmark
 from tflite_converter.data.file_samples import read_tflite, samples_for
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.labels import check_classes
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.metrics import scores
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, is_scores, with_classes
 from tflite_converter.tflite.file import inventory, is_float
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import TFLiteModel, why
 from tflite_converter.tflite.types import TFLiteFile
 
 
@@ -59,7 +59,7 @@ def compare_files(
     try:
         outputs = TFLiteModel(content, threads=threads).run_each(samples.arrays)
     except (RuntimeError, ValueError, KeyError) as error:
-        cause = f"{a.name} does not run: {first_line(error)}"
+        cause = f"{a.name} does not run: {why(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
     labels = with_classes(task, outputs, samples.labels)
     for_what = task or detect_task(samples.arrays, outputs, labels)

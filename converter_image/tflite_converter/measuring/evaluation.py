@@ -16,7 +16,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.breakdown import confusion, worst_class
 from tflite_converter.measuring.drift_record import output_record
 from tflite_converter.measuring.gates import Gates
@@ -26,7 +26,7 @@ from tflite_converter.measuring.quality import Quality
 from tflite_converter.targets.check import check_target
 from tflite_converter.targets.operators import INTEGER_ONLY
 from tflite_converter.tflite.file import inventory, read_file
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import StopsError, TFLiteModel, why
 from tflite_converter.tflite.types import TFLiteFile
 from tflite_converter.tflite.versions import oldest_runtime
 
@@ -76,7 +76,12 @@ class Request:
 
 
 def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
-    """How a file does on the samples, and which gates on quality it misses."""
+    """How a file does on the samples, and which gates on quality it misses.
+
+    Raises:
+        ConverterError: EvaluationFailed when it stops on a sample, or its outputs are others.
+
+    """
     outputs = _outputs(TFLiteModel(content, threads=threads), reference, file_name, lambda _done: None)
     return _quality(outputs, reference, gates)
 
@@ -99,7 +104,7 @@ def evaluate(
         outputs = _outputs(model, reference, request.file_name, after_each)
         performance = _performance(model, content, reference.samples, request.benchmark)
     except (RuntimeError, ValueError, KeyError) as error:
-        cause = f"{request.file_name} does not run: {first_line(error)}"
+        cause = f"{request.file_name} does not run: {why(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
     performance = performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
     return _report(content, file, outputs, reference, request, performance)
@@ -122,7 +127,8 @@ def _report(
     is_classes = reference.task is Task.CLASSIFICATION and len(outputs) == 1
     original, judged = next(iter(reference.outputs.values())), next(iter(outputs.values()))
     is_classes = is_classes and judged.ndim == 2
-    notes = missed or [*cautions(result.outputs), *_notes(request.method, file)]
+    empty = [f"output {name!r} has no elements" for name, values in outputs.items() if not values.size]
+    notes = missed or [*empty, *cautions(result.outputs), *_notes(request.method, file)]
     return ArtifactReport(
         method=request.method,
         file_name=request.file_name,
@@ -215,7 +221,11 @@ def _outputs(
     model: TFLiteModel, reference: Reference, file_name: str, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
     """Run the artifact; check that its outputs are the original's by name, shape and finiteness."""
-    outputs = model.run_each(reference.samples, after_each)
+    try:
+        outputs = model.run_each(reference.samples, after_each)
+    except StopsError as error:
+        cause = f"{file_name} is unusable: {error}, where the original goes on"
+        raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
     for name, expected in reference.outputs.items():
         got = outputs.get(name)
         shape = None if got is None else got.shape

@@ -76,6 +76,8 @@ def under_floor(
         elif not output.agreement >= least and not _is_near(output.metric, original, file):
             figure = f"{output.agreement:.1%}"
             sentences.append(f"unusable: output {place!r} agrees in {figure}, under the floor of {least:.0%}")
+        elif (fault := _other_values(output, original, file)) is not None:
+            sentences.append(f"unusable: {fault}")
     return sentences
 
 
@@ -99,6 +101,8 @@ FLOORS: Final = {
 all samples for each of them an R2 of 0."""
 _NEAR_DB: Final = 20.0
 """Signal-to-noise ratio from which on an output on random inputs is near enough."""
+_WHOLE: Final = 1.25
+"""What shares may add up to."""
 _NEAR: Final = 0.9
 """Share of the scores' variance from which on other classes win only where the original hardly decides."""
 
@@ -124,6 +128,26 @@ def _judge(task: Task, metric: AgreementMetric, name: str, original: Array, file
         worst_column=column,
         constant_columns=0 if told is None else _constant_columns(original, file, told),
     )
+
+
+def _other_values(output: OutputFidelity, original: Array, file: Array) -> str | None:
+    """Say where scores agree in their order, and are others all the same.
+
+    Rounding to the nearest step never makes an error that is larger than a value, nor shares that add up to
+    much more than a whole: such scores are stored in other steps than they are read in.
+    """
+    if original.dtype.kind in "iub" or output.metric not in (
+        AgreementMetric.TOP1,
+        AgreementMetric.LABEL_MATCH,
+    ):
+        return None
+    if output.snr_db is not None and output.snr_db < 0.0:
+        return f"the error of output {output.name!r} is larger than its values ({output.snr_db:.1f} dB)"
+    if is_distribution({"": original}):
+        total = float(np.mean(np.sum(as_float(file), axis=-1)))
+        if total > _WHOLE:
+            return f"the shares of output {output.name!r} add up to {total:.2f}"
+    return None
 
 
 def _metric(metric: AgreementMetric, original: Array) -> AgreementMetric:

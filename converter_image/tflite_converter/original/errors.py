@@ -59,6 +59,16 @@ _FULL_DISK = os.strerror(errno.ENOSPC)
 """TensorFlow's own file system raises no OSError."""
 
 
+def original_stops(words: str) -> ConverterError:
+    """Return the error of an original that stops on a sample; ``words`` say on which, and why."""
+    return ConverterError(
+        FailureReason.EVALUATION_FAILED,
+        Stage.EVALUATE,
+        f"the original itself does not run on the evaluation samples: {words}",
+        hint="leave out the samples that the model itself cannot compute, or check how they are prepared",
+    )
+
+
 def classify(
     error: BaseException,
     stage: Stage,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,12 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.original.fused_lstm import FusedLstm, replaced, without_loops
 from tflite_converter.original.graphs.branches import cases_as_selections, constants_in_branches
+from tflite_converter.original.graphs.fake_quantization import (
+    as_clips,
+    in_eight_bits,
+    in_float,
+    is_fake_quantized,
+)
 from tflite_converter.original.graphs.list_items import set_item_shapes
 from tflite_converter.original.graphs.list_lengths import set_list_lengths
 from tflite_converter.original.graphs.lstm_loops import lstm_loops
@@ -42,6 +48,14 @@ from tflite_converter.original.scope_names import scope_name, with_given_names
 convert_to_constants._CONTROL_FLOW_OPS.update(CASE)  # noqa: SLF001
 
 
+class FakeQuantization(Enum):
+    """What becomes of a graph's fake quantization."""
+
+    ROUNDED = "rounded as the model does"
+    CLIPPED = "its limits only: the steps of integers come from calibration"
+    EIGHT_BITS = "as TensorFlow's own quantizer takes it"
+
+
 @dataclass
 class FrozenGraph:
     """A model's graph, its functions inlined and its variables constants, but for those that it assigns."""
@@ -60,13 +74,10 @@ class FrozenGraph:
     """Handles of the lookup tables, by placeholder."""
     lstms: tuple[FusedLstm, ...] = ()
     """Layers that are TFLite's own operator; placeholders of the graph stand for their results."""
-
-    @property
-    def is_fake_quantized(self) -> bool:
-        """Whether it rounds activations as integers will: it was trained so, and has their ranges."""
-        functions = (function.node_def for function in self.definition.library.function)
-        nodes = itertools.chain(self.definition.node, *functions)
-        return any(node.op.startswith("FakeQuantWithMinMax") for node in nodes)
+    is_fake_quantized: bool = False
+    """Whether the model rounds activations as integers will: it was trained so, and has their ranges."""
+    own_ranges_fault: str | None = None
+    """Why 8-bit integers cannot have the ranges of its fake quantization."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -180,13 +191,15 @@ class _Inlined(convert_to_constants._FunctionConverterDataInEager):  # type: ign
         super()._build_tensor_data()
 
 
-def freeze(model: OriginalModel, folder: Path) -> FrozenGraph:
+def freeze(
+    model: OriginalModel, folder: Path, fake_quantization: FakeQuantization = FakeQuantization.ROUNDED
+) -> FrozenGraph:
     """Write the model as a SavedModel, signature ``serving_default``, into ``folder``, repaired for TFLite.
 
     It has no variables but those that the model assigns. Returns the graph as it is in there. The
     signature's names are the model's own, so they are the names in every artifact too.
     """
-    return _repaired(frozen_graph(model), model, folder)
+    return _repaired(frozen_graph(model), model, folder, fake_quantization)
 
 
 def freeze_fused(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph | None:
@@ -225,8 +238,18 @@ def freeze_for_integers(
     write(replace(frozen, lstms=layers), model.inputs, folder)
 
 
-def _repaired(frozen: FrozenGraph, model: OriginalModel, folder: Path) -> FrozenGraph:
+def _repaired(
+    frozen: FrozenGraph, model: OriginalModel, folder: Path, fake_quantization: FakeQuantization
+) -> FrozenGraph:
     graph = frozen.definition
+    frozen.is_fake_quantized = is_fake_quantized(graph)
+    match fake_quantization:
+        case FakeQuantization.ROUNDED:
+            in_float(graph)
+        case FakeQuantization.CLIPPED:
+            as_clips(graph)
+        case FakeQuantization.EIGHT_BITS:
+            frozen.own_ranges_fault = in_eight_bits(graph)
     tables_as_comparisons(graph, frozen.tables)
     constants_in_branches(graph)
     cases_as_selections(graph)

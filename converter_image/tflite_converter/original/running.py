@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ import tensorflow as tf
 
 from edge_inference.tensors import joined
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.errors import quoted
+from tflite_converter.original.errors import original_stops
 from tflite_converter.original.graphs.reading import CASE, IF, WHILE, operations
-from tflite_converter.original.model import OriginalModel
+from tflite_converter.original.model import OriginalModel, Tensors
 from tflite_converter.original.unrolling import rows_meet
 
 _LARGEST_BATCH = 32
@@ -32,6 +35,8 @@ _RANDOM = (
     "Bernoulli",
     "Rng",
 )
+_AROUND = re.compile(r"Graph execution error|Detected at node|File \"|<|\[\[|\[Op:|Stack trace")
+"""Beginnings of the lines that TensorFlow writes around a reason."""
 _ASSIGNS = ("Assign", "ResourceScatter", "ResourceStridedSliceAssign", "Rng", "Stateful")
 
 
@@ -78,6 +83,13 @@ def _same(first: Array, second: Array) -> bool:
     return np.allclose(first, second, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
+def _reason(error: BaseException) -> str:
+    """Return what an operation says of its input, without the path to it and the graph around it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.endswith(":") and not _AROUND.match(line)]
+    return quoted(said[0] if said else str(error))
+
+
 class _Run:
     """A model, traced for samples."""
 
@@ -103,23 +115,40 @@ class _Run:
         count = len(next(iter(self._samples.values())))
         parts: dict[str, list[Array]] = {}
         for start in range(0, count if most is None else min(count, most), self._batch):
-            for name, tensor in self._call(self._part(start, self._batch)).items():
+            for name, tensor in self._called(start, self._batch).items():
                 values = tensor.numpy()
                 parts.setdefault(name, []).append(values if self._model.batched else values[np.newaxis])
             after_each(min(start + self._batch, count))
         join = joined if self._batch == 1 else np.concatenate
         return {name: join(values) for name, values in parts.items()}
 
+    def _called(self, start: int, size: int) -> Tensors:
+        """Run some samples.
+
+        Raises:
+            ConverterError: EvaluationFailed, with the first sample that the original stops on.
+
+        """
+        try:
+            results: Tensors = self._call(self._part(start, size))
+        except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
+            count = len(next(iter(self._samples.values())))
+            if size > 1:
+                for index in range(start, min(start + size, count)):
+                    self._called(index, 1)  # raises with the sample's own number
+            raise original_stops(f"it stops on sample {start + 1} of {count}: {_reason(error)}") from error
+        return results
+
     def _differs_alone(self, batch: int) -> bool:
         """Whether the first samples give something else in a batch: each file takes them one by one."""
         count = min(batch, len(next(iter(self._samples.values()))))
-        together = self._call(self._part(0, batch))
+        together = self._called(0, batch)
         if any(not values.shape.rank or len(values) != count for values in together.values()):
             return True
         return any(
             not _same(together[name].numpy()[index : index + 1], values.numpy())
             for index in range(min(_ALONE, count))
-            for name, values in self._call(self._part(index, 1)).items()
+            for name, values in self._called(index, 1).items()
         )
 
     def _spec(self, name: str, array: Array) -> Any:

@@ -20,6 +20,7 @@ from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.soundness import first_not_finite
 from tflite_converter.native_output import silenced
 from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.runtime import TFLiteModel, why
 
 UNSTABLE = 0.2
 """Two halves that differ by more mean too few samples (ai-edge-quantizer's auto_quant procedure)."""
@@ -52,6 +53,10 @@ class Calibration:
     highest: dict[str, FloatArray]
     left_out: int = 0
     """Samples that gave NaN or infinity somewhere: they say nothing of ranges."""
+    stopped: tuple[int, ...] = ()
+    """Places of the samples on which the float file stops."""
+    stops: str | None = None
+    """Why it does so on the first of them."""
 
     @property
     def stability(self) -> Stability | None:
@@ -96,7 +101,7 @@ def calibrate(
 ) -> Calibration:
     """Run the float file on ``{input: (n, ...)}`` and keep what every activation reaches.
 
-    Samples on which anything becomes NaN or infinite are left out.
+    Samples on which anything becomes NaN or infinite are left out, and so are those that the file stops on.
 
     Raises:
         ConverterError: QuantizationFailed where litert-quantizer cannot run the model, or where no sample is
@@ -112,14 +117,19 @@ def calibrate(
     lowest: dict[str, list[float]] = {}
     highest: dict[str, list[float]] = {}
     bad: list[int] = []
-    try:
+    stopped: dict[int, str] = {}
+
+    def started() -> Any:
         with silenced():
-            runner = calibrator.Calibrator(
+            return calibrator.Calibrator(
                 float_file,
                 num_threads=threads,
                 mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
             )
-            (signature, *_) = runner.get_signature_list()
+
+    try:
+        runner = started()
+        (signature, *_) = runner.get_signature_list()
         for i in range(count):
             runner.reset_model_qsvs()
             sample = {
@@ -127,7 +137,15 @@ def calibrate(
                 name: array[i] if array.ndim > ranks[name] else array[i : i + 1]
                 for name, array in samples.items()
             }
-            runner.calibrate({signature: [sample]}, rules, cache_output=True)
+            try:
+                runner.calibrate({signature: [sample]}, rules, cache_output=True)
+            except (RuntimeError, ValueError):
+                words = _why_it_stops(float_file, sample)
+                if words is None:
+                    raise
+                stopped[i] = words
+                runner = started()  # one that has failed gives no ranges any more
+                continue
             outputs = runner.get_cached_output()[-1]
             runner.clear_cached_output()
             reached = {
@@ -147,8 +165,12 @@ def calibrate(
         raise ConverterError(
             FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE, f"calibration: {first_line(error)}"
         ) from error
-    if len(bad) == count:
-        place = first_not_finite(float_file, {name: array[:1] for name, array in samples.items()})
+    if len(stopped) == count:
+        cause = f"the float file stops on every calibration sample: {next(iter(stopped.values()))}"
+        raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.CALIBRATE, cause)
+    if len(bad) + len(stopped) == count:
+        sample = {name: np.delete(array, list(stopped), axis=0)[:1] for name, array in samples.items()}
+        place = first_not_finite(float_file, sample)
         raise ConverterError(
             FailureReason.QUANTIZATION_FAILED,
             Stage.CALIBRATE,
@@ -159,7 +181,18 @@ def calibrate(
         {name: np.array(values) for name, values in lowest.items()},
         {name: np.array(values) for name, values in highest.items()},
         len(bad),
+        tuple(stopped),
+        next(iter(stopped.values()), None),
     )
+
+
+def _why_it_stops(float_file: bytes, sample: NamedArrays) -> str | None:
+    """Return what LiteRT says of a sample; None where the file runs on it."""
+    try:
+        TFLiteModel(float_file).run(sample)
+    except (RuntimeError, ValueError) as error:
+        return why(error)
+    return None
 
 
 def _is_finite(values: Array) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.native_output import silenced
@@ -19,6 +21,9 @@ from tflite_converter.quantizing.specification import violations
 from tflite_converter.tflite.file import read_file
 
 _SIXTEEN = 16
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL")
+_SMALLEST_WEIGHTS = 1e-8
+"""Weights of which none is larger stay in float."""
 
 
 class Weights(StrEnum):
@@ -77,7 +82,7 @@ def dynamic_range(float_file: bytes, *, dense_per_tensor: bool = False) -> bytes
     manager.add_dynamic_config(".*", names.FULLY_CONNECTED, 8, dense)
     for operation in (names.BATCH_MATMUL, names.EMBEDDING_LOOKUP):
         manager.add_dynamic_config(".*", operation, 8, granularity.TENSORWISE)
-    for scope in _constants_on_the_left(float_file):
+    for scope in (*_constants_on_the_left(float_file), *_weights_too_small(float_file)):
         _leave_in_float(manager, scope)
     content = _quantize(float_file, manager.get_quantization_recipe(), None)
     return _checked(with_recurrent_weights_quantized(with_tables_quantized(content)))
@@ -127,7 +132,7 @@ def full_integer(float_file: bytes, ranges: Ranges, chosen: Recipe) -> bytes:
             static(operation, granularity(operation), algorithm)
     # The kernel for 16-bit activations takes no 8-bit weights on the left.
     left = _constants_on_the_left(float_file) if chosen.activation_bits == _SIXTEEN else []
-    for scope in (*chosen.float_scopes, *left):
+    for scope in (*chosen.float_scopes, *left, *_weights_too_small(float_file)):
         _leave_in_float(manager, scope)
     content = _quantize(float_file, manager.get_quantization_recipe(), ranges)
     return _checked(with_biases_that_fit(content, float_file))
@@ -163,6 +168,23 @@ def _constants_on_the_left(float_file: bytes) -> list[str]:
         for operator, graph in read_file(float_file, "the float file").operators()
         if operator.name == "BATCH_MATMUL" and graph.tensors[operator.inputs[0]].is_constant
     ]
+
+
+def _weights_too_small(float_file: bytes) -> list[str]:
+    """Return the outputs of operators whose weights litert-quantizer would make zeros of.
+
+    It has no steps for ranges below 1e-9, whatever they are multiplied with.
+    """
+    found = []
+    for operator, graph in read_file(float_file, "the float file").operators():
+        if operator.name not in _WEIGHTED or len(operator.inputs) < 2:
+            continue
+        weights = graph.tensors[operator.inputs[1]]
+        if weights.dtype == "float32" and weights.data is not None:
+            largest = float(np.max(np.abs(np.frombuffer(weights.data, dtype="<f4")), initial=0.0))
+            if 0.0 < largest < _SMALLEST_WEIGHTS:
+                found.append(graph.tensors[operator.outputs[0]].name)
+    return found
 
 
 def _quantize(float_file: bytes, rules: Sequence[Any], ranges: Ranges | None) -> bytes:

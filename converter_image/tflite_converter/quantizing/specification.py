@@ -63,7 +63,9 @@ def _of(operator: Operator, graph: Subgraph) -> Iterator[str]:
             continue
         if tensor.is_per_channel and not _may_be_by_channel(operator, place, tensor):
             yield f"{operator.name} reads one scale of {tensor.name!r}, which has {len(tensor.scales)}"
-        is_symmetric = tensor.dtype in _SYMMETRIC_BITS or tensor.is_per_channel
+        # These two read a zero point for each channel; others that take scales by channel read none.
+        by_channel = tensor.is_per_channel and operator.name not in _ANY_DIMENSION
+        is_symmetric = tensor.dtype in _SYMMETRIC_BITS or by_channel
         if is_symmetric and any(tensor.zero_points):
             yield f"{operator.name} takes {tensor.name!r} as symmetric, and its zero point is not 0"
     if biases is not None and len(inputs) > biases[2]:
@@ -99,11 +101,22 @@ def _bias(
 def _are_alike(before: Tensor | None, after: Tensor) -> bool:
     if before is None or not (before.scales and after.scales) or before.dtype != after.dtype:
         return True  # a float on one side: there is nothing to compare
-    return _is_scaled(after, before.scales[0], (before.zero_points or (0,))[0])
+    return (
+        len(before.scales) == len(after.scales)
+        and all(map(_are_near, before.scales, after.scales))
+        and _zero_points(before) == _zero_points(after)
+    )
 
 
 def _is_scaled(tensor: Tensor, scale: float, zero_point: int) -> bool:
-    return _are_near(tensor.scales[0], scale) and (tensor.zero_points or (0,))[0] == zero_point
+    """Whether each channel of a tensor has this scale and this zero point."""
+    return all(_are_near(own, scale) for own in tensor.scales) and set(_zero_points(tensor)) == {zero_point}
+
+
+def _zero_points(tensor: Tensor) -> tuple[int, ...]:
+    """Return one for each scale: a file may leave them out, or give one for all."""
+    given = tensor.zero_points or (0,)
+    return given if len(given) == len(tensor.scales) else given[:1] * len(tensor.scales)
 
 
 def _are_near(a: float, b: float) -> bool:

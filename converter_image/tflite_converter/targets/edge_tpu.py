@@ -7,6 +7,7 @@ is not run. Source: "TensorFlow models on the Edge TPU" on coral.ai, sections "M
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -245,5 +246,9 @@ def _integers(tensor: Tensor) -> list[int]:
 
 
 def _is_zero(tensor: Tensor) -> bool:
-    zero = (tensor.zero_points or (0,))[0] % 256
-    return tensor.data is not None and set(tensor.data) <= {zero}
+    """Whether each byte of a constant is its channel's zero point."""
+    zeros = [zero % 256 for zero in tensor.zero_points or (0,)]
+    inner = math.prod(tensor.shape[tensor.quantized_dimension + 1 :]) or 1
+    return tensor.data is not None and all(
+        byte == zeros[place // inner % len(zeros)] for place, byte in enumerate(tensor.data)
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +14,25 @@ from edge_inference.runtime import Model
 from edge_inference.tensors import Tensor, described
 from modelconversion_api.measurements import Latency
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
+from tflite_converter.errors import first_line
 from tflite_converter.native_output import silenced
 
 WARM_UP_RUNS = 5
+_NODE = re.compile(r"\.?Node number (\d+) \((\w+)\) failed to (?:invoke|prepare)")
+
+
+class StopsError(RuntimeError):
+    """A file that has loaded, and that stops on a sample."""
+
+    def __init__(self, words: str, sample: int) -> None:
+        super().__init__(words)
+        self.sample = sample
+        """Its place among the samples, from 0."""
+
+
+def why(error: BaseException) -> str:
+    """Return LiteRT's reason for not running as a part of a sentence, the operator behind it."""
+    return _NODE.sub(r" (in operator \1, \2)", first_line(error))
 
 
 class TFLiteModel(Model):
@@ -37,6 +54,30 @@ class TFLiteModel(Model):
     def _loading(self) -> Iterator[None]:
         with silenced():
             yield
+
+    def run_each(
+        self, samples: NamedArrays, after_each: Callable[[int], None] | None = None
+    ) -> dict[str, Array]:
+        """Do as :meth:`Model.run_each`.
+
+        Raises:
+            StopsError: with what LiteRT says, and the sample's number.
+
+        """
+        done = 0
+
+        def counted(number: int) -> None:
+            nonlocal done
+            done = number
+            if after_each is not None:
+                after_each(number)
+
+        try:
+            return super().run_each(samples, counted)
+        except (RuntimeError, ValueError) as error:
+            count = len(next(iter(samples.values())))
+            words = f"it stops on sample {done + 1} of {count}: {why(error)}"
+            raise StopsError(words, done) from error
 
     def benchmark(self, sample: NamedArrays, runs: int) -> Latency:
         """Latency of ``invoke`` alone on one batch, after :data:`WARM_UP_RUNS` runs that do not count."""

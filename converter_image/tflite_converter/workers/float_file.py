@@ -17,6 +17,7 @@ from tflite_converter.isolation.child import Child
 from tflite_converter.original.batches import with_samples
 from tflite_converter.original.errors import classify
 from tflite_converter.original.freezing import (
+    FakeQuantization,
     FrozenGraph,
     convert_float,
     freeze,
@@ -28,12 +29,15 @@ from tflite_converter.original.running import run_reference
 from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
+    CLIPPED_FOLDER,
     EVALUATION_FOLDER,
     FLOAT_FILE,
     FROZEN_FOLDER,
     FUSED_FILE,
     FUSED_INTEGERS_FOLDER,
+    INTEGERS_FILE,
     LABELS_FILE,
+    OWN_RANGES_FOLDER,
     REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
@@ -124,6 +128,8 @@ class FloatFiles:
     """Why the float file keeps its loops and branches in full integer too; None where it does not."""
     fused_integers: bool = False
     """Whether there is a frozen graph with fused LSTM layers for full integer."""
+    own_ranges_fault: str | None = None
+    """Why full integer cannot have the ranges of the graph's fake quantization."""
 
 
 def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> FloatFiles:
@@ -139,12 +145,29 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
+    fault = _write_for_own_ranges(model, process) if frozen.is_fake_quantized and job.unroll else None
     if not has_control_flow(frozen.definition):
-        return FloatFiles(frozen, None)
+        return FloatFiles(frozen, None, own_ranges_fault=fault)
     fused = _write_fused(frozen, model, job, process)
     if not job.unroll:
-        return FloatFiles(frozen, None, fused)
-    return FloatFiles(frozen, _write_unrolled(model, process), fused)
+        return FloatFiles(frozen, None, fused, fault)
+    return FloatFiles(frozen, _write_unrolled(model, process), fused, fault)
+
+
+def _write_for_own_ranges(model: OriginalModel, process: Child) -> str | None:
+    """Write a fake-quantized graph as integers take it, and a float file without its steps for calibration.
+
+    Returns why the graph's own ranges cannot be used. A failure is no error: there is the float file.
+    """
+    path = process.folder / INTEGERS_FILE
+    try:
+        own = freeze(model, process.folder / OWN_RANGES_FOLDER, FakeQuantization.EIGHT_BITS)
+        freeze(model, process.folder / CLIPPED_FOLDER, FakeQuantization.CLIPPED)
+        path.write_bytes(convert_float(process.folder / CLIPPED_FOLDER, select_tensorflow_ops=False))
+    except Exception as error:
+        path.unlink(missing_ok=True)  # half a file would be taken for a whole one
+        return classify(error, Stage.CONVERT).cause
+    return own.own_ranges_fault
 
 
 def _write_fused(whole: FrozenGraph, model: OriginalModel, job: TensorFlowJob, process: Child) -> bool:
@@ -181,7 +204,7 @@ def _write_unrolled(model: OriginalModel, process: Child) -> str | None:
     path, folder = process.folder / UNROLLED_FILE, process.folder / _UNROLLED_FOLDER
     try:
         stepwise = model.unroll() or model
-        freeze(flattened(stepwise), folder)
+        freeze(flattened(stepwise), folder, FakeQuantization.CLIPPED)
         process.say(Stage.CONVERT, "writing the float file with its time steps unrolled")
         path.write_bytes(convert_float(folder, select_tensorflow_ops=False))
     except NotFlatError as error:

@@ -25,6 +25,7 @@ from tflite_converter.training.plan import TrainingPlan
 FLOAT_FILE: Final = "float.tflite"
 FUSED_FILE: Final = "fused.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
+INTEGERS_FILE: Final = "float-for-integers.tflite"
 INT8_FILE: Final = "int8.tflite"
 REFERENCE_FOLDER: Final = "reference"
 CALIBRATION_FOLDER: Final = "calibration"
@@ -33,6 +34,8 @@ LABELS_FILE: Final = "labels.npy"
 TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
 FUSED_INTEGERS_FOLDER: Final = "frozen-fused-integers"
+CLIPPED_FOLDER: Final = "frozen-clipped"
+OWN_RANGES_FOLDER: Final = "frozen-own-ranges"
 
 
 class TrainingJob(ApiModel):
@@ -109,6 +112,8 @@ class TensorFlowResult(ApiModel):
     """Whether there is a frozen graph with fused LSTM layers for full integer."""
     fake_quantized: bool = False
     """Whether the graph itself says its activations' ranges, as quantization-aware training leaves them."""
+    own_ranges_fault: str | None = None
+    """Why full integer cannot have these ranges."""
     control_flow: str | None = None
     """Why full integer starts from a float file with loops or branches, which it may fail on."""
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.calibration_report import Stability
@@ -35,7 +37,7 @@ from tflite_converter.measuring.soundness import (
     weights_not_finite,
 )
 from tflite_converter.quantizing import quantization
-from tflite_converter.quantizing.calibration import calibrate
+from tflite_converter.quantizing.calibration import Calibration, calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.quantizing.tuning import Tuner
@@ -46,6 +48,7 @@ from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FLOAT_FILE,
     FUSED_FILE,
+    INTEGERS_FILE,
     UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
@@ -256,11 +259,18 @@ class _Work:
         by_tensor = quantization.dynamic_range(float_file, dense_per_tensor=True)
         few, name = self._reference.head(_FORM_SAMPLES), Method.DYNAMIC_RANGE.file_name(self._job.base_name)
 
-        def judged(content: bytes) -> Quality:
+        def judged(content: bytes) -> Quality | None:
             threads = self._job.benchmark.threads
-            return quality(content, few, self._gates, threads=threads, file_name=name)
+            try:
+                return quality(content, few, self._gates, threads=threads, file_name=name)
+            except (ConverterError, RuntimeError, ValueError):
+                return None  # where neither form runs, its evaluation says why
 
-        if by_tensor == by_channel or costs_nothing(judged(by_tensor), judged(by_channel)):
+        def is_good_enough() -> bool:
+            candidate, other = judged(by_tensor), judged(by_channel)
+            return candidate is not None and (other is None or costs_nothing(candidate, other))
+
+        if by_tensor == by_channel or is_good_enough():
             words = "int8 weights, per-channel but for dense layers, float activations"
             return self._finished(Method.DYNAMIC_RANGE, by_tensor, words)
         words = "per-channel int8 weights, float activations"
@@ -268,14 +278,18 @@ class _Work:
 
     def _full_integer(self, float_file: bytes) -> _Made:
         unrolled = self._folder / UNROLLED_FILE
-        if unrolled.is_file():
-            float_file = unrolled.read_bytes()
+        if (path := self._before_integers()) is not None:
+            float_file = path.read_bytes()
         samples, threads = read_folder(self._folder / CALIBRATION_FOLDER), self._job.benchmark.threads
         count = len(next(iter(samples.values())))
         started = time.monotonic()
         step = self._process.counter(Stage.CALIBRATE, "calibrating", count)
         calibration = calibrate(float_file, samples, threads, step)
         calibrating = time.monotonic() - started
+        if calibration.stopped:
+            samples = {n: np.delete(array, calibration.stopped, axis=0) for n, array in samples.items()}
+            # Whoever reads them after this, TensorFlow's quantizer too, would stop as well.
+            write_folder(self._folder / CALIBRATION_FOLDER, samples)
         name = Method.FULL_INTEGER.file_name(self._job.base_name)
         tuner = Tuner(
             float_file,
@@ -297,9 +311,7 @@ class _Work:
             recipe, content = tuner.plain()
         words = str(recipe) + (", time steps unrolled" if unrolled.is_file() else "")
         words += f", {_SYNTHETIC}" if self._synthetic else ""
-        if calibration.left_out:
-            left = f"{calibration.left_out} of {count} calibration samples gave NaN or infinity: left out"
-            message = "; ".join(text for text in (left, message) if text)
+        message = "; ".join(text for text in (*_left_out(calibration, count), message) if text) or None
         return self._finished(Method.FULL_INTEGER, content, words).model_copy(
             update={
                 "attempts": attempts,
@@ -309,10 +321,14 @@ class _Work:
             }
         )
 
+    def _before_integers(self) -> Path | None:
+        """Return the float file that was written for full integer, if there is one."""
+        paths = (self._folder / name for name in (UNROLLED_FILE, INTEGERS_FILE))
+        return next((path for path in paths if path.is_file()), None)
+
     def _layers(self, content: bytes) -> tuple[LayerError, ...]:
         """Each activation's error, from the float file that full integer was made from."""
-        unrolled = self._folder / UNROLLED_FILE
-        float_file = unrolled if unrolled.is_file() else self._folder / FLOAT_FILE
+        float_file = self._before_integers() or self._folder / FLOAT_FILE
         try:
             return layer_errors(
                 float_file.read_bytes(), content, read_folder(self._folder / CALIBRATION_FOLDER)
@@ -333,6 +349,15 @@ class _Work:
 
     def _took(self, stage: Stage, seconds: float) -> None:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+
+
+def _left_out(calibration: Calibration, count: int) -> Iterator[str]:
+    """Yield how many calibration samples were of no use, and why."""
+    if calibration.left_out:
+        yield f"{calibration.left_out} of {count} calibration samples gave NaN or infinity: left out"
+    if calibration.stopped:
+        number, reason = len(calibration.stopped), calibration.stops
+        yield f"the float file stops on {number} of {count} calibration samples, left out: {reason}"
 
 
 def _import_for_the_forks() -> None:

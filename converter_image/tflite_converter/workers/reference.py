@@ -18,7 +18,7 @@ from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs
 from tflite_converter.data.labels import check_classes
 from tflite_converter.data.npz import read_folder, write_folder
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
@@ -26,10 +26,11 @@ from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.metrics import scores
 from tflite_converter.measuring.soundness import Finite, finite_samples, first_not_finite
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
+from tflite_converter.original.errors import original_stops
 from tflite_converter.original.tflite import prepared
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.names import tensor_info
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import StopsError, TFLiteModel, why
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     EVALUATION_FOLDER,
@@ -40,6 +41,7 @@ from tflite_converter.workers.jobs import (
 )
 from tflite_converter.workers.programs import LITERT
 
+_NOT_RUN: Final = "LiteRT itself does not run it: give the Keras model or SavedModel that it was made from"
 DIVERGED: Final = "train the model again: its training diverged, or a file was damaged"
 
 
@@ -74,9 +76,11 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
         try:
             model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
             write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
+        except StopsError as error:
+            raise original_stops(str(error)) from error
         except (RuntimeError, ValueError) as error:
-            cause = f"the float file does not run: {first_line(error)}"
-            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause) from error
+            cause = f"the float file does not run: {why(error)}"
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=_NOT_RUN) from error
         return _Done()
 
     answer = forked(process, LITERT.words, "running the original model", _Done, reference)

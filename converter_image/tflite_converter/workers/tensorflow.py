@@ -77,6 +77,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         warnings=(*model.warnings, *files.frozen.warnings, *random_warnings(random_outputs)),
         fused_integers=files.fused_integers,
         fake_quantized=files.frozen.is_fake_quantized,
+        own_ranges_fault=files.own_ranges_fault,
         random_outputs=random_outputs,
         control_flow=files.control_flow,
         writer=model.writer,

@@ -37,6 +37,7 @@ from devcluster.errors import DevClusterError, ProcessError
 from devcluster.host import NODE_TOOLS, ensure_host_tools
 from devcluster.processes import Process, port_is_free
 from devcluster.tools.binaries import ensure_control_plane_binaries, ensure_node_binaries
+from modelconversion_api.storage import CONVERSIONS_USER
 
 BUCKET = "models"
 SECRET = "s3-credentials"  # noqa: S105 - the name of a Secret, not a secret
@@ -182,7 +183,12 @@ class Demo:
             f"--from-literal=AWS_ACCESS_KEY_ID={self._cluster.access_key}",
             f"--from-literal=AWS_SECRET_ACCESS_KEY={self._cluster.secret_key}",
         )
-        self._view.done(f"Secret {SECRET} with the S3 keys, which only the fetch and publish containers get")
+        role = f"conversions-{SECRET}"
+        release = ("--verb=get", "--resource=secrets", f"--resource-name={SECRET}")
+        self._kubectl("create", "role", role, "-n", NAMESPACE, *release)
+        grant = (f"--role={role}", f"--user={CONVERSIONS_USER}")
+        self._kubectl("create", "rolebinding", role, "-n", NAMESPACE, *grant)
+        self._view.done(f"Secret {SECRET} with the S3 keys, released for the containers fetch and publish")
 
     def _convert(self, name: str) -> None:
         """Apply an example and follow it to its end."""

@@ -18,6 +18,12 @@
   value: {{ join "," .Values.policy.allowedNodeLabels | quote }}
 - name: MODELCONVERSION_ALLOWED_RESOURCES
   value: {{ join "," .Values.policy.allowedResources | quote }}
+- name: MODELCONVERSION_ALLOWED_ENDPOINTS
+  value: {{ join "," .Values.policy.allowedEndpoints | quote }}
+- name: MODELCONVERSION_ALLOWED_SECRET_KEYS
+  value: {{ join "," .Values.policy.allowedSecretKeys | quote }}
+- name: MODELCONVERSION_CREDENTIALS_RELEASE
+  value: {{ .Values.policy.credentialsRelease | quote }}
 - name: MODELCONVERSION_MAX_CONCURRENT
   value: {{ .Values.concurrency.max | int | quote }}
 - name: MODELCONVERSION_MAX_CONCURRENT_PER_NAMESPACE

@@ -19,6 +19,7 @@ from kubernetes.aio import client, config
 from pydantic_core import from_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.storage import CONVERSIONS_USER
 from modelconversion_operator.clock import ServerClock
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
@@ -153,9 +154,13 @@ class Cluster:
         path = f"{_jobs_path(job.namespace)}/{job.name}"
         return JobView.from_body(await self.request("PATCH", path, body))
 
-    async def delete_job(self, job: JobView) -> None:
-        """Delete a Job and its pods; that it is gone already, or another one by now, is a success."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": job.uid}}
+    async def delete_job(self, job: JobView, *, pods_first: bool = False) -> None:
+        """Delete a Job and its pods; that it is gone already, or another one by now, is a success.
+
+        With ``pods_first`` the Job is there until its pods are gone.
+        """
+        policy = "Foreground" if pods_first else "Background"
+        body = {"propagationPolicy": policy, "preconditions": {"uid": job.uid}}
         try:
             await self.request("DELETE", f"{_jobs_path(job.namespace)}/{job.name}", body)
         except (NotFoundError, ConflictError):
@@ -174,6 +179,31 @@ class Cluster:
         selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
         path = f"/api/v1/namespaces/{job.namespace}/events?limit=50&fieldSelector={quote(selector)}"
         return [EventView.from_body(body) for body in (await self.request("GET", path))["items"]]
+
+    async def may_use_secret(self, namespace: str, name: str) -> bool:
+        """Ask whether a Secret has been released for conversions, without reading it.
+
+        Raises:
+            RejectedError: The operator may not ask.
+
+        """
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "LocalSubjectAccessReview",
+            "metadata": {"namespace": namespace},
+            "spec": {
+                "user": CONVERSIONS_USER,
+                "resourceAttributes": {
+                    "namespace": namespace,
+                    "verb": "get",
+                    "version": "v1",
+                    "resource": "secrets",
+                    "name": name,
+                },
+            },
+        }
+        path = f"/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews"
+        return bool((await self.request("POST", path, body)).get("status", {}).get("allowed"))
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""

@@ -28,14 +28,17 @@ class ConversionApi(Protocol):
     async def patch_job(self, job: JobView, changes: Body) -> JobView:
         """Merge ``changes`` into a Job, provided that it is still as it was seen."""
 
-    async def delete_job(self, job: JobView) -> None:
-        """Delete a Job and its pods."""
+    async def delete_job(self, job: JobView, *, pods_first: bool = False) -> None:
+        """Delete a Job and its pods; ``pods_first`` keeps it there until those are gone."""
 
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         """List the pods that a Job controls; gives them and the version of the listing."""
 
     async def job_events(self, job: JobView) -> list[EventView]:
         """List what the Job controller says about pods that it cannot create."""
+
+    async def may_use_secret(self, namespace: str, name: str) -> bool:
+        """Ask whether a Secret has been released for conversions, without reading it."""
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""

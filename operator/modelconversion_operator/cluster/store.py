@@ -18,8 +18,9 @@ from typing import TypeVar
 
 from pydantic_core import from_json
 
-from modelconversion_api.status import Phase
-from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView, readable_status
+from modelconversion_api.base import readable
+from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
 
 V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
@@ -87,7 +88,7 @@ class _Packed:
             resource_version=self.resource_version,
             deleting=self.deleting,
             spec=spec,
-            status=readable_status(status),
+            status=readable(ModelConversionStatus, status),
             raw_status=status,
             queue=self.queue,
         )
@@ -210,6 +211,11 @@ class Store:
         """Return the Job of a conversion by its name."""
         return self._jobs.get(_parent(key), {}).get(name)
 
+    def strays(self, key: Key, name: str) -> list[JobView]:
+        """Return the Jobs of a conversion that have not ended and have another name."""
+        jobs = self._jobs.get(_parent(key), {}).values()
+        return [job for job in jobs if job.name != name and not job.finished]
+
     def put_job(self, view: JobView) -> bool:
         """Remember a Job, unless a newer version is known; gives whether it has changed in what matters."""
         parent, key = (view.namespace, view.owner_uid), self._key(view.owner_uid)
@@ -277,14 +283,14 @@ class Store:
 
     # Pods.
 
-    def pods(self, key: Key, job: JobView) -> list[PodView]:
+    def pods(self, key: Key, job_uid: str) -> list[PodView]:
         """Return the pods that one of a conversion's Jobs controls."""
-        return [p for p in self._pods.get(_parent(key), {}).values() if p.job_uid == job.uid]
+        return [p for p in self._pods.get(_parent(key), {}).values() if p.job_uid == job_uid]
 
     def renew_pods(self, key: Key, job: JobView, pods: list[PodView], version: str) -> None:
         """Put what a listing at ``version`` of a Job's pods had in place of those that are known."""
         listed = {pod.uid for pod in pods}
-        for known in self.pods(key, job):
+        for known in self.pods(key, job.uid):
             if known.uid not in listed and not is_newer(known.resource_version, version):
                 self.drop_pod(known)
         for pod in pods:
@@ -307,9 +313,18 @@ class Store:
         return replace(known, resource_version=view.resource_version) != view
 
     def drop_pod(self, view: PodView) -> bool:
-        """Forget a pod that is gone; gives whether it was known."""
+        """Forget a pod that is gone; gives whether it was known.
+
+        One in which everything was published is kept until its conversion's end is written: it is the proof.
+        """
         parent = view.namespace, view.owner_uid
         pods = self._pods.get(parent, {})
+        last = view if view.published else pods.get(view.uid)
+        if last is not None and last.published and view.owner_uid in self._conversions:
+            pods = self._pods.setdefault(parent, {})
+            is_news = pods.get(view.uid) != last
+            pods[view.uid] = last
+            return is_news
         gone = pods.pop(view.uid, None) is not None
         if not pods:
             self._pods.pop(parent, None)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Literal
 
-from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase
-from modelconversion_api.text import human_duration
+from modelconversion_api.status import (
+    READY,
+    RECONCILING,
+    STALLED,
+    SUCCEEDED,
+    Condition,
+    ModelConversionStatus,
+    Phase,
+    Reason,
+)
 from modelconversion_operator.deciding.views import ConversionView
 
 
@@ -23,18 +31,30 @@ def with_condition(
     message: str,
     now: datetime,
 ) -> ModelConversionStatus:
-    """Set the Succeeded condition; its time moves only when its value does."""
-    before = summary_condition(conversion.status)
-    same = before is not None and before.status == value
-    condition = Condition(
-        type=SUCCEEDED,
-        status=value,
-        reason=str(reason),
-        message=message,
-        observed_generation=conversion.generation,
-        last_transition_time=before.last_transition_time if same and before else now,
-    )
-    return status.model_copy(update={"conditions": [condition]})
+    """Set the Succeeded condition, and those of kstatus with it; a time moves only when its value does.
+
+    Reconciling and Stalled are there while they are true only, as kstatus wants it; a suspended conversion is
+    neither, and not Ready.
+    """
+    ready: Literal["True", "False"] = "True" if value == "True" else "False"
+    values: dict[str, Literal["True", "False", "Unknown"]] = {SUCCEEDED: value, READY: ready}
+    if value == "False":
+        values[STALLED] = "True"
+    elif value == "Unknown" and reason != Reason.SUSPENDED:
+        values[RECONCILING] = "True"
+    before = {(c.type, c.status): c.last_transition_time for c in conversion.status.conditions}
+    conditions = [
+        Condition(
+            type=kind,
+            status=value,
+            reason=str(reason),
+            message=message if kind == SUCCEEDED else "",
+            observed_generation=conversion.generation,
+            last_transition_time=before.get((kind, value), now),
+        )
+        for kind, value in values.items()
+    ]
+    return status.model_copy(update={"conditions": conditions})
 
 
 def ended(status: ModelConversionStatus, phase: Phase, now: datetime) -> ModelConversionStatus:
@@ -45,7 +65,6 @@ def ended(status: ModelConversionStatus, phase: Phase, now: datetime) -> ModelCo
             "progress": None,
             "waiting_since": None,
             "completion_time": now,
-            "duration": human_duration(seconds_since(status.start_time, now)),
         }
     )
 

@@ -7,7 +7,7 @@ created, patched, then the status is written, then a Job is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -21,6 +21,7 @@ from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_api.text import human_size
 from modelconversion_operator.deciding import outcome
 from modelconversion_operator.deciding.admission import Place, held, released, wants_place
+from modelconversion_operator.deciding.bookkeeping import kept
 from modelconversion_operator.deciding.conditions import (
     ended,
     seconds_since,
@@ -37,13 +38,24 @@ from modelconversion_operator.deciding.decisions import (
     failed,
 )
 from modelconversion_operator.deciding.failures import failure, failure_of_job
-from modelconversion_operator.deciding.following import WAITING_FOR_POD, Run, follow
-from modelconversion_operator.deciding.manifest import job_name, job_ttl
+from modelconversion_operator.deciding.following import READING_AGAIN, WAITING_FOR_POD, Run, follow
+from modelconversion_operator.deciding.manifest import job_name, job_ttl, report_job_name
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import progress_of
 from modelconversion_operator.deciding.seen import Seen
-from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS, RESYNC_SECONDS
-from modelconversion_operator.deciding.views import DEADLINE_EXCEEDED, ConversionView, JobView, spec_digest
+from modelconversion_operator.deciding.timing import (
+    BY_ITSELF_SECONDS,
+    REJECTED_RETRY_SECONDS,
+    RESYNC_SECONDS,
+    STRAYS_SECONDS,
+)
+from modelconversion_operator.deciding.views import (
+    DEADLINE_EXCEEDED,
+    ConversionView,
+    JobView,
+    PodView,
+    spec_digest,
+)
 from modelconversion_operator.deciding.waiting import wait_of_refusal
 
 _FAILURES: Final = frozenset(map(str, FailureReason))
@@ -72,7 +84,12 @@ def decide(
         What to do. ``status`` equals the present one where nothing is to be written.
 
     """
-    decision = _decide(seen, now, policy or Policy())
+    decision = _placed(seen, _decide(seen, now, policy or Policy()), now, ask)
+    return replace(decision, status=kept(seen.conversion.status, decision.status, now))
+
+
+def _placed(seen: Seen, decision: Decision, now: datetime, ask: AskForPlace) -> Decision:
+    """Hold a Job back where there is no place for it."""
     conversion = seen.conversion
     # Where Kueue has the say, it holds Jobs back by itself.
     if conversion.queue is not None or not wants_place(conversion.status, decision):
@@ -98,7 +115,7 @@ def _decide(seen: Seen, now: datetime, policy: Policy) -> Decision:
         return _begin(conversion, spec, policy, now)
     status = status.model_copy(update={"observed_generation": conversion.generation})
     if status.phase is not None and status.phase.is_final:
-        return _after_the_end(conversion, status, spec, seen.job)
+        return _after_the_end(seen, status, spec, now)
     return _under_way(Run(seen, spec, status, run_generation, now, policy))
 
 
@@ -112,7 +129,7 @@ def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bo
 
 def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy, now: datetime) -> Decision:
     """Start a run: its status is written before its Job is made, so that no crash can start it twice."""
-    if violation := policy.violation(conversion.key.namespace, spec.job):
+    if violation := policy.violation(conversion.key.namespace, spec):
         why = failure(FailureReason.POLICY_VIOLATION, violation, now)
         return failed(conversion, _status_without_job(conversion, now), why, now)
     phase, reason = (Phase.SUSPENDED, Reason.SUSPENDED) if spec.suspend else (Phase.PENDING, Reason.CREATED)
@@ -154,29 +171,45 @@ def _status_without_job(conversion: ConversionView, now: datetime) -> ModelConve
 
 
 def _after_the_end(
-    conversion: ConversionView, status: ModelConversionStatus, spec: ModelConversionSpec, job: JobView | None
+    seen: Seen, status: ModelConversionStatus, spec: ModelConversionSpec, now: datetime
 ) -> Decision:
     """Clean up behind a run that ended."""
-    if job is None or job.deleting or not job.belongs_to(conversion.key):
+    job = seen.job
+    if job is None or job.deleting or not job.belongs_to(seen.conversion.key):
         return Decision(status)
     if not job.finished:
-        # One whose time ran out ends by itself, and keeps its pod's log.
+        # One whose time ran out ends by itself, and keeps its pod's log. So does one whose pod has published,
+        # unless a container that was injected goes on, or the pod was lost and is made again.
+        left = 0.0 if job.overdue else _seconds_to_end_by_itself(seen.pods, now)
+        if left > 0:
+            return Decision(status, recheck_seconds=left)
         return Decision(status, None if job.overdue else DeleteJob(job.name))
     ttl = job_ttl(spec.job, harvested=True)
     return Decision(status, PatchJob(job.name, ttl_seconds=ttl) if job.ttl_seconds != ttl else None)
 
 
+def _seconds_to_end_by_itself(pods: Sequence[PodView], now: datetime) -> float:
+    """How long a Job whose pod has published may go on; 0 where it did not, or has made another pod since."""
+    pod = outcome.newest(pods)
+    if pod is None or pod.published is None:
+        return 0.0
+    return BY_ITSELF_SECONDS - seconds_since(pod.published, now)
+
+
 def _under_way(run: Run) -> Decision:
     job, status = run.seen.job, run.status
+    if job is not None and not job.belongs_to(run.conversion.key):
+        words = f"a Job named {job.name} exists and belongs to something else"
+        return _fail(run, FailureReason.JOB_REJECTED, words)
+    if any(pod.published for pod in run.pods):
+        # Everything is in the bucket: whatever becomes of the pod and its Job now changes nothing of that.
+        return _completed(run)
     if job is None:
         if status.job_uid is not None:
             return _fail(run, FailureReason.JOB_DELETED, f"Job {status.job_name} is gone")
         if run.spec.suspend:
             return _suspended(run, None)
         return _create(run) if run.seen.rejection is None else _refused(run, run.seen.rejection)
-    if not job.belongs_to(run.conversion.key):
-        words = f"a Job named {job.name} exists and belongs to something else"
-        return _fail(run, FailureReason.JOB_REJECTED, words)
     if job.finished or any(p.started for p in run.pods):
         # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
         run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
@@ -209,13 +242,20 @@ def _why_the_job_failed(run: Run, job: JobView) -> FailureInfo:
 
 
 def _create(run: Run) -> Decision:
-    if violation := run.policy.violation(run.conversion.key.namespace, run.spec.job):
+    if violation := run.policy.violation(run.conversion.key.namespace, run.spec):
         return _fail(run, FailureReason.POLICY_VIOLATION, violation)
-    status, create = _pending(run), CreateJob(run.generation, run.spec)
+    status = _pending(run)
+    if run.seen.strays:
+        names = ", ".join(job.name for job in run.seen.strays)
+        words = f"an earlier run's Job {names} is being removed first: it would write to the same place"
+        status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
+        return Decision(status, recheck_seconds=STRAYS_SECONDS)
+    create = CreateJob(run.generation, run.spec, reads_report=run.reads_report)
     before = summary_condition(run.conversion.status)
     # What the Job was refused for stays in the status until it is known whether it still is.
     if before is None or before.reason not in _FAILURES:
-        status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, WAITING_FOR_POD, run.now)
+        words = READING_AGAIN if run.reads_report else WAITING_FOR_POD
+        status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
     return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
 
 
@@ -255,11 +295,24 @@ def _suspended(run: Run, action: PatchJob | None) -> Decision:
     return Decision(status, action, events if fresh else (), RESYNC_SECONDS)
 
 
+def _without_summary(run: Run) -> Decision:
+    """Have the report read from the bucket: the pod was gone before anybody looked, or its message cut."""
+    if run.reads_report:
+        words = outcome.failure_of_publish(run.pods) or "the report was read again, and not seen either"
+        return _fail(run, FailureReason.REPORT_LOST, words, Stage.PUBLISH)
+    job = run.seen.job
+    if job is not None and not job.finished and (left := _seconds_to_end_by_itself(run.pods, run.now)) > 0:
+        return Decision(run.status, recheck_seconds=left)
+    name = report_job_name(run.conversion.key, run.generation)
+    status = _pending(run).model_copy(update={"job_name": name, "job_uid": None, "progress": None})
+    status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, READING_AGAIN, run.now)
+    return Decision(status, recheck_seconds=0)
+
+
 def _completed(run: Run) -> Decision:
     summary = outcome.summary_of(run.pods)
     if summary is None:
-        lost = "its report cannot be read" if run.pods else "its pod was gone before the report was read"
-        return _fail(run, FailureReason.REPORT_LOST, f"the Job completed, but {lost}")
+        return _without_summary(run)
     output_uri = run.spec.output.uri
     recommended = outcome.recommended_of(summary, output_uri)
     status = run.status.model_copy(
@@ -289,4 +342,4 @@ def _completed(run: Run) -> Decision:
     sizes = ", ".join(f"{a.method} {human_size(a.size_bytes)}" for a in summary.artifacts)
     words = f"{sizes}; recommended: {recommended.method}{f'; {without}' if without else ''}"
     status = with_condition(status, run.conversion, "True", Reason.CONVERTED, words, run.now)
-    return Decision(status)  # which says it all: an event would be a write that tells nothing more
+    return Decision(status, events=(Event("Normal", Reason.CONVERTED, words),))

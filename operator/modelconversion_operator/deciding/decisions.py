@@ -28,6 +28,8 @@ class CreateJob:
 
     run_generation: int
     spec: ModelConversionSpec
+    reads_report: bool = False
+    """Whether it only reads the report of a Job whose result nobody saw."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from modelconversion_api.limits import FAILURE_LENGTH, OBJECT_NAME_LENGTH
-from modelconversion_api.reasons import FAILURES, FailureReason, Stage, reason_of_exit_code
+from modelconversion_api.reasons import FailureReason, Stage, known_of, reason_of_exit_code
 from modelconversion_api.report import StageResult
 from modelconversion_api.status import FailureInfo
 from modelconversion_operator.deciding.manifest import CONTAINER_STAGES, FINAL_EXIT_CODES
@@ -67,7 +67,7 @@ def failure_of_pod(pod: PodView, now: datetime) -> FailureInfo | None:
     if pod.phase != "Failed" and failed is None:
         return None
     if failed is None:
-        words = pod.message or pod.disrupted or pod.reason or "the pod failed"
+        words = pod.message or pod.disrupted or pod.reason or _words_of_injected(pod) or "the pod failed"
         reason = disruption or FailureReason.INTERRUPTED
         return FailureInfo(reason=reason, message=_with_hint(words, reason), pod=pod.name, time=now)
     info = _failure_of_container(failed, pod)
@@ -76,6 +76,18 @@ def failure_of_pod(pod: PodView, now: datetime) -> FailureInfo | None:
         message = _with_hint(f"container {failed.name} was stopped: {words}", disruption)
         info = info.model_copy(update={"reason": disruption, "message": message})
     return info.model_copy(update={"time": now})
+
+
+def _words_of_injected(pod: PodView) -> str | None:
+    """Say which injected container has failed: a pod fails with any of its containers."""
+    return next(
+        (
+            f"container {c.name}, which was put beside the conversion's, ended with code {c.exit_code}"
+            for c in pod.injected
+            if c.exit_code
+        ),
+        None,
+    )
 
 
 _UNKNOWN: Final = "ContainerStatusUnknown"
@@ -178,7 +190,7 @@ def _failure_without_pods(job: JobView, now: datetime) -> FailureInfo:
 
 
 def _with_hint(message: str, reason: FailureReason) -> str:
-    hint = FAILURES[reason].hint
+    hint = known_of(reason).hint
     # The hint is the part that helps: a long message gives way to it.
     room = FAILURE_LENGTH - len(hint) - 2
     return message[:FAILURE_LENGTH] if hint in message else f"{message[:room].rstrip('. ')}; {hint}"

@@ -9,20 +9,27 @@ from typing import Final
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import Condition, ModelConversionStatus, Phase, Reason
+from modelconversion_api.status import Condition, FailureInfo, ModelConversionStatus, Phase, Reason
 from modelconversion_operator.deciding.conditions import seconds_since, summary_condition, with_condition
 from modelconversion_operator.deciding.decisions import Decision, Event, PatchJob, failed
-from modelconversion_operator.deciding.failures import failure, failures_of_pods, will_not_be_retried
+from modelconversion_operator.deciding.failures import (
+    failure,
+    failure_of_pod,
+    failures_of_pods,
+    will_not_be_retried,
+)
+from modelconversion_operator.deciding.manifest import report_job_name
 from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import forward, progress_of
 from modelconversion_operator.deciding.repairs import repair_of
 from modelconversion_operator.deciding.seen import Seen
-from modelconversion_operator.deciding.timing import RESYNC_SECONDS
-from modelconversion_operator.deciding.views import ConversionView, JobView, PodView
+from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS
+from modelconversion_operator.deciding.views import OUR_CONTAINERS, ConversionView, JobView, PodView
 from modelconversion_operator.deciding.waiting import Wait, wait_for_departure, wait_of_creation, wait_of_pod
 
 WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
+READING_AGAIN: Final = "nobody saw the result of the Job, which has published: its report is being read"
 _USUAL: Final = (Reason.CREATED, Reason.QUEUED, Reason.SUSPENDED, Reason.RUNNING)
 """Reasons of a conversion with which nothing is wrong."""
 _SOONEST_SECONDS, _LATEST_SECONDS = 5.0, 60.0
@@ -48,6 +55,11 @@ class Run:
         return self.seen.conversion
 
     @property
+    def reads_report(self) -> bool:
+        """Whether its Job only reads the report of the one that converted."""
+        return self.status.job_name == report_job_name(self.conversion.key, self.generation)
+
+    @property
     def pods(self) -> tuple[PodView, ...]:
         """The pods of its Job."""
         return self.seen.pods
@@ -63,17 +75,36 @@ def follow(run: Run, job: JobView) -> Decision:
         action = repair_of(job, run.spec.job, run.generation)
     # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
     pod = newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
+    if pod is not None and (end := _end_behind_injected(pod, run.now)) is not None:
+        why, left = end
+        if left <= 0:
+            return failed(run.conversion, run.status, why, run.now)
+        return Decision(run.status, action, recheck_seconds=left)
     if pod is not None and pod.started and wait_of_pod(pod, run.now) is None:
         return _running(run, pod, action)
     return _waiting(run, job, pod, action)
+
+
+def _end_behind_injected(pod: PodView, now: datetime) -> tuple[FailureInfo, float] | None:
+    """Return how ``publish`` failed in a pod that an injected container keeps up; and how long that may last.
+
+    Its Job would wait for the pod until its own deadline, and only then try again.
+    """
+    last = pod.containers[-1] if pod.containers else None
+    if pod.phase == "Failed" or last is None or last.name != OUR_CONTAINERS[-1] or not last.exit_code:
+        return None
+    why = failure_of_pod(pod, now)
+    others = ", ".join(c.name for c in pod.injected if c.running)
+    if why is None or not others:
+        return None
+    words = f"{why.message}; it was not tried again, for the pod does not end before {others}"
+    return why.changed(message=words), BY_ITSELF_SECONDS - seconds_since(last.finished or now, now)
 
 
 def _running(run: Run, pod: PodView, action: PatchJob | None) -> Decision:
     before = run.conversion.status
     was_running = before.phase is Phase.RUNNING and before.waiting_since is None
     known = before.progress if was_running else None
-    if known is not None and pod.phase == "Succeeded":
-        return Decision(run.status, action, (), RESYNC_SECONDS)  # its Job is about to say more
     progress, soon = forward(known, progress_of(pod, run.seen.reported, run.now), run.now)
     status = run.status.model_copy(
         update={"phase": Phase.RUNNING, "progress": progress, "waiting_since": None}

@@ -12,6 +12,7 @@ from typing import Any, Final
 from modelconversion_api.base import API_VERSION, KIND
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
+    CREDENTIALS_ENDPOINT_ENV,
     INPUT_DIR_ENV,
     LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
@@ -20,28 +21,27 @@ from modelconversion_api.request import (
     REQUEST_ENV,
     SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
+    ConversionRequest,
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec, Signing
-from modelconversion_api.storage import SecretRef
+from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
 from modelconversion_operator.deciding.defaults import Defaults, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     NAME_LABEL,
+    OUR_CONTAINERS,
     QUEUE_LABEL,
     RUN_LABEL,
     UID_LABEL,
     Key,
 )
 
-CONTAINER_STAGES: Final[dict[str, Stage]] = {
-    "fetch": Stage.FETCH,
-    "convert": Stage.CONVERT,
-    "publish": Stage.PUBLISH,
-}
-"""The Job's containers in the order they run."""
+CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
+    zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.PUBLISH), strict=True)
+)
 FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
 """Exit codes after which a Job ends without another try."""
 HARVEST_SECONDS: Final = 3600
@@ -49,6 +49,7 @@ HARVEST_SECONDS: Final = 3600
 
 LONGEST_VARIABLE_BYTES: Final = 128 << 10
 """Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
+_RUN_ID_LENGTH: Final = 64
 _USER_ID = 65532
 _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 _TERMINATION_LOG = "/dev/termination-log"
@@ -83,8 +84,16 @@ class JobSettings:
 
 def job_name(key: Key, run_generation: int) -> str:
     """Name the Job of a run: the same run always has the same Job, so creating it twice cannot double it."""
-    digest = hashlib.sha256(f"{key.uid}/{run_generation}".encode()).hexdigest()[:10]
-    return f"{key.name}-{digest}"
+    return _named(key, run_id(key, run_generation))
+
+
+def _named(key: Key, what: str) -> str:
+    return f"{key.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
+
+
+def report_job_name(key: Key, run_generation: int) -> str:
+    """Name the Job that reads a run's report again, where nobody saw its result."""
+    return _named(key, f"{key.uid}/{run_generation}/report")
 
 
 def job_ttl(job: JobSpec, *, harvested: bool) -> int:
@@ -120,15 +129,22 @@ def job_manifest(
     spec: ModelConversionSpec,
     settings: JobSettings,
     queue: str | None = None,
+    *,
+    reads_report: bool = False,
 ) -> dict[str, Any]:
     """Write the Job for one run of a conversion.
 
-    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn.
+    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn. One that ``reads_report``
+    converts nothing: its one container tells the result of a run that is over.
     """
     spec, template = settings.defaults.fill(spec), settings.defaults.job
     identity = job_identity(key, run_generation)
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
-    meta = {"name": job_name(key, run_generation), "namespace": key.namespace, **identity, "labels": labels}
+    name = report_job_name(key, run_generation) if reads_report else job_name(key, run_generation)
+    meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
+    pod = _pod_spec(spec, settings, request_from_spec(spec, run_id(key, run_generation)))
+    if reads_report:
+        pod = _only_report(pod)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -138,13 +154,13 @@ def job_manifest(
             "activeDeadlineSeconds": spec.job.active_deadline_seconds,
             "ttlSecondsAfterFinished": job_ttl(spec.job, harvested=False),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _pod_failure_policy(),
+            "podFailurePolicy": _pod_failure_policy(pod),
             "template": {
                 "metadata": {
                     "labels": template.pod_labels | identity["labels"],
                     "annotations": template.pod_annotations | _NO_IDENTITY,
                 },
-                "spec": _pod_spec(spec, settings),
+                "spec": pod,
             },
         },
     }
@@ -152,7 +168,7 @@ def job_manifest(
 
 def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | None:
     """Say that a request is larger than the kernel takes as one environment variable; None when it is not."""
-    request = request_from_spec(settings.defaults.fill(spec)).to_json()
+    request = request_from_spec(settings.defaults.fill(spec), "x" * _RUN_ID_LENGTH).to_json()
     size = len(f"{REQUEST_ENV}={request}\0".encode())
     if size <= LONGEST_VARIABLE_BYTES:
         return None
@@ -162,16 +178,34 @@ def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | N
     )
 
 
-def _pod_failure_policy() -> dict[str, Any]:
+def _pod_failure_policy(pod: dict[str, Any]) -> dict[str, Any]:
+    names = [c["name"] for c in (*pod.get("initContainers", ()), *pod["containers"])]
+    codes = {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}
     return {
         "rules": [
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(FINAL_EXIT_CODES)}},
+            # By name: the codes of an injected container mean what its author wants.
+            *({"action": "FailJob", "onExitCodes": {"containerName": name, **codes}} for name in names),
         ]
     }
 
 
-def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any]:
+def run_id(key: Key, run_generation: int) -> str:
+    """Name a run, so that a report tells whose it is."""
+    return f"{key.uid}/{run_generation}"
+
+
+def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return the pod that reads the report: ``publish`` with another command, and without the signing key."""
+    (publish,) = pod["containers"]
+    env = [variable for variable in publish["env"] if variable["name"] != SIGNING_KEY_ENV]
+    publish = publish | {"command": ["tflite-converter", "job-report"], "env": env}
+    return {name: value for name, value in pod.items() if name != "initContainers"} | {
+        "containers": [publish]
+    }
+
+
+def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     credentials = _credentials(spec.storage.secret_ref)
     containers = [
@@ -186,12 +220,12 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings) -> dict[str, Any
         ),
     ]
     # The kubelet puts variables in place of $(NAME), and one dollar in place of two.
-    request = request_from_spec(spec).to_json().replace("$", "$$")
+    text = request.to_json().replace("$", "$$")
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     for container in containers:
-        container["env"].insert(0, {"name": REQUEST_ENV, "value": request})
+        container["env"].insert(0, {"name": REQUEST_ENV, "value": text})
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -263,8 +297,11 @@ def _credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
         "AWS_SESSION_TOKEN": (secret.session_token_key, True),
     }
     return [
-        _from_secret(variable, secret.name, key, optional=optional)
-        for variable, (key, optional) in keys.items()
+        *(
+            _from_secret(variable, secret.name, key, optional=optional)
+            for variable, (key, optional) in keys.items()
+        ),
+        _from_secret(CREDENTIALS_ENDPOINT_ENV, secret.name, ENDPOINT_KEY, optional=True),
     ]
 
 

@@ -43,6 +43,12 @@ def summary_of(pods: Sequence[PodView]) -> ConversionSummary | None:
     return None
 
 
+def failure_of_publish(pods: Sequence[PodView]) -> str | None:
+    """Return why a Job that only reads the report found none, in its own words."""
+    results = (StageResult.decode(c.message) for p in pods for c in p.containers if c.name == "publish")
+    return next((r.failure.message for r in results if r is not None and r.failure is not None), None)
+
+
 def artifacts_of(summary: ConversionSummary, output_uri: str) -> list[Artifact]:
     """Return the status's artifacts for a summary."""
     return [_artifact(a, output_uri) for a in summary.artifacts]

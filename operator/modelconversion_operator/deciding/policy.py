@@ -7,12 +7,15 @@ limited here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.storage import CONVERSIONS_USER
 
 _DEFAULT_ACCOUNT: Final = "default"
 _SYSTEM_CLASSES: Final = "system-*"
@@ -24,6 +27,7 @@ _RESERVED_TAINTS: Final = (
 """Taints of the control plane, and of nodes that are sick, full or not ready yet."""
 _RESERVED_LABELS: Final = ("node-role.kubernetes.io/*",)
 PLAIN_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
+PLAIN_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "private.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Policy:
             star for the part before the slash.
         node_labels: Keys of node labels, for node selectors and affinities; the nodes' roles written alike.
         resources: Names of resources, for requests and limits.
+        endpoints: Endpoints of stores, without a slash at the end. AWS itself has none, and is allowed.
+        secret_keys: Names of keys in Secrets.
 
     """
 
@@ -47,15 +53,36 @@ class Policy:
     tolerations: tuple[str, ...] = ("*",)
     node_labels: tuple[str, ...] = ("*",)
     resources: tuple[str, ...] = PLAIN_RESOURCES
+    endpoints: tuple[str, ...] = ("*",)
+    secret_keys: tuple[str, ...] = PLAIN_KEYS
 
-    def violation(self, namespace: str, job: JobSpec) -> str | None:
-        """Say what ``job`` may not ask for in ``namespace``, and which setting allows it.
+    def violation(self, namespace: str, spec: ModelConversionSpec) -> str | None:
+        """Say what ``spec`` may not ask for in ``namespace``, and which setting allows it.
 
         None when all is well.
         """
-        return next(self._violations(namespace, job), None)
+        return next(
+            itertools.chain(
+                self._of_storage(spec), self._of_account(namespace, spec.job), self._of_nodes(spec.job)
+            ),
+            None,
+        )
 
-    def _violations(self, namespace: str, job: JobSpec) -> Iterator[str]:
+    def _of_storage(self, spec: ModelConversionSpec) -> Iterator[str]:
+        endpoint = (spec.storage.endpoint or "").rstrip("/")
+        if endpoint and not any(fnmatchcase(endpoint, pattern) for pattern in self.endpoints):
+            yield (
+                f"spec.storage.endpoint {endpoint} is not among those that the operator's --allowed-endpoints"
+                " allows"
+            )
+        for key in _keys_of_secrets(spec):
+            if not any(fnmatchcase(key, pattern) for pattern in self.secret_keys):
+                yield (
+                    f"spec names the key {key} of a Secret, which is not among those that the operator's"
+                    " --allowed-secret-keys allows"
+                )
+
+    def _of_account(self, namespace: str, job: JobSpec) -> Iterator[str]:
         account, priority = job.service_account_name, job.priority_class_name
         if account not in (None, _DEFAULT_ACCOUNT) and not _allows(self.service_accounts, namespace, account):
             yield (
@@ -69,6 +96,8 @@ class Policy:
                 f"spec.job.priorityClassName {priority} is not among the priority classes that the operator's"
                 " --allowed-priority-classes allows (those of the system never are)"
             )
+
+    def _of_nodes(self, job: JobSpec) -> Iterator[str]:
         for toleration in job.tolerations or ():
             if not toleration.key:
                 yield (
@@ -92,6 +121,33 @@ class Policy:
                     f"spec.job.resources names {name}, which is not among the resources that the operator's"
                     " --allowed-resources allows"
                 )
+
+
+def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
+    """Return the Secrets that a conversion's author has chosen; those of the platform's defaults are not."""
+    storage, signing = spec.storage.secret_ref, spec.output.signing
+    names = [storage.name] if storage else []
+    return tuple(dict.fromkeys([*names, *([signing.secret_ref.name] if signing else [])]))
+
+
+def not_released(namespace: str, secrets: Sequence[str]) -> str:
+    """Say which Secrets no conversion may use yet, and what to do about it."""
+    words = []
+    for name in secrets:
+        role = f"conversions-{name}"
+        words.append(
+            f"Secret {name} is not released for conversions: kubectl -n {namespace} create role {role}"
+            f" --verb=get --resource=secrets --resource-name={name}; kubectl -n {namespace} create"
+            f" rolebinding {role} --role={role} --user={CONVERSIONS_USER}"
+        )
+    return "; ".join(words)
+
+
+def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
+    if (secret := spec.storage.secret_ref) is not None:
+        yield from (secret.access_key_id_key, secret.secret_access_key_key, secret.session_token_key)
+    if (signing := spec.output.signing) is not None:
+        yield signing.secret_ref.key
 
 
 def _allows(patterns: tuple[str, ...], namespace: str, name: str | None) -> bool:

@@ -34,12 +34,11 @@ def is_converting(pod: PodView) -> bool:
 def progress_of(pod: PodView, reported: StageProgress | None, now: datetime) -> Progress:
     """Return the stage under way in a pod that has started, and about how much is done.
 
-    Containers that somebody injected do not count. ``reported`` comes from the container that runs the
+    ``reported`` comes from the container that runs the
     model's code: it can move the percentage inside that container's span, and nothing else.
     """
-    ours = [c for c in pod.containers if c.name in CONTAINER_STAGES]
-    running = next((c.name for c in ours if c.running), None)
-    done = [c.name for c in ours if c.exit_code == 0]
+    running = next((c.name for c in pod.containers if c.running), None)
+    done = [c.name for c in pod.containers if c.exit_code == 0]
     name = running or (done[-1] if done else "fetch")
     first, last = _SPANS[name]
     stage, percent = CONTAINER_STAGES[name], first if running or not done else last

@@ -17,5 +17,7 @@ class Rules:
     jobs: JobSettings
     policy: Policy = field(default_factory=Policy)
     limits: Limits = NO_LIMITS
+    secrets_must_be_released: bool = True
+    """Whether a Secret that nobody has released stops a conversion; an event says so in any case."""
     resync_seconds: float = RESYNC_SECONDS
     """How often a conversion under way is compared with the API server itself."""

@@ -8,3 +8,7 @@ RESYNC_SECONDS: Final = 300.0
 """An unfinished conversion is looked at this often."""
 REJECTED_RETRY_SECONDS: Final = 15.0
 """A Job that was refused is tried again after this time."""
+BY_ITSELF_SECONDS: Final = 30.0
+"""A Job whose last container has ended ends by itself soon, unless something else keeps its pod up."""
+STRAYS_SECONDS: Final = 5.0
+"""How soon to look again whether an earlier run's Job is gone."""

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from modelconversion_api.base import GROUP, KIND
+from modelconversion_api.base import GROUP, KIND, readable
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus
 from modelconversion_api.text import printable
@@ -26,6 +24,8 @@ MANAGED_BY: Final = "model-conversion-operator"
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 """Reason of a Job that ran longer than its activeDeadlineSeconds."""
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+OUR_CONTAINERS: Final = ("fetch", "convert", "publish")
+"""The containers that the operator asks for, in the order in which they run; others were injected."""
 
 Body = Mapping[str, Any]
 
@@ -80,27 +80,10 @@ class ConversionView:
                 resource_version=str(meta["resourceVersion"]),
                 deleting="deletionTimestamp" in meta,
                 spec=body.get("spec") or {},
-                status=readable_status(raw_status),
+                status=readable(ModelConversionStatus, raw_status),
                 raw_status=raw_status,
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
             )
-
-
-def readable_status(raw: Body) -> ModelConversionStatus:
-    """Read a stored status as far as this version understands it.
-
-    A newer operator may have written fields that this one does not know, or values that it has no word for:
-    such a field counts as not given, and the others as they are.
-    """
-    fields = dict(raw)
-    while True:
-        try:
-            return ModelConversionStatus.model_validate(fields, extra="ignore")
-        except ValidationError as error:
-            unreadable = {str(problem["loc"][0]) for problem in error.errors()} & fields.keys()
-            if not unreadable:
-                raise
-            fields = {name: value for name, value in fields.items() if name not in unreadable}
 
 
 def spec_digest(spec: ModelConversionSpec) -> str:
@@ -276,6 +259,9 @@ class PodView:
     disrupted: str = ""
     """The same in their words."""
     containers: tuple[ContainerView, ...] = field(default=())
+    """Ours."""
+    injected: tuple[ContainerView, ...] = field(default=())
+    """Those that a mesh, a vault or a person has put beside ours: nothing that they do is a stage's."""
 
     @classmethod
     def from_body(cls, body: Body) -> PodView:
@@ -287,7 +273,7 @@ class PodView:
         """
         with _reading("Pod"):
             meta, status = body["metadata"], body.get("status") or {}
-            labels = meta.get("labels") or {}
+            labels, containers = meta.get("labels") or {}, _in_spec_order(body, status)
             return cls(
                 namespace=meta["namespace"],
                 name=meta["name"],
@@ -301,14 +287,23 @@ class PodView:
                 reason=status.get("reason"),
                 message=_words(status.get("message")),
                 ip=status.get("podIP"),
-                containers=_in_spec_order(body, status),
+                containers=tuple(c for c in containers if c.name in OUR_CONTAINERS),
+                injected=tuple(c for c in containers if c.name not in OUR_CONTAINERS),
                 **_of_conditions(status),
             )
 
     @property
     def started(self) -> bool:
-        """Whether any container ever ran."""
+        """Whether any of our containers ever ran."""
         return any(c.started for c in self.containers)
+
+    @property
+    def published(self) -> datetime | None:
+        """When everything was in the bucket, at the latest: ``publish`` had ended well."""
+        for container in self.containers:
+            if container.name == OUR_CONTAINERS[-1] and container.exit_code == 0:
+                return container.finished or self.created
+        return None
 
     @property
     def idle_since(self) -> datetime:

@@ -83,7 +83,7 @@ def wait_of_pod(pod: PodView, now: datetime) -> Wait | None:
         return Wait(FailureReason.UNSCHEDULABLE, f"no node fits: {words}")
     if any(c.running for c in pod.containers):
         return None
-    for container in pod.containers:
+    for container in (*pod.containers, *pod.injected):
         if container.waiting_reason not in _USUAL:
             return _wait_of_container(
                 container.name, container.waiting_reason or "", container.waiting_message

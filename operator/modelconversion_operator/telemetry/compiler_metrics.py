@@ -51,7 +51,9 @@ class CompilerMetrics:
             self._took(_ETHOS_U, dict(zip(_ETHOS_U_MEMORY, kinds, strict=True)))
 
     def _count(self, compiler: str, figures: CompilerFigures) -> None:
-        outcome = figures.reason or (_COMPILED if figures.compiled else _PREDICTED)
+        outcome = _COMPILED if figures.compiled else _PREDICTED
+        if figures.reason is not None:
+            outcome = figures.reason.bounded
         self._compilations.labels(compiler, str(outcome)).inc()
         self._operators.labels(compiler, "accelerator").inc(figures.mapped_operators)
         self._operators.labels(compiler, "cpu").inc(max(0, figures.operators - figures.mapped_operators))

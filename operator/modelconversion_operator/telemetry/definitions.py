@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 PREFIX: Final = "modelconversion"
 
-_SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+_SECONDS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)
+"""As far as the longest deadline that a conversion may have."""
 _LOOK_SECONDS: Final = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 _SHARES: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _AGREEMENTS: Final = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0)
@@ -46,14 +47,14 @@ DEFINITIONS: Final = (
     Definition(
         "histogram",
         "duration_seconds",
-        "Time from the first sight of a conversion to its end.",
+        "Time from the first sight of a conversion to its end, without the time for which it was suspended.",
         ("outcome",),
         _SECONDS,
     ),
     Definition(
         "histogram",
         "queue_duration_seconds",
-        "Time from the first sight of a conversion to its Job: what it waited in the operator's line.",
+        "Time from the first sight of a conversion to its Job, without that for which it was suspended.",
         buckets=_SECONDS,
     ),
     Definition(

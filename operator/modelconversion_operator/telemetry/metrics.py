@@ -15,6 +15,7 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ConversionSummary
 from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+from modelconversion_operator.deciding.bookkeeping import worked_seconds
 from modelconversion_operator.telemetry.compiler_metrics import CompilerMetrics
 from modelconversion_operator.telemetry.definitions import PREFIX, Registered
 
@@ -100,9 +101,7 @@ class Metrics:
     def job_created(self, status: ModelConversionStatus, now: datetime) -> None:
         """Note how long a conversion waited for its Job."""
         if status.start_time is not None:
-            self._of.histogram("queue_duration_seconds").observe(
-                max(0.0, (now - status.start_time).total_seconds())
-            )
+            self._of.histogram("queue_duration_seconds").observe(worked_seconds(status, now))
 
     def job_started(self, created: datetime, now: datetime) -> None:
         """Note how long a Job took until something of it ran."""
@@ -111,10 +110,10 @@ class Metrics:
     def conversion_ended(self, status: ModelConversionStatus, summary: ConversionSummary | None) -> None:
         """Count a conversion whose final status has just been written."""
         succeeded = status.phase is Phase.SUCCEEDED
-        reason = str(status.failure.reason) if status.failure else str(Reason.CONVERTED)
+        reason = status.failure.reason.bounded if status.failure else str(Reason.CONVERTED)
         self._of.counter("conversions").labels(_outcome(succeeded), reason).inc()
         if status.start_time and status.completion_time:
-            seconds = (status.completion_time - status.start_time).total_seconds()
+            seconds = worked_seconds(status, status.completion_time)
             self._of.histogram("duration_seconds").labels(_outcome(succeeded)).observe(seconds)
         if summary is None:
             return
@@ -139,7 +138,7 @@ class Metrics:
                 )
             self._compilers.artifact_ended(artifact)
         for failed in summary.failed_methods:
-            self._of.counter("method_failures").labels(failed.method, failed.reason).inc()
+            self._of.counter("method_failures").labels(failed.method, failed.reason.bounded).inc()
 
     def reconcile_failed(self, error: BaseException) -> None:
         """Count a look that ended in an error."""

@@ -16,6 +16,7 @@ import httpx
 
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.processes import free_ports
+from devcluster.services.release import release_manifests
 from devcluster.services.s3 import ObjectStore
 
 WAIT_SECONDS = 150
@@ -118,7 +119,13 @@ class Conversions:
     def secret(self, name: str, access_key: str, secret_key: str) -> None:
         data = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
         meta = {"name": name, "namespace": self.namespace}
-        self.cluster.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}])
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
+        self.cluster.apply([secret])
+        self.release(name)
+
+    def release(self, name: str) -> None:
+        """Release a Secret for conversions, whether it is there or not."""
+        self.cluster.apply(release_manifests(self.namespace, name))
 
     def apply(self, name: str, **spec: Any) -> None:
         defaults: Json = {

@@ -17,6 +17,7 @@ from devcluster.control_plane.kubectl import Kubectl
 from devcluster.control_plane.port_forward import PortForward
 from devcluster.real_node.node import RealNode
 from devcluster.services.deploy import OBJECT_STORE, RESTRICTED, S3_PORT, S3Keys
+from devcluster.services.release import release_manifests
 from devcluster.services.s3 import s3_client
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Conversions:
         store.client().create_bucket(Bucket=self.bucket)
         data = {"AWS_ACCESS_KEY_ID": store.keys.access_key, "AWS_SECRET_ACCESS_KEY": store.keys.secret_key}
         metadata = {"name": SECRET, "namespace": self.namespace}
-        kubectl.apply([{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}])
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
+        kubectl.apply([secret, *release_manifests(self.namespace, SECRET)])
 
     def upload(self, files: Mapping[str, Path]) -> None:
         """Put files into the bucket."""

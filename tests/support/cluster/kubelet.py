@@ -14,7 +14,6 @@ Json = dict[str, Any]
 SELECTOR = {"devcluster/kept-for": "tests"}
 """A nodeSelector that keeps a pod from the process node."""
 _NODE = "kept-for-tests"
-_CONTAINERS = ("fetch", "convert", "publish")
 
 
 def running() -> Json:
@@ -52,6 +51,11 @@ class Kubelet:
             lambda: json.dumps(self.pods()),
         )
         pod = self.pods()[number - 1]
+        self.bind(pod)
+        return pod
+
+    def bind(self, pod: Json) -> None:
+        """Bind a pod to the node."""
         target = {"apiVersion": "v1", "kind": "Node", "name": _NODE}
         body = {
             "apiVersion": "v1",
@@ -60,19 +64,20 @@ class Kubelet:
             "target": target,
         }
         self._cluster.api.create(f"{self._path(pod)}/binding", body)
-        return pod
 
     def says(self, pod: Json, *states: Json, phase: str = "Pending", **status: Any) -> None:
-        """Write the states of the containers, in order; those not given wait for their turn."""
-        turn = [*states, *[waiting("PodInitializing")] * (len(_CONTAINERS) - len(states))]
+        """Write the states of the containers, in the spec's order; those not given wait for their turn."""
+        init = [c["name"] for c in pod["spec"].get("initContainers", ())]
+        names = [*init, *(c["name"] for c in pod["spec"]["containers"])]
+        turn = [*states, *[waiting("PodInitializing")] * (len(names) - len(states))]
         statuses = [
             {"name": name, "image": "c", "imageID": "", "ready": False, "restartCount": 0, "state": state}
-            for name, state in zip(_CONTAINERS, turn, strict=True)
+            for name, state in zip(names, turn, strict=True)
         ]
         body = {
             "phase": phase,
-            "initContainerStatuses": statuses[:2],
-            "containerStatuses": statuses[2:],
+            "initContainerStatuses": statuses[: len(init)],
+            "containerStatuses": statuses[len(init) :],
             "startTime": now(),
             **status,
         }

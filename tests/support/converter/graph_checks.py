@@ -24,7 +24,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tflite_converter.errors import ConverterError
 from tflite_converter.original.batches import with_samples
-from tflite_converter.original.freezing import convert_float, freeze
+from tflite_converter.original.freezing import FakeQuantization, convert_float, convert_int8, freeze
 from tflite_converter.original.loading import load_model
 from tflite_converter.original.running import run_reference
 from tflite_converter.original.unrolling import NotFlatError, flattened, has_control_flow
@@ -189,6 +189,50 @@ def counting(state: Any, x: Any) -> Any:
     return {"y": tf.nn.relu(x @ SQUARE)}
 
 
+LOW, HIGH = np.float32([-1.5, -0.3, -2.0]), np.float32([0.5, 2.0, 1.0])
+
+
+def fake_quantized(bits: int, *, narrow: bool = False, by_channel: bool = False) -> Callable[[Any], Any]:
+    """Weights and activations in 2 to 16 bits, as quantization-aware training leaves them."""
+
+    def rounded(values: Any, low: Any, high: Any) -> Any:
+        one, several = (
+            tf.quantization.fake_quant_with_min_max_vars,
+            tf.quantization.fake_quant_with_min_max_vars_per_channel,
+        )
+        if by_channel:
+            return several(values, low, high, bits, narrow)
+        return one(values, float(low.min()), float(high.max()), bits, narrow)
+
+    def function(x: Any) -> dict[str, Any]:
+        x = tf.quantization.fake_quant_with_min_max_args(x, -3.0, 3.0, bits, narrow)
+        return {"y": rounded(x @ rounded(WEIGHTS, LOW, HIGH), LOW * 3.0, HIGH * 3.0)}
+
+    return function
+
+
+def fake_quantized_branches(x: Any) -> Any:
+    """Rounded inside of one branch, in steps that TFLite's converter does not know."""
+    fake = tf.quantization.fake_quant_with_min_max_args
+    return {
+        "y": tf.cond(
+            tf.reduce_sum(x) > 0,
+            lambda: fake(x, -2.0, 3.0, 5) @ fake(tf.constant(W), -1.0, 1.0, 3, narrow_range=True),
+            lambda: tf.nn.relu(fake(x, -4.0, 4.0, 12) @ V),
+        )
+    }
+
+
+FAKE_QUANTIZED: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    f"fake_{bits}{'_narrow' * narrow}{'_by_channel' * by_channel}": (
+        fake_quantized(bits, narrow=narrow, by_channel=by_channel),
+        spec(None, 6),
+    )
+    for bits, narrow, by_channel in (
+        *((2, True, False), (4, False, False), (7, False, False), (8, True, False), (12, False, False)),
+        *((16, True, False), (2, True, True), (8, False, True), (16, False, True)),
+    )
+}
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "counted": (counted, spec(1, 6)),
     "to_an_end": (to_an_end, spec(1, 6)),
@@ -215,6 +259,8 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "whole": (lambda x: {"y": tf.nn.relu(tf.signal.frame(x, 3, 3) @ W[:3])}, spec(None)),
     "scalar": (lambda x: {"y": tf.sin(x) * 2.0}, spec()),
     "of_four": (lambda x: {"y": tf.nn.relu(x @ W)}, spec(4, 6)),
+    "fake_branches": (fake_quantized_branches, spec(1, 6)),
+    **FAKE_QUANTIZED,
     "only_four": (lambda x: {"y": tf.nn.relu(tf.reshape(x, [4, 6]) @ W)}, spec(4, 2, 3)),
 }
 STATEFUL = {"summed": (summed, 1), "counting": (counting, 1), "four_sums": (summed, 4)}
@@ -270,6 +316,23 @@ def run_file(content: bytes, values: Any) -> dict[str, Any]:
     return {name: np.concatenate(several) for name, several in parts.items()}
 
 
+def ratio(truth: dict[str, Any], content: bytes, values: Any) -> float:
+    """Return signal to noise in dB of a file in integers, whose numbers are quantized and back here."""
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    scale, zero = entry["quantization"]
+    noise = power = 0.0
+    for value, exact in zip(values, truth["y"], strict=True):
+        stored = np.clip(np.round(value / scale) + zero, -128, 127).astype(np.int8)
+        interpreter.set_tensor(entry["index"], stored[None])
+        interpreter.invoke()
+        step, offset = result["quantization"]
+        found = (interpreter.get_tensor(result["index"])[0].astype(np.float64) - offset) * step
+        noise, power = noise + np.sum((found - exact) ** 2), power + np.sum(exact**2)
+    return float(10.0 * np.log10(power / max(noise, 1e-12)))
+
+
 def operators(content: bytes) -> list[str]:
     interpreter = Interpreter(model_content=content)
     return sorted({detail["op_name"] for detail in interpreter._get_ops_details()})
@@ -307,6 +370,11 @@ def fact(name: str, folder: Path) -> dict[str, Any]:
             found["flat"] = {"operators": operators(flat), "file": worst(truth, run_file(flat, values))}
         except NotFlatError as error:
             found["not_flat"] = str(error)
+    if name in FAKE_QUANTIZED:
+        own = freeze(model, folder / f"{name}-own", FakeQuantization.EIGHT_BITS)
+        found["fault"] = own.own_ranges_fault
+        if own.own_ranges_fault is None:
+            found["eight_bits"] = ratio(truth, convert_int8(folder / f"{name}-own", None), values)
     reference = run_reference(model, {key: rows}, lambda _done: None)
     again = run_reference(model, {key: rows}, lambda _done: None)
     found["random"] = list(reference.random_outputs)

@@ -19,6 +19,7 @@ import aiohttp
 
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.processes import free_ports
+from devcluster.services.release import release_manifests
 from support.faults.proxy import FaultProxy
 from support.operator.async_api import AsyncApi
 from support.operator.stub_node import StubNode
@@ -148,6 +149,7 @@ class World:
     async def open(self) -> AsyncIterator[World]:
         """Make the namespace and run the node while the block runs; end its operators after it."""
         await asyncio.to_thread(self.cluster.create_namespace, self.namespace)
+        await asyncio.to_thread(self.cluster.apply, release_manifests(self.namespace, "s3-credentials"))
         async with _PickyApi(self.cluster.kubeconfig) as self.api, self._stack:
             kept = [asyncio.create_task(_again(what)) for what in (self._run_node, self._watch_jobs)]
             try:

@@ -19,7 +19,7 @@ def begun(at: Any = BEGUN, **changes: Any) -> ModelConversionStatus:
 
 
 def condition(decision: Decision) -> tuple[str, str]:
-    (only,) = decision.status.conditions
+    only = decision.status.conditions[0]
     return only.status, only.reason
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
+import zlib
 from typing import Any
 
 import pytest
@@ -37,6 +40,7 @@ from modelconversion_api.reasons import (
     FailureReason,
     Stage,
     exit_code,
+    known_of,
     reason_of_exit_code,
     retry_can_help,
 )
@@ -411,6 +415,50 @@ def test_a_failure_always_fits_a_termination_message(message):
     assert result.failure is not None
     assert printable(message).startswith(result.failure.message)
     assert len(result.failure.message) >= min(len(message), 90)
+
+
+def test_a_result_of_a_newer_converter_is_read_as_far_as_it_is_known():
+    newer = json.loads(StageResult(summary=summary(without=(Method.FLOAT16,))).encode())
+    newer["audit"] = {"by": "somebody"}
+    newer["summary"] |= {"carbonGrams": 3, "stageSeconds": {"Fetch": 0.2, "Verify": 9.0}}
+    newer["summary"]["artifacts"][0] |= {"watts": 2.5, "minRuntimeVersion": ["2", "20"]}
+    newer["summary"]["failedMethods"][0]["reason"] = "TooHot"
+    result = StageResult.decode(json.dumps(newer))
+    assert result is not None
+    assert result.summary is not None
+    assert result.summary.stage_seconds == {Stage.FETCH: 0.2}
+    (artifact,) = result.summary.artifacts
+    assert artifact == summary().artifacts[0]
+    (failed,) = result.summary.failed_methods
+    assert (str(failed.reason), failed.reason.is_known) == ("TooHot", False)
+
+
+def test_an_unknown_stage_is_left_out_of_a_failure_that_is_shown():
+    text = '{"version":"v1alpha1","failure":{"stage":"Verify","reason":"SourceNotFound","message":"m"}}'
+    result = StageResult.decode(text)
+    assert result is not None
+    assert result.failure == StageFailure(reason=FailureReason.SOURCE_NOT_FOUND, message="m")
+
+
+@pytest.mark.parametrize("word", ["x", "lower", "Two Words", "A" * 65, "Line\nBreak", "", 3, None])
+def test_what_is_no_word_is_no_reason(word):
+    with pytest.raises(ValueError, match="FailureReason"):
+        FailureReason(word)
+
+
+def test_a_reason_that_is_not_known_has_words_and_no_exit_code_of_its_own():
+    unknown = FailureReason("TooHot")
+    assert unknown == "TooHot"
+    assert unknown not in set(FailureReason)
+    assert FailureReason("SourceNotFound") is FailureReason.SOURCE_NOT_FOUND
+    assert exit_code(unknown) == 70
+    assert "upgrade" in known_of(unknown).hint
+
+
+def test_a_packed_message_is_not_inflated_without_end():
+    bomb = "z:" + base64.b85encode(zlib.compress(b" " * (1 << 24))).decode()
+    assert StageResult.decode(bomb) is None
+    assert StageResult.decode("z:not base 85 at all \N{SNOWMAN}") is None
 
 
 @pytest.mark.parametrize(

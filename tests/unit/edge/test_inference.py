@@ -373,3 +373,23 @@ def test_the_snippet_for_coral_runs_with_a_stand_in(stand_in: Path, tmp_path: Pa
 )
 def test_what_samples_give_one_by_one_is_joined(each: list[np.ndarray], expected: list[object]) -> None:
     assert joined(each).tolist() == expected
+
+
+def test_an_output_without_elements_is_given_as_such(tmp_path: Path) -> None:
+    content = tflite(
+        [
+            T("x", (1, 3), "FLOAT32"),
+            T("limit", (), "FLOAT32", floats(1.0)),
+            T("above", (1, 3), "BOOL"),
+            T("places", (1, 2), "INT64", open_shape=(-1, 2)),
+        ],
+        [O("GREATER", (0, 1), (2,)), O("WHERE", (2,), (3,))],
+        outputs=(3,),
+        signature=({"x": 0}, {"places": 3}),
+    )
+    model = TFLiteInference(saved(tmp_path, content))
+    samples = np.array([[0.0, 2.0, 3.0], [0.0, 0.0, 0.0], [5.0, 0.0, 7.0]], np.float32)
+    assert model.predict(samples[0])["places"].tolist() == [[0, 1], [0, 2]]
+    assert model.predict(samples[1])["places"].shape == (0, 2)
+    found = model.predict_many(samples)["places"]
+    assert found.tolist() == [[[0, 1], [0, 2]], [[0, 0], [0, 0]], [[0, 0], [0, 2]]]

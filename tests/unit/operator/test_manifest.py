@@ -47,6 +47,7 @@ def test_credentials_reach_fetch_and_publish_only():
         name: [e["name"] for e in c["env"] if from_secret(e)] for name, c in containers(manifest()).items()
     }
     keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    keys.append("CONVERSION_CREDENTIALS_ENDPOINT")
     assert with_secret == {"fetch": keys, "convert": [], "publish": keys}
     assert "s3-credentials" not in json.dumps(containers(manifest())["convert"])
 
@@ -141,12 +142,14 @@ def test_pods_meet_the_restricted_pod_security_standard():
 
 
 def test_permanent_failures_are_not_retried_and_disruptions_do_not_count():
-    ignore, fail = manifest()["spec"]["podFailurePolicy"]["rules"]
+    ignore, *fails = manifest()["spec"]["podFailurePolicy"]["rules"]
     assert ignore["action"] == "Ignore"
     assert ignore["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    assert fail["action"] == "FailJob"
-    assert {2, 11, 14, 21} <= set(fail["onExitCodes"]["values"])
-    assert not {0, 1, 60, 62, 137} & set(fail["onExitCodes"]["values"])
+    assert [fail["onExitCodes"]["containerName"] for fail in fails] == list(CONTAINER_STAGES)
+    for fail in fails:
+        assert fail["action"] == "FailJob"
+        assert {2, 11, 14, 21} <= set(fail["onExitCodes"]["values"])
+        assert not {0, 1, 60, 62, 137} & set(fail["onExitCodes"]["values"])
 
 
 def test_the_owner_reference_removes_the_job_with_the_conversion():

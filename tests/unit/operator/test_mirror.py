@@ -233,4 +233,4 @@ def test_the_store_forgets_what_a_listing_did_not_have():
     assert store.retain_pods(None, set(), "29") == set()
     assert store.retain_pods(KEY.namespace, set(), "50") == {KEY.uid}
     assert store.job(KEY, job().name) is None
-    assert store.pods(KEY, job()) == []
+    assert store.pods(KEY, job().uid) == []

@@ -35,6 +35,8 @@ class Server:
         self.writes: list[str] = []
         self.lose_answers = False
         self.refuse_jobs: set[str] = set()
+        self.unreleased: set[str] = set()
+        self.asked: list[str] = []
         self._versions = itertools.count(100)
 
     def version(self) -> str:
@@ -86,6 +88,10 @@ class Server:
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         return [], self.version()
 
+    async def may_use_secret(self, namespace: str, name: str) -> bool:
+        self.asked.append(f"{namespace}/{name}")
+        return name not in self.unreleased
+
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         self.writes.append(f"event {event['reason']}")
 
@@ -97,6 +103,7 @@ class World:
         self.server, self.store, self.metrics = Server(), Store(), Metrics()
         self.queue: WorkQueue[str] = WorkQueue()
         self.now = NOW
+        self.rules = Rules(DEFAULTS)
         self.start(limits or Limits())
 
     def start(self, limits: Limits) -> None:
@@ -106,7 +113,7 @@ class World:
             self.store,
             self.queue,
             self.metrics,
-            Rules(DEFAULTS, limits=limits),
+            replace(self.rules, limits=limits),
             ProgressReader(self.store, self.queue, seconds=0),
             now=self._now,
         )
@@ -176,14 +183,58 @@ def world() -> World:
     return World()
 
 
-async def test_a_conversion_costs_four_writes(world):
+async def test_a_secret_that_nobody_released_is_waited_for_and_used_once_somebody_does(world):
+    world.server.unreleased.add("s3-credentials")
+    world.apply("a")
+    await world.work()
+    assert world.server.jobs == {}
+    condition = world.status("ml-a")["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("Unknown", "SecretNotReleased")
+    assert "kubectl -n ml create role conversions-s3-credentials --verb=get" in condition["message"]
+    assert "--user=edgeml.dev:conversions" in condition["message"]
+    world.server.unreleased.clear()
+    world.now += timedelta(seconds=20)
+    world.queue.add("ml-a")
+    await world.work()
+    assert len(world.server.jobs) == 1
+    world.apply("b")
+    await world.work()
+    assert len(world.server.jobs) == 2
+    assert world.server.asked == ["ml/s3-credentials"] * 2, "what is released is not asked each time"
+
+
+async def test_a_secret_that_nobody_releases_is_a_failure_in_the_end(world):
+    world.server.unreleased.add("s3-credentials")
+    world.apply("a", job={"pendingDeadlineSeconds": 60})
+    await world.work()
+    world.now += timedelta(seconds=61)
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.status("ml-a")["failure"]["reason"] == "SecretNotReleased"
+    assert world.server.jobs == {}
+
+
+async def test_an_installation_that_catches_up_is_only_warned(world):
+    world.server.unreleased |= {"s3-credentials", "signing-key"}
+    world.rules = replace(world.rules, secrets_must_be_released=False)
+    world.start(Limits())
+    signing = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
+    world.apply("a", output=signing)
+    await world.work()
+    assert len(world.server.jobs) == 1
+    assert "event SecretNotReleased" in world.server.writes
+    assert world.server.asked == ["ml/s3-credentials", "ml/signing-key"]
+
+
+async def test_a_conversion_costs_four_writes_and_an_event(world):
     world.apply("a")
     await world.work()
     world.runs("ml-a")
     await world.work()
     world.ends("ml-a")
     await world.work()
-    assert world.server.writes == ["status Pending", "job", "status Running", "status Succeeded"]
+    written = ["status Pending", "job", "status Running", "status Succeeded", "event Converted"]
+    assert world.server.writes == written
     assert world.counted() == 1
 
 
@@ -198,7 +249,7 @@ async def test_of_what_has_ended_little_is_kept_and_news_of_it_brings_it_back(wo
     written = len(world.server.writes)
     world.seen("ml-a")  # the watch brings what was just written
     world.store.put_pod(world.pod_of("ml-a", ended(), ended(), ended(), phase="Succeeded"))
-    assert (len(world.queue), world.store.pods(world.key("a"), world.job_of("ml-a"))) == (0, [])
+    assert (len(world.queue), world.store.pods(world.key("a"), world.job_of("ml-a").uid)) == (0, [])
     body = world.server.conversions["ml-a"]
     body["metadata"] |= {"generation": 2, "resourceVersion": world.server.version()}
     body["spec"]["methods"] = ["Float16"]
@@ -271,7 +322,7 @@ async def test_who_finds_no_place_stands_in_line_and_is_told_where():
         world.apply(name)
     await world.work()
     assert sorted(world.server.writes) == ["job", *["status Pending"] * 3]
-    (condition,) = world.status("ml-c")["conditions"]
+    condition = world.status("ml-c")["conditions"][0]
     assert (condition["status"], condition["reason"]) == ("Unknown", "Queued")
     assert condition["message"] == "position 2 of 2 in namespace ml"
     assert world.status("ml-c")["queuePosition"] == 2
@@ -339,7 +390,7 @@ async def test_kueue_is_told_its_queue_and_is_left_to_decide():
     world.store.put_job(replace(world.job_of("ml-b"), suspended=True))
     world.queue.add("ml-b")
     await world.work()
-    (condition,) = world.status("ml-b")["conditions"]
+    condition = world.status("ml-b")["conditions"][0]
     assert (world.status("ml-b")["phase"], condition["reason"]) == (Phase.PENDING, "Queued")
     assert "queue team-a" in condition["message"]
 

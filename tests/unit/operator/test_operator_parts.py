@@ -71,7 +71,7 @@ def test_what_belongs_to_a_conversion_goes_with_it():
     store.drop_conversion(KEY)
     assert len(store) == 0
     assert store.job(KEY, job().name) is None
-    assert store.pods(KEY, job()) == []
+    assert store.pods(KEY, job().uid) == []
 
 
 def test_what_is_gone_leaves_nothing_in_memory():
@@ -98,7 +98,7 @@ def test_only_pods_of_the_run_are_given():
     store = Store()
     store.put_pod(pod(name="old", run_generation=1))
     store.put_pod(pod(name="new", run_generation=2))
-    assert [p.name for p in store.pods(KEY, job(2))] == ["new"]
+    assert [p.name for p in store.pods(KEY, job(2).uid)] == ["new"]
 
 
 def test_a_status_patch_holds_changes_and_removes_what_is_gone():

@@ -6,17 +6,21 @@ from typing import Any
 
 import pytest
 
-from modelconversion_api.scheduling import JobSpec
+from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_operator.deciding.decisions import CreateJob
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.settings import load
-from support.operator.objects import NOW, conversion, decide
+from support.operator.objects import NOW, conversion, decide, spec
 
 
 def allowed(policy: Policy, namespace: str = "ml", **job: Any) -> bool:
-    return policy.violation(namespace, JobSpec.model_validate(job)) is None
+    return policy.violation(namespace, ModelConversionSpec.model_validate(spec(job=job))) is None
+
+
+def of_storage(policy: Policy, **fields: Any) -> str | None:
+    return policy.violation("ml", ModelConversionSpec.model_validate(spec(**fields)))
 
 
 @pytest.mark.parametrize(
@@ -133,6 +137,56 @@ def test_resources(patterns, name, answer):
     policy = load(["--converter-image", "x", *arguments]).rules(Defaults()).policy
     for kind in ("requests", "limits"):
         assert allowed(policy, resources={kind: {name: 1}}) is answer
+
+
+@pytest.mark.parametrize(
+    ("patterns", "endpoint", "answer"),
+    [
+        ("*", "https://anything.example", True),
+        ("https://minio.storage.svc:9000", "https://minio.storage.svc:9000", True),
+        ("https://minio.storage.svc:9000", "https://minio.storage.svc:9000/", True),
+        ("https://minio.storage.svc:9000", "http://minio.storage.svc:9000", False),
+        ("https://minio.storage.svc:9000", "https://minio.storage.svc:9000.evil.example", False),
+        ("https://*.storage.svc:9000,http://s3:8333", "https://team.storage.svc:9000", True),
+        ("https://*.storage.svc:9000", "https://attacker.example", False),
+        ("", "https://minio.storage.svc:9000", False),
+        ("", None, True),  # AWS itself
+    ],
+)
+def test_endpoints(patterns, endpoint, answer):
+    policy = load(["--converter-image", "x", "--allowed-endpoints", patterns]).rules(Defaults()).policy
+    storage = {"secretRef": {"name": "s3"}} | ({} if endpoint is None else {"endpoint": endpoint})
+    problem = of_storage(policy, storage=storage)
+    assert (problem is None) is answer
+    assert answer or "--allowed-endpoints" in (problem or "")
+
+
+@pytest.mark.parametrize("pattern", ["https://minio:9000/", "https://a b", "/"])
+def test_endpoints_that_could_never_match_are_refused(pattern):
+    with pytest.raises(SettingsError, match="--allowed-endpoints"):
+        load(["--converter-image", "x", "--allowed-endpoints", pattern])
+
+
+@pytest.mark.parametrize(
+    ("patterns", "field", "answer"),
+    [
+        (None, {"accessKeyIdKey": "AWS_ACCESS_KEY_ID"}, True),
+        (None, {"accessKeyIdKey": "database-password"}, False),
+        (None, {"secretAccessKeyKey": "tls.key"}, False),
+        (None, {"sessionTokenKey": "token"}, False),
+        ("AWS_*,token", {"sessionTokenKey": "token"}, True),
+    ],
+)
+def test_keys_of_secrets(patterns, field, answer):
+    arguments = [] if patterns is None else ["--allowed-secret-keys", patterns]
+    policy = load(["--converter-image", "x", *arguments]).rules(Defaults()).policy
+    assert (of_storage(policy, storage={"secretRef": {"name": "s3", **field}}) is None) is answer
+
+
+def test_the_key_that_signs_is_a_key_as_well():
+    policy = load(["--converter-image", "x"]).rules(Defaults()).policy
+    signing = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "k", "key": "tls.key"}}}
+    assert "tls.key" in (of_storage(policy, output=signing) or "")
 
 
 def test_by_default_no_service_account_may_be_named():

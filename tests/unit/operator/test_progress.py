@@ -23,7 +23,7 @@ from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.decisions import Decision
 from modelconversion_operator.deciding.progress import WRITE_SECONDS
 from modelconversion_operator.workqueue import WorkQueue
-from support.operator.objects import KEY, NOW, conversion, decide, ended, job, pod, published, running
+from support.operator.objects import KEY, NOW, conversion, decide, ended, job, pod, running
 from tflite_converter.job.progress import Estimate, serving
 from tflite_converter.progress import Event
 
@@ -84,13 +84,6 @@ def test_it_never_goes_back_and_is_never_written_too_often(history):
     for (earlier, before), (later, after) in itertools.pairwise(writes):
         assert later - earlier >= WRITE_SECONDS
         assert after >= before
-
-
-def test_a_pod_that_has_succeeded_costs_no_write_before_its_job_ends():
-    status = at(0, STARTED, None).status
-    done = [pod(ended(), ended(), ended(message=published()), phase="Succeeded")]
-    decision = decide(conversion(status), job(), done, NOW + timedelta(seconds=60))
-    assert (decision.status, decision.events) == (status, ())
 
 
 def test_another_pod_begins_anew():

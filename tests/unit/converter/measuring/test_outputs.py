@@ -195,3 +195,31 @@ def test_every_figure_is_a_share_and_equal_outputs_are_usable(pair: tuple[Array,
     same = judge(task, metric, reference, reference)
     assert worst(same).agreement == pytest.approx(1.0)
     assert under_floor(same, reference, reference, 1.0 - 1e-9) == []
+
+
+CLASSES = np.eye(3)[np.arange(N) % 3]
+
+
+@pytest.mark.parametrize(
+    ("reference", "file", "says"),
+    [
+        (CLASSES, CLASSES, None),
+        (SHARES, rounded(SHARES), None),
+        # The place of the one, and halves where there is nothing: TensorFlow's quantizer gives ONE_HOT so.
+        (CLASSES, np.where(CLASSES > 0, 1.0, 0.502), "the shares of output 'y' add up to 2.00"),
+        (
+            np.eye(20)[np.arange(N) % 20],
+            np.where(np.eye(20)[np.arange(N) % 20] > 0, 1.0, 0.502),
+            "the error of output 'y' is larger than its values",
+        ),
+        (NORMAL, NORMAL * 2.5, "the error of output 'y' is larger than its values (-3.5 dB)"),
+    ],
+)
+def test_scores_in_the_right_order_that_are_others_are_told(
+    reference: Array, file: Array, says: str | None
+) -> None:
+    judged = judge(Task.CLASSIFICATION, AgreementMetric.TOP1, {"y": reference}, {"y": file})
+    assert judged[0].agreement == 1.0
+    sentences = under_floor(judged, {"y": reference}, {"y": file}, None)
+    assert (sentences == []) == (says is None)
+    assert says is None or says in sentences[0]

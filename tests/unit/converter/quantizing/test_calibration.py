@@ -8,11 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from modelconversion_api.data import Task
+from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import Benchmark
 from support.converter import hard_models
 from support.converter.tflite_files import O, T, dense, ints, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.errors import ConverterError
+from tflite_converter.measuring.evaluation import Reference, Request, evaluate
+from tflite_converter.measuring.gates import Gates
 from tflite_converter.quantizing.calibration import UNSTABLE, Calibration, RangeMethod, calibrate
 from tflite_converter.quantizing.quantization import Recipe, full_integer
 from tflite_converter.quantizing.repairs import with_dead_outputs_quantized
@@ -210,3 +216,50 @@ def test_a_part_that_nothing_reads_is_quantized_with_the_others(monkeypatch: pyt
 def test_files_without_the_fault_are_not_touched() -> None:
     content = hard_models.easy().content
     assert with_dead_outputs_quantized(content) is content
+
+
+def picking(*numbers: int) -> tuple[bytes, dict[str, Array]]:
+    """A file that takes a row of a table of three, and samples that ask for ``numbers``."""
+    table = np.array([[1.0, -2.0], [5.0, 0.5], [0.0, 3.0]], np.float32)
+    content = tflite(
+        [
+            T("row", (1,), "INT32"),
+            T("rows", (1, 2), "FLOAT32"),
+            T("table", (3, 2), "FLOAT32", table.tobytes()),
+            T("sum", (1, 2), "FLOAT32"),
+        ],
+        [O("GATHER", (2, 0), (1,)), O("ADD", (1, 1), (3,))],
+        outputs=(3,),
+        signature=({"row": 0}, {"sum": 3}),
+    )
+    return content, {"row": np.array(numbers, np.int32)[:, None]}
+
+
+def test_samples_on_which_the_file_stops_are_left_out_with_its_reason() -> None:
+    content, samples = picking(0, 7, 1, 3, 2)
+    found = calibrate(content, samples, 1, lambda _done: None)
+    assert found.stopped == (1, 3)
+    assert found.stops == "gather index out of bounds (in operator 0, GATHER)"
+    assert found.lowest["sum"].tolist() == [-4.0, 1.0, 0.0]
+    assert found.highest["sum"].tolist() == [2.0, 10.0, 6.0]
+
+
+def test_where_the_file_stops_on_every_sample_its_reason_is_told() -> None:
+    content, samples = picking(3, 4)
+    with pytest.raises(ConverterError, match="stops on every calibration sample: gather index") as caught:
+        calibrate(content, samples, 1, lambda _done: None)
+    assert caught.value.reason is FailureReason.QUANTIZATION_FAILED
+
+
+def test_a_file_that_stops_on_one_of_many_samples_is_unusable_with_its_reason() -> None:
+    content, samples = picking(0, 1, 2, 3, 1)
+    outputs = {"sum": np.ones((5, 2), np.float32)}
+    reference = Reference(samples, outputs, None, Task.REGRESSION, AgreementMetric.R2, None, len(content))
+    request = Request(Method.FLOAT32, "m.tflite", Gates(), Benchmark(), None)
+    with pytest.raises(ConverterError) as caught:
+        evaluate(content, reference, request, lambda _done: None)
+    assert caught.value.reason is FailureReason.EVALUATION_FAILED
+    assert caught.value.cause == (
+        "m.tflite is unusable: it stops on sample 4 of 5: gather index out of bounds (in operator 0, GATHER),"
+        " where the original goes on"
+    )

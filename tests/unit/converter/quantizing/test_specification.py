@@ -11,6 +11,7 @@ from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.metrics import snr_db
 from tflite_converter.quantizing.calibration import RangeMethod, calibrate
+from tflite_converter.quantizing.constants import with_halved_constants
 from tflite_converter.quantizing.quantization import Recipe, dynamic_range, full_integer
 from tflite_converter.quantizing.specification import violations
 from tflite_converter.tflite.file import read_file
@@ -59,6 +60,9 @@ X = T("x", (1, 4), "INT8", scales=[0.5], zero_points=[3])
 WEIGHTS = T("w", (2, 4), "INT8", bytes(8), scales=[0.1, 0.2])
 BIAS = T("b", (2,), "INT32", ints(1, 2), scales=[0.05, 0.1])
 Y = T("y", (1, 2), "INT8", scales=[0.3], zero_points=[-5])
+
+
+BY_CHANNEL = T("c", (1, 4), scales=[0.1, 0.2, 0.3, 0.4], zero_points=[1, -2, 0, 7], dimension=1)
 
 
 def dense(weights: T = WEIGHTS, bias: T = BIAS) -> tuple[Sequence[T], O]:
@@ -110,6 +114,13 @@ def dense(weights: T = WEIGHTS, bias: T = BIAS) -> tuple[Sequence[T], O]:
             "takes 'x' as symmetric",
         ),
         (([X, T("y", (1, 4), "FLOAT32")], O("DEQUANTIZE")), None),
+        (([BY_CHANNEL, T("y", (1, 4), "FLOAT32")], O("DEQUANTIZE")), None),
+        (([T("x", (1, 4), "FLOAT32"), BY_CHANNEL], O("QUANTIZE")), None),
+        (([BY_CHANNEL, BY_CHANNEL], O("RESHAPE")), "RESHAPE reads one scale"),
+        (
+            ([X, T("y", (1, 4), scales=[0.5] * 4, zero_points=[3, 3, 3, 4], dimension=1)], O("SLICE")),
+            "moves integers",
+        ),
     ],
 )
 def test_what_no_kernel_computes_is_told(graph: tuple[Sequence[T], O], says: str | None) -> None:
@@ -119,3 +130,52 @@ def test_what_no_kernel_computes_is_told(graph: tuple[Sequence[T], O], says: str
         assert sentences == []
     else:
         assert any(says in sentence for sentence in sentences), sentences
+
+
+def test_weights_with_a_zero_point_for_each_channel_are_widened_as_they_are_stored() -> None:
+    generator = np.random.default_rng(5)
+    stored = generator.integers(-128, 128, (3, 4)).astype(np.int8)
+    scales, zeros = [0.1, 0.02, 0.3], [5, -90, 127]
+    content = tflite(
+        [
+            T("x", (1, 4), "FLOAT32"),
+            T("y", (1, 3), "FLOAT32"),
+            T("stored", (3, 4), "INT8", stored.tobytes(), scales=scales, zero_points=zeros),
+            T("weights", (3, 4), "FLOAT32"),
+            T("other", (3, 3), "FLOAT32", floats(*generator.normal(size=9))),
+            T("z", (1, 3), "FLOAT32"),
+        ],
+        [
+            O("DEQUANTIZE", (2,), (3,), version=5),
+            O("FULLY_CONNECTED", (0, 3, -1), (1,)),
+            O("FULLY_CONNECTED", (1, 4, -1), (5,)),
+        ],
+        outputs=(1, 5),
+        signature=({"x": 0}, {"y": 1, "z": 5}),
+    )
+    samples = {"x": generator.normal(size=(20, 4)).astype(np.float32)}
+    expected = samples["x"] @ ((stored.T - np.array(zeros)) * np.array(scales))
+    for made in (content, dynamic_range(content), with_halved_constants(content)):
+        found = TFLiteModel(made).run_each(samples)["y"]
+        assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-12])
+def test_weights_of_any_size_are_multiplied_with_what_is_large(size: float) -> None:
+    generator = np.random.default_rng(6)
+    weights = generator.normal(size=(3, 4)) * size
+    content = tflite(
+        [
+            T("x", (1, 4), "FLOAT32"),
+            T("y", (1, 3), "FLOAT32"),
+            T("w", (3, 4), "FLOAT32", floats(*weights.ravel())),
+        ],
+        [O("FULLY_CONNECTED", (0, 2, -1), (1,))],
+        signature=({"x": 0}, {"y": 1}),
+    )
+    samples = {"x": (generator.normal(size=(40, 4)) / size).astype(np.float32)}
+    expected = samples["x"].astype(np.float64) @ weights.T
+    ranges = calibrate(content, samples, 1, lambda _done: None).ranges(RangeMethod.EXTREMES)
+    for made in (dynamic_range(content), full_integer(content, ranges, Recipe())):
+        ratio = snr_db({"y": expected}, TFLiteModel(made).run_each(samples))
+        assert ratio is None or ratio > 28.0, ratio

@@ -109,6 +109,9 @@ STRIDES_1, STRIDES_2 = T("s", (2,), "INT32", ints(1, 1)), T("s", (2,), "INT32", 
 PADS = T("p", (2, 2), "INT32", ints(0, 0, 1, 1))
 PADS_BATCH = T("p", (2, 2), "INT32", ints(1, 0, 0, 0))
 ZEROS = T("zeros", (1, 4), data=b"\x03" * 4, scales=[0.1], zero_points=[3])
+ZEROS_BY_CHANNEL = T(
+    "zeros", (1, 4), data=b"\x03\xff\x00\x07", scales=[0.1] * 4, zero_points=[3, -1, 0, 7], dimension=1
+)
 ONES = T("ones", (1, 4), data=b"\x04" * 4, scales=[0.1], zero_points=[3])
 BIAS = T("bias", (4,), "INT32", ints(1, 2, 3, 4))
 RELU = 1
@@ -142,6 +145,7 @@ RELU = 1
         ([T("a", (1, 1, 8, 8, 4)), OUT], O("TANH"), None),
         ([ROW, ROW, ROW], O("CONCATENATION", (0, 2)), None),
         ([ROW, ROW, ZEROS], O("CONCATENATION", (0, 2)), None),
+        ([ROW, ROW, ZEROS_BY_CHANNEL], O("CONCATENATION", (0, 2)), None),
         ([ROW, ROW, ONES], O("CONCATENATION", (0, 2)), "joins a constant"),
         ([T("a", (1, 16000)), ROW], O("SOFTMAX"), None),
         ([T("a", (1, 16001)), ROW], O("SOFTMAX"), "16,000"),

@@ -1,0 +1,57 @@
+"""``job-report``: tells the result of a run whose report is in the store, and whose pod nobody saw end."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+
+from pydantic_core import from_json
+
+from modelconversion_api.base import readable
+from modelconversion_api.limits import MAX_REPORT_BYTES
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageFailure, StageResult
+from tflite_converter.errors import ConverterError
+from tflite_converter.job.environment import JobEnvironment
+from tflite_converter.job.publish import summary_of_report
+from tflite_converter.job.storage import Limit, ObjectStore
+
+_logger = logging.getLogger(__name__)
+
+
+def read_report(job: JobEnvironment) -> StageResult:
+    """Return the summary in the report under the output URI, where it is that of the request's run.
+
+    Where there is none, or another run's, the result is the failure ReportLost: trying again would not help.
+
+    Raises:
+        ConverterError: The store's failures, of which some pass.
+
+    """
+    uri = f"{job.request.output.uri.rstrip('/')}/{REPORT_FILE_NAME}"
+    try:
+        report = _downloaded(uri, ObjectStore(job.request.storage, Stage.PUBLISH))
+    except (ValueError, AttributeError):
+        return _lost(f"{uri} does not follow the contract")
+    except ConverterError as error:
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+            raise
+        return _lost(f"{uri} is not there any more")
+    if report.request is None or job.request.run is None or report.request.run != job.request.run:
+        return _lost(f"{uri} is the report of another run: something else writes to this output")
+    _logger.info("read %s", uri)
+    return StageResult(summary=summary_of_report(report))
+
+
+def _downloaded(uri: str, store: ObjectStore) -> ConversionReport:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / REPORT_FILE_NAME
+        store.download(uri, path, Limit(MAX_REPORT_BYTES))
+        return readable(ConversionReport, from_json(path.read_bytes()))
+
+
+def _lost(message: str) -> StageResult:
+    _logger.error("%s", message)
+    failure = StageFailure(stage=Stage.PUBLISH, reason=FailureReason.REPORT_LOST, message=message)
+    return StageResult(failure=failure)
