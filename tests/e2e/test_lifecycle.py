@@ -14,7 +14,8 @@ import pytest
 from devcluster.cache import REPOSITORY
 from devcluster.services.release import release_manifests
 from support.cluster.chart_release import Release
-from support.cluster.e2e_cluster import Cluster, Conversions
+from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames
+from support.cluster.injection import injection_manifests
 
 Json = dict[str, Any]
 
@@ -114,6 +115,31 @@ def test_a_model_that_steals_gets_nothing(release: Release, conversions: Convers
         assert secret not in logs + pods + json.dumps(status) + release.logs()
     report = json.loads(conversions.read("converted/gesture-classifier/report.json"))
     assert set(report["provenance"]["isolation"]) == {"no-network", "no-other-programs", "own-files-only"}
+
+
+def test_behind_a_mesh_the_result_is_taken_and_nothing_goes_on(
+    release: Release, images: ImageNames, conversions: Conversions
+) -> None:
+    """A proxy that never ends, an agent that fails, and termination messages cut to 12 KiB for five."""
+    python = ["python3", "-c"]
+    commands = {
+        "istio-proxy": [*python, "import time; time.sleep(100000)"],
+        "vault-agent": [*python, "raise SystemExit(2)"],
+    }
+    policy = injection_manifests(conversions.namespace, images.converter, commands)
+    conversions.kubectl.apply(policy)
+    time.sleep(2)  # the API server takes a new policy up after a moment
+    try:
+        name = conversions.apply(EXAMPLE)
+        status = succeeded(conversions, name)
+        (pod, *_) = conversions.pods()
+        assert {c["name"] for c in pod["spec"]["containers"]} == {"publish", *commands}
+        assert len(status["artifacts"]) == 4
+        release.until_gone("pods", conversions.namespace)
+        assert jobs(conversions) == []
+    finally:
+        for made in policy:
+            conversions.kubectl("delete", made["kind"], made["metadata"]["name"])
 
 
 def test_suspend_stops_and_resume_goes_on(release: Release, conversions: Conversions) -> None:

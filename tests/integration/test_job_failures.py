@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.process_node.pod_status import now
 from support.cluster.conversions import Conversions, Operator, until
+from support.cluster.injection import injection_manifests
 from support.cluster.kubelet import SELECTOR, Kubelet, ended, running, waiting
 from support.operator.objects import published
 
@@ -411,6 +413,49 @@ def test_the_job_of_an_earlier_run_is_gone_before_the_next_is_made(conversions, 
     )
     (second,) = conversions.jobs()
     assert second["metadata"]["labels"]["edgeml.dev/run-generation"] == "2"
+
+
+@pytest.fixture
+def injected(conversions: Conversions) -> Iterator[None]:
+    """Two containers more in every pod of the namespace, once the API server has taken the policy up."""
+    commands = {"istio-proxy": ["sleep", "100000"], "vault-agent": ["false"]}
+    policy = injection_manifests(conversions.namespace, "busybox", commands)
+    conversions.cluster.apply(policy)
+    probe = (
+        "run",
+        "probe",
+        "--image=busybox",
+        "--dry-run=server",
+        "-o",
+        "jsonpath={.spec.containers[*].name}",
+    )
+    until(lambda: "istio-proxy" in conversions.kubectl(*probe), "the policy is in force")
+    yield
+    for made in policy:
+        conversions.cluster.kubectl("delete", made["kind"], made["metadata"]["name"])
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_result_behind_injected_containers_is_taken_and_its_job_ended(conversions, operator, kubelet):
+    kept(conversions, "meshed")
+    pod = kubelet.take()
+    assert [c["name"] for c in pod["spec"]["containers"]] == ["publish", "istio-proxy", "vault-agent"]
+    kubelet.says(pod, ended(), running(), waiting("PodInitializing"), running(), ended(2), phase="Running")
+    assert "Convert" in until_shown(conversions, "meshed", "Unknown", "Running")
+    kubelet.says(pod, ended(), ended(), ended(message=published()), running(), ended(2), phase="Running")
+    succeeds(conversions, "meshed")
+    until(lambda: conversions.jobs() == [], "the Job, which would never end, is removed", 60)
+
+
+@pytest.mark.usefixtures("injected")
+def test_an_injected_containers_exit_code_ends_no_job(conversions, operator, kubelet):
+    kept(conversions, "coded")
+    pod = kubelet.take()
+    kubelet.says(pod, ended(), ended(60), phase="Pending")
+    kubelet.says(pod, ended(), ended(60), waiting("PodInitializing"), ended(), ended(2), phase="Failed")
+    kubelet.says(kubelet.take(2), ended(), ended(21), phase="Failed")
+    failure = failed_with(conversions, operator, "coded", "UnreadableModel")
+    assert failure["exitCode"] == 21
 
 
 def test_what_a_store_says_is_one_line_everywhere(conversions, operator, kubelet):

@@ -60,6 +60,44 @@ def test_methods_that_failed_are_published_as_failures(job: Job) -> None:
     assert "out/gesture_float16.tflite" not in job.objects()
 
 
+def test_the_report_tells_what_publish_told(job: Job) -> None:
+    job = job.ask(run="6f1c/1")
+    job.run(Stage.FETCH)
+    job.converted(failed=(Method.FLOAT16,))
+    told = job.run(Stage.PUBLISH).summary
+    assert told is not None
+    read = job.run(Stage.PUBLISH, reads_report=True).summary
+    without = {stage: s for stage, s in told.stage_seconds.items() if stage is not Stage.PUBLISH}
+    assert read == told.model_copy(update={"stage_seconds": without})
+
+
+def _lost(job: Job) -> str:
+    failure = job.run(Stage.PUBLISH, reads_report=True).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.REPORT_LOST
+    return failure.message
+
+
+def test_the_report_of_another_run_or_none_is_not_taken(job: Job) -> None:
+    job = job.ask(run="6f1c/1")
+    assert "not there any more" in _lost(job)
+    job.run(Stage.FETCH)
+    job.converted()
+    job.run(Stage.PUBLISH)
+    for run in ("6f1c/2", "other/1", None):
+        assert "of another run" in _lost(job.ask(run=run))
+    for content in (b"", b"{", b"[]", b'{"version": "v1alpha1"}', b"\xff\xfe"):
+        job.put("out/report.json", content)
+        assert "does not follow the contract" in _lost(job)
+
+
+def test_a_store_that_refuses_the_report_is_a_reason_of_its_own(job: Job) -> None:
+    job.patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    failure = job.ask(run="6f1c/1").run(Stage.PUBLISH, reads_report=True).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.STORAGE_ACCESS_DENIED
+
+
 @pytest.fixture
 def signed(job: Job) -> Job:
     """A Job that signs."""
