@@ -135,9 +135,11 @@ class Reconciler:
             and status.observed_generation == conversion.generation
             and self._knows(key.namespace)
         ):
-            job = None if status.job_name is None else self._store.job(key, status.job_name)
-            pods = () if job is None else tuple(self._store.pods(key, job))
-            seen = Seen(conversion, job, pods)
+            name = status.job_name or job_name(key, conversion.generation)
+            job = self._store.job(key, name)
+            job_uid = status.job_uid if job is None else job.uid
+            pods = () if job_uid is None else tuple(self._store.pods(key, job_uid))
+            seen = Seen(conversion, job, pods, strays=tuple(self._store.strays(key, name)))
             self._settle(seen, decide(seen, self._now(), policy=self._rules.policy))
 
     async def reconcile(self, uid: str) -> float | None:
