@@ -14,7 +14,13 @@ OperatorError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from modelconversion_api.text import printable
+
+GONE: Final = 410
+"""The server cannot say what happened since a version, or go on with a listing: it has to be listed again."""
 
 
 class OperatorError(Exception):
@@ -39,12 +45,14 @@ class ApiError(OperatorError):
     Attributes:
         status: HTTP status; 0 when there was no answer.
         message: The server's own words, on one line: a webhook, a quota's name or a proxy has a say in them.
+        retry_after: Seconds that the server asks to wait before the next try; 0 where it does not.
 
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after: float = 0.0) -> None:
         self.status = status
         self.message = printable(message)
+        self.retry_after = retry_after
         super().__init__(f"{status}: {self.message}" if status else self.message)
 
 
@@ -76,12 +84,30 @@ class NotLeaderError(UnavailableError):
         super().__init__(0, "this replica does not lead")
 
 
-def api_error(status: int, message: str) -> ApiError:
+def api_error(status: int, message: str, retry_after: float = 0.0) -> ApiError:
     """Make the exception that fits an HTTP status."""
+    kind: type[ApiError] = UnavailableError
     if status == 404:
-        return NotFoundError(status, message)
-    if status == 409:
-        return ConflictError(status, message)
-    if status in (400, 403, 422):
-        return RejectedError(status, message)
-    return UnavailableError(status, message)
+        kind = NotFoundError
+    elif status == 409:
+        kind = ConflictError
+    elif status in (400, 403, 422):
+        kind = RejectedError
+    return kind(status, message, retry_after)
+
+
+def error_of_status(status: Mapping[str, Any]) -> ApiError:
+    """Make the exception that fits a Status, as a watch sends it in an ERROR event."""
+    code, details = status.get("code"), status.get("details")
+    seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+    return api_error(
+        code if isinstance(code, int) else 0,
+        str(status.get("message") or status.get("reason") or "the watch ended with an error"),
+        float(seconds) if isinstance(seconds, int | float) else 0.0,
+    )
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float:
+    """Read the header Retry-After; 0 where there is none, or a date in it."""
+    text = str(headers.get("Retry-After") or "")
+    return float(text) if text.isdecimal() else 0.0

@@ -16,7 +16,14 @@ from modelconversion_operator.cluster.leader import Election, Leadership, LeaseT
 from modelconversion_operator.cluster.mirror import Mirror
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
-from modelconversion_operator.cluster.watches import WatchProgress, make_mirrors, make_registry, make_settings
+from modelconversion_operator.cluster.watch_state import WatchProgress
+from modelconversion_operator.cluster.watches import (
+    WATCHED,
+    make_conversion_watch,
+    make_mirrors,
+    make_registry,
+    make_settings,
+)
 from modelconversion_operator.deciding.defaults import read_defaults
 from modelconversion_operator.errors import OperatorError, SettingsError, WatchError
 from modelconversion_operator.reconciler import Reconciler, run_workers
@@ -51,10 +58,16 @@ async def run(settings: Settings) -> None:
     permit = always if election is None else lambda: election.write_seconds(running_seconds())
     async with Cluster(permit=permit, answered=metrics.api_answered) as cluster:
         names, silence = settings.namespace_list, settings.watch_silence_seconds
-        mirrors = make_mirrors(cluster, store, queue, names, silence)
-        progress = WatchProgress(len(names), silence, mirrors)
+
+        def look_at_all(namespace: str | None) -> None:
+            for uid in store.unsettled(namespace):
+                queue.add(uid)
+
+        progress = WatchProgress(silence, look_at_all)
+        watch = make_conversion_watch(progress, store, names)
+        mirrors = make_mirrors(cluster, store, queue, progress, names, silence)
         leadership = _leadership(settings, cluster, election)
-        metrics.observe_watches(progress.age_seconds)
+        metrics.observe_watches(progress.age_seconds, progress.failing, WATCHED)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
         def healthy() -> str | None:
@@ -64,11 +77,11 @@ async def run(settings: Settings) -> None:
 
         async def work() -> None:
             # Nobody knows how many Jobs there are, or that one is not there, before all have been listed.
+            # What cannot be listed is not waited for; conversions of that namespace are left alone meanwhile.
             while progress.unready() is not None:  # noqa: ASYNC110 - kopf's request has no event to wait for
                 await asyncio.sleep(_LISTING_POLL_SECONDS)
             # What was under way when the work last stopped is not in the queue any more.
-            for uid in store.unsettled():
-                queue.add(uid)
+            look_at_all(None)
             async with asyncio.TaskGroup() as group:
                 group.create_task(reader.run())
                 group.create_task(run_workers(reconciler, settings.workers))
@@ -82,6 +95,7 @@ async def run(settings: Settings) -> None:
             settings.rules(defaults),
             reader,
             now=cluster.clock.now,
+            knows=progress.knows,
         )
         metrics.observe_line(
             lambda: len(reconciler.admission),
@@ -90,20 +104,28 @@ async def run(settings: Settings) -> None:
         )
         # A standby is ready: its watches are warm, and a rollout must not wait for it to lead.
         async with serve(
-            settings.http_host, settings.http_port, metrics.registry, healthy, progress.unready
+            settings.http_host,
+            settings.http_port,
+            metrics.registry,
+            healthy,
+            progress.unready,
+            progress.remarks,
         ) as port:
             logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host, port)
-            workers = asyncio.create_task(leadership.run(work) if leadership else work())
+            workers = asyncio.create_task(leadership.run(work, reconciler.stand_by) if leadership else work())
             conversions = kopf.operator(
-                registry=make_registry(store, queue, progress, stopping=stop),
+                registry=make_registry(store, queue, watch, stopping=stop),
                 settings=make_settings(silence),
                 namespaces=names,
                 clusterwide=not names,
                 standalone=True,
                 stop_flag=stop,
             )
-            watches = asyncio.create_task(_watch(mirrors, conversions))
-            await _until_one_ends(workers, watches, stop)
+            with watch.installed():
+                watches = asyncio.create_task(_watch(mirrors, conversions))
+                await _until_one_ends(workers, watches, stop, progress.restored)
+            if progress.history:
+                raise WatchError(progress.history)
     logger.info("stopped")
 
 
@@ -117,13 +139,16 @@ async def _watch(mirrors: Sequence[Mirror[Any]], conversions: Coroutine[Any, Any
 
 
 async def _until_one_ends(
-    workers: asyncio.Task[None], watches: asyncio.Task[None], stop: asyncio.Event
+    workers: asyncio.Task[None], watches: asyncio.Task[None], *stops: asyncio.Event
 ) -> None:
+    """Wait until something ends, or one of ``stops`` is set, and end everything; the first stops kopf."""
     # kopf handles the signals, and waits for every task that it finds: the workers end when it begins to.
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({workers, watches, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    asked_to_stop = stopping.done()
-    stop.set()
+    stopping = [asyncio.create_task(event.wait()) for event in stops]
+    await asyncio.wait({workers, watches, *stopping}, return_when=asyncio.FIRST_COMPLETED)
+    asked_to_stop = any(event.is_set() for event in stops)
+    for waiter in stopping:
+        waiter.cancel()
+    stops[0].set()
     workers.cancel()
     worked, watched = await asyncio.gather(workers, watches, return_exceptions=True)
     if isinstance(worked, Exception):

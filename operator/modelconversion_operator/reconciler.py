@@ -66,6 +66,7 @@ class Reconciler:
         rules: Rules,
         progress: ProgressReader,
         now: Callable[[], datetime] = utc_now,
+        knows: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._api = api
         self._store = store
@@ -74,6 +75,7 @@ class Reconciler:
         self._rules = rules
         self._progress = progress
         self._now = now
+        self._knows = knows
         self.admission = Admission(rules.limits, store.active, queue.add)
         self._last_look: dict[str, float] = {}
         """When a conversion under way was last compared with the API server itself."""
@@ -112,6 +114,36 @@ class Reconciler:
             finally:
                 self._queue.done(uid)
 
+    async def stand_by(self) -> None:
+        """Forget, as one that works does, what is over: until cancelled, and without asking or writing."""
+        while True:
+            uid = await self._queue.get()
+            try:
+                self._tidy(uid)
+            except Exception:
+                logger.exception("%s: bug", self._name(uid))
+            finally:
+                self._queue.done(uid)
+            await asyncio.sleep(0)  # taking from a full queue waits for nothing
+
+    def _tidy(self, uid: str) -> None:
+        conversion = self._store.conversion(uid)
+        if conversion is None:
+            self._forget(uid)
+            return
+        status, key = conversion.status, conversion.key
+        if (
+            _has_ended(conversion)
+            and status.observed_generation == conversion.generation
+            and self._knows(key.namespace)
+        ):
+            name = status.job_name or job_name(key, conversion.generation)
+            job = self._store.job(key, name)
+            job_uid = status.job_uid if job is None else job.uid
+            pods = () if job_uid is None else tuple(self._store.pods(key, job_uid))
+            seen = Seen(conversion, job, pods, strays=tuple(self._store.strays(key, name)))
+            self._settle(seen, decide(seen, self._now(), policy=self._rules.policy))
+
     async def reconcile(self, uid: str) -> float | None:
         """Look at a conversion and do what is to be done; gives the seconds until it wants another look."""
         conversion = self._store.conversion(uid)
@@ -124,6 +156,8 @@ class Reconciler:
         if conversion is None:
             self._forget(uid)
             return None
+        if not self._knows(conversion.key.namespace):
+            return None  # its Jobs have not been listed; the end of that listing brings all back here
         seen = await self._look(conversion)
         for stray in seen.strays:
             if not stray.deleting:

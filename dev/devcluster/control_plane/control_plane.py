@@ -162,6 +162,10 @@ class ControlPlane:
         )
         wait_until_ready(process, lambda: self._exists("default"), _READY_SECONDS)
 
+    def stop_controller_manager(self) -> None:
+        """Kill the controller manager."""
+        self._kill("kube-controller-manager")
+
     def kubeconfig_for(self, token: str, name: str) -> Path:
         """Write a kubeconfig with this token, and return its path."""
         path = self.state / f"{name}.kubeconfig"

@@ -26,6 +26,7 @@ from devcluster.dashboards.parts import (
 _API: Final = "modelconversion_api_requests_total"
 _API_TROUBLE: Final = 'code=~"0|429|5.."'
 _LEADER, _AGE = series("modelconversion_leader"), series("modelconversion_watch_age_seconds")
+_FAILING: Final = series("modelconversion_watches_failing")
 _LOOKS, _ERRORS = "modelconversion_reconcile_duration_seconds", "modelconversion_reconcile_errors_total"
 _STARTED = series("process_start_time_seconds")
 
@@ -207,7 +208,7 @@ def _api() -> list[PanelBuilder]:
             ),
             "reqps",
             {"{{verb}} {{resource}}": rate(_API, labels=["verb", "resource"])},
-            width=8,
+            width=6,
         ),
         lines(
             Text(
@@ -217,7 +218,7 @@ def _api() -> list[PanelBuilder]:
             ),
             "reqps",
             {"{{code}}": rate(_API, labels=["code"])},
-            width=8,
+            width=6,
         ),
         lines(
             Text(
@@ -231,7 +232,18 @@ def _api() -> list[PanelBuilder]:
                 + " / "
                 + increase(ENDED, window="$interval")
             },
-            width=8,
+            width=6,
+        ),
+        lines(
+            Text(
+                "Watches that fail",
+                "What cannot be listed or watched, by resource: a Role, a namespace or the CRD is missing, "
+                "or the server is away. /readyz says where, and why.",
+            ),
+            "none",
+            {"{{resource}}": f"max by (resource) ({_FAILING})"},
+            width=6,
+            steps=((None, "green"), (1, "red")),
         ),
     ]
 

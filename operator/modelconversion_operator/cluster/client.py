@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -30,16 +31,22 @@ from modelconversion_operator.deciding.views import (
     PodView,
 )
 from modelconversion_operator.errors import (
+    ApiError,
     ConflictError,
     NotFoundError,
     RejectedError,
     SettingsError,
     UnavailableError,
     api_error,
+    retry_after_seconds,
 )
 
 logger = logging.getLogger(__name__)
 
+USER_AGENT: Final = f"{MANAGED_BY}/{version(MANAGED_BY)}"
+"""What each request says of its sender: audit logs and the API server's flow control tell clients by it."""
+_FIELD_MANAGER: Final = f"fieldManager={MANAGED_BY}"
+"""Whose the fields are that a write sets. Without the version: each would stay as a manager of its own."""
 _REQUEST_SECONDS: Final = 15.0
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _WEBHOOK_IS_DOWN: Final = "failed calling webhook"
@@ -239,17 +246,23 @@ class Cluster:
         """
         if seconds is None:
             seconds = _REQUEST_SECONDS if method == "GET" else min(_REQUEST_SECONDS, self._permit())
+        target = path
+        if method in ("POST", "PATCH"):
+            target += ("&" if "?" in path else "?") + _FIELD_MANAGER
         try:
-            response = await self._send(method, path, body, seconds)
+            response = await self._send(method, target, body, seconds)
             data = await response.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._answered(method, resource_of(path), 0)
             raise UnavailableError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
         self._answered(method, resource_of(path), response.status)
         self.clock.heard(response.headers.get("Date"))
-        parsed = _parsed(data)
         if response.status >= 400:
-            raise api_error(response.status, str(parsed.get("message") or response.reason))
+            raise _refusal(response, data)
+        parsed = _parsed(data)
+        if parsed is None:  # a proxy's page, or half an answer
+            words = f"{method} {path}: the answer is no object: {data[:200].decode(errors='replace')}"
+            raise UnavailableError(0, words)
         return parsed
 
     async def watch(self, path: str, silence_seconds: float) -> AsyncGenerator[bytes]:
@@ -264,8 +277,7 @@ class Cluster:
         try:
             response = await self._send("GET", path, None, timeout)
             if response.status >= 400:
-                words = _parsed(await response.read()).get("message") or response.reason
-                raise api_error(response.status, str(words))
+                raise _refusal(response, await response.read())
             rest = b""
             async for chunk in response.response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -287,6 +299,7 @@ class Cluster:
         assert api is not None, "use Cluster as a context manager"  # noqa: S101 - a bug, not bad input
         headers = {
             "Accept": "application/json",
+            "User-Agent": USER_AGENT,
             "Content-Type": _MERGE_PATCH if method == "PATCH" else "application/json",
         }
         await api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
@@ -337,12 +350,20 @@ def resource_of(path: str) -> str:
     return "/".join((resource[0], *resource[2:3]))
 
 
-def _parsed(data: bytes) -> Body:
+def _parsed(data: bytes) -> Body | None:
+    """Read an answer; None where it is no JSON object."""
     try:
         value = from_json(data)
     except ValueError:
-        return {"message": data[:200].decode(errors="replace")}
-    return value if isinstance(value, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refusal(response: Any, data: bytes) -> ApiError:
+    """Make the exception that fits an answer of 400 and more."""
+    parsed = _parsed(data)
+    said = data[:200].decode(errors="replace") if parsed is None else parsed.get("message")
+    return api_error(response.status, str(said or response.reason), retry_after_seconds(response.headers))
 
 
 def _conversion_path(key: Key) -> str:

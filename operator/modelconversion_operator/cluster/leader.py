@@ -178,31 +178,33 @@ class Leadership:
         limit = self._election.times.duration + _STUCK_TURNS * self._election.times.retry
         return f"the election has stood still for {silent:.0f} s" if silent > limit else None
 
-    async def run(self, work: Work) -> None:
-        """Do ``work`` whenever this replica leads, until cancelled or until the work fails; then let go."""
-        task: asyncio.Task[None] | None = None
+    async def run(self, work: Work, stand_by: Work) -> None:
+        """Do ``work`` whenever this replica leads, and ``stand_by`` else, until cancelled; then let go.
+
+        One of the two has ended before the other begins. When one ends by itself, so does this.
+        """
+        works = False
+        task = asyncio.create_task(stand_by())
         times = self._election.times
         try:
             while True:
                 self._last_turn = self._clock()
                 await self._turn()
-                if self.leads and task is None:
-                    logger.info("leading as %s", self._election.holder)
-                    task = asyncio.create_task(work())
-                elif not self.leads and task is not None:
-                    logger.warning("not leading any more: the work stops")
+                if self.leads != works:
+                    works = self.leads
+                    if works:
+                        logger.info("leading as %s", self._election.holder)
+                    else:
+                        logger.warning("not leading any more: the work stops")
                     await _cancelled(task)
-                    task = None
+                    task = asyncio.create_task((work if works else stand_by)())
                 # A leader turns up early enough to stop the work at the deadline, not some time after it.
                 pause = min(times.retry, self._election.seconds_left(self._clock()) or times.retry)
-                if task is None:
-                    await asyncio.sleep(pause)
-                elif (await asyncio.wait({task}, timeout=pause))[0]:
+                if (await asyncio.wait({task}, timeout=pause))[0]:
                     await task
                     return
         finally:
-            if task is not None:
-                await _cancelled(task)
+            await _cancelled(task)
             await self._release()
 
     async def _turn(self) -> None:

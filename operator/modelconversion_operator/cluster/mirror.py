@@ -9,28 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from pydantic_core import from_json
 
-from modelconversion_operator.clock import running_seconds
+from modelconversion_operator.cluster.watch_state import WATCH_SECONDS, WatchState
 from modelconversion_operator.deciding.views import Body
-from modelconversion_operator.errors import ApiError, MalformedError
+from modelconversion_operator.errors import ApiError, MalformedError, UnavailableError, error_of_status
 
 logger = logging.getLogger(__name__)
 
-WATCH_SECONDS: Final = 300
-"""The server is asked to end each watch after so long, so that each has to be opened anew: a sign of life."""
 _PAGE: Final = 500
-_FIRST_PAUSE_SECONDS: Final = 0.2
-_LONGEST_PAUSE_SECONDS: Final = 8.0
-
-
-class _OutdatedError(Exception):
-    """The server cannot say what happened since the version that we know."""
+_BETWEEN_WATCHES_SECONDS: Final = 0.2
 
 
 class Item(Protocol):
@@ -85,8 +77,8 @@ class Mirror(Generic[V]):
         selector: Label selector, escaped for a query.
         shelf: Where the views go.
         wake: Called with the UID of each conversion of which something changed.
-        silence_seconds: A watch that says nothing for so long is opened anew.
-        clock: Seconds that only ever grow.
+        silence_seconds: A watch that says nothing for so long is ended, and everything listed again.
+        state: Where it is noted how the watch is doing.
 
     """
 
@@ -98,75 +90,74 @@ class Mirror(Generic[V]):
         shelf: Shelf[V],
         wake: Callable[[str], None],
         silence_seconds: float,
-        clock: Callable[[], float] = running_seconds,
+        state: WatchState,
     ) -> None:
-        self.path = path
         self._query = f"{path}?labelSelector={selector}"
         self._server = server
         self._shelf = shelf
         self._wake = wake
         self._silence_seconds = silence_seconds
-        self._clock = clock
-        self._moved = clock()
-        self.listed = False
-        """Whether everything that there is has been seen once."""
-
-    def age_seconds(self) -> float:
-        """Time since something was last asked or heard; the API server speaks about once a minute."""
-        return self._clock() - self._moved
+        self._state = state
 
     async def run(self) -> None:
         """Follow the objects until cancelled."""
-        pause = _FIRST_PAUSE_SECONDS
         while True:
+            version = None
             try:
                 version = await self._list()
-                while True:
+                while version is not None:
                     version = await self._watch(version)
-                    pause = _FIRST_PAUSE_SECONDS
-                    await asyncio.sleep(pause)
-            except _OutdatedError:
-                logger.info("%s: listing everything again", self.path)
+                    await asyncio.sleep(_BETWEEN_WATCHES_SECONDS)
             except ApiError as error:
-                logger.warning("%s: %s; trying again in about %.1f s", self.path, error, pause)
-            # Several watches, or replicas, must not come back to a server in one instant.
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - no secret
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(self._state.failed(error, "watched" if version else "listed"))
 
     async def _list(self) -> str:
         """Take everything that there is; gives the version to watch from."""
         seen: set[str] = set()
         token = ""
         while True:
-            self._moved = self._clock()
+            self._state.asked()
             page = await self._server.request("GET", f"{self._query}&limit={_PAGE}&continue={token}")
-            for body in page.get("items") or ():
+            items, meta = page.get("items"), page.get("metadata")
+            meta = meta if isinstance(meta, dict) else {}
+            version = meta.get("resourceVersion")
+            if not isinstance(version, str) or not version.isdecimal() or not isinstance(items, list | None):
+                raise UnavailableError(0, "the answer is no listing; is there a proxy in between?")
+            for body in items or ():
                 view = self._view(body)
                 if view is not None:
                     seen.add(view.uid)
                     if self._shelf.put(view):
                         self._wake(view.owner_uid)
-            meta = page.get("metadata") or {}
             token = meta.get("continue") or ""
             if not token:
                 break
-        version = str(meta.get("resourceVersion") or "0")
+        if not self._state.take_listing(version):
+            await asyncio.Event().wait()  # the process ends
         for owner in self._shelf.retain(seen, version):
             self._wake(owner)
-        self.listed = True
         return version
 
-    async def _watch(self, version: str) -> str:
-        """Take what happens after ``version`` until the watch ends; gives the version to go on from."""
+    async def _watch(self, version: str) -> str | None:
+        """Take what happens after ``version`` until the watch ends.
+
+        Returns:
+            The version to go on from; None where the server was silent. It may have been put back to an
+            earlier version than ours, and would have nothing to say before it has come to ours again.
+
+        """
         options = f"&watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}"
-        self._moved = self._clock()
+        self._state.asked()
         lines = self._server.watch(f"{self._query}{options}&resourceVersion={version}", self._silence_seconds)
         try:
             async for line in lines:
-                self._moved = self._clock()
                 version = self._take(line) or version
+                self._state.heard(version)
         finally:
             await lines.aclose()
+        if self._state.age_seconds() >= self._silence_seconds:
+            return None
+        self._state.heard()
         return version
 
     def _take(self, line: bytes) -> str | None:
@@ -174,20 +165,21 @@ class Mirror(Generic[V]):
         try:
             event: dict[str, Any] = from_json(line)
             kind, body = event["type"], event["object"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _OutdatedError from error
+            meta = body.get("metadata") or {}
+            version = meta.get("resourceVersion")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnavailableError(0, "a line of the watch is no event") from error
         if kind == "ERROR":
-            raise _OutdatedError
+            raise error_of_status(body)
         if kind != "BOOKMARK":
             view = self._view(body)
             if view is not None and (self._shelf.drop if kind == "DELETED" else self._shelf.put)(view):
                 self._wake(view.owner_uid)
-        version = (body.get("metadata") or {}).get("resourceVersion")
-        return None if version is None else str(version)
+        return str(version) if str(version).isdecimal() else None
 
     def _view(self, body: Body) -> V | None:
         try:
             return self._shelf.read(body)
         except MalformedError as error:
-            logger.warning("%s: an object is ignored: %s", self.path, error)
+            logger.warning("%s: an object is ignored: %s", self._state, error)
             return None

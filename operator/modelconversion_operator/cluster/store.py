@@ -137,9 +137,17 @@ class Store:
         """How many conversions there are."""
         return len(self._conversions) + len(self._settled)
 
-    def unsettled(self) -> list[str]:
-        """UIDs of the conversions that may need something."""
-        return list(self._conversions)
+    def unsettled(self, namespace: str | None = None) -> list[str]:
+        """UIDs of the conversions, in a namespace or all, that may need something."""
+        uids = [uid for uid, kept in self._conversions.items() if namespace in (None, kept.key.namespace)]
+        with_jobs = {uid for name, uid in self._jobs if namespace in (None, name)}
+        return uids + [uid for uid in with_jobs if uid in self._settled]
+
+    def keys(self, namespace: str | None) -> list[Key]:
+        """Keys of all conversions of a namespace, or of all."""
+        known = [kept.key for kept in self._conversions.values()]
+        known += [kept.key for kept in self._settled.values()]
+        return [key for key in known if namespace in (None, key.namespace)]
 
     def __contains__(self, uid: str) -> bool:
         """Whether a conversion may need something."""
@@ -168,6 +176,12 @@ class Store:
         if settled is not None and int(resource_version) <= settled.version:
             return False
         return known is None or is_newer(resource_version, known.resource_version)
+
+    def contradicts(self, uid: str, resource_version: str, listing: str) -> bool:
+        """Whether a listing, at its version, shows an older state than it must, by what was seen before."""
+        settled, known = self._settled.get(uid), self._conversions.get(uid)
+        seen = int(known.resource_version) if known is not None else settled.version if settled else 0
+        return int(resource_version) < seen <= int(listing)
 
     def put_conversion(self, view: ConversionView) -> bool:
         """Remember a conversion; gives whether it may need something now that it did not before."""

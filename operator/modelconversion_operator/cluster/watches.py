@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,9 +18,11 @@ import aiohttp
 import kopf
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
-from modelconversion_operator.clock import running_seconds
-from modelconversion_operator.cluster.mirror import WATCH_SECONDS, Mirror, Server, Shelf
+from modelconversion_operator.cluster.client import USER_AGENT
+from modelconversion_operator.cluster.kopf_watch import ConversionWatch
+from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
 from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.cluster.watch_state import WATCH_SECONDS, WatchProgress
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -35,79 +36,22 @@ from modelconversion_operator.workqueue import WorkQueue
 logger = logging.getLogger(__name__)
 
 
-_LATE_SECONDS: Final = 120.0
 _LOGIN_PAUSE_SECONDS: Final = 1.0
+_JOBS, _PODS = "jobs", "pods"
+WATCHED: Final = (PLURAL, _JOBS, _PODS)
+"""Plural names of what is watched."""
 
 
-class WatchProgress:
-    """Whether all watches have begun, and whether one stands still.
-
-    Of kopf's it is its requests that tell; of the mirrors, they themselves.
-
-    Args:
-        namespaces: How many namespaces are watched; 0 for the whole cluster.
-        silence_seconds: A watch that says nothing for so long is opened anew.
-        mirrors: The watches that are not kopf's.
-        clock: Seconds that only ever grow.
-
-    """
-
-    def __init__(
-        self,
-        namespaces: int,
-        silence_seconds: float,
-        mirrors: Sequence[Mirror[Any]] = (),
-        clock: Callable[[], float] = running_seconds,
-    ) -> None:
-        self._mirrors = mirrors
-        self._expected = max(1, namespaces)
-        self._limit = max(WATCH_SECONDS, silence_seconds) + _LATE_SECONDS
-        self._clock = clock
-        self._asked: dict[str, float] = {}
-        self._watching: set[str] = set()
-
-    def asked(self, path: str, *, watch: bool) -> None:
-        """Note a request of kopf's that begins."""
-        if path.endswith(f"/{PLURAL}"):
-            self._asked[path] = self._clock()
-            if watch:
-                self._watching.add(path)
-
-    def unready(self) -> str | None:
-        """Say what has not been listed yet."""
-        begun = len(self._watching) + sum(mirror.listed for mirror in self._mirrors)
-        expected = self._expected + len(self._mirrors)
-        return f"{expected - begun} of {expected} watches have not begun yet" if begun < expected else None
-
-    def age_seconds(self) -> float:
-        """Time since the watch that moved longest ago moved; 0 before the first."""
-        return max(age for _, age in self._ages()) if self._asked else 0.0
-
-    def _ages(self) -> Iterator[tuple[str, float]]:
-        now = self._clock()
-        yield from ((path, now - asked_at) for path, asked_at in self._asked.items())
-        yield from ((mirror.path, mirror.age_seconds()) for mirror in self._mirrors)
-
-    def problem(self) -> str | None:
-        """Say which watch has not moved for so long that nobody can be following it."""
-        for path, age in self._ages():
-            if age > self._limit:
-                return f"the watch of {path} stands still for {age:.0f} s"
-        return None
-
-    def trace(self) -> aiohttp.TraceConfig:
-        """Make an HTTP session tell of its requests."""
-
-        async def begins(_: Any, __: SimpleNamespace, request: aiohttp.TraceRequestStartParams) -> None:
-            self.asked(request.url.path, watch="watch" in request.url.query)
-
-        config = aiohttp.TraceConfig()
-        config.on_request_start.append(begins)
-        return config
+def make_conversion_watch(
+    progress: WatchProgress, store: Store, namespaces: Sequence[str]
+) -> ConversionWatch:
+    """Watch of the conversions: in the namespaces given, or in all when none is."""
+    scopes: Sequence[str | None] = namespaces or [None]
+    return ConversionWatch({name: progress.watch(PLURAL, name) for name in scopes}, store)
 
 
 def make_registry(
-    store: Store, queue: WorkQueue[str], progress: WatchProgress, stopping: asyncio.Event
+    store: Store, queue: WorkQueue[str], watch: ConversionWatch, stopping: asyncio.Event
 ) -> kopf.OperatorRegistry:
     """Handlers that keep the store in step with the cluster and queue what changed.
 
@@ -123,11 +67,11 @@ def make_registry(
         if info is None:
             return None
         if next(logins):  # a server that has just started may refuse everybody for a while
+            watch.login_refused()
             await asyncio.sleep(_LOGIN_PAUSE_SECONDS)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
-            headers=info.as_http_headers(),
-            trace_configs=[progress.trace()],
+            headers={**info.as_http_headers(), "User-Agent": USER_AGENT},
         )
         return kopf.AiohttpSession(
             server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
@@ -158,7 +102,12 @@ def make_registry(
 
 
 def make_mirrors(
-    server: Server, store: Store, queue: WorkQueue[str], namespaces: Sequence[str], silence_seconds: float
+    server: Server,
+    store: Store,
+    queue: WorkQueue[str],
+    progress: WatchProgress,
+    namespaces: Sequence[str],
+    silence_seconds: float,
 ) -> list[Mirror[Any]]:
     """Watches of our own Jobs and their pods: in the namespaces given, or in all when none is."""
     selector = quote(f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}")
@@ -168,10 +117,11 @@ def make_mirrors(
         where = f"namespaces/{name}/" if name else ""
         jobs = Shelf(JobView.from_body, store.put_job, store.drop_job, partial(store.retain_jobs, name))
         pods = Shelf(PodView.from_body, store.put_pod, store.drop_pod, partial(store.retain_pods, name))
-        for path, shelf in ((f"/apis/batch/v1/{where}jobs", jobs), (f"/api/v1/{where}pods", pods)):
+        for resource, api, shelf in ((_JOBS, "apis/batch/v1", jobs), (_PODS, "api/v1", pods)):
             # A result that is there comes before conversions that have yet to begin, however many those are.
             wake = partial(queue.add, urgent=True)
-            mirrors.append(Mirror(server, path, selector, shelf, wake, silence_seconds))
+            path, state = f"/{api}/{where}{resource}", progress.watch(resource, name)
+            mirrors.append(Mirror(server, path, selector, shelf, wake, silence_seconds, state))
     return mirrors
 
 
@@ -191,13 +141,6 @@ class _NoDiffs(kopf.DiffBaseStorage):
         """Keep nothing."""
 
 
-class _Backoffs:
-    """Seconds between tries of a request, without end: giving up would end the process, and help nobody."""
-
-    def __iter__(self) -> Iterator[float]:
-        return itertools.chain((0.25, 0.5, 1.0, 2.0, 4.0), itertools.repeat(8.0))
-
-
 def make_settings(silence_seconds: float) -> kopf.OperatorSettings:
     """Kopf's settings: watch conversions, write nothing, notice silent watches."""
     settings = kopf.OperatorSettings()
@@ -212,7 +155,7 @@ def make_settings(silence_seconds: float) -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = silence_seconds
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 60
-    settings.networking.error_backoffs = _Backoffs()
+    settings.networking.error_backoffs = ()  # each failure is told and waited for by the watch itself
     settings.persistence.diffbase_storage = _NoDiffs()
     # A worker of kopf's lives this long after its object's last event, with kilobytes to itself: a listing of
     # thousands makes as many of them, and the process's end waits for them.

@@ -172,6 +172,12 @@ DEFINITIONS: Final = (
         "watch_age_seconds",
         "Time since something was asked of, or heard from, the watch that has been silent longest.",
     ),
+    Definition(
+        "gauge",
+        "watches_failing",
+        "Watches whose last try to list or watch did not succeed; /readyz and the log say which, and why.",
+        ("resource",),
+    ),
     Definition("gauge", "leader", "1 in the replica that works, 0 in one that stands by."),
 )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
@@ -80,9 +81,13 @@ class Metrics:
         self._of.gauge("active_jobs").set_function(active)
         self._of.gauge("concurrency_limit").set(limit)
 
-    def observe_watches(self, age_seconds: Callable[[], float]) -> None:
-        """Ask for the age of the oldest watch at each scrape."""
+    def observe_watches(
+        self, age_seconds: Callable[[], float], failing: Callable[[str], int], resources: Sequence[str]
+    ) -> None:
+        """Ask for the age of the oldest watch, and how many of each resource fail, at each scrape."""
         self._of.gauge("watch_age_seconds").set_function(age_seconds)
+        for resource in resources:
+            self._of.gauge("watches_failing").labels(resource).set_function(partial(failing, resource))
 
     def observe_leadership(self, leads: Callable[[], bool]) -> None:
         """Ask whether this replica leads at each scrape."""

@@ -15,11 +15,22 @@ Probe = Callable[[], str | None]
 """Gives None when all is well, else what is wrong."""
 
 
+def _nothing() -> None:
+    """Remark nothing."""
+
+
 @asynccontextmanager
 async def serve(
-    host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe
+    host: str,
+    port: int,
+    registry: CollectorRegistry,
+    healthy: Probe,
+    ready: Probe,
+    remarks: Probe = _nothing,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; gives the port, which the system chooses when ``port`` is 0.
+
+    ``remarks`` are what ``/readyz`` says below its "ok": what is not well although the process is ready.
 
     Raises:
         SettingsError: The address cannot be used.
@@ -32,7 +43,7 @@ async def serve(
     app = web.Application()
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", _handler(healthy))
-    app.router.add_get("/readyz", _handler(ready))
+    app.router.add_get("/readyz", _handler(ready, remarks))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
@@ -46,9 +57,10 @@ async def serve(
         await runner.cleanup()
 
 
-def _handler(probe: Probe) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _handler(probe: Probe, remarks: Probe = _nothing) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(_: web.Request) -> web.Response:
-        problem = probe()
-        return web.Response(text=problem or "ok", status=503 if problem else 200)
+        if problem := probe():
+            return web.Response(text=problem, status=503)
+        return web.Response(text="\n".join(filter(None, ("ok", remarks()))))
 
     return handle

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from devcluster.control_plane.control_plane import ControlPlane
-from support.faults.proxy import Request, Rule
+from support.faults.proxy import Request, Rule, error_event
 from support.faults.world import UNTOUCHED, Json, Row, World, holds, until
 from support.paths import REPOSITORY
 
@@ -234,7 +234,7 @@ async def watches_that_fail(stage: Stage) -> list[Row]:
         end = await world.ends("silent")
         rows.append(Row("watch silent", "all three, from before the conversion was made", end))
 
-        operator.proxy.rules = [Rule(_starts("watch "), expired=True, times=3)]
+        operator.proxy.rules = [Rule(_starts("watch "), says=error_event(410), times=3)]
         operator.proxy.cut_watches()
         await world.apply("expired")
         end = await world.ends("expired")

@@ -125,6 +125,29 @@ async def leader_cut_off(stage: Stage) -> list[Row]:
     return [Row("leader cut off", "from the API server, for longer than the lease", end)]
 
 
+async def standby_forgets(stage: Stage) -> list[Row]:
+    """What ends while a replica stands by is as little to it as to the leader."""
+    async with _pair(stage) as pair:
+        names = [f"c{n}" for n in range(6)]
+        await pair.world.apply(*names)
+        end = await pair.world.all_end(names)
+
+        async def told() -> set[str]:
+            lines = (await pair.standby.get("/metrics"))[1].splitlines()
+            return {
+                line for line in lines if line.startswith(("modelconversion_queue", "modelconversion_res"))
+            }
+
+        wanted = {"modelconversion_queue_depth 0.0", 'modelconversion_resources{phase="Succeeded"} 6.0'}
+
+        async def forgets() -> bool:
+            return wanted <= await told()
+
+        await until(forgets, "the standby's queue is empty")
+        assert not _writes(pair.standby), "a standby wrote"
+    return [Row("replica stands by", "while six conversions end", f"{end}; nothing in its queue")]
+
+
 async def lease_trouble(stage: Stage) -> list[Row]:
     """Renewals are refused, and the lease is deleted: no two leaders come of it."""
     rows = []
@@ -182,6 +205,7 @@ REPLICA_CASES: dict[str, Case] = {
         leader_stopped,
         leader_frozen,
         leader_cut_off,
+        standby_forgets,
         lease_trouble,
         leader_crashes_in_its_pod,
         no_election,

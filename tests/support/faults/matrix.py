@@ -23,9 +23,10 @@ from devcluster.tools.binaries import ensure_control_plane_binaries
 from support.faults.cases import OPERATOR_CASES, Case, Stage
 from support.faults.cases_cluster import CLUSTER_CASES
 from support.faults.cases_replicas import REPLICA_CASES
+from support.faults.cases_watches import WATCH_CASES
 from support.faults.world import Row
 
-CASES: dict[str, Case] = OPERATOR_CASES | REPLICA_CASES | CLUSTER_CASES
+CASES: dict[str, Case] = OPERATOR_CASES | WATCH_CASES | REPLICA_CASES | CLUSTER_CASES
 
 _INTRODUCTION = """\
 # What faults do to a conversion
@@ -33,8 +34,8 @@ _INTRODUCTION = """\
 Every line is a fault that was made on purpose, with the operator as a process of its own under its real
 permissions, a real API server, etcd and controller manager, and a node that only says that the pods ran. A
 conversion ends *right* when its phase, condition and generation are what they are without a fault, when
-exactly one Job was ever created for it (counted from the API server's answers, and by a watch), and when that
-Job has the TTL that it gets once its result is in the status. `make test` runs the same cases, and
+exactly one Job was ever created for it (counted from the API server's answers, and by a watch), and when
+that Job has the TTL that it gets once its result is in the status. `make test` runs the same cases, and
 `python tests/support/faults/matrix.py --markdown docs/FAULTS.md` writes this page.
 
 - **The status comes first, its event after it.** Of two writers of a status only one can win, so the event
@@ -43,6 +44,15 @@ Job has the TTL that it gets once its result is in the status. `make test` runs 
 - **Killed** is SIGKILL, either before the request is passed on, or after it was carried out and before its
   answer arrives. Something starts the process again, as a kubelet does.
 - **Clocks.** What the operator reads as the time of day is moved, not the kernel's clock.
+- **A store that is put back** (etcd restored from a backup without `--bump-revision`) counts its versions
+  from an earlier one. What an operator, or any controller, remembers is then of a history that never was.
+  It notices when a listing is older than what it saw before, or newer and yet shows a conversion in an
+  older state; then it ends, and its next process lists everything. A watch from a version still to come is
+  silent, so Jobs and pods are listed when theirs is for longer than `--watch-silence-seconds`. A run has its
+  Job's name from UID and generation, so that no run gets a second Job by this.
+- **Not made here**: a process that freezes between being permitted a write and sending it, for longer than
+  the permit; a network that delivers old packets after minutes. The permit ends well before the lease does,
+  for their sake.
 """
 
 

@@ -53,7 +53,7 @@ class Rule:
         status: Answer with this status instead of passing the request on.
         headers: Headers of that answer.
         silent: A watch is accepted, and nothing is ever sent.
-        expired: A watch is accepted, and says that its resource version is too old.
+        says: A watch is accepted, says this line, and ends.
         times: How often; then the rule is spent.
 
     """
@@ -64,7 +64,7 @@ class Rule:
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     silent: bool = False
-    expired: bool = False
+    says: bytes | None = None
     times: int = 1
     hits: int = 0
 
@@ -87,6 +87,8 @@ class FaultProxy:
         self._watches: set[asyncio.Task[Any]] = set()
         self.rules: list[Rule] = []
         self.requests: list[Request] = []
+        self.agents: set[str] = set()
+        """What all requests said of who sent them."""
         self.jobs_created: Counter[str] = Counter()
         """How many Jobs the API server made, by conversion."""
         self.down = False
@@ -144,6 +146,7 @@ class FaultProxy:
         body = await request.read()
         named = self._name(request, body)
         self.requests.append(named)
+        self.agents.add(request.headers.get("User-Agent", ""))
         if self.down:
             raise _DroppedError
         rule = next((r for r in self.rules if r.hits < r.times and r.matches(named)), None)
@@ -189,12 +192,12 @@ class FaultProxy:
         assert task is not None
         self._watches.add(task)
         try:
-            if rule.silent or rule.expired:
+            if rule.silent or rule.says is not None:
                 await answer.prepare(request)
-                if rule.silent:
+                if rule.says is None:
                     await asyncio.Event().wait()
-                event = {"type": "ERROR", "object": _status(410)}
-                await answer.write(json.dumps(event).encode() + b"\n")
+                else:
+                    await answer.write(rule.says + b"\n")
                 return answer
             async with self._session.request(
                 "GET", self._server + request.raw_path, headers=_kept(request.headers)
@@ -247,6 +250,11 @@ def _kept(headers: Any, *, encoding: bool = False) -> dict[str, str]:
 
 def _refusal(status: int, headers: dict[str, str]) -> web.Response:
     return web.json_response(_status(status), status=status, headers=headers)
+
+
+def error_event(code: int, **more: Any) -> bytes:
+    """The line of a watch that says ERROR."""
+    return json.dumps({"type": "ERROR", "object": _status(code) | more}).encode()
 
 
 def _status(code: int) -> Json:

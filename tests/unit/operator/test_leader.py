@@ -151,8 +151,8 @@ def test_there_are_never_two_that_may_write(steps):
         assert sum(c.election.leads(now) for c in candidates) <= 1
 
 
-async def run_until(leadership: Leadership, work: Any, done: Any) -> None:
-    task = asyncio.create_task(leadership.run(work))
+async def run_until(leadership: Leadership, work: Any, done: Any, rest: Any = None) -> None:
+    task = asyncio.create_task(leadership.run(work, rest or Work()))
     try:
         for _ in range(2000):
             if done():
@@ -194,15 +194,17 @@ async def test_it_works_while_it_leads_and_gives_the_lease_back():
 
 
 async def test_the_work_stops_when_the_lease_cannot_be_renewed_and_starts_again_later():
-    server, work = FakeServer(), Work()
+    server, work, rest = FakeServer(), Work(), Work()
     leadership = Leadership(server, Election("", FAST))
 
     def outage() -> bool:
+        assert work.running + rest.running <= 1
         server.down = work.starts == 1 and work.running == 1
         return work.starts == 2
 
-    await run_until(leadership, work, outage)
-    assert work.running == 0
+    await run_until(leadership, work, outage, rest)
+    assert work.running == rest.running == 0
+    assert rest.starts >= 1  # between, and before where there was time for it
 
 
 async def test_a_renewal_whose_answer_was_lost_is_found_to_be_ours():
@@ -252,7 +254,7 @@ async def test_work_that_fails_ends_the_replica():
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        await Leadership(FakeServer(), Election("", FAST)).run(broken)
+        await Leadership(FakeServer(), Election("", FAST)).run(broken, Work())
 
 
 async def test_an_election_that_stands_still_is_told():

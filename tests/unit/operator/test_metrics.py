@@ -45,7 +45,7 @@ def metrics() -> Metrics:
     made = Metrics()
     made.observe(lambda: {"Running": 2}, lambda: 3)
     made.observe_line(lambda: 4, lambda: 5, 6)
-    made.observe_watches(lambda: 7.0)
+    made.observe_watches(lambda: 7.0, lambda resource: int(resource == "jobs"), ("jobs", "pods"))
     made.observe_leadership(lambda: True)
     status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
     made.job_created(status, NOW + timedelta(seconds=9))
@@ -100,6 +100,11 @@ def test_what_was_lost_against_the_original_is_counted(metrics):
     status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
     without.conversion_ended(status, summary())
     assert value(without, f"{name}_count", method="FullInteger") == 0
+
+
+def test_watches_that_fail_are_counted_by_resource(metrics):
+    assert value(metrics, "modelconversion_watches_failing", resource="jobs") == 1
+    assert value(metrics, "modelconversion_watches_failing", resource="pods") == 0
 
 
 def test_waiting_and_starting_are_told_apart(metrics):

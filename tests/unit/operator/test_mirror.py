@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from modelconversion_operator.cluster import mirror as mirror_module
+from modelconversion_operator.cluster import watch_state
 from modelconversion_operator.cluster.mirror import Mirror, Shelf
 from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.cluster.watch_state import WatchProgress, WatchState
 from modelconversion_operator.errors import MalformedError, UnavailableError
 from support.operator.objects import KEY, conversion, job, pod
 
@@ -95,32 +97,35 @@ class Shelved:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(mirror_module, "_FIRST_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(mirror_module, "_LONGEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(mirror_module, "_BETWEEN_WATCHES_SECONDS", 0)
+    monkeypatch.setattr(watch_state, "_FIRST_PAUSE_SECONDS", 0)
 
 
-async def follow(server: Server, shelf: Shelved | None = None) -> tuple[Shelved, Mirror[Thing]]:
+async def follow(
+    server: Server, shelf: Shelved | None = None, silence_seconds: float = 70
+) -> tuple[Shelved, WatchState]:
     """Run a mirror until the server has no more answers."""
     shelf = shelf or Shelved()
     kept = Shelf(read, shelf.put, shelf.drop, shelf.retain)
-    mirror = Mirror(server, "/things", "a%3Db", kept, shelf.woken.append, 70)
+    state = WatchProgress(70).watch("things", None)
+    mirror = Mirror(server, "/things", "a%3Db", kept, shelf.woken.append, silence_seconds, state)
     running = asyncio.create_task(mirror.run())
     await asyncio.wait_for(server.idle.wait(), 5)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    return shelf, mirror
+    return shelf, state
 
 
 async def test_what_is_there_is_listed_in_pages_and_then_watched():
     pages = [([thing("a", 1)], 5, ("continue", "more")), ([thing("b", 2)], 5)]
     lines = [event("MODIFIED", thing("a", 6)), event("ADDED", thing("c", 7)), event("DELETED", thing("b", 8))]
     server = Server(*pages, lines)
-    shelf, mirror = await follow(server)
+    shelf, state = await follow(server)
     assert set(shelf.things) == {"a", "c"}
     assert shelf.woken == ["owner-a", "owner-b", "owner-a", "owner-c", "owner-b"]
     assert "continue=more" in server.asked[1]
     assert all("labelSelector=a%3Db" in path for path in server.asked)
-    assert mirror.listed
+    assert state.listed
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was():
@@ -132,8 +137,18 @@ async def test_a_watch_that_ends_goes_on_where_it_was():
 
 @pytest.mark.parametrize(
     "line",
-    [event("ERROR", {"code": 410, "message": "too old"}), b'{"type": "ADD', b"[]", b'{"type": "ADDED"}'],
-    ids=["410", "cut", "no event", "no object"],
+    [
+        event("ERROR", {"code": 410, "message": "too old"}),
+        event("ERROR", {"code": 500, "message": "etcdserver: leader changed"}),
+        event("ERROR", {"code": "what", "details": "none"}),
+        b'{"type": "ADD',
+        b"[]",
+        b"{}",
+        b'{"type": "ADDED"}',
+        b'{"type": "ADDED", "object": "a"}',
+        b"<html>",
+        b"\xff\xfe",
+    ],
 )
 async def test_a_watch_that_cannot_go_on_lists_everything_again(line):
     server = Server(([thing("a", 1)], 5), [line], ([thing("b", 6)], 7))
@@ -153,10 +168,10 @@ async def test_what_is_newer_than_a_listing_is_not_taken_for_gone():
 async def test_a_server_that_refuses_or_is_away_is_asked_again():
     errors: list[Callable[[], Exception]] = [lambda: UnavailableError(503, "overloaded")] * 2
     server = Server(errors[0](), ([thing("a", 1)], 5), errors[1](), ([thing("a", 1)], 6))
-    shelf, mirror = await follow(server)
+    shelf, state = await follow(server)
     assert server.versions == ["list", "list", "5", "list", "6"]
     assert shelf.woken == ["owner-a"]
-    assert mirror.listed
+    assert state.listed
 
 
 async def test_an_object_that_is_none_is_left_out():
@@ -165,13 +180,45 @@ async def test_an_object_that_is_none_is_left_out():
     assert set(shelf.things) == {"a"}
 
 
-def test_a_mirror_says_how_long_it_has_been_silent():
-    now = 100.0
+@pytest.mark.parametrize(
+    "page",
+    [{}, {"items": []}, {"items": [], "metadata": {}}, {"items": {}, "metadata": {"resourceVersion": "5"}}],
+    ids=["nothing", "no version", "empty metadata", "no list"],
+)
+async def test_what_is_no_listing_is_not_taken_for_an_empty_one(page):
     shelf = Shelved()
+    shelf.put(Thing("a", "owner-a", 3))
+    server = Server(([], 4), UnavailableError(0, "away"))
+    answers = [page]
+
+    async def request(method: str, path: str) -> Json:
+        return answers.pop() if answers else await Server.request(server, method, path)
+
+    server.request = request  # type: ignore[method-assign]
+    _, state = await follow(server, shelf)
+    assert state.listed
+    assert server.versions == ["list", "4", "list"]
+
+
+async def test_a_server_that_says_nothing_is_listed_again():
+    server = Server(([thing("a", 1)], 5), [], ([thing("a", 1)], 6))
+    await follow(server, silence_seconds=0)
+    assert server.versions == ["list", "5", "list", "6"]
+
+
+async def test_a_listing_older_than_what_was_seen_is_not_used():
+    """The cluster was put back to an earlier state: what is known is of a history that never was."""
+    shelf = Shelved()
+    progress = WatchProgress(70)
+    state = progress.watch("things", None)
     kept = Shelf(read, shelf.put, shelf.drop, shelf.retain)
-    mirror = Mirror(Server(), "/things", "", kept, shelf.woken.append, 70, lambda: now)
-    now = 130.0
-    assert mirror.age_seconds() == 30
+    server = Server(([thing("a", 3)], 5), [event("ADDED", thing("b", 9)), b"no event"], ([], 8))
+    mirror = Mirror(server, "/things", "", kept, shelf.woken.append, 70, state)
+    running = asyncio.create_task(mirror.run())
+    await asyncio.wait_for(progress.restored.wait(), 5)
+    running.cancel()
+    assert set(shelf.things) == {"a", "b"}
+    assert "things are at version 8 and were at 9" in progress.history
 
 
 def test_the_store_forgets_what_a_listing_did_not_have():

@@ -234,12 +234,13 @@ def test_no_metric_carries_the_name_of_an_object():
 async def test_probes_say_what_is_wrong():
     problems: list[str | None] = ["a worker has been busy for 200 s"]
     async with (
-        serve("127.0.0.1", 0, Metrics().registry, lambda: problems[0], lambda: None) as port,
+        serve("127.0.0.1", 0, Metrics().registry, lambda: problems[0], lambda: None, lambda: "but") as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         sick = await client.get("/healthz")
         assert (sick.status_code, sick.text) == (503, "a worker has been busy for 200 s")
-        assert (await client.get("/readyz")).status_code == 200
+        ready = await client.get("/readyz")
+        assert (ready.status_code, ready.text) == (200, "ok\nbut")
         problems[0] = None
         assert (await client.get("/healthz")).status_code == 200
         assert "modelconversion_conversions_total" in (await client.get("/metrics")).text
