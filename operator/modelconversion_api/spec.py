@@ -257,6 +257,9 @@ class ModelConversionSpec(ApiModel):
     """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
+    class_name: Name | None = None
+    """The operator that is to convert it, where a cluster has several: each acts on conversions of its own
+    class only, and one without a class on those without one."""
     suspend: bool = False
     """Stops the Job and keeps the ModelConversion; false starts it again."""
 

@@ -114,7 +114,7 @@ async def run(settings: Settings) -> None:
             logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host, port)
             workers = asyncio.create_task(leadership.run(work, reconciler.stand_by) if leadership else work())
             conversions = kopf.operator(
-                registry=make_registry(store, queue, watch, stopping=stop),
+                registry=make_registry(store, queue, watch, stop, settings.class_name),
                 settings=make_settings(silence),
                 namespaces=names,
                 clusterwide=not names,

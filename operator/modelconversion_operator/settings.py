@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     """Image of the converter that the Jobs run."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull the converter image."""
+    class_name: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")] = ""
+    """Class of the conversions that this operator acts on: those with this spec.className; without one, those
+    without."""
     namespaces: Annotated[str, AfterValidator(_namespaces)] = ""
     """Namespaces to watch, separated by commas; empty for the whole cluster."""
     http_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from outside the pod

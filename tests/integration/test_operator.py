@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 
 import numpy as np
 import pytest
@@ -172,6 +173,20 @@ def test_a_uri_with_dollar_signs_reaches_the_converter_as_it_is(uploaded):
     failure = uploaded.finished("dollars")["failure"]
     assert failure["reason"] == "SourceNotFound"
     assert uploaded.uri(key) in failure["message"]
+
+
+def test_a_conversion_of_another_class_is_left_to_another_operator(uploaded):
+    """Whose class it gets later, or loses before anything runs, is taken up or let go."""
+    asked = {"source": {"uri": uploaded.uri("none.h5")}, "methods": ["Float16"]}
+    uploaded.apply("theirs", className="edge", **asked)
+    uploaded.apply("ours", **asked)
+    assert uploaded.finished("ours")["failure"]["reason"] == "SourceNotFound"
+    assert uploaded.status("theirs") == {}
+    uploaded.patch("theirs", {"className": None})
+    assert uploaded.finished("theirs")["failure"]["reason"] == "SourceNotFound"
+    uploaded.patch("ours", {"className": "edge", "methods": ["DynamicRange"]})
+    time.sleep(2)
+    assert uploaded.status("ours")["observedGeneration"] == 1
 
 
 def npy(array: np.ndarray) -> bytes:

@@ -18,6 +18,8 @@
   value: {{ join "," .Values.policy.allowedNodeLabels | quote }}
 - name: MODELCONVERSION_ALLOWED_RESOURCES
   value: {{ join "," .Values.policy.allowedResources | quote }}
+- name: MODELCONVERSION_CLASS_NAME
+  value: {{ .Values.className | quote }}
 - name: MODELCONVERSION_SHARED_OUTPUT
   value: {{ .Values.sharedOutput | quote }}
 - name: MODELCONVERSION_ALLOWED_ENDPOINTS

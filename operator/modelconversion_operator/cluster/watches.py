@@ -51,9 +51,13 @@ def make_conversion_watch(
 
 
 def make_registry(
-    store: Store, queue: WorkQueue[str], watch: ConversionWatch, stopping: asyncio.Event
+    store: Store,
+    queue: WorkQueue[str],
+    watch: ConversionWatch,
+    stopping: asyncio.Event,
+    class_name: str = "",
 ) -> kopf.OperatorRegistry:
-    """Handlers that keep the store in step with the cluster and queue what changed.
+    """Handlers that keep the store in step with the cluster and queue what changed of one class.
 
     ``stopping`` is set when kopf begins to stop, on a signal for instance.
     """
@@ -89,7 +93,8 @@ def make_registry(
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, when=is_news)
     async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
         view = ConversionView.from_body(event["object"])
-        if event["type"] == "DELETED":
+        is_ours = str(view.spec.get("className") or "") == class_name
+        if event["type"] == "DELETED" or not is_ours:
             rivals = store.rivals(view.key.uid)
             store.drop_conversion(view.key)
             queue.add(view.key.uid)  # its place is free

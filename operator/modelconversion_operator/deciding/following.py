@@ -185,7 +185,7 @@ def _words(run: Run, wait: Wait | None) -> tuple[FailureReason | Reason, str, Ph
         last = failures[-1]
         words = f"attempt {len(failures)} failed with {last.reason}: {last.message}"
         return Reason.RETRYING, words, run.conversion.status.phase or Phase.PENDING
-    return Reason.CREATED, WAITING_FOR_POD, Phase.PENDING
+    return Reason.CREATED, READING_AGAIN if run.reads_report else WAITING_FOR_POD, Phase.PENDING
 
 
 def _look_again(run: Run, pod: PodView | None, left: float) -> float:

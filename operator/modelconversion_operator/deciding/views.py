@@ -87,7 +87,7 @@ class ConversionView:
 
 
 def spec_digest(spec: ModelConversionSpec) -> str:
-    """Digest of what a run is made from: the spec without ``suspend`` and the TTL.
+    """Digest of what a run is made from: the spec without ``suspend``, the class and the TTL.
 
     Defaults are left out: a new CRD version with a new default must not run finished conversions again.
     """
@@ -95,7 +95,7 @@ def spec_digest(spec: ModelConversionSpec) -> str:
         mode="json",
         by_alias=True,
         exclude_defaults=True,
-        exclude={"suspend": True, "job": {"ttl_seconds_after_finished"}},
+        exclude={"suspend": True, "class_name": True, "job": {"ttl_seconds_after_finished"}},
     )
     fields = {name: value for name, value in essence.items() if value != {}}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

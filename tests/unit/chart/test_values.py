@@ -67,6 +67,7 @@ OTHER: Json = {
     "policy.allowedSecretKeys": ["key"],
     "policy.credentialsRelease": "warn",
     "sharedOutput": "refuse",
+    "className": "edge",
     "policy.allowedResources": ["cpu", "memory", "nvidia.com/gpu"],
     "log.level": "debug",
     "log.format": "json",
