@@ -50,10 +50,11 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
   older state; then it ends, and its next process lists everything. A watch from a version still to come is
   silent, so Jobs and pods are listed when theirs is for longer than `--watch-silence-seconds`. A run has its
   Job's name from UID and generation, so that no run gets a second Job by this.
-- **What a kubelet, a tenant or a mesh does** has tests of its own, at the same API server and on a real node: a
-  pod that is drained as it publishes, a result that nobody saw, the Job of an earlier run, injected
-  containers, Jobs and pods with forged labels, texts with line breaks (`tests/integration/test_job_failures.py`),
-  Secrets that nobody released (`tests/integration/test_security.py`), policies that pin a Job's fields
+- **What a kubelet, a tenant or a mesh does** has tests of its own, at the same API server and on a real node:
+  a pod that is drained as it publishes, a result that nobody saw, the Job of an earlier run, injected
+  containers, Jobs and pods with forged labels, texts with line breaks
+  (`tests/integration/test_job_failures.py`), Secrets that nobody released
+  (`tests/integration/test_security.py`), policies that pin a Job's fields
   (`tests/unit/operator/test_operator_line.py`), and a recorded run told in any order and with gaps
   (`tests/unit/operator/test_replay.py`).
 - **Not made here**: a process that freezes between being permitted a write and sending it, for longer than
