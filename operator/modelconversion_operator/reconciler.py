@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -141,7 +142,8 @@ class Reconciler:
             job = self._store.job(key, name)
             job_uid = status.job_uid if job is None else job.uid
             pods = () if job_uid is None else tuple(self._store.pods(key, job_uid))
-            seen = Seen(conversion, job, pods, strays=tuple(self._store.strays(key, name)))
+            rivals, strays = tuple(self._store.rivals(uid)), tuple(self._store.strays(key, name))
+            seen = Seen(conversion, job, pods, rivals=rivals, strays=strays)
             self._settle(seen, decide(seen, self._now(), policy=self._rules.policy))
 
     async def reconcile(self, uid: str) -> float | None:
@@ -288,11 +290,11 @@ class Reconciler:
         key = conversion.key
         if problem := request_problem(action.spec, self._rules.jobs):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
-            return self._decide(Seen(conversion, rejection=rejection))
+            return self._decide(replace(seen, rejection=rejection))
         if (unreleased := await self._unreleased(key, action.spec)) and self._rules.secrets_must_be_released:
             rejection = Rejection(unreleased, permanent=False, reason=FailureReason.SECRET_NOT_RELEASED)
             self.admission.refuse(key, REJECTED_RETRY_SECONDS)
-            return self._decide(Seen(conversion, rejection=rejection))
+            return self._decide(replace(seen, rejection=rejection))
         manifest = job_manifest(
             key,
             action.run_generation,
@@ -305,11 +307,12 @@ class Reconciler:
             job = await self._api.create_job(manifest)
         except RejectedError as error:
             self.admission.refuse(key, REJECTED_RETRY_SECONDS)
-            return self._decide(Seen(conversion, rejection=Rejection(error.message, error.is_permanent)))
+            rejection = Rejection(error.message, error.is_permanent)
+            return self._decide(replace(seen, rejection=rejection))
         except NotFoundError as error:  # the namespace is on its way out
-            return self._decide(Seen(conversion, rejection=Rejection(error.message, permanent=False)))
+            return self._decide(replace(seen, rejection=Rejection(error.message, permanent=False)))
         if not job.belongs_to(key):
-            return self._decide(Seen(conversion, job))
+            return self._decide(replace(seen, job=job))
         self._store.keep(job)
         if unreleased:
             await self._record(conversion, Event("Warning", FailureReason.SECRET_NOT_RELEASED, unreleased))
@@ -324,7 +327,13 @@ class Reconciler:
             asked = self._released.get((key.namespace, name), -math.inf)
             if time.monotonic() - asked < _RELEASE_SECONDS:
                 continue
-            if await self._api.may_use_secret(key.namespace, name):
+            try:
+                is_released = await self._api.may_use_secret(key.namespace, name)
+            except RejectedError as error:
+                return (
+                    f"whether Secret {name} is released is a question that the operator may not ask: {error}"
+                )
+            if is_released:
                 self._released[key.namespace, name] = time.monotonic()
             else:
                 names.append(name)

@@ -47,6 +47,29 @@ async def test_a_secret_that_nobody_released_is_waited_for_and_used_once_somebod
     assert world.server.asked == ["ml/s3-credentials"] * 2, "what is released is not asked each time"
 
 
+async def test_an_operator_with_an_older_role_says_what_it_may_not_ask(world):
+    world.server.may_not_ask = True
+    world.apply("a")
+    await world.work()
+    condition = world.status("ml-a")["conditions"][0]
+    assert condition["reason"] == "SecretNotReleased"
+    assert "the operator may not ask: 403: cannot create resource localsub" in condition["message"]
+
+
+async def test_a_refused_job_keeps_saying_who_writes_to_the_same_place(world):
+    world.server.unreleased.add("s3-credentials")
+    for name in ("a", "b"):
+        world.apply(name, output={"uri": "s3://models/same/"})
+        await world.work()
+    for _ in range(3):
+        world.now += timedelta(seconds=20)
+        for uid in ("ml-a", "ml-b"):
+            world.queue.add(uid)
+        await world.work()
+    assert [c["type"] for c in world.status("ml-a")["conditions"]][-1] == "OutputShared"
+    assert len([w for w in world.server.writes if w == "event OutputShared"]) == 0
+
+
 async def test_a_secret_that_nobody_releases_is_a_failure_in_the_end(world):
     world.server.unreleased.add("s3-credentials")
     world.apply("a", job={"pendingDeadlineSeconds": 60})
