@@ -90,10 +90,19 @@ class ConversionWatch:
                 yield watching.Bookmark.LISTED
                 async with aclosing(_watch(settings, resource, namespace, state, known)) as news:
                     async for event in news:
-                        yield event
+                        if not self._is_echo(event):
+                            yield event
             except Exception as error:  # whatever stands between us and the server may answer anything
                 pause = state.failed(_told(error), "watched" if known else "listed")
             await asyncio.sleep(pause)
+
+    def _is_echo(self, event: Body) -> bool:
+        """Whether an event tells what is known: three of four tell what this operator has just written.
+
+        kopf would start a task for each, before it asks whether anybody wants it.
+        """
+        meta = event["object"]["metadata"]
+        return event["type"] != "DELETED" and not self._store.is_news(meta["uid"], meta["resourceVersion"])
 
     async def _list(
         self, settings: Any, resource: Any, namespace: Any, state: WatchState

@@ -278,3 +278,15 @@ def test_kopf_takes_its_events_from_the_function_that_is_replaced():
     assert "await scanning.scan_resources(" in inspect.getsource(observation.resource_observer)
     wanted = set(inspect.signature(before).parameters)
     assert {"settings", "resource", "namespace"} <= wanted
+
+
+def test_what_the_operator_has_written_itself_does_not_reach_kopf():
+    operator = Operator(["watch-echo"])
+    body = conversion_body("watch-echo", "a", 20)
+    operator.store.put_conversion(ConversionView.from_body(body))
+    is_echo = operator.watch._is_echo
+    assert is_echo({"type": "MODIFIED", "object": body})
+    assert is_echo({"type": "ADDED", "object": conversion_body("watch-echo", "a", 19)})
+    assert not is_echo({"type": "MODIFIED", "object": conversion_body("watch-echo", "a", 21)})
+    assert not is_echo({"type": "ADDED", "object": conversion_body("watch-echo", "b", 1)})
+    assert not is_echo({"type": "DELETED", "object": body})
