@@ -210,7 +210,7 @@ class Reconciler:
         events: tuple[EventView, ...] = ()
         if job is not None:
             pods = tuple(await self._pods(conversion, job))
-            events = tuple(await self._job_events(conversion, job, pods))
+            events = self._job_events(conversion, job, pods)
         elif status.job_uid is not None:
             pods = tuple(self._store.pods(key, status.job_uid))
         # Without pods too: it stops asking one that has gone.
@@ -248,18 +248,14 @@ class Reconciler:
         pods, version = await self._api.list_pods(job)
         self._store.renew_pods(key, job, pods, version)
 
-    async def _job_events(
+    def _job_events(
         self, conversion: ConversionView, job: JobView, pods: Sequence[PodView]
-    ) -> list[EventView]:
-        """Read why a Job that should have a pod has none, where that is the question."""
-        if not wants_events(job, pods, conversion.status, self._now()):
-            return []
-        try:
-            return await self._api.job_events(job)
-        except RejectedError as error:
-            # An installation may withhold this right: the conversion then waits without a cause.
-            logger.info("%s: the Job's events cannot be read: %s", self._name(conversion.key.uid), error)
-            return []
+    ) -> tuple[EventView, ...]:
+        """Return why a Job that should have a pod has none, where that is the question."""
+        event = self._store.event(job)
+        if event is None or not wants_events(job, pods, conversion.status, self._now()):
+            return ()
+        return (event,)
 
     async def _act_before_status(self, seen: Seen, decision: Decision) -> Decision:
         """Create or patch the Job; gives the decision that holds after that."""

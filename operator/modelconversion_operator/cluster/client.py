@@ -25,7 +25,6 @@ from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     Body,
     ConversionView,
-    EventView,
     JobView,
     Key,
     PodView,
@@ -173,12 +172,6 @@ class Cluster:
         listing = await self.request("GET", path)
         pods = [PodView.from_body(body) for body in listing.get("items") or ()]
         return [pod for pod in pods if pod.job_uid == job.uid], str(listing["metadata"]["resourceVersion"])
-
-    async def job_events(self, job: JobView) -> list[EventView]:
-        """List what the Job controller says about pods that it cannot create."""
-        selector = f"involvedObject.uid={job.uid},reason=FailedCreate"
-        path = f"/api/v1/namespaces/{job.namespace}/events?limit=50&fieldSelector={quote(selector)}"
-        return [EventView.from_body(body) for body in (await self.request("GET", path))["items"]]
 
     async def may_use_secret(self, namespace: str, name: str) -> bool:
         """Ask whether a Secret has been released for conversions, without reading it.

@@ -74,7 +74,7 @@ class Mirror(Generic[V]):
     Args:
         server: The API server.
         path: Path of the objects.
-        selector: Label selector, escaped for a query.
+        selector: Label or field selector, as the part of a query.
         shelf: Where the views go.
         wake: Called with the UID of each conversion of which something changed.
         silence_seconds: A watch that says nothing for so long is ended, and everything listed again.
@@ -92,7 +92,7 @@ class Mirror(Generic[V]):
         silence_seconds: float,
         state: WatchState,
     ) -> None:
-        self._query = f"{path}?labelSelector={selector}"
+        self._query = f"{path}?{selector}"
         self._server = server
         self._shelf = shelf
         self._wake = wake

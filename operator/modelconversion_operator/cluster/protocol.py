@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from modelconversion_operator.deciding.views import Body, ConversionView, EventView, JobView, Key, PodView
+from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 
 
 class ConversionApi(Protocol):
@@ -33,9 +33,6 @@ class ConversionApi(Protocol):
 
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         """List the pods that a Job controls; gives them and the version of the listing."""
-
-    async def job_events(self, job: JobView) -> list[EventView]:
-        """List what the Job controller says about pods that it cannot create."""
 
     async def may_use_secret(self, namespace: str, name: str) -> bool:
         """Ask whether a Secret has been released for conversions, without reading it."""

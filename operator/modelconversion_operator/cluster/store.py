@@ -22,12 +22,13 @@ from pydantic_core import from_json
 from modelconversion_api.base import readable
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.deciding.seen import Rival
-from modelconversion_operator.deciding.views import ConversionView, JobView, Key, PodView
+from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 
 V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
 """Namespace and UID: what names another namespace's conversion is none of its children."""
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def is_newer(resource_version: str, than: str) -> bool:
@@ -130,6 +131,10 @@ class Store:
         self._jobs: dict[Parent, dict[str, JobView]] = {}
         self._pods: dict[Parent, dict[str, PodView]] = {}
         self._active: dict[str, set[str]] = {}
+        self._events: dict[str, EventView] = {}
+        """By namespace and UID of a Job, the latest event that says why it has no pod."""
+        self._conversion_of: dict[str, str] = {}
+        """By namespace and UID of a Job, the UID of its conversion."""
         self._outputs: dict[str, tuple[str, ...]] = {}
         """UIDs of the conversions that write to a place."""
 
@@ -292,6 +297,7 @@ class Store:
         ):
             return False
         jobs[view.name] = view
+        self._conversion_of[f"{view.namespace}/{view.uid}"] = view.owner_uid
         self._count(parent)
         return known is None or replace(known, resource_version=view.resource_version) != view
 
@@ -303,6 +309,7 @@ class Store:
         gone = known is not None and known.uid == view.uid
         if gone:
             del jobs[view.name]
+            self._conversion_of.pop(f"{view.namespace}/{view.uid}", None)
             self._count(parent)
         if not jobs:
             self._jobs.pop(parent, None)
@@ -340,6 +347,38 @@ class Store:
             self._active[namespace].discard(uid)
             if not self._active[namespace]:
                 del self._active[namespace]
+
+    # Events about Jobs that have no pod.
+
+    def event(self, job: JobView) -> EventView | None:
+        """Return the latest event that says why a Job has no pod."""
+        return self._events.get(f"{job.namespace}/{job.uid}")
+
+    def conversion_of(self, job: str) -> str | None:
+        """Return the UID of the conversion of a Job, which is given by namespace and UID."""
+        return self._conversion_of.get(job)
+
+    def put_event(self, view: EventView) -> bool:
+        """Remember an event, unless a later one is known; gives whether it was news."""
+        known = self._events.get(view.owner_uid)
+        if known is not None and (known.time or _LONG_AGO) > (view.time or _LONG_AGO):
+            return False
+        self._events[view.owner_uid] = view
+        return known != view
+
+    def drop_event(self, view: EventView) -> bool:
+        """Forget an event that the server has forgotten, which is no news."""
+        known = self._events.get(view.owner_uid)
+        if known is not None and known.uid == view.uid:
+            del self._events[view.owner_uid]
+        return False
+
+    def retain_events(self, namespace: str | None, uids: set[str], _version: str) -> set[str]:
+        """Forget the events that a listing of a namespace, or of all, did not have; which is no news."""
+        for place, view in list(self._events.items()):
+            if namespace in (None, view.namespace) and view.uid not in uids:
+                del self._events[place]
+        return set()
 
     # Pods.
 
@@ -400,6 +439,7 @@ class Store:
         return _retain(self._pods, self.drop_pod, namespace, uids, version)
 
     def _forget_children(self, key: Key) -> None:
-        self._jobs.pop(_parent(key), None)
+        for job in self._jobs.pop(_parent(key), {}).values():
+            self._conversion_of.pop(f"{job.namespace}/{job.uid}", None)
         self._pods.pop(_parent(key), None)
         self._count(_parent(key))

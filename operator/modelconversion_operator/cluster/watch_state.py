@@ -193,6 +193,7 @@ class WatchProgress:
         self._completed = completed
         self._clock = clock
         self._scopes: dict[str | None, list[WatchState]] = {}
+        self._aside: list[WatchState] = []
         self.restored = asyncio.Event()
         self.history = ""
 
@@ -200,6 +201,12 @@ class WatchProgress:
         """Make the state of one more watch."""
         state = WatchState(resource, namespace, self._clock, self._first_listed, self._went_back)
         self._scopes.setdefault(namespace, []).append(state)
+        return state
+
+    def watch_aside(self, resource: str, namespace: str | None) -> WatchState:
+        """Make the state of a watch that nothing waits for: what it tells is good to know, no more."""
+        state = WatchState(resource, namespace, self._clock, lambda _: None, self._went_back)
+        self._aside.append(state)
         return state
 
     def _all(self) -> Iterator[WatchState]:
@@ -239,7 +246,7 @@ class WatchProgress:
 
     def remarks(self) -> str | None:
         """Name what cannot be listed or watched, and why; one a line."""
-        problems = [state.problem for state in self._all() if state.problem]
+        problems = [state.problem for state in (*self._all(), *self._aside) if state.problem]
         more = len(problems) - _SHOWN
         if more > 0:
             problems[_SHOWN:] = [f"and {more} more"]
@@ -247,7 +254,8 @@ class WatchProgress:
 
     def failing(self, resource: str) -> int:
         """Count the watches of a resource whose last try did not succeed."""
-        return sum(state.problem is not None for state in self._all() if state.resource == resource)
+        states = (*self._all(), *self._aside)
+        return sum(state.problem is not None for state in states if state.resource == resource)
 
     def age_seconds(self) -> float:
         """Time since the watch that moved longest ago moved."""

@@ -28,6 +28,7 @@ from modelconversion_operator.deciding.views import (
     MANAGED_BY_LABEL,
     UID_LABEL,
     ConversionView,
+    EventView,
     JobView,
     PodView,
 )
@@ -37,8 +38,10 @@ logger = logging.getLogger(__name__)
 
 
 _LOGIN_PAUSE_SECONDS: Final = 1.0
-_JOBS, _PODS = "jobs", "pods"
-WATCHED: Final = (PLURAL, _JOBS, _PODS)
+_JOBS, _PODS, _EVENTS = "jobs", "pods", "events"
+WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS)
+_NO_POD: Final = "fieldSelector=" + quote("reason=FailedCreate,involvedObject.kind=Job")
+"""Selects the events by which the Job controller says why a Job has no pod."""
 """Plural names of what is watched."""
 
 
@@ -115,8 +118,13 @@ def make_mirrors(
     silence_seconds: float,
 ) -> list[Mirror[Any]]:
     """Watches of our own Jobs and their pods: in the namespaces given, or in all when none is."""
-    selector = quote(f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}")
+    selector = "labelSelector=" + quote(f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}")
     mirrors: list[Mirror[Any]] = []
+
+    def wake_conversion(job: str) -> None:
+        if (uid := store.conversion_of(job)) is not None:
+            queue.add(uid)
+
     scopes: Sequence[str | None] = namespaces or [None]
     for name in scopes:
         where = f"namespaces/{name}/" if name else ""
@@ -127,6 +135,11 @@ def make_mirrors(
             wake = partial(queue.add, urgent=True)
             path, state = f"/{api}/{where}{resource}", progress.watch(resource, name)
             mirrors.append(Mirror(server, path, selector, shelf, wake, silence_seconds, state))
+        # One watch, where asking for each Job that waits for its pod would take most of the operator's time.
+        retain = partial(store.retain_events, name)
+        events = Shelf(EventView.from_body, store.put_event, store.drop_event, retain)
+        path, state = f"/api/v1/{where}{_EVENTS}", progress.watch_aside(_EVENTS, name)
+        mirrors.append(Mirror(server, path, _NO_POD, events, wake_conversion, silence_seconds, state))
     return mirrors
 
 

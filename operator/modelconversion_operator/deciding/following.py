@@ -26,14 +26,21 @@ from modelconversion_operator.deciding.repairs import repair_of
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS
 from modelconversion_operator.deciding.views import OUR_CONTAINERS, ConversionView, JobView, PodView
-from modelconversion_operator.deciding.waiting import Wait, wait_for_departure, wait_of_creation, wait_of_pod
+from modelconversion_operator.deciding.waiting import (
+    EVENTS_AFTER_SECONDS,
+    Wait,
+    wait_for_departure,
+    wait_of_creation,
+    wait_of_pod,
+    without_pod_since,
+)
 
 WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
 READING_AGAIN: Final = "nobody saw the result of the Job, which has published: its report is being read"
 _USUAL: Final = (Reason.CREATED, Reason.QUEUED, Reason.SUSPENDED, Reason.RUNNING)
 """Reasons of a conversion with which nothing is wrong."""
 _SOONEST_SECONDS, _LATEST_SECONDS = 5.0, 60.0
-"""How soon and how late to look again where no watch would speak: the Job's events are not watched."""
+"""How soon and how late to look again where no watch would speak of what becomes of a cause with time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,7 @@ def _waiting(run: Run, job: JobView, pod: PodView | None, action: PatchJob | Non
     reason, words, phase = _words(run, wait)
     status = run.status.model_copy(update={"phase": phase, "progress": None, "waiting_since": begun})
     status = with_condition(status, run.conversion, "Unknown", reason, words, run.now)
-    return Decision(status, action, _events(run, reason, words), _look_again(run, pod, limit - waited))
+    return Decision(status, action, _events(run, reason, words), _look_again(run, job, pod, limit - waited))
 
 
 def _events(run: Run, reason: FailureReason | Reason, words: str) -> tuple[Event, ...]:
@@ -188,12 +195,15 @@ def _words(run: Run, wait: Wait | None) -> tuple[FailureReason | Reason, str, Ph
     return Reason.CREATED, READING_AGAIN if run.reads_report else WAITING_FOR_POD, Phase.PENDING
 
 
-def _look_again(run: Run, pod: PodView | None, left: float) -> float:
+def _look_again(run: Run, job: JobView, pod: PodView | None, left: float) -> float:
     """Seconds until the next look at a conversion that has ``left`` seconds to start."""
     soon = RESYNC_SECONDS
-    if pod is None or (pod.unscheduled_reason and not pod.started):
-        since = pod.created if pod else run.conversion.status.waiting_since
-        soon = min(max(seconds_since(since, run.now), _SOONEST_SECONDS), _LATEST_SECONDS)
+    if pod is None:
+        # Why it has none counts after some seconds only; what is told later brings a look by itself.
+        since = without_pod_since(job, run.pods, run.conversion.status, run.now)
+        soon = _SOONEST_SECONDS if seconds_since(since, run.now) < EVENTS_AFTER_SECONDS else RESYNC_SECONDS
+    elif pod.unscheduled_reason and not pod.started:
+        soon = min(max(seconds_since(pod.created, run.now), _SOONEST_SECONDS), _LATEST_SECONDS)
     return min(soon, max(1.0, left + 0.5))
 
 

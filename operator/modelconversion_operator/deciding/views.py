@@ -27,6 +27,9 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 OUR_CONTAINERS: Final = ("fetch", "convert", "publish")
 """The containers that the operator asks for, in the order in which they run; others were injected."""
 
+_LONGEST_EVENT: Final = 2048
+"""Characters of an event's message that are kept."""
+
 Body = Mapping[str, Any]
 
 
@@ -345,6 +348,15 @@ class EventView:
 
     message: str
     time: datetime | None
+    namespace: str = ""
+    uid: str = ""
+    job_uid: str = ""
+    """UID of the Job that it is about, which is one of its own namespace or none."""
+
+    @property
+    def owner_uid(self) -> str:
+        """Namespace and UID of the Job: an event of another namespace is about none of ours."""
+        return f"{self.namespace}/{self.job_uid}"
 
     @classmethod
     def from_body(cls, body: Body) -> EventView:
@@ -359,7 +371,14 @@ class EventView:
             series = body.get("series") or {}
             times = (body.get("lastTimestamp"), series.get("lastObservedTime"), body.get("eventTime"))
             latest = next(filter(None, times), None)
-            return cls(_words(body.get("message")), parse_time(latest) if latest else None)
+            meta, job = body["metadata"], body.get("involvedObject") or {}
+            return cls(
+                message=_words(body.get("message"))[:_LONGEST_EVENT],
+                time=parse_time(latest) if latest else None,
+                namespace=str(meta["namespace"]),
+                uid=str(meta["uid"]),
+                job_uid=str(job.get("uid") or ""),
+            )
 
 
 def _words(message: Any) -> str:

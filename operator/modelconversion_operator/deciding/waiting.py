@@ -137,8 +137,15 @@ def wants_events(
         return False
     if any(p.phase != "Failed" for p in pods):
         return False
-    since = max([job.created, status.waiting_since or now, *(p.idle_since for p in pods)])
+    since = without_pod_since(job, pods, status, now)
     return now - since >= timedelta(seconds=EVENTS_AFTER_SECONDS)
+
+
+def without_pod_since(
+    job: JobView, pods: Sequence[PodView], status: ModelConversionStatus, now: datetime
+) -> datetime:
+    """Return since when a Job that should have a pod has none."""
+    return max([job.created, status.waiting_since or now, *(p.idle_since for p in pods)])
 
 
 def wait_of_creation(events: Sequence[EventView], since: datetime | None) -> Wait | None:

@@ -13,7 +13,7 @@ from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.rules import Rules
-from modelconversion_operator.deciding.views import Body, ConversionView, EventView, JobView, Key, PodView
+from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError
 from modelconversion_operator.reconciler import Reconciler
 from modelconversion_operator.telemetry.metrics import Metrics
@@ -88,9 +88,6 @@ class Server:
 
     async def delete_job(self, job: JobView) -> None:
         self.writes.append("delete job")
-
-    async def job_events(self, job: JobView) -> list[EventView]:
-        return []
 
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         return [p for p in self.pods.values() if p.job_uid == job.uid], self.version()

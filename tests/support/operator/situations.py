@@ -31,7 +31,7 @@ def refused(message: str, age: float = 0) -> EventView:
     """The Job controller's event about a pod that it could not create."""
     return EventView.from_body(
         {
-            "metadata": {"name": "gesture-1.18", "namespace": "ml"},
+            "metadata": {"name": "gesture-1.18", "namespace": "ml", "uid": f"event-{age}"},
             "involvedObject": {"kind": "Job", "uid": "job-1"},
             "reason": "FailedCreate",
             "type": "Warning",

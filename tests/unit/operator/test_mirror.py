@@ -108,7 +108,9 @@ async def follow(
     shelf = shelf or Shelved()
     kept = Shelf(read, shelf.put, shelf.drop, shelf.retain)
     state = WatchProgress(70).watch("things", None)
-    mirror = Mirror(server, "/things", "a%3Db", kept, shelf.woken.append, silence_seconds, state)
+    mirror = Mirror(
+        server, "/things", "labelSelector=a%3Db", kept, shelf.woken.append, silence_seconds, state
+    )
     running = asyncio.create_task(mirror.run())
     await asyncio.wait_for(server.idle.wait(), 5)
     running.cancel()

@@ -9,7 +9,6 @@ import pytest
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import StageResult
 from modelconversion_operator.deciding.decisions import Decision, Rejection
-from modelconversion_operator.deciding.views import EventView
 from modelconversion_operator.errors import api_error
 from support.operator.objects import (
     NOW,
@@ -21,8 +20,8 @@ from support.operator.objects import (
     pod,
     running,
     waiting,
-    wire,
 )
+from support.operator.situations import refused
 
 FORGED = "x\n2026-01-01 00:00:00,000 INFO    a: team-b/prod: Succeeded\r\x1b[2J\u2028\x85\u202e"
 STARTED = decide(conversion(), None, [], NOW).status
@@ -62,7 +61,7 @@ def _told_by_a_report() -> Decision:
             job(created=NOW),
             [],
             NOW,
-            events=[EventView.from_body({"message": FORGED, "lastTimestamp": wire(NOW)})],
+            events=[refused(FORGED)],
         ),
         lambda: _failed(pod(phase="Failed", reason="Evicted", message=FORGED)),
         lambda: _failed(pod(ended(1, FORGED, "StartError"), phase="Failed")),

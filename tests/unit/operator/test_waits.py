@@ -5,6 +5,7 @@ The messages are those that kubelets, schedulers, admission and the Job controll
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from modelconversion_api.reasons import FAILURES, FailureReason
 from modelconversion_api.status import Phase
+from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.decisions import DeleteJob, Rejection
 from modelconversion_operator.deciding.timing import RESYNC_SECONDS
 from modelconversion_operator.deciding.views import JobView, PodView
@@ -350,10 +352,32 @@ def test_events_are_asked_for_only_while_a_job_should_have_a_pod(the_job, pods, 
     assert wants_events(the_job, pods, begun(NOW), NOW + timedelta(seconds=seconds)) is wanted
 
 
-@pytest.mark.parametrize(("seconds", "soon"), [(0, 5), (4, 5), (20, 20), (300, 60)])
-def test_a_job_without_a_pod_is_looked_at_again_more_and_more_rarely(seconds, soon):
+@pytest.mark.parametrize(("seconds", "soon"), [(0, 5), (2, 5), (4, RESYNC_SECONDS), (300, RESYNC_SECONDS)])
+def test_a_job_without_a_pod_is_looked_at_again_once_and_then_when_somebody_says_why(seconds, soon):
     decision = decide(conversion(begun(NOW)), job(), [], NOW + timedelta(seconds=seconds))
-    assert decision.recheck_seconds == soon < RESYNC_SECONDS
+    assert decision.recheck_seconds == soon
+
+
+def test_of_a_job_s_events_the_latest_counts_and_those_of_other_namespaces_do_not():
+    store = Store()
+    store.put_conversion(conversion())
+    store.put_job(job())
+    early, late = refused("quota", age=60), refused("policy", age=5)
+    assert store.conversion_of(late.owner_uid) == KEY.uid
+    assert store.put_event(late)
+    assert not store.put_event(late)
+    assert not store.put_event(early)
+    assert store.put_event(replace(refused("forged"), namespace="elsewhere"))
+    assert store.event(job()) == late
+    assert store.conversion_of("elsewhere/job-1") is None
+    store.drop_event(early)
+    assert store.event(job()) == late
+    store.retain_events("elsewhere", set(), "9")
+    assert store.event(job()) == late
+    store.retain_events(None, set(), "9")
+    assert store.event(job()) is None
+    store.drop_job(job())
+    assert store.conversion_of(late.owner_uid) is None
 
 
 JOB_REFUSALS = [
