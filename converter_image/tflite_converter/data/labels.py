@@ -11,6 +11,7 @@ import numpy as np
 from modelconversion_api.reasons import Stage
 from tflite_converter.arrays import Array, IntArray
 from tflite_converter.data.errors import labels_mismatch
+from tflite_converter.data.table_text import is_missing
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FEW_VALUES: Final = 10
@@ -37,9 +38,13 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
         ConverterError: LabelsMismatch.
 
     """
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+    if values.ndim > 1 and values.size == len(values):
+        values = values.reshape(len(values))
     if len(values) != count:
+        if values.ndim == 2 and values.shape[1] == count:
+            cause = f"{name} has shape {values.shape}: a column for each of the {count} samples, not a row"
+            hint = "give a row for each sample: array.T, or in a text file a line"
+            raise labels_mismatch(cause, stage, hint=hint)
         raise labels_mismatch(f"{name} has {len(values)} labels for {count} samples", stage)
     is_float = values.dtype.kind == "f"
     is_yes_or_no = values.ndim == 2 and not is_float and bool(np.isin(values, (0, 1)).all())
@@ -56,7 +61,10 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
             raise labels_mismatch(f"{name} holds NaN or infinite labels", stage)
         return np.asarray(values, dtype=np.int64 if _count_classes(values) else np.float64)
     if values.min() < 0:
-        raise labels_mismatch(f"{name} holds negative labels", stage)
+        hint = (
+            "count classes from 0 (0 and 1 for -1 and 1); give true values as floating-point numbers (-5.0)"
+        )
+        raise labels_mismatch(f"{name} holds negative labels", stage, hint=hint)
     if values.max() > np.iinfo(np.int64).max:
         raise labels_mismatch(f"{name} holds labels beyond 64 bits", stage)
     return np.asarray(values, dtype=np.int64)
@@ -79,6 +87,11 @@ def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stag
         return Labels(np.array([int(cell) for cell in cells], dtype=np.int64))
     if (numbers := _numbers(cells)) is not None:
         return Labels(np.array(numbers, dtype=np.float64))
+    missing = [is_missing(cell) for cell in cells]
+    if _numbers([cell for cell, is_none in zip(cells, missing, strict=True) if not is_none]):
+        place = missing.index(True)
+        cause = f"{name}, line {lines[place]}: the label {cells[place]!r} stands for a missing one"
+        raise labels_mismatch(cause, stage, hint="fill it in, or leave out the sample")
     names = sorted(set(cells))
     number = {class_name: i for i, class_name in enumerate(names)}
     return Labels(np.array([number[cell] for cell in cells], dtype=np.int64), tuple(names))
@@ -136,7 +149,9 @@ def check_classes(
         )
     if labels.ndim == 1 and (highest := int(labels.max())) >= classes:
         raise labels_mismatch(
-            f"the labels of {name} go up to {highest}, but the model's classes to {classes - 1}", stage
+            f"the labels of {name} go up to {highest}, but the model's classes to {classes - 1}",
+            stage,
+            hint=_FROM_ONE if highest == classes and int(labels.min()) > 0 else None,
         )
     if class_names and len(class_names) != classes:
         raise labels_mismatch(
@@ -145,6 +160,9 @@ def check_classes(
             hint="names are numbered in their sorted order, so each class of the model must be among them:"
             " make an empty folder for a class without images, or give integer labels",
         )
+
+
+_FROM_ONE: Final = "if they count from 1, subtract 1: classes are counted from 0"
 
 
 def _numbers(cells: Sequence[str]) -> list[float] | None:
