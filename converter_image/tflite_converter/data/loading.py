@@ -141,6 +141,7 @@ def _load_arrays(reading: _Reading, form: str) -> Dataset:
     words = f"of the arrays in {name}, {pair.samples!r} was taken for the samples"
     if labels is not None:
         words += f" and {pair.labels!r} for their labels"
+        words += ", unless the model has an input of that name" if beside else ""
     if pair.split is not None:
         others = [readable(key) for key in arrays if key not in (pair.samples, pair.labels)]
         words += f", {_USES.get(stage, 'here')}" + (f"; left out: {', '.join(others)}" if others else "")
