@@ -70,11 +70,14 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
     return np.asarray(values, dtype=np.int64)
 
 
-def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stage: Stage) -> Labels:
+def labels_from_text(
+    texts: Sequence[str], lines: Sequence[int], name: str, stage: Stage, *, place: str = "line"
+) -> Labels:
     """Labels from the cells of a column: integers, else numbers, else the names of classes.
 
     Named classes are numbered in the sorted order of the names, as scikit-learn's ``LabelEncoder`` and
-    Keras's ``image_dataset_from_directory`` do. ``lines`` says where in the file each cell is.
+    Keras's ``image_dataset_from_directory`` do. ``lines`` says where in the file each cell is, and ``place``
+    what they count.
 
     Raises:
         ConverterError: LabelsMismatch for an empty cell.
@@ -82,19 +85,40 @@ def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stag
     """
     cells = [text.strip() for text in texts]
     if "" in cells:
-        raise labels_mismatch(f"{name}, line {lines[cells.index('')]}: the label is empty", stage)
+        raise labels_mismatch(f"{name}, {place} {lines[cells.index('')]}: the label is empty", stage)
     if all(map(_INTEGER.fullmatch, cells)):
         return Labels(np.array([int(cell) for cell in cells], dtype=np.int64))
     if (numbers := _numbers(cells)) is not None:
         return Labels(np.array(numbers, dtype=np.float64))
     missing = [is_missing(cell) for cell in cells]
     if _numbers([cell for cell, is_none in zip(cells, missing, strict=True) if not is_none]):
-        place = missing.index(True)
-        cause = f"{name}, line {lines[place]}: the label {cells[place]!r} stands for a missing one"
+        first = missing.index(True)
+        cause = f"{name}, {place} {lines[first]}: the label {cells[first]!r} stands for a missing one"
         raise labels_mismatch(cause, stage, hint="fill it in, or leave out the sample")
     names = sorted(set(cells))
     number = {class_name: i for i, class_name in enumerate(names)}
     return Labels(np.array([number[cell] for cell in cells], dtype=np.int64), tuple(names))
+
+
+def labels_from_array(values: Array, name: str, stage: Stage) -> Labels:
+    """Labels from an array: numbers as they are, and the names of classes as in a column of text.
+
+    Raises:
+        ConverterError: LabelsMismatch for text in another shape than ``(n,)`` or ``(n, 1)``, or that is no
+            UTF-8.
+
+    """
+    if values.dtype.kind not in "US":
+        return Labels(values)
+    if values.size != len(values):
+        cause = f"{name} has shape {values.shape}, expected one name for each sample"
+        raise labels_mismatch(cause, stage, hint="save the names of the classes with the shape (samples,)")
+    flat = values.reshape(-1)
+    try:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in flat.tolist()]
+    except UnicodeDecodeError as error:
+        raise labels_mismatch(f"{name} holds names that are not UTF-8", stage) from error
+    return labels_from_text(texts, range(1, len(texts) + 1), name, stage, place="sample")
 
 
 def classes_of(labels: Array | None) -> IntArray | None:
