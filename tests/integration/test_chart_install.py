@@ -269,7 +269,10 @@ def test_the_operator_works_under_the_charts_rules(
         pod = job["spec"]["template"]
         assert pod["spec"]["nodeSelector"] == {"pool": "ml"}
         assert pod["metadata"]["labels"]["a"] == "b"
-        assert pod["spec"]["containers"][0]["resources"]["limits"] == {"memory": "4Gi"}
+        assert pod["spec"]["containers"][0]["resources"]["limits"] == {
+            "memory": "4Gi",
+            "ephemeral-storage": "20Gi",
+        }
         assert "https://minio.storage.svc:9000" in json.dumps(pod)
         assert release.get("lease", NAME)["spec"]["holderIdentity"].startswith("a-uid")
     finally:

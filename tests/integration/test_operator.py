@@ -84,7 +84,7 @@ def test_the_main_job(uploaded, operator, object_store):
     after = operator.metric('modelconversion_conversions_total{outcome="succeeded",reason="Converted"}')
     assert after == before + 1
     assert operator.metric('modelconversion_artifact_size_fraction_count{method="FullInteger"}') >= 1
-    assert uploaded.events("gesture") == []  # nothing was wrong, and the status tells the rest
+    until(lambda: uploaded.events("gesture") == ["Converted"], "the event of the good end")
 
     everything = uploaded.kubectl("get", "mconv,jobs,pods,events", "-o", "yaml") + operator.log.read_text()
     assert object_store.secret_key not in everything

@@ -119,4 +119,5 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         dense_per_tensor=options.compilers.want_dense_per_tensor,
         compiled=options.compilers.edge_tpu is not None,
         class_names=samples.class_names,
+        label_array=samples.evaluation.label_array if samples.evaluation else None,
     )

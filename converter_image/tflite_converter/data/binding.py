@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,8 @@ class SavedSamples(ApiModel):
     arrays: Path | None = None
     files: tuple[Path, ...] = ()
     images: Images | None = None
+    label_array: str | None = None
+    """The array that was taken for the labels, unless the model has an input of that name."""
 
     def bind(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, Array]:
         """Return samples by the model's inputs, ``{input: (n, *input shape[1:])}``, in the inputs' dtypes.
@@ -51,6 +53,10 @@ class SavedSamples(ApiModel):
 
         info = _only_input(inputs, self.name, stage)
         return {info.name: decode(self.files, self.images, info, stage)}
+
+    def has_labels_for_input(self, inputs: Iterable[str]) -> bool:
+        """Whether what was taken for labels is one of the model's ``inputs``, and so no labels."""
+        return takes_labels(self.label_array, inputs)
 
     def shapes(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, tuple[int, ...]]:
         """Return the arrays' shapes by input, the number of samples first; none for images.
@@ -79,6 +85,11 @@ class SavedSamples(ApiModel):
         if self.arrays is None:
             raise ValueError("saved samples are either arrays or images")
         return read_arrays(self.arrays, stage)
+
+
+def takes_labels(label_array: str | None, inputs: Iterable[str]) -> bool:
+    """Whether one of the model's ``inputs`` takes the array that was taken for the labels."""
+    return label_array is not None and any(_array_for(name, [label_array]) for name in inputs)
 
 
 def array_fitting(
@@ -150,20 +161,38 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
     if len(inputs) == 1 and len(arrays) == 1:
         (array,) = arrays.values()
         return {inputs[0].name: array}
-    if len(inputs) == 1 and inputs[0].name not in arrays and (pair := pair_of(arrays, stage)) is not None:
+    if len(inputs) == 1 and not _array_for(inputs[0].name, arrays) and (pair := pair_of(arrays, stage)):
         return {inputs[0].name: arrays[pair.samples]}
-    by_name = {safe_name(key): array for key, array in arrays.items()}
-    if len(by_name) < len(arrays):
+    found = {info.name: _array_for(info.name, arrays) for info in inputs}
+    if any(len(keys) > 1 for keys in found.values()):
         raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
-    names = [info.name for info in inputs]
-    if missing := [key for key in names if key not in by_name]:
+    if missing := [key for key, keys in found.items() if not keys]:
         raise shape_mismatch(
             f"{name} has no array for the model's input {', '.join(map(repr, missing))}:"
-            f" it holds {sorted(arrays)}, the model takes {names}",
+            f" it holds {sorted(arrays)}, the model takes {list(found)}",
             stage,
             hint="save one array for each input: np.savez(path, input_name=array, ...)",
         )
-    return {key: by_name[key] for key in names}
+    return {key: arrays[keys[0]] for key, keys in found.items()}
+
+
+def _array_for(input_name: str, arrays: Iterable[str]) -> list[str]:
+    """Return the names in ``arrays`` that mean the input; none, and mostly one.
+
+    A name fits as it is, or else as signatures have it, or else without what a SavedModel's tensors and those
+    of a TFLite file have before it.
+    """
+    names = list(arrays)
+    if input_name in names:
+        return [input_name]
+    for plain in (safe_name, _without_signature):
+        if found := [key for key in names if plain(key) == plain(input_name)]:
+            return found
+    return []
+
+
+def _without_signature(name: str) -> str:
+    return safe_name(name).removeprefix("serving_default_")
 
 
 def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
@@ -177,9 +206,14 @@ def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
     dtype = np.dtype(info.dtype)
     if dtype.kind in "iu":
         _check_integers(array, dtype, f"the model's input {info.name!r}", name, stage)
+    elif dtype.kind == "b" and not np.isin(array, (0, 1)).all():
+        cause = f"{name} holds other values than 0 and 1, but the model's input {info.name!r} takes bool"
+        raise shape_mismatch(cause, stage, hint="give 0 and 1, or True and False")
     fitted = np.ascontiguousarray(_narrowed(array, dtype), dtype=dtype)
     if dtype.kind == "f" and not np.isfinite(fitted).all():
-        raise not_finite(f"{name} holds values that {dtype} of input {info.name!r} has no place for", stage)
+        cause = f"{name} holds values that {dtype} of input {info.name!r} has no place for"
+        hint = f"correct or scale them: {dtype} ends at {np.finfo(dtype).max:.4g}"
+        raise not_finite(cause, stage, hint=hint)
     return fitted
 
 
@@ -191,10 +225,13 @@ def _narrowed(array: Array, dtype: np.dtype[np.generic]) -> Array:
 
 def _check_integers(array: Array, dtype: np.dtype[np.generic], taker: str, name: str, stage: Stage) -> None:
     if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
-        raise shape_mismatch(f"{name} holds fractions, but {taker} takes {dtype}", stage)
+        cause = f"{name} holds fractions, but {taker} takes {dtype}"
+        raise shape_mismatch(cause, stage, hint="give whole numbers, as the model was trained on")
     limits = np.iinfo(dtype.name)
     if array.size and (array.min() < limits.min or array.max() > limits.max):
-        raise shape_mismatch(f"{name} holds values outside the range of {dtype}, which {taker} takes", stage)
+        cause = f"{name} holds values outside the range of {dtype}, which {taker} takes"
+        hint = f"give values from {limits.min} to {limits.max}, as the model was trained on"
+        raise shape_mismatch(cause, stage, hint=hint)
 
 
 def _fits(got: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -251,6 +288,10 @@ def _way_to(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
             return "they have channels first: np.transpose(array, (0, 2, 3, 1)) puts them last"
         if got[-1] in _CHANNELS and _fits((got[-1], *got[:-1]), expected):
             return "they have channels last: np.transpose(array, (0, 3, 1, 2)) puts them first"
+    if len(shape) > 1 and shape[0] == 1 and _fits(shape[2:], expected):
+        return "these are the samples in a batch: array[0] leaves its dimension out"
+    if len(shape) == 2 and _fits(shape[:1], expected):
+        return "they have a column for each sample: array.T makes rows of them"
     if _fits(shape, expected):
         return "this is a single sample: array[np.newaxis] makes a data set of it"
     if len(expected) == 1 and expected[0] == math.prod(got) and len(got) > 1:

@@ -103,4 +103,4 @@ class Dataset:
             return SavedSamples(name=self.name, files=self.files, images=self.images)
         path = folder.resolve() / f"{name}.npz"
         write_npz(path, {**self.arrays, **self.extras})
-        return SavedSamples(name=self.name, arrays=path)
+        return SavedSamples(name=self.name, arrays=path, label_array=next(iter(self.extras), None))

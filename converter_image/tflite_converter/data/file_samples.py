@@ -66,7 +66,9 @@ def samples_for(file: TFLiteFile, data: DataFiles | None, most: int, seed: int, 
         return Samples(random_inputs(inputs, count, seed), None, (), f"{count} random inputs")
     whole = load_dataset(data, Stage.EVALUATE, folder)
     chosen = whole.take(draw(whole.count, most, seed, whole.classes))
-    bound = chosen.save(folder, "samples").bind(inputs, Stage.EVALUATE)
+    saved = chosen.save(folder, "samples")
+    bound = saved.bind(inputs, Stage.EVALUATE)
+    is_input = saved.has_labels_for_input(bound)
     notes = f" ({'; '.join(whole.notes)})" if whole.notes else ""
     words = f"{chosen.count} samples of {whole.name}{notes}"
-    return Samples(bound, chosen.labels, chosen.class_names, words)
+    return Samples(bound, None if is_input else chosen.labels, chosen.class_names, words)

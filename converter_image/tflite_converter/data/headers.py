@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from modelconversion_api.reasons import Stage
 from tflite_converter.data.errors import labels_mismatch
-from tflite_converter.data.table_text import Dialect
+from tflite_converter.data.table_text import Dialect, is_missing, is_value
 
 _COUNT = re.compile(r"0|[1-9]\d*")
 INDEX_NAMES: Final = ("", "Unnamed: 0", "index")
@@ -30,6 +31,41 @@ class Header(NamedTuple):
     """What was taken for what, where that could be another thing."""
 
 
+@dataclass(frozen=True)
+class Edges:
+    """Cells before and behind the columns of a table, which belong to none of them."""
+
+    width: int
+    """Number of the columns."""
+    has_row_names: bool = False
+    """Each row but the first begins with its name, as ``write.table`` of R has them."""
+    ends_blank: bool = False
+    """A delimiter ends each row, but perhaps the first."""
+
+    def cut(self, row: list[str]) -> list[str]:
+        """Return a row without these cells; one that has not one cell more than the columns as it is."""
+        if len(row) != self.width + 1:
+            return row
+        if self.has_row_names:
+            return row[1:]
+        return row[:-1] if self.ends_blank and not row[-1].strip() else row
+
+
+def edges_of(rows: Sequence[list[str]], dialect: Dialect) -> Edges:
+    """Judge by the first rows of a table."""
+    first, *others = rows
+    widths = {len(row) for row in others}
+    width = max(widths, default=0)
+    if len(widths) != 1 or width - len(first) not in (0, 1) or width < 2:
+        return Edges(len(first))
+    is_shorter = len(first) < width
+    if all(not row[-1].strip() for row in others) and (is_shorter or not first[-1].strip()):
+        return Edges(width - 1, ends_blank=True)
+    if is_shorter and not any(dialect.are_numbers([cell]) for cell in first):
+        return Edges(width - 1, has_row_names=True)
+    return Edges(len(first))
+
+
 def header_of(
     rows: Sequence[list[str]], dialect: Dialect, label_column: str | None, name: str, stage: Stage
 ) -> Header:
@@ -48,7 +84,7 @@ def header_of(
     """
     first = [cell.strip() for cell in rows[0]]
     numbered = None if label_column is None else _place(label_column, len(first))
-    is_named = not dialect.are_numbers(first)
+    is_named = not dialect.are_numbers(first) and not _is_faulty_sample(first, rows[1:], numbered, dialect)
     notes: tuple[str, ...] = ()
     counting = _features(first, first, None)
     if not (counts := _counts_columns(counting)):
@@ -105,6 +141,32 @@ def _counts_up(row: Sequence[str]) -> bool:
     return values == list(range(values[0], values[0] + len(values)))
 
 
+def _is_faulty_sample(
+    first: Sequence[str], others: Sequence[Sequence[str]], label: int | None, dialect: Dialect
+) -> bool:
+    """Whether the first row is a sample in which some cells are no numbers, for it has numbers beside them.
+
+    Then they stand for values that are missing, or, beside numbers that no column is called by, are written
+    like numbers in part. The empty corner of a header, above the numbers of the rows, is no missing value.
+    """
+    start = 1 if first[0] in INDEX_NAMES and _has_corner(first, others, dialect) else 0
+    cells = [cell for i, cell in enumerate(first) if i >= start and i != label]
+    numbers = [cell for cell in cells if dialect.are_numbers([cell])]
+    words = [cell for cell in cells if not dialect.are_numbers([cell])]
+    if not numbers or not words:
+        return False
+    has_fraction = any(not cell.isdecimal() for cell in numbers)
+    return all(map(is_missing, words)) or (has_fraction and all(map(is_value, words)))
+
+
+def _has_corner(first: Sequence[str], others: Sequence[Sequence[str]], dialect: Dialect) -> bool:
+    """Whether an empty first cell is that of a header: names are beside it, or numbers of rows below it."""
+    if any(not dialect.are_numbers([cell]) and not is_value(cell) for cell in first[1:]):
+        return True
+    below = [row[0].strip() for row in others if row]
+    return any(below == [str(start + i) for i in range(len(below))] for start in (0, 1))
+
+
 def _only_label_is_text(rows: Sequence[list[str]], numbered: int | None, dialect: Dialect) -> bool:
     """Whether the first row is a sample whose label is a name: then the next row has a name there too."""
     first = [cell.strip() for cell in rows[0]]
@@ -130,6 +192,19 @@ def _label_of(
     known = f"{columns} columns without names" if names is None else f"the columns {listed(names)}"
     cause = f"{name} has no column {label_column!r}: it has {known}"
     raise labels_mismatch(cause, stage, hint=_BY_NUMBER)
+
+
+def expect_name(label_column: str | None, names: Sequence[str], name: str, stage: Stage) -> None:
+    """Refuse a column of labels by number where the first row has one cell less than the others.
+
+    Raises:
+        ConverterError: LabelsMismatch.
+
+    """
+    if label_column is None or label_column in names or _place(label_column, len(names) + 1) is None:
+        return
+    cause = f"the first row of {name} is one cell shorter than the others: {label_column} may be two columns"
+    raise labels_mismatch(cause, stage, hint="name the label column as the file's first row does")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ Alpha channels are dropped, not blended, and 16-bit values lose their lower byte
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
 from tflite_converter.data.errors import shape_mismatch, unreadable
 from tflite_converter.errors import ConverterError, quoted
+from tflite_converter.files.names import readable
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 """The decoders that may look at a file. Pillow knows fifty, and some of them start other programs."""
@@ -43,7 +45,12 @@ def decode(files: Sequence[Path], images: Images, info: TensorInfo, stage: Stage
     scale = _scale(images.scaling, channels, info, stage)
     samples = np.empty((len(files), height, width, channels), dtype=np.dtype(info.dtype))
     for sample, file in zip(samples, files, strict=True):
-        sample[...] = scale(_pixels(file, (width, height), channels, images.resize, stage))
+        try:
+            sample[...] = scale(_pixels(file, (width, height), channels, images.resize))
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow raises nearly anything for bytes that make no sense
+            raise _unreadable(file, files, error, stage) from error
     return samples
 
 
@@ -97,33 +104,30 @@ _SCALINGS: dict[ImageScaling, Callable[[Array], Array]] = {
 }
 
 
-def _pixels(file: Path, size: tuple[int, int], channels: int, resize: ImageResize, stage: Stage) -> Array:
+def _pixels(file: Path, size: tuple[int, int], channels: int, resize: ImageResize) -> Array:
     """One file as 8-bit values ``(height, width, channels)``; ``size`` is width and height."""
-    try:
-        with _opened(file, stage) as image:
+    with warnings.catch_warnings():
+        # Of damaged metadata, and from half of Pillow's limit on: there is one limit here.
+        warnings.simplefilter("ignore")
+        with Image.open(file, formats=FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
             upright = ImageOps.exif_transpose(image)
             fitted = _resized(_with_channels(upright, channels), size, resize)
-    except ConverterError:
-        raise
-    except Exception as error:  # Pillow raises nearly anything for bytes that make no sense
-        # Its messages name the whole path, which is of no use where the file was unpacked.
-        why = quoted(str(error).replace(f"{str(file)!r}", "it")) or type(error).__name__
-        hint = "leave the file out, or save it again as PNG or JPEG"
-        raise unreadable(file.name, why, stage, hint=hint) from error
     return np.asarray(fitted, dtype=np.uint8).reshape(size[1], size[0], channels)
 
 
-def _opened(file: Path, stage: Stage) -> Image.Image:
-    with warnings.catch_warnings():
-        # Pillow only warns up to twice its limit; here the limit is one.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image = Image.open(file, formats=FORMATS)
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        image.close()
-        why = f"its {image.width} x {image.height} pixels are more than {limit}"
-        raise unreadable(file.name, why, stage, hint="leave it out, or make it smaller")
-    return image
+def _unreadable(file: Path, files: Sequence[Path], error: Exception, stage: Stage) -> ConverterError:
+    """Return the reason for a file that Pillow cannot decode, named with the folder of its class."""
+    root = os.path.commonpath([each.parent for each in files])
+    name = readable(str(file.relative_to(root)))
+    if isinstance(error, Image.DecompressionBombError):
+        why = f"it has more than {Image.MAX_IMAGE_PIXELS} pixels"
+        return unreadable(name, why, stage, hint="leave it out, or make it smaller")
+    # Its messages name the whole path, which is of no use where the file was unpacked.
+    why = quoted(str(error).replace(f" {str(file)!r}", "")) or type(error).__name__
+    return unreadable(name, why, stage, hint="leave the file out, or save it again as PNG or JPEG")
 
 
 def _with_channels(image: Image.Image, channels: int) -> Image.Image:

@@ -19,7 +19,7 @@ from tflite_converter.data.conventions import choose_split, is_split, parts_of_a
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256, folder_sha256
-from tflite_converter.files.names import for_shell, readable
+from tflite_converter.files.names import for_shell, is_plain, readable
 
 MAX_IMAGES = 1_000_000
 
@@ -37,8 +37,10 @@ _OTHER_IMAGES: Final = (
     ".pbm",
     ".ico",
     ".tga",
+    ".svg",
 )
 _DATA: Final = (".npy", ".npz", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".parquet", ".h5", ".pkl", ".mat")
+_TIFF: Final = (b"II*\0", b"MM\0*")
 _HEAD_BYTES = 12
 _NAMES_SHOWN: Final = 3
 _PART_FILES = 1000
@@ -204,7 +206,7 @@ def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
         with os.scandir(root.joinpath(*folder)) as entries:
             for entry in entries:
                 parts = (*folder, entry.name)
-                if not entry.name.isprintable():
+                if not is_plain(entry.name):
                     shown = readable("/".join(parts))
                     why = f"it holds '{shown}', whose name is not UTF-8 or has control characters"
                     raise unreadable(name, why, stage, hint="rename it")
@@ -237,7 +239,7 @@ def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
         raise unreadable(name, f"{relative!r} in it is empty", stage, hint="copy it again, or leave it out")
     why = f"{relative!r} in it is not a PNG, JPEG, BMP, GIF or WebP image"
     hint = "leave only sample images in the folder"
-    if path.suffix.lower() in _OTHER_IMAGES:
+    if path.suffix.lower() in _OTHER_IMAGES or head[4:8] == b"ftyp" or head[:4] in _TIFF:
         hint = "save it as PNG or JPEG"
     raise unreadable(name, why, stage, hint=hint)
 

@@ -11,6 +11,7 @@ import numpy as np
 from modelconversion_api.reasons import Stage
 from tflite_converter.arrays import Array, IntArray
 from tflite_converter.data.errors import labels_mismatch
+from tflite_converter.data.table_text import is_missing
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FEW_VALUES: Final = 10
@@ -37,9 +38,13 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
         ConverterError: LabelsMismatch.
 
     """
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+    if values.ndim > 1 and values.size == len(values):
+        values = values.reshape(len(values))
     if len(values) != count:
+        if values.ndim == 2 and values.shape[1] == count:
+            cause = f"{name} has shape {values.shape}: a column for each of the {count} samples, not a row"
+            hint = "give a row for each sample: array.T, or in a text file a line"
+            raise labels_mismatch(cause, stage, hint=hint)
         raise labels_mismatch(f"{name} has {len(values)} labels for {count} samples", stage)
     is_float = values.dtype.kind == "f"
     is_yes_or_no = values.ndim == 2 and not is_float and bool(np.isin(values, (0, 1)).all())
@@ -56,17 +61,23 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
             raise labels_mismatch(f"{name} holds NaN or infinite labels", stage)
         return np.asarray(values, dtype=np.int64 if _count_classes(values) else np.float64)
     if values.min() < 0:
-        raise labels_mismatch(f"{name} holds negative labels", stage)
+        hint = (
+            "count classes from 0 (0 and 1 for -1 and 1); give true values as floating-point numbers (-5.0)"
+        )
+        raise labels_mismatch(f"{name} holds negative labels", stage, hint=hint)
     if values.max() > np.iinfo(np.int64).max:
         raise labels_mismatch(f"{name} holds labels beyond 64 bits", stage)
     return np.asarray(values, dtype=np.int64)
 
 
-def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stage: Stage) -> Labels:
+def labels_from_text(
+    texts: Sequence[str], lines: Sequence[int], name: str, stage: Stage, *, place: str = "line"
+) -> Labels:
     """Labels from the cells of a column: integers, else numbers, else the names of classes.
 
     Named classes are numbered in the sorted order of the names, as scikit-learn's ``LabelEncoder`` and
-    Keras's ``image_dataset_from_directory`` do. ``lines`` says where in the file each cell is.
+    Keras's ``image_dataset_from_directory`` do. ``lines`` says where in the file each cell is, and ``place``
+    what they count.
 
     Raises:
         ConverterError: LabelsMismatch for an empty cell.
@@ -74,14 +85,40 @@ def labels_from_text(texts: Sequence[str], lines: Sequence[int], name: str, stag
     """
     cells = [text.strip() for text in texts]
     if "" in cells:
-        raise labels_mismatch(f"{name}, line {lines[cells.index('')]}: the label is empty", stage)
+        raise labels_mismatch(f"{name}, {place} {lines[cells.index('')]}: the label is empty", stage)
     if all(map(_INTEGER.fullmatch, cells)):
         return Labels(np.array([int(cell) for cell in cells], dtype=np.int64))
     if (numbers := _numbers(cells)) is not None:
         return Labels(np.array(numbers, dtype=np.float64))
+    missing = [is_missing(cell) for cell in cells]
+    if _numbers([cell for cell, is_none in zip(cells, missing, strict=True) if not is_none]):
+        first = missing.index(True)
+        cause = f"{name}, {place} {lines[first]}: the label {cells[first]!r} stands for a missing one"
+        raise labels_mismatch(cause, stage, hint="fill it in, or leave out the sample")
     names = sorted(set(cells))
     number = {class_name: i for i, class_name in enumerate(names)}
     return Labels(np.array([number[cell] for cell in cells], dtype=np.int64), tuple(names))
+
+
+def labels_from_array(values: Array, name: str, stage: Stage) -> Labels:
+    """Labels from an array: numbers as they are, and the names of classes as in a column of text.
+
+    Raises:
+        ConverterError: LabelsMismatch for text in another shape than ``(n,)`` or ``(n, 1)``, or that is no
+            UTF-8.
+
+    """
+    if values.dtype.kind not in "US":
+        return Labels(values)
+    if values.size != len(values):
+        cause = f"{name} has shape {values.shape}, expected one name for each sample"
+        raise labels_mismatch(cause, stage, hint="save the names of the classes with the shape (samples,)")
+    flat = values.reshape(-1)
+    try:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in flat.tolist()]
+    except UnicodeDecodeError as error:
+        raise labels_mismatch(f"{name} holds names that are not UTF-8", stage) from error
+    return labels_from_text(texts, range(1, len(texts) + 1), name, stage, place="sample")
 
 
 def classes_of(labels: Array | None) -> IntArray | None:
@@ -136,7 +173,9 @@ def check_classes(
         )
     if labels.ndim == 1 and (highest := int(labels.max())) >= classes:
         raise labels_mismatch(
-            f"the labels of {name} go up to {highest}, but the model's classes to {classes - 1}", stage
+            f"the labels of {name} go up to {highest}, but the model's classes to {classes - 1}",
+            stage,
+            hint=_FROM_ONE if highest == classes and int(labels.min()) > 0 else None,
         )
     if class_names and len(class_names) != classes:
         raise labels_mismatch(
@@ -145,6 +184,9 @@ def check_classes(
             hint="names are numbered in their sorted order, so each class of the model must be among them:"
             " make an empty folder for a class without images, or give integer labels",
         )
+
+
+_FROM_ONE: Final = "if they count from 1, subtract 1: classes are counted from 0"
 
 
 def _numbers(cells: Sequence[str]) -> list[float] | None:

@@ -25,8 +25,15 @@ from tflite_converter.data.files import DataFiles
 from tflite_converter.data.foreign import foreign
 from tflite_converter.data.images import expect_images, scan
 from tflite_converter.data.json_text import is_json, json_refusal
-from tflite_converter.data.labels import Labels, checked_labels
-from tflite_converter.data.npz import NPY_MAGIC, check_finite, expect_few_reads, is_npz, read_arrays
+from tflite_converter.data.labels import Labels, checked_labels, labels_from_array
+from tflite_converter.data.npz import (
+    NPY_MAGIC,
+    check_finite,
+    expect_few_reads,
+    is_npz,
+    no_numbers,
+    read_arrays,
+)
 from tflite_converter.data.packed import is_gzip, unpacked
 from tflite_converter.data.tables import read_labels, read_table
 from tflite_converter.errors import ConverterError
@@ -131,16 +138,21 @@ def _load_samples(reading: _Reading) -> Dataset:
 
 def _load_arrays(reading: _Reading, form: str) -> Dataset:
     name, stage = reading.name, reading.stage
-    arrays = read_arrays(reading.path, stage, name=name)
+    arrays = read_arrays(reading.path, stage, name=name, may_be_text=form == "npz")
     pair = pair_of(arrays, stage) if len(arrays) > 1 else None
+    for key in arrays if pair is None else [pair.samples]:
+        if arrays[key].dtype.kind in "US":
+            raise no_numbers(key, arrays[key], name, stage)
     if pair is None or (pair.labels and len(arrays[pair.labels]) != len(arrays[pair.samples])):
         _check_counts(arrays, name, stage)
         return Dataset(name, reading.digest(), form, arrays)
     labels = _own_labels(arrays, pair, reading)
-    beside = {pair.labels: arrays[pair.labels]} if pair.labels and pair.split is None else {}
+    is_number = pair.labels is not None and arrays[pair.labels].dtype.kind not in "US"
+    beside = {pair.labels: arrays[pair.labels]} if pair.labels and is_number and pair.split is None else {}
     words = f"of the arrays in {name}, {pair.samples!r} was taken for the samples"
     if labels is not None:
         words += f" and {pair.labels!r} for their labels"
+        words += ", unless the model has an input of that name" if beside else ""
     if pair.split is not None:
         others = [readable(key) for key in arrays if key not in (pair.samples, pair.labels)]
         words += f", {_USES.get(stage, 'here')}" + (f"; left out: {', '.join(others)}" if others else "")
@@ -150,18 +162,20 @@ def _load_arrays(reading: _Reading, form: str) -> Dataset:
         form,
         {pair.samples: arrays[pair.samples]},
         extras=beside,
-        labels=labels,
+        labels=None if labels is None else labels.values,
+        class_names=() if labels is None else labels.class_names,
         notes=(words,),
     )
 
 
-def _own_labels(arrays: NamedArrays, pair: Pair, reading: _Reading) -> Array | None:
+def _own_labels(arrays: NamedArrays, pair: Pair, reading: _Reading) -> Labels | None:
     """Return the labels beside the samples, unless the user gives others, or they are none."""
     if pair.labels is None or reading.files.labels is not None:
         return None
-    values = arrays[pair.labels]
+    source, count = f"{pair.labels!r}", len(arrays[pair.samples])
     try:
-        return checked_labels(values, len(arrays[pair.samples]), f"{pair.labels!r}", reading.stage)
+        labels = labels_from_array(arrays[pair.labels], source, reading.stage)
+        return labels._replace(values=checked_labels(labels.values, count, source, reading.stage))
     except ConverterError:
         if pair.split is None:
             return None  # a model may have an input of that name
@@ -236,7 +250,8 @@ def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     if _format(content, path, name, stage) == "csv":
         labels = read_labels(content, dataset.count, stage, name=name)
     else:
-        labels = Labels(_label_array(read_arrays(content, stage, name=name), name, stage))
+        arrays = read_arrays(content, stage, name=name, may_be_text=True)
+        labels = labels_from_array(_label_array(arrays, name, stage), name, stage)
     return replace(_labelled(dataset, labels, name, stage), labels_sha256=file_sha256(path))
 
 

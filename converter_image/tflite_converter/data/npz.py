@@ -37,11 +37,14 @@ _BAD_ARCHIVE: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplem
 _IN_ITS_HEADER: Final = "it is truncated: it ends within its header"
 
 
-def read_arrays(path: Path, stage: Stage, *, name: str | None = None) -> dict[str, Array]:
+def read_arrays(
+    path: Path, stage: Stage, *, name: str | None = None, may_be_text: bool = False
+) -> dict[str, Array]:
     """Map the arrays of a ``.npz`` file by name, or of a ``.npy`` file as ``{"data": array}``.
 
     Each holds numbers and has at least one dimension, the samples. That of a ``.npy`` file is mapped into
-    memory: what is not looked at is not read.
+    memory: what is not looked at is not read. With ``may_be_text`` an array may hold text as well, which can
+    be the names of classes.
 
     Raises:
         ConverterError: DataUnreadable.
@@ -59,11 +62,20 @@ def read_arrays(path: Path, stage: Stage, *, name: str | None = None) -> dict[st
     if not arrays:
         raise unreadable(name, "it holds no array", stage)
     for key, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise unreadable(name, f"{key!r} holds {array.dtype} values, not numbers", stage)
+        if array.dtype.kind not in ("fiubUS" if may_be_text else "fiub"):
+            raise no_numbers(key, array, name, stage)
         if array.ndim == 0:
             raise unreadable(name, f"{key!r} is a single number, not samples", stage)
     return arrays
+
+
+def no_numbers(key: str, array: Array, name: str, stage: Stage) -> ConverterError:
+    """Return what to say of an array that holds something else than real numbers."""
+    hint = {
+        "V": "numpy.lib.recfunctions.structured_to_unstructured(array) makes rows of numbers of it",
+        "c": "give the real and the imaginary parts as numbers of their own",
+    }.get(array.dtype.kind, "save the numbers alone; text is only for labels")
+    return unreadable(name, f"{key!r} holds {array.dtype} values, not real numbers", stage, hint=hint)
 
 
 def is_npz(path: Path) -> bool:

@@ -15,14 +15,18 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened
 from tflite_converter.arrays import Array
 from tflite_converter.data.errors import labels_mismatch, not_finite, unreadable
-from tflite_converter.data.headers import INDEX_NAMES, Header, header_of
+from tflite_converter.data.headers import INDEX_NAMES, Edges, Header, edges_of, expect_name, header_of
 from tflite_converter.data.labels import Labels, labels_from_text
 from tflite_converter.data.table_text import (
     ROWS_TO_JUDGE_BY,
     Dialect,
     commas_divide_commas,
+    is_comment,
+    is_missing,
+    is_value,
     judge,
     what_is_wrong,
+    without_preamble,
 )
 from tflite_converter.errors import ConverterError
 
@@ -66,13 +70,20 @@ def read_table(
     dialect, rows = _rows(path, name, stage, after_part)
     first = list(islice(rows, ROWS_TO_JUDGE_BY))
     if not first:
-        raise unreadable(name, "it is empty", stage)
-    header = header_of([row for _, row in first], dialect, label_column, name, stage)
-    features = _Features(header, len(first[0][1]), dialect, name, stage)
+        raise unreadable(name, "it holds no row" if path.stat().st_size else "it is empty", stage)
+    edges = edges_of([row for _, row in first], dialect)
+    cut = [edges.cut(row) for _, row in first]
+    if edges.has_row_names:
+        expect_name(label_column, cut[0], name, stage)
+    header = header_of(cut, dialect, label_column, name, stage)
+    features = _Features(header, edges, dialect, name, stage)
     for line, row in chain(first[1:] if header.names else first, rows):
         features.add(line, row)
     table = features.finished()
     notes = header.notes + table.notes
+    if edges.has_row_names:
+        what = f"the rows of {name} have one cell more than the first row"
+        notes = (f"{what}: their first cells were taken for names of the rows, and left out", *notes)
     if dialect.decimal == ",":
         notes = (f"numbers in {name} were read with decimal commas: 1,5 is 1.5", *notes)
     return table._replace(notes=notes)
@@ -90,11 +101,13 @@ def read_labels(path: Path, count: int, stage: Stage, *, name: str | None = None
 
     """
     name = name or path.name
-    dialect, lines_and_cells = _rows(path, name, stage, lambda _done: None)
+    dialect, lines_and_cells = _rows(path, name, stage, lambda _done: None, of_labels=True)
     rows = [(line, dialect.plain(cells)) for line, cells in lines_and_cells]
-    if len(rows) == count + 1:
+    if rows:
+        edges = edges_of([row for _, row in rows], dialect)
+        rows = [(line, edges.cut(row)) for line, row in rows]
         first, others = [cell.strip() for cell in rows[0][1]], [row for _, row in rows[1:]]
-        if _names_labels(first, others, dialect):
+        if _names_labels(first, others, dialect, is_one_more=len(rows) == count + 1):
             rows = _without_index(rows)[1:]
     if not rows:
         raise labels_mismatch(f"{name} has 0 labels for {count} samples", stage)
@@ -106,14 +119,24 @@ def read_labels(path: Path, count: int, stage: Stage, *, name: str | None = None
     columns = [labels_from_text([row[i] for _, row in rows], lines, name, stage) for i in range(width)]
     if width == 1:
         return columns[0]
+    if all(set(column.class_names) <= {"False", "True"} and column.class_names for column in columns):
+        text = np.array([[cell.strip() == "True" for cell in row] for _, row in rows])
+        return Labels(text.astype(np.int64))
     if any(column.class_names for column in columns):
         why = f"it has {width} columns, and not all are numbers"
         raise unreadable(name, why, stage, hint="give one column of labels")
     return Labels(np.stack([column.values for column in columns], axis=1))
 
 
-def _names_labels(first: list[str], others: list[list[str]], dialect: Dialect) -> bool:
-    """Whether the first of one row too many is a header: names, or numbers that are no labels."""
+def _names_labels(first: list[str], others: list[list[str]], dialect: Dialect, *, is_one_more: bool) -> bool:
+    """Whether the first row is a header: names, or numbers that are no labels and one row too many.
+
+    Names above numbers are one however many rows there are: a label may be missing.
+    """
+    if not any(dialect.are_numbers([cell]) or is_missing(cell) for cell in first):
+        return is_one_more or (bool(others) and all(map(dialect.are_numbers, others)))
+    if not is_one_more:
+        return False
     if not dialect.are_numbers(first):
         return True
     counts = first == [str(i) for i in range(len(first))]
@@ -134,9 +157,9 @@ def _without_index(rows: list[_Row]) -> list[_Row]:
 class _Features:
     """Rows as they come, turned into float32 a block at a time."""
 
-    def __init__(self, header: Header, width: int, dialect: Dialect, name: str, stage: Stage) -> None:
-        names = header.names or tuple(str(i + 1) for i in range(width))
-        self._width = width
+    def __init__(self, header: Header, edges: Edges, dialect: Dialect, name: str, stage: Stage) -> None:
+        names = header.names or tuple(str(i + 1) for i in range(edges.width))
+        self._edges = edges
         self._label = header.label
         self._columns = [column for i, column in enumerate(names) if i != header.label]
         if not self._columns:
@@ -156,8 +179,9 @@ class _Features:
         self._rows = 0
 
     def add(self, line: int, row: list[str]) -> None:
-        if len(row) != self._width:
-            raise self._wrong_width(line, len(row))
+        cells, row = len(row), self._edges.cut(row)
+        if len(row) != self._edges.width or (self._edges.has_row_names and cells == len(row)):
+            raise self._wrong_width(line, cells, row)
         if self._label is not None:
             self._label_cells.append(row.pop(self._label))
             self._label_lines.append(line)
@@ -205,19 +229,24 @@ class _Features:
         self._blocks.append(block)
         self._values, self._lines = array("d"), []
 
-    def _wrong_width(self, line: int, cells: int) -> ConverterError:
-        why = f"line {line} has {cells} cells, expected {self._width}"
+    def _wrong_width(self, line: int, cells: int, row: list[str]) -> ConverterError:
+        why = f"line {line} has {cells} cells, expected {self._edges.width + self._edges.has_row_names}"
         hint = _ROWS
-        if self._dialect.delimiter == ",":
+        if is_comment(row[0]):
+            why, hint = f"line {line} is a comment", "leave out comments, but for those above the table"
+        elif self._dialect.delimiter == ",":
             hint += ", and no commas within numbers: 1,5 is two cells"
         return unreadable(self._name, why, self._stage, hint=hint)
 
     def _no_number(self, line: int, row: list[str]) -> ConverterError:
         index = next(i for i, cell in enumerate(row) if not self._dialect.are_numbers([cell]))
         place = f"line {line}, column {self._columns[index]!r}"
+        hint = what_is_wrong(row[index])
         if not row[index].strip():
-            return unreadable(self._name, f"{place} is empty", self._stage, hint="give a number in each cell")
-        hint = what_is_wrong(row[index]) or (
+            return unreadable(self._name, f"{place} is empty", self._stage, hint=hint)
+        if hint is None and not any(map(is_value, row)):
+            hint = "leave one row of names above the numbers, and only numbers below it"
+        hint = hint or (
             "every column must hold numbers with a decimal point, but for the label column if you name one"
         )
         why = f"{place}: {shortened(row[index], _LONGEST_CELL)!r} is not a number"
@@ -230,25 +259,27 @@ _PANDAS = "(index=False keeps pandas from writing it)"
 _PART_CHARACTERS = 4 << 20
 
 
-def _rows(path: Path, name: str, stage: Stage, after_part: Progress) -> tuple[Dialect, Iterator[_Row]]:
+def _rows(
+    path: Path, name: str, stage: Stage, after_part: Progress, *, of_labels: bool = False
+) -> tuple[Dialect, Iterator[_Row]]:
     """Return how the file is written, and its rows that are not blank."""
     if (size := path.stat().st_size) > MAX_CSV_BYTES:
         why = f"it is {size} bytes long, more than {MAX_CSV_BYTES}"
         raise unreadable(name, why, stage, hint="save the numbers as a .npy file")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = _without_mark(islice(stream, ROWS_TO_JUDGE_BY))
-            head = [line for line in lines if line.strip()]
-        dialect = _checked_dialect(head, name, stage)
+            lines = (line for line in without_preamble(stream, may_be_names=of_labels) if line.strip())
+            head = list(islice(lines, ROWS_TO_JUDGE_BY))
+        dialect = _checked_dialect(head, name, stage, of_labels=of_labels)
     except UnicodeDecodeError as error:
         raise _not_utf8(name, stage) from error
     except csv.Error as error:
         raise unreadable(name, str(error), stage, hint="save it as plain .csv") from error
-    return dialect, _read_rows(path, dialect, name, stage, after_part)
+    return dialect, _read_rows(path, dialect, name, stage, after_part, of_labels=of_labels)
 
 
-def _checked_dialect(head: list[str], name: str, stage: Stage) -> Dialect:
-    dialect = judge(head)
+def _checked_dialect(head: list[str], name: str, stage: Stage, *, of_labels: bool) -> Dialect:
+    dialect = judge(head, may_be_names=of_labels)
     if dialect.delimiter == "," and commas_divide_commas(head):
         why = "its commas seem to divide both the cells and the decimals of the numbers"
         hint = "save it with semicolons between the cells, or with decimal points"
@@ -256,11 +287,15 @@ def _checked_dialect(head: list[str], name: str, stage: Stage) -> Dialect:
     return dialect
 
 
-def _read_rows(path: Path, dialect: Dialect, name: str, stage: Stage, after_part: Progress) -> Iterator[_Row]:
+def _read_rows(
+    path: Path, dialect: Dialect, name: str, stage: Stage, after_part: Progress, *, of_labels: bool
+) -> Iterator[_Row]:
     size = max(1, path.stat().st_size)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield from dialect.rows(_counted(_without_mark(stream), size, after_part))
+            yield from dialect.rows(
+                _counted(without_preamble(stream, may_be_names=of_labels), size, after_part)
+            )
     except UnicodeDecodeError as error:
         raise _not_utf8(name, stage) from error
     except csv.Error as error:
@@ -276,12 +311,6 @@ def _counted(lines: Iterable[str], size: int, after_part: Progress) -> Iterator[
         if done - told >= _PART_CHARACTERS:
             after_part(min(1.0, done / size))
             told = done
-
-
-def _without_mark(lines: Iterable[str]) -> Iterator[str]:
-    """Yield ``lines``, the first without the number sign that ``numpy.savetxt`` puts before a header."""
-    for number, line in enumerate(lines):
-        yield line[1:].lstrip(" ") if number == 0 and line.startswith("#") else line
 
 
 def _not_utf8(name: str, stage: Stage) -> ConverterError:

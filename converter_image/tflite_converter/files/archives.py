@@ -22,7 +22,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened
 from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.damage import damage
-from tflite_converter.files.names import for_shell, readable
+from tflite_converter.files.names import for_shell, is_plain, readable
 
 MAX_MEMBERS = 10_000
 MAX_UNPACKED_BYTES = MAX_SOURCE_BYTES
@@ -41,7 +41,7 @@ _MAX_TAR_HEADER_BYTES = 1 << 20
 """Extended tar headers are read whole; real ones hold a path."""
 _ZIP_ENCRYPTED = 0x1
 _ZIP_UTF8 = 0x800
-_DATA_STAGES = (Stage.CALIBRATE, Stage.EVALUATE)
+_DATA_STAGES = (Stage.CALIBRATE, Stage.EVALUATE, Stage.TRAIN)
 _CORRUPT = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -61,7 +61,7 @@ def safe_relative_path(
     """``path`` as it is, where joined to a folder it can be a file in that folder and nothing else.
 
     Parts are divided by ``/``. Refused are absolute paths, the parts ``.``, ``..`` and the empty one,
-    backslashes, characters that do not print (control characters, lone surrogates), parts over
+    backslashes, control characters and bytes that are no UTF-8, parts over
     :data:`MAX_NAME_BYTES` and paths over :data:`MAX_PATH_BYTES`.
 
     Raises:
@@ -71,7 +71,7 @@ def safe_relative_path(
     parts = path.split("/")
     if (
         "\\" in path
-        or not path.isprintable()
+        or not is_plain(path)
         or any(part in ("", ".", "..") or len(part.encode()) > MAX_NAME_BYTES for part in parts)
         or len(path.encode()) > MAX_PATH_BYTES
     ):
@@ -144,6 +144,10 @@ class _Complaints(NamedTuple):
 
     def too_large(self, why: str) -> ConverterError:
         hint = f"leave out all that does not belong to {self.what}"
+        if self.stage in _DATA_STAGES:
+            hint = (
+                "give a part of it (a few hundred samples of each class are plenty), or the unpacked folder"
+            )
         return self._error(FailureReason.SOURCE_TOO_LARGE, f"{self.name} is too large: {why}", hint)
 
     def _error(self, reason: FailureReason, cause: str, hint: str) -> ConverterError:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
+import unicodedata
 from pathlib import Path
+from typing import Final
+
+_CONTROLS: Final = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, lone surrogates (bytes that are no UTF-8) and line breaks."""
+_DIRECTIONS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They make a name look like another one."""
+
+
+def is_plain(name: str) -> bool:
+    """Whether ``name`` is text without control characters.
+
+    Blanks of all widths, joiners, and characters younger than Python's tables are text: macOS, Persian and
+    Japanese names have them.
+    """
+    return not any(unicodedata.category(c) in _CONTROLS or c in _DIRECTIONS for c in name)
 
 
 def readable(name: str) -> str:

@@ -157,6 +157,8 @@ class LiteRTJob(ApiModel):
     compiled: bool = False
     """Whether a compiler for the target comes afterwards."""
     class_names: tuple[str, ...] = ()
+    label_array: str | None = None
+    """The array of the evaluation data that was taken for the labels."""
     random_outputs: tuple[str, ...] = ()
     """Outputs of the original that are others each time."""
 

@@ -15,7 +15,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.data.binding import random_inputs
+from tflite_converter.data.binding import random_inputs, takes_labels
 from tflite_converter.data.labels import check_classes
 from tflite_converter.data.npz import read_folder, write_folder
 from tflite_converter.errors import ConverterError
@@ -96,7 +96,8 @@ def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ..
         read_folder(folder / REFERENCE_FOLDER),
     )
     labels = folder / LABELS_FILE
-    truth: Array | None = np.load(labels, allow_pickle=False) if labels.is_file() else None
+    has_labels = labels.is_file() and not takes_labels(job.label_array, samples)
+    truth: Array | None = np.load(labels, allow_pickle=False) if has_labels else None
     finite, warnings = finite_samples(outputs), []
     if finite.bad:
         warnings.append(_not_finite(folder, samples, finite))

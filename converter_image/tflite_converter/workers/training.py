@@ -150,7 +150,8 @@ def _train(
     plan = training.plan
     if not original.open_batch:
         plan = plan.model_copy(update={"batch_size": 1})
-    labels = _read_labels(training, examples.original, process)
+    is_input = training.samples.has_labels_for_input(examples.inputs)
+    labels = None if is_input else _read_labels(training, examples.original, process)
     lessons = _split(Examples(examples.inputs, labels, examples.original), training)
     objective = Objective.of(
         training.task,

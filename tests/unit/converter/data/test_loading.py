@@ -243,7 +243,12 @@ def test_any_array_name_survives_the_way_to_the_child(tmp_path: Path, name: str)
 def test_two_arrays_for_one_input_are_refused(tmp_path: Path) -> None:
     data = Dataset("x.npz", "0" * 64, "npz", {"x:0": np.ones((3, 4)), "x:1": np.ones((3, 4))})
     with pytest.raises(ConverterError, match="several arrays for one input"):
-        bound(data, FEATURES, FEATURES, folder=tmp_path)
+        bound(
+            data,
+            TensorInfo(name="x", shape=[1, 4], dtype="float32"),
+            TensorInfo(name="x", shape=[1, 4], dtype="float32"),
+            folder=tmp_path,
+        )
 
 
 def test_an_npz_file_unpacks_to_no_more_than_the_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
