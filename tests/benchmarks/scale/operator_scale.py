@@ -46,6 +46,7 @@ from rich.table import Table  # noqa: E402
 from devcluster.control_plane.control_plane import ControlPlane  # noqa: E402
 from devcluster.control_plane.install import install_crd, install_operator_rbac  # noqa: E402
 from devcluster.processes import Process, free_ports  # noqa: E402
+from devcluster.services.release import release_manifests  # noqa: E402
 from devcluster.tools.binaries import ensure_control_plane_binaries  # noqa: E402
 from support.operator.async_api import AsyncApi  # noqa: E402
 
@@ -116,6 +117,7 @@ def run(plan: Plan) -> Result:
         install_crd(cluster)
         for namespace in NAMESPACES:
             cluster.create_namespace(namespace)
+            cluster.apply(release_manifests(namespace, "s3-credentials"))
         log = Path(f"{plan.profile}.log") if plan.profile else cluster.state / "benchmark.log"
         if plan.finished and _load(plan, cluster, log, "--finished").wait() != 0:
             raise RuntimeError(f"the conversions could not be created:\n{log.read_text()[-3000:]}")
