@@ -111,7 +111,7 @@ async def run(settings: Settings) -> None:
             progress.unready,
             progress.remarks,
         ) as port:
-            logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host, port)
+            logger.info("serving /metrics, /healthz and /readyz on %s:%d", settings.http_host or "port", port)
             workers = asyncio.create_task(leadership.run(work, reconciler.stand_by) if leadership else work())
             conversions = kopf.operator(
                 registry=make_registry(store, queue, watch, stop, settings.class_name),

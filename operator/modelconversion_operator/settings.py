@@ -87,8 +87,8 @@ class Settings(BaseSettings):
     without."""
     namespaces: Annotated[str, AfterValidator(_namespaces)] = ""
     """Namespaces to watch, separated by commas; empty for the whole cluster."""
-    http_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from outside the pod
-    """Address for /metrics, /healthz and /readyz."""
+    http_host: str = ""
+    """Address for /metrics, /healthz and /readyz; empty for all of the pod, of IPv4 and of IPv6."""
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """Port for the same; 0 picks a free one and logs it."""
     workers: Annotated[int, Field(ge=1, le=64)] = 16

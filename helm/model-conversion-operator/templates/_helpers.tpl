@@ -80,7 +80,7 @@ annotations:
 {{- define "model-conversion-operator.defaults" -}}
 {{- $job := dict -}}
 {{- range $name, $value := .Values.defaults.job -}}
-{{- if $value -}}{{- $_ := set $job $name $value -}}{{- end -}}
+{{- if or $value (kindIs "bool" $value) -}}{{- $_ := set $job $name $value -}}{{- end -}}
 {{- end -}}
 {{- with .Values.converter.image.pullSecrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
 {{- toYaml (dict "storage" .Values.defaults.storage "job" $job) -}}

@@ -57,6 +57,9 @@ class JobTemplate(ApiModel):
     """Priority class of the pod."""
     image_pull_secrets: list[ImagePullSecret] | None = None
     """Secrets for pulling the converter image, in the conversion's namespace."""
+    fixed_user: bool = True
+    """Whether the pods run as a user of our choice, 65532; false where the cluster chooses one for each
+    namespace, as OpenShift does."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """More labels for the pods; the operator's own cannot be replaced."""
     pod_annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict)

@@ -50,7 +50,7 @@ HARVEST_SECONDS: Final = 3600
 LONGEST_VARIABLE_BYTES: Final = 128 << 10
 """Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
 _RUN_ID_LENGTH: Final = 64
-_USER_ID = 65532
+_USER: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
 _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
 _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
@@ -233,9 +233,7 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: Convers
         "terminationGracePeriodSeconds": 10,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _USER_ID,
-            "runAsGroup": _USER_ID,
-            "fsGroup": _USER_ID,
+            **(_USER if settings.defaults.job.fixed_user else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": [{"name": _VOLUME, "emptyDir": {"sizeLimit": scratch_limit(job.resources)}}],

@@ -47,11 +47,14 @@ async def serve(
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        # Probes and Prometheus come from outside the pod, by whichever kind of address the cluster has.
+        site = web.TCPSite(runner, host or None, port)
         try:
             await site.start()
         except OSError as error:
-            raise SettingsError(f"cannot serve on {host}:{port}: {error.strerror or error}") from error
+            raise SettingsError(
+                f"cannot serve on {host or 'port'}:{port}: {error.strerror or error}"
+            ) from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

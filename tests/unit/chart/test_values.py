@@ -317,6 +317,7 @@ def test_the_operator_takes_the_defaults_file():
         "serviceAccountName": "converter",
         "priorityClassName": "batch",
         "podLabels": {"team": "ml"},
+        "fixedUser": False,
     }  # fmt: skip
     storage = {
         "endpoint": "https://minio:9000",
@@ -332,6 +333,7 @@ def test_the_operator_takes_the_defaults_file():
     assert defaults.job.tolerations[0].toleration_seconds == 1000000
     assert defaults.job.image_pull_secrets is not None
     assert defaults.job.to_wire()["resources"]["limits"]["memory"] == 1073741824
+    assert defaults.job.fixed_user is False
     assert (defaults.job.service_account_name, defaults.job.priority_class_name) == ("converter", "batch")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 
 import httpx
@@ -244,6 +245,23 @@ async def test_probes_say_what_is_wrong():
         problems[0] = None
         assert (await client.get("/healthz")).status_code == 200
         assert "modelconversion_conversions_total" in (await client.get("/metrics")).text
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_without_an_address_it_serves_ipv4_and_ipv6(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+            free = probe.getsockname()[1]
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    host = f"[{address}]" if ":" in address else address
+    async with (
+        serve("", free, Metrics().registry, lambda: None, lambda: None) as port,
+        httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False) as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 200
 
 
 async def test_a_port_that_is_taken_is_a_clear_error():

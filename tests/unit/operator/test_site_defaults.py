@@ -110,6 +110,14 @@ def test_the_node_s_disk_always_has_a_limit(platform, own, requested, limit):
         assert container["resources"].get("requests", {}).get("ephemeral-storage") == requested
 
 
+def test_a_cluster_that_chooses_the_users_is_let_choose():
+    """OpenShift's restricted-v2 refuses a pod with a user of its own choice."""
+    free = template({"job": {"fixedUser": False}})["spec"]["securityContext"]
+    assert free == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    ours = template({})["spec"]["securityContext"]
+    assert {ours[name] for name in ("runAsUser", "runAsGroup", "fsGroup")} == {65532}
+
+
 def test_labels_and_annotations_come_beside_the_operator_s_own():
     meta = template(SITE)["metadata"]
     assert meta["labels"]["team"] == "edge"
