@@ -202,6 +202,9 @@ def _under_way(run: Run) -> Decision:
     if job is not None and not job.belongs_to(run.conversion.key):
         words = f"a Job named {job.name} exists and belongs to something else"
         return _fail(run, FailureReason.JOB_REJECTED, words)
+    if job is not None and (job.finished or any(p.started for p in run.pods)):
+        # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
+        run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
     if any(pod.published for pod in run.pods):
         # Everything is in the bucket: whatever becomes of the pod and its Job now changes nothing of that.
         return _completed(run)
@@ -211,9 +214,6 @@ def _under_way(run: Run) -> Decision:
         if run.spec.suspend:
             return _suspended(run, None)
         return _create(run) if run.seen.rejection is None else _refused(run, run.seen.rejection)
-    if job.finished or any(p.started for p in run.pods):
-        # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
-        run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
     if job.complete:
         return _completed(run)
     if job.failed_reason is not None or job.overdue:
