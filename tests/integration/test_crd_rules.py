@@ -342,6 +342,7 @@ FIXED = [
     {"storage": {"region": "eu-west-1"}},
     {"benchmark": {"runs": 7}},
     {"tuning": {"budgetSeconds": 7}},
+    {"className": "edge"},
     {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},
     {"calibration": CALIBRATION},
