@@ -20,6 +20,7 @@ from typing import Final, TypeVar
 from pydantic_core import from_json
 
 from modelconversion_api.base import readable
+from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.deciding.seen import Rival
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
@@ -27,6 +28,7 @@ from modelconversion_operator.deciding.views import ConversionView, EventView, J
 V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
 """Namespace and UID: what names another namespace's conversion is none of its children."""
+_USUAL_TTL: Final = JobSpec().ttl_seconds_after_finished
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -64,6 +66,8 @@ class _Settled:
     version: int
     phase: str
     output: str
+    ttl_seconds: int
+    """How long its Job is to be kept, once the result has been taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,14 @@ class _Packed:
             raw_status=status,
             queue=self.queue,
         )
+
+
+def _is_done_with(job: JobView, settled: _Settled) -> bool:
+    """Whether a Job has ended and will be removed when its conversion says.
+
+    A process that died between the two has left it with a longer time, and the next may hear of it last.
+    """
+    return job.finished and job.ttl_seconds == settled.ttl_seconds
 
 
 def _output_of(view: ConversionView) -> str:
@@ -219,7 +231,10 @@ class Store:
 
     def _few_words(self, view: ConversionView) -> _Settled:
         phase = str(view.status.phase)
-        return _Settled(view.key, int(view.resource_version), phase, _output_of(view))
+        job = view.spec.get("job")
+        ttl = job.get("ttlSecondsAfterFinished") if isinstance(job, dict) else None
+        ttl = _USUAL_TTL if ttl is None else ttl
+        return _Settled(view.key, int(view.resource_version), phase, _output_of(view), ttl)
 
     def _take_output(self, uid: str, output: str) -> None:
         """Note where a conversion writes, which a new spec may change."""
@@ -286,7 +301,8 @@ class Store:
         parent, key = (view.namespace, view.owner_uid), self._key(view.owner_uid)
         if key is not None and key.namespace != view.namespace:
             return False
-        if view.owner_uid in self._settled and (view.finished or view.deleting):
+        settled = self._settled.get(view.owner_uid)
+        if settled is not None and (view.deleting or _is_done_with(view, settled)):
             return False
         jobs = self._jobs.setdefault(parent, {})
         known = jobs.get(view.name)

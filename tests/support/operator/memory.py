@@ -86,7 +86,7 @@ class Server:
         body["metadata"]["resourceVersion"] = self.version()
         return JobView.from_body(body)
 
-    async def delete_job(self, job: JobView) -> None:
+    async def delete_job(self, job: JobView, *, pods_first: bool = False) -> None:
         self.writes.append("delete job")
 
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
@@ -176,7 +176,9 @@ class World:
     def ends(self, uid: str) -> None:
         states = ended(), ended(), ended(message=published())
         self.store.put_pod(self.pod_of(uid, *states, phase="Succeeded"))
-        self.store.put_job(replace(self.job_of(uid), complete=True))
+        body = self.server.jobs[self.status(uid)["jobName"]]
+        body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+        self.store.put_job(self.job_of(uid))
         self.queue.add(uid)
 
     def counted(self) -> float:

@@ -103,7 +103,6 @@ async def test_what_a_policy_keeps_of_a_job_is_tried_and_said_once(world, ended)
     body["spec"]["ttlSecondsAfterFinished"] = 5
     world.store.put_job(world.job_of("ml-a"))
     if ended:
-        body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
         world.ends("ml-a")
     for _ in range(5):
         world.queue.add("ml-a")
@@ -202,6 +201,26 @@ async def test_a_job_that_outlived_its_conversion_is_removed_by_a_new_process(wo
     await world.work()
     assert world.server.writes[-1] == "delete job"
     assert world.server.writes.count("delete job") == 2
+
+
+async def test_a_job_that_died_operators_left_with_a_longer_life_gets_its_own(world):
+    """It died between the status and the TTL, and the next process hears of the Job last."""
+    world.apply("a", job={"ttlSecondsAfterFinished": 5})
+    await world.work()
+    world.ends("ml-a")
+    world.server.pinned.add("ttlSecondsAfterFinished")  # the first process never comes to it
+    await world.work()
+    world.server.pinned.clear()
+    world.store = Store()
+    world.start(Limits())
+    world.seen("ml-a")
+    assert world.store.unsettled() == []
+    assert world.store.put_job(world.job_of("ml-a"))
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.job_of("ml-a").ttl_seconds == 5
+    assert world.store.conversion("ml-a") is None
+    assert not world.store.put_job(world.job_of("ml-a")), "what is done with is not looked at again"
 
 
 async def test_who_finds_no_place_stands_in_line_and_is_told_where():
