@@ -201,6 +201,21 @@ CASES = [
         20,
     ),
     Case(
+        "ModelConversionWatchFailing",
+        "a Role is missing in two namespaces",
+        {of("modelconversion_watches_failing", resource="jobs"): "2x40"},
+        16,
+        FIRST | {"resource": "jobs"},
+        "10.0.0.1:8080 cannot list or watch jobs in 2 places, for 15 minutes. Conversions there stand still; all"
+        " others go on.",
+    ),
+    Case(
+        "ModelConversionWatchFailing",
+        "an API server that restarts",
+        {of("modelconversion_watches_failing", resource="jobs"): "0x5 1x5 0x30"},
+        20,
+    ),
+    Case(
         "ModelConversionReconcileErrors",
         "one in five",
         LOOKS | errors("UnavailableError", "0+20x60"),
