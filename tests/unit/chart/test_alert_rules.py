@@ -206,8 +206,8 @@ CASES = [
         {of("modelconversion_watches_failing", resource="jobs"): "2x40"},
         16,
         FIRST | {"resource": "jobs"},
-        "10.0.0.1:8080 cannot list or watch jobs in 2 places, for 15 minutes. Conversions there stand still; all"
-        " others go on.",
+        "10.0.0.1:8080 cannot list or watch jobs in 2 places, for 15 minutes. Conversions there stand still;"
+        " all others go on.",
     ),
     Case(
         "ModelConversionWatchFailing",
