@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 _AFTER_CREATION_SECONDS: Final = 5.0
 """A Job of which the watches say nothing for so long is looked at."""
 
+_MOST_WOKEN: Final = 16
+"""So many of those that write to one place are looked at, those under way first: thousands may have ended."""
 _RELEASE_SECONDS: Final = 30.0
 """How long a Secret that was released counts as released."""
 
@@ -350,7 +352,7 @@ class Reconciler:
             return False  # deleted meanwhile: the watch will say so
         self._store.keep(updated)
         if _tells_of_rivals(before) != _tells_of_rivals(after) or (ends and seen.rivals):
-            for rival in seen.rivals:  # it says so as well; and one that waits may begin
+            for rival in seen.rivals[:_MOST_WOKEN]:  # it says so as well; and one that waits may begin
                 self._queue.add(rival.key.uid)
         logger.info("%s/%s: %s", key.namespace, key.name, _headline(after))
         if ends:
