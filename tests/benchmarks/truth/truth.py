@@ -46,7 +46,8 @@ $ python tests/benchmarks/truth/truth.py --markdown docs/TRUTH.md
 ```
 
 which ends with an error where a file passed that is far from the model, or failed that is near. Times are of
-the machine that wrote the page.
+the machine that wrote the page, which was busy: they vary by several times between two runs, so compare sizes
+and operators, not microseconds.
 
 """
 
