@@ -66,12 +66,14 @@ def readable(model: type[M], data: Any) -> M:
         ValidationError: Nothing is left.
 
     """
-    data = copy.deepcopy(data)
+    rest = data
     while True:
         try:
-            return model.model_validate(data, extra="ignore")
+            return model.model_validate(rest, extra="ignore")
         except ValidationError as error:
-            if not _left_out(data, error.errors()[0]["loc"]):
+            if rest is data:  # a status is read at each look, and hardly ever has anything to leave out
+                rest = copy.deepcopy(data)
+            if not _left_out(rest, error.errors()[0]["loc"]):
                 raise
 
 

@@ -8,6 +8,7 @@ log, or steer a terminal. The types with ``Text`` in their names do so, and no c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field
@@ -48,15 +49,11 @@ MAX_REPORT_BYTES: Final = 16 << 20
 """Largest ``report.json``: a confusion matrix of a thousand classes takes 2 MiB for each artifact."""
 
 
-def _cut(length: int) -> BeforeValidator:
+def _cut(length: int, prepare: Callable[[str], str] = printable) -> BeforeValidator:
     def cut(value: Any) -> Any:
-        return shortened(printable(value), length) if isinstance(value, str) else value
+        return shortened(prepare(value), length) if isinstance(value, str) else value
 
     return BeforeValidator(cut)
-
-
-def _cut_name(value: Any) -> Any:
-    return shortened(value, NAME_LENGTH) if isinstance(value, str) else value
 
 
 ConditionText = Annotated[str, Field(max_length=CONDITION_LENGTH), _cut(CONDITION_LENGTH)]
@@ -65,7 +62,7 @@ WarningText = Annotated[str, Field(max_length=WARNING_LENGTH), _cut(WARNING_LENG
 MessageText = Annotated[str, Field(max_length=MESSAGE_LENGTH), _cut(MESSAGE_LENGTH)]
 SentenceText = Annotated[str, Field(max_length=SENTENCE_LENGTH), _cut(SENTENCE_LENGTH)]
 KindText = Annotated[str, Field(max_length=KIND_LENGTH), _cut(KIND_LENGTH)]
-NameText = Annotated[str, Field(max_length=NAME_LENGTH), BeforeValidator(_cut_name)]
+NameText = Annotated[str, Field(max_length=NAME_LENGTH), _cut(NAME_LENGTH, prepare=str)]
 """A name out of a model as it is, for programs find outputs by it; what shows it makes it printable. One that
 finds a tensor again must be whole: see ``TensorInfo``."""
 VersionText = Annotated[str, Field(max_length=VERSION_LENGTH), _cut(VERSION_LENGTH)]
