@@ -24,9 +24,10 @@ for service in botocore/data/*/; do
 done
 # Tests of the packages themselves, and what only compilers read.
 find . -type d -name tests -prune -exec rm -rf {} +
-find keras tf_keras -type f -name '*_test.py' -delete
+find . \( -path './keras/*' -o -path './tf_keras/*' \) -type f -name '*_test.py' -delete
 find . -type f \( -name '*.a' -o -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' -o -name '*.h' \
     -o -name '*.hpp' \) -delete
 # Names of functions that nothing looks up: a third of TensorFlow's library. Libraries that were moved into their
 # wheels by auditwheel (*.libs) must not be touched: strip breaks them.
-find tensorflow ai_edge_litert -type f -name '*.so*' -exec strip --strip-unneeded {} +
+find . \( -path './tensorflow/*' -o -path './ai_edge_litert/*' \) -type f -name '*.so*' \
+    -exec strip --strip-unneeded {} +

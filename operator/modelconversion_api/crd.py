@@ -16,7 +16,7 @@ _COLUMNS = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Percent", "type": "integer", "jsonPath": ".status.progress.percent"},
     {"name": "Methods", "type": "string", "jsonPath": ".status.methods"},
-    {"name": "Recommended", "type": "string", "jsonPath": ".status.recommended.method"},
+    {"name": "Recommended", "type": "string", "jsonPath": ".status.recommended.name"},
     {"name": "Size", "type": "string", "jsonPath": ".status.recommended.size"},
     {"name": "Duration", "type": "string", "jsonPath": ".status.duration", "priority": 1},
     {

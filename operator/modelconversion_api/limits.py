@@ -47,6 +47,8 @@ MAX_DATA_BYTES: Final = 8 << 30
 """Largest data set."""
 MAX_REPORT_BYTES: Final = 16 << 20
 """Largest ``report.json``: a confusion matrix of a thousand classes takes 2 MiB for each artifact."""
+MAX_GRAPH_BYTES: Final = 32 << 20
+"""Largest graph of an artifact: ten thousand convolutions take 10 MB."""
 
 
 def _cut(length: int, prepare: Callable[[str], str] = printable) -> BeforeValidator:

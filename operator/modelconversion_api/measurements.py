@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .base import ApiModel
 from .limits import MessageText, NameText, SentenceText
-from .methods import Target
+from .methods import Method, Target
 from .status import TensorInfo
 
 
@@ -42,17 +42,24 @@ class AccuracyMetric(StrEnum):
     """Share of samples whose nearest other sample by cosine has the same label."""
 
 
+Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
+"""A measured time, at most eleven days: what a process that ran a model claims has an end."""
+ByteCount = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""Measured bytes, as far as a resource's status counts."""
+Count = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
 class Latency(ApiModel):
     """Milliseconds of one ``invoke`` on the exported file."""
 
-    median_millis: float
-    p90_millis: float
-    p99_millis: float | None = None
-    runs: int
-    warm_up_runs: int = 0
-    threads: int
-    batch_size: int = 1
-    throughput_per_second: float | None = None
+    median_millis: Milliseconds
+    p90_millis: Milliseconds
+    p99_millis: Milliseconds | None = None
+    runs: Count
+    warm_up_runs: Count = 0
+    threads: Count
+    batch_size: Count = 1
+    throughput_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Samples in a second, at the median."""
 
 
@@ -62,9 +69,9 @@ class Performance(ApiModel):
     single: Latency
     batch: Latency | None = None
     """None where the graph has the batch of 1 baked in."""
-    load_millis: float
+    load_millis: Milliseconds
     """From bytes to allocated tensors."""
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: ByteCount | None = None
     """Most resident memory that loading and running added to the process."""
 
 
@@ -224,7 +231,7 @@ class Inventory(ApiModel):
 
 
 class Attempt(ApiModel):
-    """One way to full integer that was tried, and what it gave."""
+    """One recipe that was tried, and what it gave."""
 
     recipe: SentenceText
     size_bytes: int | None = None
@@ -237,3 +244,11 @@ class Attempt(ApiModel):
     chosen: bool = False
     seconds: float
     message: MessageText | None = None
+
+
+class Trial(Attempt):
+    """One way to the best file that was tried, of any method, and what it gave."""
+
+    method: Method
+    latency_millis: float | None = None
+    """Median of one inference; None where it was not measured."""

@@ -28,6 +28,7 @@ class Stage(StrEnum):
     EVALUATE = "Evaluate"
     COMPILE = "Compile"
     PUBLISH = "Publish"
+    MEASURE = "Measure"
 
 
 class FailureReason(StrEnum):
@@ -53,7 +54,12 @@ class FailureReason(StrEnum):
     CONVERSION_FAILED = "ConversionFailed"
     CONVERTER_CRASHED = "ConverterCrashed"
     CONVERTER_TIMED_OUT = "ConverterTimedOut"
+    ENGINE_NOT_FOUND = "EngineNotFound"
+    ENGINE_TOO_OLD = "EngineTooOld"
+    ENGINE_FAILED = "EngineFailed"
     QUANTIZATION_FAILED = "QuantizationFailed"
+    NOTHING_QUANTIZED = "NothingQuantized"
+    NOT_SMALLER = "NotSmaller"
     CALIBRATION_MISSING = "CalibrationMissing"
     DATA_UNREADABLE = "DataUnreadable"
     DATA_SHAPE_MISMATCH = "DataShapeMismatch"
@@ -61,6 +67,7 @@ class FailureReason(StrEnum):
     DATA_TOO_FEW = "DataTooFew"
     LABELS_MISMATCH = "LabelsMismatch"
     EVALUATION_FAILED = "EvaluationFailed"
+    OUTPUT_NOT_FINITE = "OutputNotFinite"
     GATES_NOT_MET = "GatesNotMet"
     TRAINING_FAILED = "TrainingFailed"
     TRAINING_DIVERGED = "TrainingDiverged"
@@ -138,7 +145,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.DIGEST_MISMATCH: Failure(14, "the object changed: update spec.source.sha256 or restore it"),
     FailureReason.SOURCE_TOO_LARGE: Failure(15, "TFLite files end at 2 GiB: use a smaller model"),
     FailureReason.UNSUPPORTED_FORMAT: Failure(
-        20, "give a Keras .h5 or .keras file, a SavedModel (or its .zip or .tar.gz), or a float .tflite file"
+        20,
+        "give a Keras .h5 or .keras file, a SavedModel (or its .zip or .tar.gz), an .onnx or .pt2 file, what"
+        " jax.export wrote, or a float .tflite file",
     ),
     FailureReason.UNREADABLE_MODEL: Failure(21, "the file is truncated or corrupt: save and upload it again"),
     FailureReason.WEIGHTS_ONLY: Failure(22, "save the whole model with model.save(), not save_weights()"),
@@ -155,11 +164,27 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.CONVERTER_TIMED_OUT: Failure(
         36, "a step made no progress in time: raise --step-timeout, or try a simpler model"
     ),
+    FailureReason.ENGINE_NOT_FOUND: Failure(
+        48,
+        "add the engine for this format: docs/ENGINES.md says how, on a machine and in a cluster",
+    ),
+    FailureReason.ENGINE_TOO_OLD: Failure(
+        49, "install the engine again: it must be of the same version as the converter"
+    ),
+    FailureReason.ENGINE_FAILED: Failure(
+        53, "the engine broke on this model: simplify it, or give it in another format; the log has the rest"
+    ),
     FailureReason.QUANTIZATION_FAILED: Failure(
         29, "try another method, or for a recurrent model the Keras file with a fixed number of time steps"
     ),
+    FailureReason.NOTHING_QUANTIZED: Failure(
+        37, "this method has nothing to work on in this model: leave it out, or choose another"
+    ),
+    FailureReason.NOT_SMALLER: Failure(
+        38, "the method saves nothing on this model: take Float32, or choose another method"
+    ),
     FailureReason.CALIBRATION_MISSING: Failure(
-        30, "full integer needs calibration data: give --data or spec.calibration"
+        30, "methods of integers need calibration data: give --data or spec.calibration"
     ),
     FailureReason.DATA_UNREADABLE: Failure(
         31, "give a .npy or .npz file saved without pickling, a .csv file of numbers, or images"
@@ -173,6 +198,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.EVALUATION_FAILED: Failure(
         40, "the file does not run, or does not give what the original gives: try another method"
+    ),
+    FailureReason.OUTPUT_NOT_FINITE: Failure(
+        39, "the method cannot hold this model's numbers: choose another, or check the scaling of the data"
     ),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.COMPILATION_FAILED: Failure(
@@ -221,11 +249,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.SECRET_NOT_RELEASED: Failure(
         None,
-        "have somebody who may read the Secret run these two commands, which release it",
+        "have somebody who may read the Secret run the commands in the message, which release it",
         True,
     ),
     FailureReason.POLICY_VIOLATION: Failure(
-        None, "the operator's settings do not allow it: change spec.job, or ask who runs the operator"
+        None, "change the spec, or ask who runs the operator to allow it"
     ),
     FailureReason.QUOTA_EXCEEDED: Failure(
         None, "wait until the namespace's quota has room, have it raised, or lower spec.job.resources", True

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from .base import ApiModel, Sha256, readable
+from .board_report import BoardSamples, BoardSummary
 from .calibration_report import CalibrationReport, DataInfo
 from .compilation import (
     Compilations,
@@ -24,6 +25,7 @@ from .compilation import (
     MicrocontrollerReport,
 )
 from .data import Task
+from .graph import GraphReport
 from .limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from .measurements import (
     AgreementMetric,
@@ -39,12 +41,15 @@ from .measurements import (
     Performance,
     Scores,
     TargetCheck,
+    Trial,
 )
-from .methods import Method
+from .methods import Objective
 from .optimization import OptimizationReport, OptimizationSummary
 from .reasons import FailureReason, Stage
+from .recipes import OfMethod
 from .request import ConversionRequest
 from .status import SourceInfo
+from .verification import Verification, VerificationFigures, Verifier
 
 REPORT_FILE_NAME: Final = "report.json"
 HTML_REPORT_FILE_NAME: Final = "report.html"
@@ -61,10 +66,9 @@ _LARGEST_RESULT: Final = 1 << 18
 _Figures = TypeVar("_Figures", bound=CompilerFigures)
 
 
-class ArtifactSummary(ApiModel):
+class ArtifactSummary(OfMethod):
     """One artifact, in the figures that fit into a resource's status."""
 
-    method: Method
     file_name: Annotated[str, Field(max_length=160, pattern=r"^[A-Za-z0-9._-]+\.tflite$")]
     size_bytes: Annotated[int, Field(gt=0)]
     size_fraction: float
@@ -91,6 +95,8 @@ class ArtifactSummary(ApiModel):
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
+    verifications: Annotated[tuple[VerificationFigures, ...], Field(max_length=len(Verifier))] = ()
+    """What came of it on other runtimes."""
 
     @property
     def accelerators(self) -> tuple[tuple[str, CompilerFigures], ...]:
@@ -105,6 +111,7 @@ class ArtifactReport(ArtifactSummary):
     edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerReport | None = None
+    verifications: Annotated[tuple[Verification, ...], Field(max_length=len(Verifier))] = ()
 
     fidelity: Fidelity | None = None
     outputs: Annotated[tuple[OutputFidelity, ...], Field(max_length=64)] = ()
@@ -119,11 +126,13 @@ class ArtifactReport(ArtifactSummary):
     inventory: Inventory | None = None
     targets: tuple[TargetCheck, ...] = ()
     layers: tuple[LayerError, ...] = ()
-    """Full integer only: the error of each activation, in the graph's order."""
+    """Integers only: the error of each activation, in the graph's order."""
+    graph: GraphReport | None = None
+    """None where the graph is too large for a file."""
     recipe: SentenceText | None = None
     """How it was quantized."""
     attempts: tuple[Attempt, ...] = ()
-    """Full integer only: the recipes that were tried because the plain one missed its gates."""
+    """The recipes that were tried because the plain one missed its gates, or to find the layers for Int4."""
 
 
 def compilations_of(artifact: ArtifactReport) -> Compilations:
@@ -155,10 +164,9 @@ def verdict_of(artifact: ArtifactSummary, *, gated: bool) -> Verdict:
     return "passed" if gated else "usable"
 
 
-class MethodFailure(ApiModel):
-    """A method that gave no file, while others did."""
+class MethodFailure(OfMethod):
+    """A method or recipe that gave no file, while others did."""
 
-    method: Method
     reason: FailureReason
     message: FailureText
 
@@ -181,20 +189,26 @@ class Evaluation(ApiModel):
     """Whether the user set gates; without any, a file that is usable passes."""
 
 
-class Alternative(ApiModel):
+class Alternative(OfMethod):
     """A neighbour of the recommendation on the Pareto front: better in one thing, worse in another."""
 
-    method: Method
     trade: SentenceText
     """What it gains and what it costs."""
 
 
-class RecommendedMethod(ApiModel):
-    """The method to use, and why."""
+class RecommendedMethod(OfMethod):
+    """The method or recipe to use, and why."""
 
-    method: Method
     reason: MessageText
     alternatives: tuple[Alternative, ...] = ()
+
+
+class SearchReport(ApiModel):
+    """The search for the best file over several methods."""
+
+    objective: Objective
+    tries: tuple[Trial, ...] = ()
+    """What was tried beside the methods asked for; the chosen one is among the artifacts."""
 
 
 class Provenance(ApiModel):
@@ -216,16 +230,20 @@ class ConversionReport(ApiModel):
     request: ConversionRequest | None = None
     """What a Job was asked for; None for a conversion on the command line."""
     source: SourceInfo
-    artifacts: Annotated[tuple[ArtifactReport, ...], Field(min_length=1, max_length=8)]
+    artifacts: Annotated[tuple[ArtifactReport, ...], Field(min_length=1, max_length=16)]
     recommended: RecommendedMethod | None = None
     """None when no artifact passed its gates."""
     failed_methods: tuple[MethodFailure, ...] = ()
-    """Methods that gave no file."""
+    """Methods and recipes that gave no file."""
+    search: SearchReport | None = None
+    """What else was tried; None where nothing was to be."""
     calibration: CalibrationReport | None = None
     optimization: OptimizationReport | None = None
     """What training did; None where none was asked for."""
     evaluation: Evaluation
     provenance: Provenance | None = None
+    board_samples: BoardSamples | None = None
+    """What boards compare on; None where none was asked for. Their figures lie in ``boards/NAME.json``."""
     warnings: tuple[WarningText, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage. Times are all that differs between runs of one request."""
@@ -263,13 +281,15 @@ class StageResult(ApiModel):
     version: Literal["v1alpha1"] = "v1alpha1"
     failure: StageFailure | None = None
     summary: ConversionSummary | None = None
+    board: BoardSummary | None = None
+    """From the ``publish`` of a Job that measures on a board, which has no other summary."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
-        Long tensor lists and texts are cut where it does not fit otherwise.
+        Long tensor lists and texts are cut where it does not fit otherwise; at last figures are rounded.
         """
-        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1))):
+        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1)), _rounded(self)):
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
@@ -304,11 +324,12 @@ def _unpacked(text: str) -> str | bytes:
 def _shortened(result: StageResult, keep: int) -> StageResult:
     """Return ``result`` with at most ``keep`` inputs and outputs, and with shorter texts.
 
-    With ``keep`` -1, what becomes of four methods fits, whatever is in it.
+    With ``keep`` -1 digests of compiled files go too, and texts nearly.
     """
     texts = 120 + 8 * keep if keep > 0 else 56 if keep == 0 else 24
     bare, keep = keep < 0, max(keep, 0)
     failure, summary = result.failure, result.summary
+    board = None if result.board is None else _shortened_board(result.board, texts, bare=bare)
     if failure is not None:
         failure = failure.model_copy(update={"message": _cut(failure.message, 4 * texts)})
     if summary is not None:
@@ -341,7 +362,42 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
                 "failed_methods": failed,
             }
         )
-    return StageResult(failure=failure, summary=summary)
+    return StageResult(failure=failure, summary=summary, board=board)
+
+
+def _shortened_board(board: BoardSummary, texts: int, *, bare: bool) -> BoardSummary:
+    """Return a board's figures with shorter texts, and of each latency what the status takes.
+
+    ``bare`` ones have no texts at all: the report has them.
+    """
+    texts = 0 if bare else texts
+    files = tuple(
+        file.model_copy(
+            update={
+                "message": _cut(file.message or "", texts) or None,
+                "latency": file.latency and file.latency.changed(p99_millis=None, throughput_per_second=None),
+            }
+        )
+        for file in board.files
+    )
+    machine = board.machine
+    machine = machine.model_copy(
+        update={name: _cut(getattr(machine, name), max(texts, 48)) for name in ("processor", "runtime")}
+    )
+    return board.model_copy(update={"files": files, "machine": machine})
+
+
+def _rounded(result: StageResult) -> StageResult:
+    """Return the shortest form with each figure in six digits: no file with seven methods needs more."""
+
+    def rounded(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: rounded(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [rounded(item) for item in value]
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    return StageResult.model_validate(rounded(_shortened(result, -1).to_wire()))
 
 
 def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:
@@ -359,6 +415,10 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
             "ethos_u": _shortened_figures(artifact.ethos_u, keep, texts, bare=bare),
             "microcontroller": micro
             and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
+            "verifications": tuple(
+                v.model_copy(update={"message": _cut(v.message or "", texts) or None})
+                for v in artifact.verifications
+            ),
         }
     )
 

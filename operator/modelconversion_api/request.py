@@ -13,8 +13,10 @@ from .data import Calibration, Validation
 from .methods import Method, Target, artifact_base_name
 from .optimization import Optimize
 from .reasons import Stage
+from .recipes import MAX_RECIPES, Recipe
 from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
 from .storage import StorageAccess
+from .verification import Verifier
 
 REQUEST_ENV: Final = "CONVERSION_REQUEST"
 """Environment variable that carries the request to each of the Job's containers."""
@@ -62,6 +64,8 @@ class ConversionRequest(ApiModel):
     """What to make; best first where they come from a target."""
     target: Target | None = None
     """Where the model will run; chooses the methods."""
+    recipes: Annotated[tuple[Recipe, ...], Field(max_length=MAX_RECIPES)] = ()
+    """Made beside the methods."""
     calibration: Calibration | None = None
     validation: Validation | None = None
     benchmark: Benchmark = Benchmark()
@@ -70,6 +74,10 @@ class ConversionRequest(ApiModel):
     edge_tpu: Annotated[EdgeTPU | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosU | None, Field(alias="ethosU")] = None
     microcontroller: Microcontroller | None = None
+    verify_on: Annotated[list[Verifier], Field(max_length=len(Verifier))] = Field(default_factory=list)
+    """Run each file on another runtime too, and compare what it gives there; may be given several times.
+    Microcontroller is TFLite Micro: with the target of that name it is done unasked, and a file that fails
+    there fails."""
 
 
 _CERTIFICATE: Final = re.compile(
@@ -98,6 +106,7 @@ def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> Conv
         storage=storage,
         methods=spec.resolved_methods(),
         target=spec.target,
+        recipes=tuple(spec.recipes),
         calibration=spec.calibration,
         validation=spec.validation,
         benchmark=spec.benchmark,
@@ -106,4 +115,5 @@ def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> Conv
         edge_tpu=spec.edge_tpu,
         ethos_u=spec.ethos_u,
         microcontroller=spec.microcontroller,
+        verify_on=spec.verify_on,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -166,6 +166,10 @@ class ImagePullSecret(ApiModel):
     """Name of the Secret."""
 
 
+MAX_BACKOFF: Final = 10
+"""The largest backoffLimit."""
+
+
 class JobSpec(ApiModel):
     """How the Job runs."""
 
@@ -189,7 +193,7 @@ class JobSpec(ApiModel):
     """Seconds that the conversion may run, retries included."""
     pending_deadline_seconds: Annotated[int, Field(ge=10, le=604800)] = 900
     """Seconds that a conversion may wait for a container to start before it fails."""
-    backoff_limit: Annotated[int, Field(ge=0, le=10)] = 2
+    backoff_limit: Annotated[int, Field(ge=0, le=MAX_BACKOFF)] = 2
     """How often a failure that may pass is tried again. Failures that cannot pass are never retried."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
     """Seconds until the finished Job is removed; the ModelConversion stays. May be changed at any time."""

@@ -9,18 +9,21 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from .base import ApiModel, S3Uri, Sha256, cel
+from .boards import MAX_BOARDS, Board
 from .compilers import EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .limits import OBJECT_NAME_LENGTH
-from .methods import Method, Target, methods_for_target
+from .methods import Method, Objective, Target, methods_for_target
 from .optimization import Optimize
+from .recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
 from .scheduling import JobSpec, Name
 from .storage import Storage
+from .verification import Verifier
 
 NAME_MAX_LENGTH = 52
 """Longest name of a ModelConversion: 63 less the suffix of the Job's name."""
 DEFAULT_TUNING_SECONDS: Final = 300
-"""How long other ways to full integer are tried when the plain one misses its gates."""
+"""How long other recipes are tried when the plain one misses its gates."""
 
 
 class SourceFormat(StrEnum):
@@ -31,11 +34,33 @@ class SourceFormat(StrEnum):
     KERAS = "Keras"
     SAVED_MODEL = "SavedModel"
     TFLITE = "TFLite"
+    ONNX = "ONNX"
+    PYTORCH = "PyTorch"
+    STABLEHLO = "StableHLO"
 
     @property
     def is_keras(self) -> bool:
         """Whether it is a file that Keras wrote, with its layers."""
         return self in (SourceFormat.KERAS_H5, SourceFormat.KERAS)
+
+
+ENGINE_FORMATS: Final = (SourceFormat.ONNX, SourceFormat.PYTORCH, SourceFormat.STABLEHLO)
+"""Formats that an engine of its own reads; a Job's image is chosen before anybody has seen the bytes."""
+
+
+_SUFFIXES: Final = {
+    ".onnx": SourceFormat.ONNX,
+    ".pt2": SourceFormat.PYTORCH,
+    ".jax": SourceFormat.STABLEHLO,
+    ".stablehlo": SourceFormat.STABLEHLO,
+    ".mlirbc": SourceFormat.STABLEHLO,
+}
+"""Ends of names that say that an engine is needed."""
+_IS_ONNX: Final = "(self.format == 'ONNX' || self.uri.lowerAscii().endsWith('.onnx'))"
+_IS_PYTORCH: Final = "(self.format == 'PyTorch' || self.uri.lowerAscii().endsWith('.pt2'))"
+_IS_STABLEHLO: Final = (
+    "(self.format == 'StableHLO' || self.uri.lowerAscii().matches('[.](jax|stablehlo|mlirbc)$'))"
+)
 
 
 TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
@@ -66,27 +91,53 @@ class Source(ApiModel):
                     " file or SavedModel that it was made from",
                 ),
                 cel(
+                    f"!self.selectTensorFlowOps || !{_IS_ONNX}",
+                    "an ONNX model has no operations of TensorFlow's that could stay: remove"
+                    " selectTensorFlowOps",
+                ),
+                cel(
+                    f"!has(self.signature) || !{_IS_ONNX}",
+                    "an ONNX model has no signatures: remove signature",
+                ),
+                cel(
+                    f"!self.selectTensorFlowOps || !{_IS_STABLEHLO}",
+                    "a function of JAX has no operations of TensorFlow's that could stay: remove"
+                    " selectTensorFlowOps",
+                ),
+                cel(
+                    f"!has(self.signature) || !{_IS_STABLEHLO}",
+                    "a function of JAX has no signatures: remove signature",
+                ),
+                cel(
+                    f"!{_IS_PYTORCH} || !(self.selectTensorFlowOps || has(self.signature))",
+                    "a PyTorch model has neither signatures nor operations of TensorFlow's: remove signature"
+                    " and selectTensorFlowOps",
+                ),
+                cel(
                     "!has(self.signature) || !(self.format in ['KerasH5', 'Keras']"
                     " || self.uri.lowerAscii().matches('[.](h5|hdf5|keras)$'))",
                     "a Keras file has no signatures: remove signature, or give the SavedModel",
                 ),
                 cel(
-                    "!self.uri.endsWith('/') || self.format in ['Auto', 'SavedModel']",
-                    "a uri that ends in / is the prefix of a SavedModel: remove format, or give the object"
-                    " key of the file",
+                    "!self.uri.endsWith('/') || self.format in ['Auto', 'SavedModel', 'ONNX']",
+                    "a uri that ends in / is the prefix of a SavedModel, or of an ONNX model with external"
+                    " data: remove format, or give the object key of the file",
                 ),
             ]
         }
     )
 
     uri: S3Uri
-    """Object key of a .h5, .keras or float .tflite file, or of a .zip or .tar.gz file of a SavedModel, or the
-    prefix under which a SavedModel folder lies."""
+    """Object key of a .h5, .keras, .onnx, .pt2, .jax or float .tflite file, or of a .zip or .tar.gz file of a
+    SavedModel or of an ONNX model with its external data, or the prefix under which a SavedModel folder
+    lies."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
     conversion."""
     format: SourceFormat = SourceFormat.AUTO
-    """Format of the source; Auto reads it from the bytes."""
+    """Format of the source; Auto reads it from the bytes. An ONNX model whose uri does not end in .onnx needs
+    it here, and a PyTorch one whose uri does not end in .pt2, for its Job gets an image of its own; so does a
+    function of JAX whose uri does not end in .jax, .stablehlo or .mlirbc."""
     inputs: Annotated[
         list[InputShape],
         Field(
@@ -101,6 +152,16 @@ class Source(ApiModel):
     select_tensorflow_ops: Annotated[bool, Field(alias="selectTensorFlowOps")] = False
     """Let operations that TFLite lacks stay TensorFlow's own (Flex). Devices then need the Flex delegate,
     which is megabytes larger; the report names the operations."""
+
+    @property
+    def engine_format(self) -> SourceFormat | None:
+        """The format for which an engine is needed, as far as it is known without the bytes."""
+        if self.format in ENGINE_FORMATS:
+            return self.format
+        if self.format is not SourceFormat.AUTO:
+            return None
+        uri = self.uri.lower()
+        return next((known for suffix, known in _SUFFIXES.items() if uri.endswith(suffix)), None)
 
 
 class SigningKeyRef(ApiModel):
@@ -123,7 +184,7 @@ Threads = Annotated[int, Field(ge=1, le=64)]
 
 
 class Benchmark(ApiModel):
-    """How latency is measured, in the Job's pod."""
+    """How latency is measured: in the Job's pod, and on boards."""
 
     threads: Threads = 1
     """Threads of the interpreter."""
@@ -131,13 +192,37 @@ class Benchmark(ApiModel):
     """Inferences that are timed, after those that warm up."""
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
     """Samples in one run of the batch measurement; 1 leaves it out."""
+    boards: Annotated[
+        list[Board],
+        Field(
+            max_length=MAX_BOARDS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """Nodes on which the published files are run afterwards, one after another. A file that misses a gate of
+    a board is not recommended."""
 
 
 class Tuning(ApiModel):
-    """What is tried when full integer misses its gates."""
+    """What is tried when a method of integers misses its gates, or to find the best file."""
 
     budget_seconds: Annotated[int, Field(ge=0, le=86400)] = DEFAULT_TUNING_SECONDS
-    """Seconds for which other recipes are tried when full integer misses its gates; 0 tries none."""
+    """Seconds for which other recipes are tried when FullInteger or Int16Activations misses its gates, and in
+    which Int4 looks for layers to store in 4 bits; 0 tries none. With try, the seconds are for all of it."""
+    objective: Objective | None = None
+    """What decides which file is recommended, of those that pass. Unless given, the target does, or else size
+    and agreement together; with try it is SmallestThatPasses."""
+    tries: Annotated[
+        list[Method],
+        Field(alias="try", max_length=len(Method), json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Methods that are made and measured beside those asked for, as long as the budget lasts. The best one is
+    published, if none of the others is better by the objective; each stands in the report."""
+
+    @property
+    def resolved_objective(self) -> Objective | None:
+        """The objective that counts; None where the target, or size and agreement, decide."""
+        return self.objective or (Objective.SMALLEST_THAT_PASSES if self.tries else None)
 
 
 class Output(ApiModel):
@@ -153,9 +238,22 @@ _METHODS_XOR_TARGET = cel(
     "has(self.methods) != has(self.target)",
     "set either methods (e.g. [DynamicRange]) or target (e.g. RaspberryPi), and not both",
 )
+_CALIBRATED: Final = [method.value for method in Method if method.needs_calibration]
 _CALIBRATION_FOR_METHODS = cel(
-    "!has(self.methods) || !('FullInteger' in self.methods) || has(self.calibration)",
-    "FullInteger needs calibration data: set calibration.uri to representative samples, e.g. a .npy file",
+    f"!has(self.methods) || !self.methods.exists(m, m in {_CALIBRATED}) || has(self.calibration)",
+    "FullInteger and Int16Activations need calibration data: set calibration.uri to representative samples,"
+    " e.g. a .npy file",
+)
+_CALIBRATION_FOR_TRIES = cel(
+    "!has(self.tuning) || !has(self.tuning.try) || has(self.calibration)"
+    f" || !self.tuning.try.exists(m, m in {_CALIBRATED})",
+    "tuning.try names a method that needs calibration data: set calibration.uri, or leave FullInteger and"
+    " Int16Activations out of try",
+)
+_TIME_FOR_TRIES = cel(
+    "!has(self.tuning) || !has(self.tuning.try) || self.tuning.try.size() == 0"
+    " || self.tuning.budgetSeconds > 0",
+    "tuning.try without time: raise tuning.budgetSeconds, in which the methods are tried",
 )
 _CALIBRATION_FOR_TARGET = cel(
     "!has(self.target) || !(self.target in ['EdgeTPU', 'Microcontroller']) || has(self.calibration)",
@@ -208,6 +306,9 @@ class ModelConversionSpec(ApiModel):
             "x-kubernetes-validations": [
                 _METHODS_XOR_TARGET,
                 _CALIBRATION_FOR_METHODS,
+                _CALIBRATION_FOR_TRIES,
+                CALIBRATION_FOR_RECIPES,
+                _TIME_FOR_TRIES,
                 _CALIBRATION_FOR_TARGET,
                 _FULL_INTEGER_FOR_COMPILERS,
                 _LABELS_FOR_ACCURACY,
@@ -230,22 +331,32 @@ class ModelConversionSpec(ApiModel):
     methods: (
         Annotated[
             list[Method],
-            Field(min_length=1, max_length=4, json_schema_extra={"x-kubernetes-list-type": "set"}),
+            Field(min_length=1, max_length=len(Method), json_schema_extra={"x-kubernetes-list-type": "set"}),
         ]
         | None
     ) = None
-    """Quantization methods, one artifact each."""
+    """Quantization methods, one artifact each. Int16Activations has int16 inputs and outputs; Int4 stores the
+    weights of as many layers in 4 bits as the gates allow, and those of the others in 8."""
     target: Target | None = None
     """Where the model will run; chooses the methods."""
+    recipes: Annotated[
+        list[Recipe],
+        Field(
+            max_length=MAX_RECIPES,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """Recipes of your own, one artifact each, beside the methods: a method with other precision for certain
+    layers, or rules in ai-edge-quantizer's JSON. They are not tuned, trained or compiled."""
     calibration: Calibration | None = None
-    """Representative dataset; FullInteger needs it."""
+    """Representative dataset; FullInteger and Int16Activations need it."""
     validation: Validation | None = None
     """Data and gates. Without validation.uri, artifacts are compared with the original on the part of the
     calibration data that does not calibrate, or on random inputs; without gates, every artifact passes."""
     benchmark: Benchmark = Benchmark()
     """How latency is measured."""
     tuning: Tuning = Tuning()
-    """What is tried when full integer misses its gates."""
+    """What is tried when a method of integers misses its gates, or to find the best file."""
     optimize: Optimize | None = None
     """Training before the conversion: distillation, pruning, quantization-aware training. Each optimised file
     is published only where it is better than the plain one."""
@@ -255,6 +366,12 @@ class ModelConversionSpec(ApiModel):
     """Compiles the full-integer file for an Arm Ethos-U."""
     microcontroller: Microcontroller | None = None
     """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
+    verify_on: Annotated[
+        list[Verifier],
+        Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list)
+    """Runtimes on which each file is run too, and what it gives there compared: Microcontroller is TFLite
+    Micro. With the target of that name it is done unasked, and a file that fails there fails."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     class_name: Name | None = None

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from .base import ApiModel, Fraction, OpenReason, Sha256
+from .boards import MAX_BOARDS
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
 from .limits import (
     ARTIFACT_URI_LENGTH,
@@ -17,12 +18,14 @@ from .limits import (
     ConditionText,
     FailureText,
     MessageText,
+    SentenceText,
     VersionText,
 )
-from .methods import Method
 from .optimization import OptimizationSummary
 from .reasons import Stage
+from .recipes import OfMethod
 from .spec import SourceFormat
+from .verification import VerificationOutcome, Verifier
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
@@ -97,6 +100,28 @@ class TensorInfo(ApiModel):
     """Dimensions; -1 where the size is open."""
     dtype: Annotated[str, Field(max_length=32)]
     """Type of the elements, e.g. float32."""
+    source_shape: Annotated[list[int], Field(max_length=16)] | None = None
+    """Dimensions in the source model, where the files have them in another order."""
+    axes: Annotated[list[Annotated[int, Field(ge=0, le=15)]], Field(max_length=16)] | None = None
+    """Which dimension of the source model each of the files is, e.g. [0, 2, 3, 1] for channels that come
+    first in the source and last in the files."""
+
+    @property
+    def layout(self) -> str | None:
+        """The layout that the files have, and that of the source; None where both are one."""
+        if self.axes is None:
+            return None
+        names = _LAYOUTS.get(tuple(self.axes))
+        if names is not None:
+            return f"{names[1]} (the source has {names[0]})"
+        return f"dimensions {self.axes} of the source"
+
+
+_LAYOUTS: Final = {
+    (0, 2, 1): ("NCW", "NWC"),
+    (0, 2, 3, 1): ("NCHW", "NHWC"),
+    (0, 2, 3, 4, 1): ("NCDHW", "NDHWC"),
+}
 
 
 MOST_TENSORS: Final = 64
@@ -148,11 +173,26 @@ class MicrocontrollerResult(MicrocontrollerFigures):
     """Where the C source lies, its header beside it."""
 
 
-class Artifact(ApiModel):
+class VerificationResult(ApiModel):
+    """What came of one file on another runtime."""
+
+    name: Verifier
+    """The runtime, by its target."""
+    outcome: VerificationOutcome
+    """Passed, Failed, or NotVerified where nothing was run."""
+    agreement: Fraction | None = None
+    """Agreement with the original's outputs of what it gave there."""
+    accuracy: Fraction | None = None
+    """Accuracy there, on the labelled validation data."""
+    memory_bytes: int | None = None
+    """Working memory that it took there: the arena of TFLite Micro."""
+    message: MessageText | None = None
+    """Why it failed, or why nothing was run."""
+
+
+class Artifact(OfMethod):
     """One converted file and what it is worth."""
 
-    method: Method
-    """How it was made."""
     uri: _Uri
     """Where it lies."""
     size_bytes: int
@@ -185,13 +225,21 @@ class Artifact(ApiModel):
     """What Vela made of it for an Ethos-U."""
     microcontroller: MicrocontrollerResult | None = None
     """What it takes on a microcontroller."""
+    verifications: Annotated[
+        list[VerificationResult],
+        Field(
+            max_length=len(Verifier),
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = Field(default_factory=list)
+    """What came of it on other runtimes."""
 
 
-class Recommended(ApiModel):
+class Recommended(OfMethod):
     """The artifact to use."""
 
-    method: Method
-    """How it was made."""
+    name: Annotated[str, Field(max_length=32)] = ""
+    """The recipe that gave it, or else the method: what kubectl get shows."""
     uri: _Uri
     """Where it lies."""
     reason: MessageText
@@ -200,15 +248,55 @@ class Recommended(ApiModel):
     """Size for people, e.g. 23.4KiB."""
 
 
-class FailedMethod(ApiModel):
-    """A method that gave no file, while others did."""
+class FailedMethod(OfMethod):
+    """A method or recipe that gave no file, while others did."""
 
-    method: Method
-    """The method that was asked for."""
     reason: OpenReason
     """One word for programs."""
     message: FailureText
     """The same for people, and what to do about it."""
+
+
+class MeasuredFile(OfMethod):
+    """One published file on one board."""
+
+    latency_millis: Annotated[str, Field(max_length=16)] | None = None
+    """Median milliseconds of one inference; not given where it did not run."""
+    p90_millis: Annotated[str, Field(max_length=16)] | None = None
+    """Nine of ten inferences took no longer."""
+    peak_memory_bytes: int | None = None
+    """What the process grew by."""
+    agreement: Fraction | None = None
+    """Agreement with the original model's outputs there."""
+    accuracy: Fraction | None = None
+    """Accuracy on the labelled validation data there."""
+    passed: bool
+    """Whether it ran, is usable and meets the board's gates."""
+    message: MessageText | None = None
+    """Why it did not pass."""
+
+
+class Measurement(ApiModel):
+    """What one board gave."""
+
+    board: Annotated[str, Field(max_length=32)]
+    """Its name in spec.benchmark.boards."""
+    reason: OpenReason | None = None
+    """Why nothing was measured there; not given where something was."""
+    message: FailureText | None = None
+    """The same for people, or what to know about the figures."""
+    node: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
+    """The node that ran the files."""
+    processor: SentenceText | None = None
+    """Its architecture and processor."""
+    runtime: VersionText | None = None
+    """The interpreter and its version."""
+    files: Annotated[list[MeasuredFile], Field(max_length=16)] = Field(default_factory=list)
+    """Each published file."""
+    report_uri: _Uri | None = None
+    """Where everything lies that was measured there."""
+    time: datetime
+    """When it was written."""
 
 
 class FailureInfo(ApiModel):
@@ -273,12 +361,20 @@ class ModelConversionStatus(ApiModel):
     """From start to end without the time for which it was suspended, e.g. 1m12s."""
     source: SourceInfo | None = None
     """The source model as it was read."""
-    artifacts: Annotated[list[Artifact], Field(max_length=8)] = Field(default_factory=list)
+    artifacts: Annotated[list[Artifact], Field(max_length=16)] = Field(default_factory=list)
     """The converted files."""
-    failed_methods: Annotated[list[FailedMethod], Field(max_length=8)] = Field(default_factory=list)
+    failed_methods: Annotated[list[FailedMethod], Field(max_length=16)] = Field(default_factory=list)
     """The methods that gave no file, and why."""
     recommended: Recommended | None = None
     """The artifact to use, and why."""
+    measurements: Annotated[
+        list[Measurement],
+        Field(
+            max_length=MAX_BOARDS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["board"]},
+        ),
+    ] = Field(default_factory=list)
+    """What the boards of spec.benchmark.boards gave, a row for each."""
     optimization: OptimizationSummary | None = None
     """What training before the conversion did; the report has the figures."""
     failure: FailureInfo | None = None

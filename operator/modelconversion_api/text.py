@@ -38,6 +38,8 @@ def printable(text: str) -> str:
 
     Line breaks and tabs become blanks, and everything else that cannot be printed U+FFFD.
     """
+    if text.isprintable():  # nearly all are, and a status is full of them
+        return text
     return "".join(
         c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
     )

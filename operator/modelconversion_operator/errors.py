@@ -109,5 +109,5 @@ def error_of_status(status: Mapping[str, Any]) -> ApiError:
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:
     """Read the header Retry-After; 0 where there is none, or a date in it."""
-    text = str(headers.get("Retry-After") or "")
+    text = next((str(value) for name, value in headers.items() if name.lower() == "retry-after"), "")
     return float(text) if text.isdecimal() else 0.0

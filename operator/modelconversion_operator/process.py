@@ -19,6 +19,7 @@ from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.cluster.watch_state import WatchProgress
 from modelconversion_operator.cluster.watches import (
     WATCHED,
+    NoMemories,
     make_conversion_watch,
     make_mirrors,
     make_registry,
@@ -116,6 +117,7 @@ async def run(settings: Settings) -> None:
             conversions = kopf.operator(
                 registry=make_registry(store, queue, watch, stop, settings.class_name),
                 settings=make_settings(silence),
+                memories=NoMemories(),
                 namespaces=names,
                 clusterwide=not names,
                 standalone=True,

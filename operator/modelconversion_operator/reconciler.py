@@ -20,6 +20,7 @@ from modelconversion_operator.cluster.protocol import ConversionApi
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding import outcome
 from modelconversion_operator.deciding.admission import Admission
+from modelconversion_operator.deciding.boards import boards_of
 from modelconversion_operator.deciding.decide import decide
 from modelconversion_operator.deciding.decisions import (
     CreateJob,
@@ -29,21 +30,27 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
 )
-from modelconversion_operator.deciding.manifest import job_manifest, job_name, request_problem
+from modelconversion_operator.deciding.manifest import (
+    engine_problem,
+    job_manifest,
+    job_name,
+    request_problem,
+)
+from modelconversion_operator.deciding.news import BATCH_SECONDS
 from modelconversion_operator.deciding.policy import not_released, secrets_of
 from modelconversion_operator.deciding.repairs import job_changes, pinned_by, words_of_pinned
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
-from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS
+from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS, RESYNC_SECONDS
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
-from modelconversion_operator.deciding.waiting import wants_events
+from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS, events_count_in, wants_events
 from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
-_AFTER_CREATION_SECONDS: Final = 5.0
+_AFTER_CREATION_SECONDS: Final = 60.0
 """A Job of which the watches say nothing for so long is looked at."""
 
 _MOST_WOKEN: Final = 16
@@ -165,7 +172,7 @@ class Reconciler:
         seen = await self._look(conversion)
         for stray in seen.strays:
             if not stray.deleting:
-                logger.warning("%s: removing Job %s of an earlier run", self._name(uid), stray.name)
+                logger.warning("%s: removing Job %s, which came before", self._name(uid), stray.name)
                 await self._api.delete_job(stray, pods_first=True)
         decision = self._decide(seen)
         if not decision.wants_place:
@@ -173,15 +180,24 @@ class Reconciler:
         decision = await self._act_before_status(seen, decision)
         wrote = await self._write_status(seen, decision)
         if isinstance(decision.job_action, DeleteJob) and seen.job is not None:
+            logger.info("%s: removing Job %s, which goes on after the end", self._name(uid), seen.job.name)
             await self._api.delete_job(seen.job)
         if isinstance(decision.job_action, CreateJob):
             return _AFTER_CREATION_SECONDS
         if decision.status.phase is None or not decision.status.phase.is_final:
-            return decision.recheck_seconds
+            return self._until_events_count(seen, decision.recheck_seconds)
         if wrote or isinstance(decision.job_action, PatchJob):
-            return 0  # another look finds that nothing is left to do
+            return BATCH_SECONDS  # another look finds that nothing is left to do
         self._settle(seen, decision)
         return decision.recheck_seconds
+
+    def _until_events_count(self, seen: Seen, recheck: float | None) -> float | None:
+        """Look again soon where an event says why a Job has no pod, for which it is too early yet."""
+        if seen.job is None or self._store.event(seen.job) is None:
+            return recheck
+        if not events_count_in(seen.job, seen.pods, seen.conversion.status, self._now()):
+            return recheck
+        return min(recheck or RESYNC_SECONDS, EVENTS_AFTER_SECONDS)
 
     def _decide(self, seen: Seen) -> Decision:
         ask = partial(self.admission.ask, seen.conversion.key)
@@ -289,6 +305,9 @@ class Reconciler:
         if problem := request_problem(action.spec, self._rules.jobs):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.INVALID_SPEC)
             return self._decide(replace(seen, rejection=rejection))
+        if action.part.converts and (problem := engine_problem(action.spec, self._rules.jobs)):
+            rejection = Rejection(problem, permanent=True, reason=FailureReason.ENGINE_NOT_FOUND)
+            return self._decide(replace(seen, rejection=rejection))
         if (unreleased := await self._unreleased(key, action.spec)) and self._rules.secrets_must_be_released:
             rejection = Rejection(unreleased, permanent=False, reason=FailureReason.SECRET_NOT_RELEASED)
             self.admission.refuse(key, REJECTED_RETRY_SECONDS)
@@ -299,7 +318,7 @@ class Reconciler:
             action.spec,
             self._rules.jobs,
             conversion.queue,
-            reads_report=action.reads_report,
+            action.part,
         )
         try:
             job = await self._api.create_job(manifest)
@@ -314,7 +333,7 @@ class Reconciler:
         self._store.keep(job)
         if unreleased:
             await self._record(conversion, Event("Warning", FailureReason.SECRET_NOT_RELEASED, unreleased))
-        if not action.reads_report:
+        if action.part.converts:
             self._metrics.job_created(decision.status, self._now())
         return decision
 
@@ -355,10 +374,17 @@ class Reconciler:
             for rival in seen.rivals[:_MOST_WOKEN]:  # it says so as well; and one that waits may begin
                 self._queue.add(rival.key.uid)
         logger.info("%s/%s: %s", key.namespace, key.name, _headline(after))
+        if after.report_uri is not None and before.report_uri is None and not ends:
+            # Boards are to follow, whose pods do not tell what was converted.
+            self._metrics.converted(outcome.summary_of(seen.pods))
+            self._metrics.boards_ahead(boards_of(conversion.spec), after.artifacts)
+        for measurement in after.measurements[len(before.measurements) :]:
+            self._metrics.measured(measurement)
         if ends:
             self._ending.discard(key.uid)
             self._count_end(after, seen.pods)
-        elif after.phase is Phase.RUNNING and before.phase is Phase.PENDING and job is not None:
+            self._store.take_results(key)
+        elif _begins_to_convert(before, after) and job is not None:
             self._metrics.job_started(job.created, self._now())
         for event in decision.events:
             await self._record(conversion, event)
@@ -421,6 +447,12 @@ class Reconciler:
     def _name(self, uid: str) -> str:
         conversion = self._store.conversion(uid)
         return f"{conversion.key.namespace}/{conversion.key.name}" if conversion else uid
+
+
+def _begins_to_convert(before: ModelConversionStatus, after: ModelConversionStatus) -> bool:
+    """Whether the Job that converts has just begun to run; those of boards are not counted with it."""
+    starts = after.phase is Phase.RUNNING and before.phase is Phase.PENDING
+    return starts and after.report_uri is None
 
 
 def _has_ended(conversion: ConversionView) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict
 
+from modelconversion_api.spec import ENGINE_FORMATS, SourceFormat
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings
@@ -59,6 +60,22 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
+def _images_of(text: str) -> dict[SourceFormat, str]:
+    known = [name.value for name in ENGINE_FORMATS]
+    images = {}
+    for entry in _listed(text):
+        name, mark, image = entry.partition("=")
+        if name not in known or not mark or not re.fullmatch(r"\S+", image):
+            raise ValueError(f"{entry!r} is not FORMAT=IMAGE with a format of {', '.join(known)}")
+        images[SourceFormat(name)] = image
+    return images
+
+
+def _engines(text: str) -> str:
+    _images_of(text)
+    return text
+
+
 class Settings(BaseSettings):
     """Watch ModelConversions and run a converter Job for each, until stopped by SIGTERM or Ctrl-C.
 
@@ -80,6 +97,11 @@ class Settings(BaseSettings):
 
     converter_image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
     """Image of the converter that the Jobs run."""
+    engines: Annotated[str, AfterValidator(_engines)] = ""
+    """Images of the converter with an engine in them, for formats that need one: FORMAT=IMAGE, separated by
+    commas, e.g. ONNX=registry.example/tflite-converter-onnx:0.1.0."""
+    runtime_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
+    """Image that boards run the published files with; empty for that of the converter, which is larger."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When nodes pull the converter image."""
     class_name: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")] = ""
@@ -161,6 +183,8 @@ class Settings(BaseSettings):
         """Give what holds for every conversion; ``defaults`` are those of the platform's file."""
         jobs = JobSettings(
             image=self.converter_image,
+            engines=_images_of(self.engines),
+            runtime_image=self.runtime_image,
             image_pull_policy=self.image_pull_policy,
             asks_progress=self.progress_seconds > 0,
             logs_json=self.log_format == "json",

@@ -6,7 +6,7 @@ Both are whole processes on the same machine, in turn. "Work" is loading, conver
 quantizing, imports of TensorFlow and Keras excluded on both sides, as each side takes the time itself.
 "Whole" is the command from start to end, imports included; ours then also runs the original and every file
 on 100 samples and writes two reports. Quality is the signal-to-noise ratio of the int8 files against the
-original, on samples that calibrated neither.
+original, on samples that calibrated neither. Neither side looks for better recipes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from modelconversion_api.report import ConversionReport
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
 SAMPLES = 100
-GOALS = {"gesture": 4.0, "vww": 12.0, "mobilenet": 8.0}
+GOALS = {"gesture": 4.0, "vww": 20.0, "mobilenet": 8.0}
 """Times faster than the plain way, until the files were made."""
-MEMORY_GOAL, AFTER_FLOAT_GOAL = 0.95, 0.25
+MEMORY_GOAL, AFTER_FLOAT_GOAL = 0.9, 0.25
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def run_once(case: Case, folder: Path) -> Result:
             *(sys.executable, "-m", "tflite_converter", "convert", "--quiet"),
             *("--model", str(case.model), "--method", "all", "--output", "out", "--batch-size", "1"),
             *("--data", str(calibration), "--validation-data", "held_out.npy"),
+            # The plain way looks for no better recipe, and MobileNet's random weights pass no floor.
+            *("--tuning-seconds", "0"),
         ],
         mark="tflite_converter.workers.litert",
         cwd=our_folder,

@@ -132,6 +132,25 @@ def test_a_gate_on_cost_that_nothing_meets_is_told(
     assert not artifact.passed
 
 
+def test_recipes_of_one_s_own_are_artifacts_with_gates_of_their_own(files: Path, tmp_path: Path) -> None:
+    recipes = [
+        {"name": "halves", "base": "DynamicRange", "algorithm": "OCTAV", "gates": {"maxSizeBytes": 1}},
+        {"name": "lost", "base": "DynamicRange", "layers": [{"match": "nowhere", "precision": "Int4"}]},
+    ]
+    (tmp_path / "own.json").write_text(json.dumps(recipes))
+    words = ["--model", files / "tiny.tflite", "--method", "float32", "--output", tmp_path / "out"]
+    found = run("convert", *words, "--recipe", tmp_path / "own.json")
+    report = report_of(tmp_path / "out")
+    assert [(a.made_by, a.passed) for a in report.artifacts] == [("Float32", True), ("halves", False)]
+    assert (tmp_path / "out" / report.artifacts[1].file_name).name == "tiny_recipe-halves.tflite"
+    assert [f.made_by for f in report.failed_methods] == ["lost"]
+    said = " ".join(found.stdout.split())
+    assert "lost was not made: recipe lost: layers[0].match 'nowhere' is in no layer's name" in said
+    page = (tmp_path / "out" / "tiny_report.html").read_text()
+    assert "lost gave no file" in page
+    assert "halves" in page
+
+
 def test_gates_that_are_met_are_recorded(files: Path, tmp_path: Path) -> None:
     gates = ["--max-size", "100000", "--max-latency", "10000"]
     run("convert", "--model", files / "tiny.tflite", "--output", tmp_path, *gates)
@@ -160,6 +179,7 @@ def test_a_signed_conversion_can_be_verified(files: Path, tmp_path: Path) -> Non
     words = ["--model", files / "tiny.tflite", "--method", "dynamic_range", "--output", out]
     run("convert", *words, "--sign-key", tmp_path / "key.pem")
     assert sorted(p.name for p in out.iterdir()) == [
+        "tiny_dynamic_range.graph.json",
         "tiny_dynamic_range.tflite",
         "tiny_model.sig",
         "tiny_report.html",
@@ -350,3 +370,16 @@ def test_inspect_prints_one_document(files: Path) -> None:
     shown = run("inspect", files / "out" / "tiny_int8.tflite").stdout
     assert "FULLY_CONNECTED" in shown
     assert "Oldest runtime with all its operators: TensorFlow Lite 1.14 " in shown
+
+
+def test_inspect_lists_layers_by_the_names_that_recipes_match(files: Path) -> None:
+    (layer,) = one_document(run("inspect", files / "tiny.tflite", "--json"))["layers"]
+    assert layer == {
+        "name": "y",
+        "operator": "FULLY_CONNECTED",
+        "weights": "float32",
+        "weightBytes": 64,
+        "output": "float32",
+    }
+    assert "float32, 64B" in run("inspect", files / "tiny.tflite", "--layers").stdout
+    assert "Layers" not in run("inspect", files / "tiny.tflite").stdout

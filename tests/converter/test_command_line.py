@@ -12,7 +12,7 @@ import pytest
 
 from edge_inference import TFLiteInference, read_baseline
 from gesture_sample.model import build_model, make_samples
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.report import ConversionReport
 from modelconversion_api.text import human_size
 from support.converter.converting import SCRIPTS, Script
@@ -86,7 +86,7 @@ def test_conversion_shows_progress_table_and_recommendation(gesture: Path) -> No
         "Latency",
     ):
         assert text in shown
-    for method in Method:
+    for method in DEFAULT_METHODS:
         assert f"converted_models/{method.file_name('gesture_classifier')}" in shown
 
 
@@ -149,7 +149,7 @@ def test_the_shortest_command_line_makes_every_method(gesture: Path, tmp_path: P
     assert found.returncode == 0, found.stderr
     text = (tmp_path / "short" / "gesture_classifier_report.json").read_text()
     report = ConversionReport.model_validate_json(text)
-    assert [a.method for a in report.artifacts] == list(Method)
+    assert [a.method for a in report.artifacts] == list(DEFAULT_METHODS)
     assert {a.synthetic for a in report.artifacts if a.method is not Method.FULL_INTEGER} == {False}
     assert all(a.baseline is None for a in report.artifacts)  # they were measured on random numbers
     # At a glance: the original's size, each file's, and how much smaller it is.
@@ -224,7 +224,7 @@ def test_the_reference_s_command_lines_run_as_written_in_an_empty_folder(tmp_pat
         found = run(name, *arguments)
         assert found.returncode == 0, (line, found.stderr)
     names = {path.name for path in (tmp_path / "converted_models").iterdir()}
-    assert {m.file_name("gesture_classifier") for m in Method} < names
+    assert {m.file_name("gesture_classifier") for m in DEFAULT_METHODS} < names
 
 
 def test_a_missed_gate_is_told(gesture: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_missed_gate_is_told(gesture: Path) -> None:
         (["--model", "nope.h5"], 11, "File not found: nope.h5. Hint: train the model first"),
         (["--model", "models/gesture_classifier.h5", "--require-data"], 30, "--data"),
         (["--model", "models/gesture_classifier.h5", "--data", "no.npy", "--method", "all"], 11, "no.npy"),
-        (["--model", "models/gesture_classifier.h5", "--method", "int4"], 2, "int4"),
+        (["--model", "models/gesture_classifier.h5", "--method", "int3"], 2, "int3"),
         (["--model", "models/gesture_classifier.h5", "--method", "all", "--target", "Mobile"], 2, "exclude"),
         (["--model", "models/gesture_classifier.h5", "--labels", "x.npy"], 2, "--data"),
         (["--model", "models/gesture_classifier.h5", "--max-accuracy-drop", "0.1"], 2, "needs labels"),
@@ -285,7 +285,7 @@ def test_mistakes_are_told_in_one_line(gesture: Path, arguments: list[str], code
 def test_inference_class_on_every_artifact(gesture: Path) -> None:
     features = np.load(gesture / "datasets" / "test_features.npy")
     labels = np.load(gesture / "datasets" / "test_labels.npy")
-    for method in Method:
+    for method in DEFAULT_METHODS:
         model = TFLiteInference(gesture / "converted_models" / method.file_name("gesture_classifier"))
         batch = model.predict_batch(features)
         assert np.mean([found == label for (found, _), label in zip(batch, labels, strict=True)]) > 0.88

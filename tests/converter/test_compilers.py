@@ -58,6 +58,7 @@ def test_one_conversion_gives_the_files_of_every_compiler(models: Path, tmp_path
     written = {p.name for p in tmp_path.iterdir()}
     assert written == {
         "model_int8.tflite",
+        "model_int8.graph.json",
         "model_int8_vela.tflite",
         "model_int8.cc",
         "model_int8.h",

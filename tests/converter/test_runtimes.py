@@ -17,7 +17,13 @@ from support.converter.weighted import OPERATORS, samples_of, weights_of
 from tflite_converter.arrays import Array
 from tflite_converter.quantizing.calibration import RangeMethod, calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
-from tflite_converter.quantizing.quantization import Recipe, dynamic_range, full_integer
+from tflite_converter.quantizing.quantization import (
+    Recipe,
+    dynamic_range,
+    full_integer,
+    int4,
+    weight_only_int8,
+)
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.tflite.runtime_versions import later
@@ -27,7 +33,17 @@ pytestmark = pytest.mark.skipif(
     sys.version_info[:2] != (3, 11) or platform.machine() != "x86_64",
     reason="tflite-runtime 2.14 has wheels for few Pythons and machines",
 )
-LEAST_DB = {"float32": 100.0, "float16": 50.0, "dynamic_range": 25.0, "dense_by_tensor": 25.0, "int8": 25.0}
+LEAST_DB = {
+    "float32": 100.0,
+    "float16": 50.0,
+    "dynamic_range": 25.0,
+    "dense_by_tensor": 25.0,
+    "int8": 25.0,
+} | {
+    "int16": 35.0,
+    "weight_only": 35.0,
+    "int4": 10.0,
+}
 
 
 def integers(content: bytes, samples: dict[str, Array], bits: int = 8) -> bytes:
@@ -42,6 +58,9 @@ MAKE: dict[str, Callable[[bytes, dict[str, Array]], bytes]] = {
     "dynamic_range": lambda content, _samples: dynamic_range(content),
     "dense_by_tensor": lambda content, _samples: dynamic_range(content, dense_per_tensor=True),
     "int8": integers,
+    "int16": lambda content, samples: integers(content, samples, bits=16),
+    "weight_only": lambda content, _samples: weight_only_int8(content),
+    "int4": lambda content, _samples: int4(content, ("y",)),
 }
 
 
@@ -112,5 +131,6 @@ def test_a_file_computes_the_same_or_is_refused(
     too_young = {
         ("dense", "dynamic_range"),
         *(("transposed", m) for m in ("dynamic_range", "dense_by_tensor")),
+        *((name, "int4") for name in ("dense", "convolution")),
     }
     assert refused == (too_young if runtime.tensorflow == "2.14" else set())

@@ -46,7 +46,9 @@ def converted(
 def test_names_sizes_and_what_was_read(converted: Converted, request: pytest.FixtureRequest) -> None:
     source_format, writer = SOURCES[request.node.callspec.params["converted"]]
     report = converted.report
-    assert sorted(p.name for p in converted.output.iterdir()) == sorted(m.file_name("model") for m in Method)
+    assert sorted(p.name for p in converted.output.glob("*.tflite")) == sorted(
+        m.file_name("model") for m in Method
+    )
     assert report.source.format is source_format
     assert report.tool_versions["source-writer"].startswith(writer)
     assert [i.shape for i in report.source.inputs] == [[1, 8, 8, 1]]
@@ -75,9 +77,20 @@ def test_every_artifact_agrees_and_is_measured(converted: Converted) -> None:
         (Method.FLOAT16, 50),
         (Method.DYNAMIC_RANGE, 25),
         (Method.FULL_INTEGER, 25),
+        (Method.INT16_ACTIVATIONS, 35),
+        (Method.WEIGHT_ONLY_INT8, 35),
+        (Method.INT4, 10),
     ):
         assert (snr[method] or 200) > least
     assert report.recommended is not None
+
+
+def test_int16_activations_are_int16_at_both_ends(converted: Converted) -> None:
+    model = TFLiteModel(converted.file(Method.INT16_ACTIVATIONS))
+    tensors = (*model.inputs, *model.outputs)
+    assert [(t.dtype, t.zero_point) for t in tensors] == [(np.int16, 0), (np.int16, 0)]
+    (report,) = [a for a in converted.report.artifacts if a.method is Method.INT16_ACTIVATIONS]
+    assert report.layers
 
 
 def test_full_integer_is_int8_at_both_ends(converted: Converted) -> None:
@@ -150,7 +163,7 @@ def _operators(artifact: ArtifactReport) -> set[str]:
 
 
 def test_one_method_that_fails_does_not_cost_the_others(models: Path, tmp_path: Path) -> None:
-    """A loop over steps whose number is open: full integer fails in both quantizers, and says why."""
+    """A loop over steps whose number is open: integers fail, full integer in both quantizers, and say why."""
     data = tmp_path / "data.npy"
     np.save(data, np.random.default_rng(0).normal(size=(100, 6, 4)))
     found = convert_into(tmp_path / "out", models / "recurrent_savedmodel", *Method, calibration=data)
@@ -158,16 +171,21 @@ def test_one_method_that_fails_does_not_cost_the_others(models: Path, tmp_path: 
         Method.FLOAT32,
         Method.DYNAMIC_RANGE,
         Method.FLOAT16,
+        Method.WEIGHT_ONLY_INT8,
+        Method.INT4,
     ]
-    (failed,) = found.report.failed_methods
-    assert failed.method is Method.FULL_INTEGER
+    failed, wide = found.report.failed_methods
+    assert (failed.method, wide.method) == (Method.FULL_INTEGER, Method.INT16_ACTIVATIONS)
+    assert wide.reason is FailureReason.QUANTIZATION_FAILED
     assert failed.reason is FailureReason.QUANTIZATION_FAILED
     assert "loops and branches: it has a loop or branch, and sizes of " in failed.message
     assert "--input-shape" in failed.message
-    assert sorted(p.name for p in found.output.iterdir()) == [
+    assert sorted(p.name for p in found.output.glob("*.tflite")) == [
         "model_dynamic_range.tflite",
         "model_float16.tflite",
         "model_float32.tflite",
+        "model_int4.tflite",
+        "model_weight_only_int8.tflite",
     ]
     with pytest.raises(ConverterError) as caught:
         convert_into(

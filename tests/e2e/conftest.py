@@ -15,7 +15,7 @@ from rich.console import Console
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.kubectl import Kubectl
 from devcluster.control_plane.port_forward import PortForward
-from devcluster.images.build import ensure_images
+from devcluster.images.build import ensure_images, ensure_onnx_image, ensure_runtime_image
 from devcluster.real_node.node import RealNode
 from devcluster.services.deploy import (
     OBJECT_STORE,
@@ -63,12 +63,23 @@ def images(cluster: Cluster) -> ImageNames:
         return ImageNames(
             os.environ["E2E_OPERATOR_IMAGE"],
             os.environ["E2E_CONVERTER_IMAGE"],
+            os.environ.get("E2E_RUNTIME_IMAGE", ""),
+            os.environ.get("E2E_ONNX_IMAGE"),
             os.environ.get("E2E_OBJECT_STORE_IMAGE", "chrislusf/seaweedfs"),
         )
-    built = ensure_images(Console(stderr=True))
-    for image in (built.operator, built.converter, built.object_store):
+    console = Console(stderr=True)
+    built, onnx = ensure_images(console), ensure_onnx_image(console)
+    runtime = ensure_runtime_image(console)
+    for image in (built.operator, built.converter, runtime, onnx, built.object_store):
         cluster.node.load_image(image)
-    return ImageNames(built.operator.reference, built.converter.reference, built.object_store.reference)
+    names = (
+        built.operator.reference,
+        built.converter.reference,
+        runtime.reference,
+        onnx.reference,
+        built.object_store.reference,
+    )
+    return ImageNames(*names)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from devcluster.cache import REPOSITORY
 from support.cluster.chart_release import Release
-from support.cluster.e2e_cluster import Conversions
+from support.cluster.e2e_cluster import Conversions, ImageNames
 
+DETECTOR = REPOSITORY / "examples" / "detector"
 EXAMPLE = REPOSITORY / "examples" / "gesture-classifier.yaml"
 METHODS = {"Float32", "DynamicRange", "Float16", "FullInteger"}
 
@@ -24,6 +30,26 @@ def test_all_methods_in_containers(release: Release, conversions: Conversions) -
     } < written
     assert {"report.json", "report.html"} < written
     report = json.loads(conversions.read("converted/gesture-classifier/report.json"))
+    assert set(report["provenance"]["isolation"]) == {"no-network", "no-other-programs", "own-files-only"}
+
+
+def test_an_onnx_detector_by_the_image_with_its_engine(
+    release: Release, images: ImageNames, conversions: Conversions, tmp_path: Path
+) -> None:
+    """As the README has it: make the model, upload it, apply the example."""
+    if images.onnx is None:
+        pytest.skip("needs an image with the ONNX engine: set E2E_ONNX_IMAGE")
+    subprocess.run([sys.executable, DETECTOR / "make_model.py", tmp_path], check=True)
+    conversions.upload({file.name: file for file in tmp_path.iterdir()})
+    name = conversions.apply(DETECTOR / "detector.yaml")
+    status = conversions.ended(name)
+    assert status["phase"] == "Succeeded", conversions.describe(status)
+    assert {artifact["method"] for artifact in status["artifacts"]} == METHODS
+    assert all(artifact["usable"] for artifact in status["artifacts"])
+    assert status["source"]["format"] == "ONNX"
+    (image,) = status["source"]["inputs"]
+    assert (image["sourceShape"], image["shape"]) == ([1, 3, 64, 64], [1, 64, 64, 3])
+    report = json.loads(conversions.read("converted/detector/report.json"))
     assert set(report["provenance"]["isolation"]) == {"no-network", "no-other-programs", "own-files-only"}
 
 

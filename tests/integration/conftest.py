@@ -49,3 +49,18 @@ def conversions(
     made = Conversions(control_plane, object_store, namespace, bucket)
     made.secret("s3-credentials", object_store.access_key, object_store.secret_key)
     return made
+
+
+@pytest.fixture
+def uploaded(conversions: Conversions, gesture: Gesture) -> Conversions:
+    """The gesture model and its data in the bucket."""
+    conversions.upload(
+        {
+            "gesture_classifier.h5": gesture.model,
+            "val.npy": gesture.data("val_features.npy"),
+            "val_labels.npy": gesture.data("val_labels.npy"),
+            "test.npy": gesture.data("test_features.npy"),
+            "test_labels.npy": gesture.data("test_labels.npy"),
+        }
+    )
+    return conversions

@@ -9,6 +9,7 @@ import pytest
 
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.errors import ProcessError
+from modelconversion_api.methods import Method
 from modelconversion_api.spec import ModelConversionSpec
 from support.cluster.conversions import manifest, until
 from support.paths import REPOSITORY
@@ -16,6 +17,14 @@ from support.paths import REPOSITORY
 CALIBRATION = {"uri": "s3://models/val.npy"}
 IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
 SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
+
+
+PI5 = {"name": "pi5", "nodeSelector": {"board": "pi5"}}
+
+
+def on(*boards: Any) -> dict[str, Any]:
+    """A spec with these boards."""
+    return {"benchmark": {"boards": list(boards)}}
 
 
 class _Gone:
@@ -43,10 +52,24 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
     return result.stderr if result.returncode else ""
 
 
+FLOAT_HEAD = {"name": "own", "layers": [{"match": "head/", "precision": "Float32"}]}
+GATES = {"minAgreement": "0.9", "maxAccuracyDrop": "0.02", "maxSizeBytes": 9, "maxLatencyMillis": "1.5"}
+RULES = {"uri": "s3://models/recipe.json"}
+
+
+def of_layer(base, rules=None, **rule):
+    """A spec without calibration data and with a recipe for some layers."""
+    recipe = {"name": "own", "base": base, "layers": [{"match": "head/", **rule}]}
+    return {"recipes": [recipe | ({"rules": rules} if rules else {})]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
+        on(PI5),
+        on(*(PI5 | {"name": f"board-{n}"} for n in range(8))),
+        on(PI5 | {"maxLatencyMillis": "25", "minAgreement": "0.98", "threads": 4, "runs": 10000}),
         {"methods": GONE, "target": "Mobile"},
         {"methods": GONE, "target": "RaspberryPi"},
         {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION},
@@ -59,6 +82,11 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
             "ethosU": {"accelerator": "ethos-u85-256", "systemConfig": "Ethos_U85_SYS_DRAM_Mid"},
         },
         {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"], "calibration": CALIBRATION},
+        {"methods": [method.value for method in Method], "calibration": CALIBRATION},
+        {"methods": ["WeightOnlyInt8", "Int4"]},
+        {"methods": ["Float32"], "tuning": {"objective": "FastestThatPasses", "try": ["Int4", "Float16"]}},
+        {"methods": ["Float32"], "tuning": {"try": ["FullInteger"]}, "calibration": CALIBRATION},
+        {"tuning": {"budgetSeconds": 0, "objective": "MostFaithful"}},
         {"storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}},
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
@@ -84,6 +112,10 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
         {"optimize": {"training": IMAGES | {"learningRate": "0.0005"}, "quantizationAwareTraining": {}}},
         {"optimize": {"training": CALIBRATION, "distillation": {"width": "0.5"}}},
         {"optimize": {"training": CALIBRATION, "distillation": {"studentUri": "s3://models/small.keras"}}},
+        {"recipes": [FLOAT_HEAD], "calibration": CALIBRATION},
+        {"recipes": [FLOAT_HEAD | {"name": f"r-{n}", "base": "DynamicRange"} for n in range(8)]},
+        {"recipes": [{"name": "file", "base": "DynamicRange", "rules": {"uri": "s3://models/recipe.json"}}]},
+        {"recipes": [{"name": "g", "algorithm": "GPTQ", "gates": GATES}], "calibration": CALIBRATION},
     ],
 )
 def test_accepted(crd, namespace, changes):
@@ -115,7 +147,19 @@ def test_accepted(crd, namespace, changes):
             },
             "systemConfig is another core's",
         ),
-        ({"methods": ["Int4"]}, "Unsupported value"),
+        ({"methods": ["Int3"]}, "Unsupported value"),
+        ({"recipes": [FLOAT_HEAD]}, "needs calibration data: set calibration.uri"),
+        ({"recipes": [{"name": "g", "base": "DynamicRange", "algorithm": "GPTQ"}]}, "or with GPTQ, needs"),
+        (of_layer("DynamicRange", algorithm="GPTQ"), "or with GPTQ, needs calibration data"),
+        (of_layer("DynamicRange", precision="Int16"), "Int16 is for activations"),
+        (of_layer("FullInteger", precision="Int4"), "Int4 weights have kernels beside float activations"),
+        (of_layer("DynamicRange"), "set precision, algorithm, or both"),
+        (of_layer("Float32", precision="Int4"), "Unsupported value"),
+        (of_layer("WeightOnlyInt8", precision="Int4", rules=RULES), "set either rules or layers"),
+        ({"recipes": [{"name": "a", "algorithm": "MSE", "rules": RULES}]}, "set either rules or layers"),
+        ({"recipes": [FLOAT_HEAD | {"name": "Own"}]}, "should match"),
+        ({"recipes": [FLOAT_HEAD, FLOAT_HEAD]}, "Duplicate value"),
+        ({"recipes": [FLOAT_HEAD | {"name": f"r-{n}"} for n in range(9)]}, "at most 8 items"),
         ({"optimize": {"training": CALIBRATION}}, "nothing to train for: set pruning"),
         (
             {
@@ -178,7 +222,16 @@ def test_accepted(crd, namespace, changes):
             "output.uri lies inside optimize.training.uri",
         ),
         ({"methods": ["Float32", "Float32"]}, "Duplicate value"),
-        ({"methods": ["FullInteger"]}, "FullInteger needs calibration data: set calibration.uri"),
+        ({"methods": ["FullInteger"]}, "Int16Activations need calibration data: set calibration.uri"),
+        (
+            {"tuning": {"try": ["Int4", "FullInteger"]}},
+            "tuning.try names a method that needs",
+        ),
+        ({"tuning": {"try": ["Int4"], "budgetSeconds": 0}}, "tuning.try without time: raise"),
+        ({"tuning": {"try": ["Int4", "Int4"]}}, "Duplicate value"),
+        ({"tuning": {"try": ["Int3"]}}, "Unsupported value"),
+        ({"tuning": {"objective": "Cheapest"}}, "Unsupported value"),
+        ({"methods": ["Int4", "Int16Activations"]}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "EdgeTPU"}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "Microcontroller"}, "need calibration data: set calibration.uri"),
         ({"source": {"uri": "http://models/a.h5"}}, "must be an S3 URI with a bucket and a key"),
@@ -259,6 +312,30 @@ def test_accepted(crd, namespace, changes):
             "a Keras file has no signatures",
         ),
         ({"source": {"uri": "s3://models/net/", "format": "KerasH5"}}, "is the prefix of a SavedModel"),
+        (
+            {"source": {"uri": "s3://models/net.onnx", "selectTensorFlowOps": True}},
+            "an ONNX model has no operations of TensorFlow's",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.pt2", "signature": "serve"}},
+            "a PyTorch model has neither signatures nor operations of TensorFlow's",
+        ),
+        (
+            {"source": {"uri": "s3://models/net", "format": "PyTorch", "selectTensorFlowOps": True}},
+            "a PyTorch model has neither signatures nor operations of TensorFlow's",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.zip", "format": "ONNX", "signature": "serve"}},
+            "an ONNX model has no signatures",
+        ),
+        (
+            {"source": {"uri": "s3://models/net.JAX", "selectTensorFlowOps": True}},
+            "a function of JAX has no operations of TensorFlow's",
+        ),
+        (
+            {"source": {"uri": "s3://models/net", "format": "StableHLO", "signature": "serve"}},
+            "a function of JAX has no signatures",
+        ),
         ({"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x"}]}}, "shape: Required value"),
         (
             {"source": {"uri": "s3://models/net.h5", "inputs": [{"name": "x", "shape": [0, 3]}]}},
@@ -282,6 +359,18 @@ def test_accepted(crd, namespace, changes):
         ),
         ({"output": {"uri": "s3://models/out/", "signing": {}}}, "secretRef: Required value"),
         ({"tuning": {"budgetSeconds": -1}}, "greater than or equal to 0"),
+        (on(PI5, PI5), "Duplicate value"),
+        (on(*(PI5 | {"name": f"board-{n}"} for n in range(9))), "must have at most 8 items"),
+        (on({"name": "pi5"}), "nodeSelector: Required value"),
+        (on(PI5 | {"nodeSelector": {}}), "should have at least 1 properties"),
+        (on({"nodeSelector": {"board": "pi5"}}), "name: Required value"),
+        (on(PI5 | {"name": "../pi5"}), "should match"),
+        (on(PI5 | {"name": "Pi5"}), "should match"),
+        (on(PI5 | {"name": "p" * 33}), "may not be more than 32"),
+        (on(PI5 | {"threads": 0}), "greater than or equal to 1"),
+        (on(PI5 | {"runs": 10001}), "less than or equal to 10000"),
+        (on(PI5 | {"maxLatencyMillis": "fast"}), "must be milliseconds in quotes"),
+        (on(PI5 | {"minAgreement": "1.1"}), "must be a share"),
         ({"calibration": CALIBRATION | {"samples": 0}}, "greater than or equal to 1"),
         ({"job": {"activeDeadlineSeconds": 1}}, "greater than or equal to 30"),
         ({"job": {"resources": {"limits": {"memory": "lots"}}}}, "should match"),
@@ -341,7 +430,11 @@ FIXED = [
     {"output": SIGNED},
     {"storage": {"region": "eu-west-1"}},
     {"benchmark": {"runs": 7}},
+    on(PI5),
     {"tuning": {"budgetSeconds": 7}},
+    {"tuning": {"objective": "MostFaithful", "try": ["Float16"]}},
+    {"recipes": [{"name": "own", "base": "DynamicRange", "algorithm": "OCTAV"}]},
+    {"verifyOn": ["Microcontroller"]},
     {"className": "edge"},
     {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},
@@ -422,7 +515,7 @@ def explained(crd: ControlPlane, field: str) -> str:
 
 def test_kubectl_explains_the_fields(crd):
     text = explained(crd, "modelconversion.spec.calibration")
-    assert "Representative dataset; FullInteger needs it." in text
+    assert "Representative dataset; FullInteger and Int16Activations need it." in text
     assert "How many samples calibrate the model" in text
     scaling = explained(crd, "modelconversion.spec.calibration.images.scaling")
     assert "MinusOneToOne" in scaling

@@ -266,7 +266,15 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
     conversions.apply("gesture", methods=methods, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])
     conversions.apply("corrupt", source={"uri": uri("corrupt.h5")}, methods=["Float16"])
-    conversions.apply("pi", target="RaspberryPi", **labelled)
+    board = {"name": "bench", "nodeSelector": {"kubernetes.io/os": "linux"}}
+    away = {"name": "away", "nodeSelector": {"edgeml.dev/board": "pi5"}}
+    conversions.apply(
+        "pi",
+        target="RaspberryPi",
+        benchmark={"boards": [board, away]},
+        job={"pendingDeadlineSeconds": 10},
+        **labelled,
+    )
     recurrent = recurrent_model()
     conversions.upload(
         {f"recurrent/{p.relative_to(recurrent)}": p for p in recurrent.rglob("*") if p.is_file()}

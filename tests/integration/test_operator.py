@@ -22,21 +22,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_
 ALL = ["Float32", "DynamicRange", "Float16", "FullInteger"]
 
 
-@pytest.fixture
-def uploaded(conversions, gesture):
-    """The gesture model and its data in the bucket."""
-    conversions.upload(
-        {
-            "gesture_classifier.h5": gesture.model,
-            "val.npy": gesture.data("val_features.npy"),
-            "val_labels.npy": gesture.data("val_labels.npy"),
-            "test.npy": gesture.data("test_features.npy"),
-            "test_labels.npy": gesture.data("test_labels.npy"),
-        }
-    )
-    return conversions
-
-
 def calibration(uploaded):
     return {"uri": uploaded.uri("val.npy"), "labelsUri": uploaded.uri("val_labels.npy")}
 
@@ -67,7 +52,7 @@ def test_the_main_job(uploaded, operator, object_store):
 
     objects = uploaded.objects("out/gesture/")
     names = ["float32", "dynamic_range", "float16", "int8"]
-    expected = {f"out/gesture/gesture_classifier_{n}.tflite" for n in names}
+    expected = {f"out/gesture/gesture_classifier_{n}.{e}" for n in names for e in ("tflite", "graph.json")}
     assert set(objects) == expected | {"out/gesture/report.json", "out/gesture/report.html"}
     for artifact in status["artifacts"]:
         content = objects[artifact["uri"].removeprefix(f"s3://{uploaded.bucket}/")]
@@ -102,15 +87,33 @@ def test_a_saved_model_for_a_target(conversions, gesture):
         source={"uri": conversions.uri("saved/")},
         target="RaspberryPi",
         calibration={"uri": conversions.uri("val.npy")},
+        recipes=[
+            {"name": "wide", "base": "Int16Activations", "gates": {"maxSizeBytes": 1}},
+            {
+                "name": "lost",
+                "base": "DynamicRange",
+                "layers": [{"match": "nowhere", "precision": "Float32"}],
+            },
+        ],
     )
     status = conversions.finished("pi")
     assert status["phase"] == "Succeeded", json.dumps(status, indent=1)
     assert status["source"]["format"] == "SavedModel"
-    assert status["recommended"]["method"] == "FullInteger"
+    assert status["recommended"]["name"] == status["recommended"]["method"] == "FullInteger"
     assert status["methods"] == "FullInteger,DynamicRange"
+    wide = status["artifacts"][2]
+    assert (wide["method"], wide["recipeName"], wide["passed"]) == ("Int16Activations", "wide", False)
+    assert wide["message"].endswith("bytes are more than 1")
+    (failed,) = status["failedMethods"]
+    assert (failed["recipeName"], failed["reason"]) == ("lost", "InvalidRequest")
+    assert "layers[0].match 'nowhere' is in no layer's name" in failed["message"]
     assert set(conversions.objects("out/")) == {
+        "out/pi/saved_recipe-wide.tflite",
+        "out/pi/saved_recipe-wide.graph.json",
         "out/pi/saved_int8.tflite",
+        "out/pi/saved_int8.graph.json",
         "out/pi/saved_dynamic_range.tflite",
+        "out/pi/saved_dynamic_range.graph.json",
         "out/pi/report.html",
         "out/pi/report.json",
     }
@@ -255,6 +258,7 @@ def test_artifacts_that_miss_their_gates_are_kept_with_the_figures(uploaded):
     assert "agreement" in status["artifacts"][0]["message"]
     assert set(uploaded.objects("out/")) == {
         "out/strict/gesture_classifier_int8.tflite",
+        "out/strict/gesture_classifier_int8.graph.json",
         "out/strict/report.html",
         "out/strict/report.json",
     }

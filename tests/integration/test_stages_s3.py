@@ -16,6 +16,7 @@ import pytest
 from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.data import Calibration, Images, ImageScaling, Validation
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import Recipe
 from modelconversion_api.report import StageResult
 from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.storage import StorageAccess
@@ -157,6 +158,38 @@ def test_data_keep_the_suffix_that_a_reader_knows_them_by(job: Job, key: str, pa
     found = job.record().data["calibration"]
     assert (found.path, found.name) == (path, key)
     assert (job.input / path).read_bytes() == b"data"
+
+
+def with_rules(job: Job, **rules: str) -> Job:
+    """A Job with a recipe whose rules are a file."""
+    uri = f"s3://{job.bucket}/recipes/own.json"
+    return job.ask(recipes=(Recipe.model_validate({"name": "own", "rules": {"uri": uri} | rules}),))
+
+
+def test_a_recipe_s_rules_are_fetched(job: Job) -> None:
+    job.put("recipes/own.json", b"[]")
+    digest = hashlib.sha256(b"[]").hexdigest()
+    job = with_rules(job, sha256=digest)
+    assert job.run(Stage.FETCH).failure is None
+    fetched = job.record().data["rules-own"]
+    assert ((job.input / fetched.path).read_bytes(), fetched.sha256) == (b"[]", digest)
+
+
+@pytest.mark.parametrize(
+    ("content", "rules", "reason"),
+    [
+        (None, {}, FailureReason.SOURCE_NOT_FOUND),
+        (b"[]", {"sha256": "0" * 64}, FailureReason.DIGEST_MISMATCH),
+        (bytes((256 << 10) + 1), {}, FailureReason.SOURCE_TOO_LARGE),
+    ],
+)
+def test_rules_that_cannot_be_had(
+    job: Job, content: bytes | None, rules: dict[str, str], reason: FailureReason
+) -> None:
+    if content is not None:
+        job.put("recipes/own.json", content)
+    assert with_rules(job, **rules).fails(Stage.FETCH) is reason
+    assert not (job.input / FETCH_RECORD).exists()
 
 
 def test_gates_without_data_of_their_own_fetch_nothing(job: Job) -> None:

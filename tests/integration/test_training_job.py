@@ -24,7 +24,6 @@ from modelconversion_api.optimization import (
 from modelconversion_api.reasons import Stage
 from modelconversion_api.report import StageResult
 from modelconversion_api.spec import Source
-from modelconversion_operator.deciding.outcome import words_of_optimization
 from support.cluster.stages import Job, new_job
 from support.paths import SCRIPTS
 from tflite_converter.job.convert import convert_job
@@ -85,7 +84,7 @@ def test_a_job_trains_on_data_from_the_bucket_and_says_what_it_gained(
     assert found is not None
     assert found.steps == (OptimizationStep.PRUNING, OptimizationStep.QUANTIZATION_AWARE_TRAINING)
     assert found.methods == (Method.FULL_INTEGER,)
-    assert words_of_optimization(summary) == "training: every published file is the optimised one"
+    assert found.message == "every published file is the optimised one"
     folder = job.published(tmp_path / "published")
     report = json.loads((folder / "report.json").read_text())
     (comparison,) = report["optimization"]["comparisons"]

@@ -17,7 +17,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import Benchmark, Threads
 from tflite_converter.cli.flags import Group, Metavar
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import PRINTED, File
+from tflite_converter.cli.groups import NO_BOARDS, PRINTED, File
 
 
 def _split(texts: list[str]) -> list[str]:
@@ -39,7 +39,7 @@ _ARGUMENTS: Final = Group(BenchmarkArguments, names={"files": "FILES"})
 _BENCHMARK: Final = Group(
     Benchmark,
     defaults={"runs": 100},
-    by_hand={"threads": "here it takes several numbers"},
+    by_hand=NO_BOARDS | {"threads": "here it takes several numbers"},
 )
 GROUPS: Final = (_ARGUMENTS, _BENCHMARK, PRINTED)
 _OTHER_FILE: Final = "measure it where its operators and sizes are known, or give a file without them"

@@ -12,7 +12,7 @@ from modelconversion_api.data import Images
 from modelconversion_api.spec import Benchmark
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import PRINTED, ComparisonFiles, Draws, File
+from tflite_converter.cli.groups import NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
 
 
 class CompareArguments(ApiModel):
@@ -36,7 +36,8 @@ _DATA: Final = Group(
 _IMAGES: Final = Group(Images, prefix="image-", asked_by=("--data",))
 _DRAWS: Final = Group(Draws)
 _BENCHMARK: Final = Group(
-    Benchmark, by_hand=dict.fromkeys(("runs", "batch_size"), "a comparison shows one short measurement")
+    Benchmark,
+    by_hand=NO_BOARDS | dict.fromkeys(("runs", "batch_size"), "a comparison shows one short measurement"),
 )
 GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _DRAWS, _BENCHMARK, PRINTED)
 

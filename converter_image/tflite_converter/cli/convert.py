@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def convert(given: Given) -> None:
     """Convert a trained model to TFLite, and measure each artifact against the original.
 
-    Writes NAME_float32.tflite, NAME_dynamic_range.tflite, NAME_float16.tflite and NAME_int8.tflite, with
-    NAME_report.json for programs and NAME_report.html to look at.
+    Writes NAME_float32.tflite, NAME_dynamic_range.tflite, NAME_float16.tflite and NAME_int8.tflite, each with
+    its graph for Model Explorer (.graph.json), NAME_report.json for programs and NAME_report.html to look at.
 
     Examples:
       convert --model gesture.h5 --method all --data val_features.npy
@@ -90,7 +90,7 @@ def _refuse_if_none_passed(report: ConversionReport) -> None:
     # What is true of several files is said once.
     names: dict[str | None, list[str]] = {}
     for artifact in report.artifacts:
-        names.setdefault(artifact.message, []).append(artifact.method.cli_name)
+        names.setdefault(artifact.message, []).append(artifact.cli_name)
     missed = "; ".join(f"{', '.join(methods)}: {message}" for message, methods in names.items())
     reason = reason_of_none_passed(report.artifacts)
     if reason is not FailureReason.GATES_NOT_MET:

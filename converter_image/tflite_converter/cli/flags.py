@@ -11,6 +11,7 @@ models from the flags that a person has typed::
 from __future__ import annotations
 
 import inspect
+import keyword
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -218,6 +219,8 @@ def _typed(kind: Any, metadata: tuple[object, ...]) -> tuple[Any, dict[str, Any]
     if kind is int:
         limits = {"min": _limit(metadata, "ge"), "max": _limit(metadata, "le")}
         return int, {"metavar": metavar or "NUMBER"} | limits
+    if get_origin(kind) is list and _choices(kind):
+        return kind, {"case_sensitive": False, "metavar": metavar or "NAME"}
     if choices := _choices(kind):
         shown = choices if len(choices) <= _LONGEST_CHOICES else "NAME"
         return kind, {"case_sensitive": False, "metavar": metavar or shown}
@@ -229,7 +232,9 @@ def _typed(kind: Any, metadata: tuple[object, ...]) -> tuple[Any, dict[str, Any]
 
 
 def _choices(kind: Any) -> str:
-    """Return the values of an enumeration, ``a|b|c``; nothing for other types."""
+    """Return the values of an enumeration, or of a list of such, ``a|b|c``; nothing for other types."""
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
     is_choice = isinstance(kind, type) and issubclass(kind, Enum)
     return "|".join(str(member.value) for member in kind) if is_choice else ""
 
@@ -239,7 +244,8 @@ def _shown(default: Any) -> str:
 
 
 def _identifier(declaration: str) -> str:
-    return spelling(declaration).lstrip("-").replace("-", "_").lower()
+    name = spelling(declaration).lstrip("-").replace("-", "_").lower()
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _limit(metadata: tuple[object, ...], bound: str) -> int | None:

@@ -23,7 +23,8 @@ from modelconversion_api.spec import Benchmark, InputShape, Source, Tuning
 from tflite_converter.cli.flags import Group, Metavar
 from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS
 
-MethodName = StrEnum("MethodName", {m.name: m.cli_name for m in Method} | {"ALL": "all"})  # type: ignore[misc]  # made from the contract's methods, which mypy cannot see
+ALL_METHODS: Final = "all"
+MethodName = StrEnum("MethodName", {m.name: m.cli_name for m in Method} | {"ALL": ALL_METHODS})  # type: ignore[misc]  # made from the contract's methods, which mypy cannot see
 
 _DATA: Final = "Data"
 _MODEL: Final = "Model"
@@ -68,7 +69,8 @@ class ModelFile(Source):
     """Digest that the model's file must have, as sha256sum prints it."""
 
     uri: FileName
-    """Keras .h5 or .keras file, SavedModel folder or its .zip or .tar.gz, or float .tflite."""
+    """Keras .h5 or .keras file, SavedModel folder or its .zip or .tar.gz, .onnx file (with external data its
+    folder or archive), PyTorch .pt2 file, what jax.export wrote, or float .tflite."""
     inputs: Annotated[
         list[Annotated[InputShape, BeforeValidator(_input_shape)]],
         Field(max_length=16),
@@ -118,11 +120,27 @@ class TrainingFiles(Training):
 class Methods(ApiModel):
     """The choice of methods."""
 
-    method: MethodName | None = None
-    """Method of quantization. Without --target, the default is all. Without --data, full_integer is
-    calibrated on made-up samples, and marked so."""
+    method: Annotated[list[MethodName], Field(max_length=len(MethodName))] = Field(default_factory=list)
+    """Method of quantization; may be given several times. Without --target, the default is all, which is the
+    first four. Without --data, full_integer and int16_activations are calibrated on made-up samples, and
+    marked so."""
+    recipe: Annotated[list[File], Field(max_length=8)] = Field(default_factory=list)
+    """File with a recipe of your own, in JSON: what stands in spec.recipes of a ModelConversion, or a recipe
+    of ai-edge-quantizer. May be given several times; each gives one more artifact."""
     require_data: bool = False
-    """Refuse full_integer without --data, instead of calibrating it on made-up samples."""
+    """Refuse full_integer and int16_activations without --data, instead of calibrating them on made-up
+    samples."""
+
+
+TriedName = StrEnum("TriedName", {m.name: m.cli_name for m in Method})  # type: ignore[misc]  # as MethodName
+
+
+class Search(Tuning):
+    """The search for better recipes, and for the best file."""
+
+    tried: Annotated[list[TriedName], Field(max_length=len(TriedName))] = Field(default_factory=list)
+    """Method to make and measure beside those asked for, while the time for tuning lasts; may be given
+    several times. The best one by the objective is kept, the others stand in the report."""
 
 
 class Output(ApiModel):
@@ -211,7 +229,8 @@ REQUEST: Final = Group(
         "version": "the command line and the converter are of one version",
         "run": "of the operator, which tells by it whose report it is",
         "base_name": "taken from the model's file name",
-        "methods": "--method, one of them or all",
+        "methods": "--method, some of them or all",
+        "recipes": "--recipe, files with them",
     },
 )
 METHODS: Final = Group(Methods)
@@ -245,8 +264,16 @@ VALIDATION: Final = Group(
     panels={"samples": _DATA, "task": _MEASURING},
     by_hand=dict.fromkeys(_READING, "a flag of VALIDATION_DATA"),
 )
-BENCHMARK: Final = Group(Benchmark, panel=_MEASURING)
-TUNING: Final = Group(Tuning, panel=_MEASURING, names={"budget_seconds": "--tuning-seconds"})
+NO_BOARDS: Final = {
+    "boards": "they are nodes of a cluster; on a board itself, run tflite-converter benchmark"
+}
+BENCHMARK: Final = Group(Benchmark, panel=_MEASURING, by_hand=NO_BOARDS)
+TUNING: Final = Group(
+    Search,
+    panel=_MEASURING,
+    names={"budget_seconds": "--tuning-seconds", "tried": "--try"},
+    by_hand={"tries": "--try, by the methods' names on the command line"},
+)
 STUDENT: Final = Group(Student, panel=_TRAINING)
 CHECKPOINT: Final = Group(Checkpoint, panel=_TRAINING)
 PRUNING: Final = Group(

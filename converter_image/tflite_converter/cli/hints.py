@@ -11,7 +11,7 @@ _HINTS: Final = {
     FailureReason.SOURCE_NOT_FOUND: "correct the path",
     FailureReason.DIGEST_MISMATCH: "the file is another one: correct --sha256, or get the right file",
     FailureReason.UNREADABLE_MODEL: "the file is truncated or corrupt: save or copy it again",
-    FailureReason.CALIBRATION_MISSING: "full integer needs calibration data: give --data",
+    FailureReason.CALIBRATION_MISSING: "methods of integers need calibration data: give --data",
     FailureReason.GATES_NOT_MET: "loosen the gates, or choose another method",
     FailureReason.COMPILER_NOT_FOUND: "install edgetpu_compiler (x86-64 only), or give --edgetpu-predict",
     FailureReason.COMPILER_TIMED_OUT: "raise --edgetpu-timeout or --ethos-u-timeout, or try a smaller model",

@@ -34,3 +34,24 @@ def job_report() -> None:
     from tflite_converter.job.published_report import read_report
 
     raise typer.Exit(run_stage(Stage.PUBLISH, read_report))
+
+
+def job_board_fetch() -> None:
+    """Download the files that this run has published into CONVERSION_INPUT_DIR, for a board."""
+    from tflite_converter.job.board import fetch_published
+
+    raise typer.Exit(run_stage(Stage.FETCH, fetch_published))
+
+
+def job_board_measure() -> None:
+    """Run those files on this node, and write their figures into CONVERSION_OUTPUT_DIR."""
+    from tflite_converter.job.board import measure_on_board
+
+    raise typer.Exit(run_stage(Stage.MEASURE, measure_on_board))
+
+
+def job_board_publish() -> None:
+    """Check the figures, and upload them."""
+    from tflite_converter.job.board import publish_board
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, publish_board))

@@ -12,8 +12,17 @@ from tflite_converter.cli.calibrate_check import calibrate_check
 from tflite_converter.cli.compare import compare
 from tflite_converter.cli.compile import compile_file
 from tflite_converter.cli.convert import convert
+from tflite_converter.cli.engines import engines
 from tflite_converter.cli.inspect import inspect
-from tflite_converter.cli.jobs import job_convert, job_fetch, job_publish, job_report
+from tflite_converter.cli.jobs import (
+    job_board_fetch,
+    job_board_measure,
+    job_board_publish,
+    job_convert,
+    job_fetch,
+    job_publish,
+    job_report,
+)
 from tflite_converter.cli.snippet import snippet
 from tflite_converter.cli.targets import targets
 
@@ -24,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
     # A bug's traceback is for its report; rich's version would print local variables, and so model paths.
     pretty_exceptions_enable=False,
-    help="Converts Keras and TensorFlow models to TFLite, and measures what each file is worth.\n\n"
+    help="Converts Keras, TensorFlow, ONNX, PyTorch and JAX models to TFLite, and measures each file.\n\n"
     "Start with: tflite-converter convert --model MODEL --method all --data SAMPLES.npy\n\n"
     "Completion for your shell: tflite-converter --install-completion",
 )
@@ -47,6 +56,7 @@ def _root(
 
 app.command(name="convert")(convert)
 app.command(name="targets")(targets)
+app.command(name="engines")(engines)
 app.command(name="inspect")(inspect)
 app.command(name="compile")(compile_file)
 app.command(name="snippet")(snippet)
@@ -57,6 +67,9 @@ app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
 app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
 app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
 app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)
+app.command(name="job-board-fetch", rich_help_panel=_JOB_PANEL)(job_board_fetch)
+app.command(name="job-board-measure", rich_help_panel=_JOB_PANEL)(job_board_measure)
+app.command(name="job-board-publish", rich_help_panel=_JOB_PANEL)(job_board_publish)
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """``convert`` alone, as ``convert_to_tflite.py`` runs it."""

@@ -5,10 +5,17 @@ Imported when a conversion runs: ``--help`` needs none of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, Validation
-from modelconversion_api.methods import Method, Target, artifact_base_name, methods_for_target
+from modelconversion_api.methods import (
+    DEFAULT_METHODS,
+    Method,
+    Target,
+    artifact_base_name,
+    methods_for_target,
+)
 from tflite_converter.cli import groups
 from tflite_converter.cli.compilers import compilers_of
 from tflite_converter.cli.data import data_files, images_of
@@ -19,6 +26,7 @@ from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import UsageError
 from tflite_converter.files.names import readable
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.quantizing.recipe_files import recipes_of
 
 _METHODS = {m.cli_name: m for m in Method}
 
@@ -38,7 +46,10 @@ def options_of(given: Given) -> Options:
     target: Target | None = given.values.get("--target")
     limits = given.build(groups.LIMITS)
     seed = given.build(groups.DRAWS).seed
-    methods = given.build(groups.METHODS)
+    methods, tuning = given.build(groups.METHODS), given.build(groups.TUNING)
+    if tuning.tried and not tuning.budget_seconds:
+        raise UsageError("--try without time", hint="raise --tuning-seconds, in which methods are tried")
+    recipes, rules = recipes_of(methods.recipe)
     measured = data_files(given.build_asked(groups.VALIDATION_DATA), images, shared_column=True)
     calibrating = data_files(calibration, images, shared_column=True)
     _check_accuracy_gate(validation, measured or calibrating)
@@ -61,8 +72,13 @@ def options_of(given: Given) -> Options:
         task=validation.task,
         gates=Gates.from_validation(validation),
         benchmark=given.build(groups.BENCHMARK),
-        tuning_seconds=given.build(groups.TUNING).budget_seconds,
+        tuning_seconds=tuning.budget_seconds,
+        objective=tuning.objective,
+        tries=tuple(_METHODS[name.value] for name in tuning.tried),
+        recipes=recipes,
+        rules=rules,
         training=training_of(given, images),
+        verify_on=given.values.get("--verify-on") or (),
         compilers=compilers_of(given),
         memory_limit_bytes=None if limits.memory_limit is None else limits.memory_limit << 20,
         step_timeout_seconds=limits.step_timeout,
@@ -85,14 +101,13 @@ def _refuse_other_encodings(given: Given) -> None:
             ) from None
 
 
-def _methods(name: groups.MethodName | None, target: Target | None) -> tuple[Method, ...]:
+def _methods(names: Sequence[groups.MethodName], target: Target | None) -> tuple[Method, ...]:
     if target is not None:
-        if name is not None:
+        if names:
             raise UsageError("--method and --target exclude each other", hint="a target chooses the methods")
         return methods_for_target(target, has_calibration=True)
-    if name is None or name.value not in _METHODS:
-        return tuple(Method)
-    return (_METHODS[name.value],)
+    chosen = [DEFAULT_METHODS if n.value == groups.ALL_METHODS else (_METHODS[n.value],) for n in names]
+    return tuple(dict.fromkeys(method for some in chosen or [DEFAULT_METHODS] for method in some))
 
 
 def _check_accuracy_gate(validation: Validation, data: DataFiles | None) -> None:

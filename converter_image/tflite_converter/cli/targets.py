@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from modelconversion_api.flowchart import drawn
+from tflite_converter.targets.flowchart import drawn
 
 
 def targets() -> None:

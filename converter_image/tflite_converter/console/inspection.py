@@ -16,6 +16,8 @@ from modelconversion_api.text import human_size, printable
 from tflite_converter.compilers.details import Details
 from tflite_converter.console.compilers import edge_tpu_words, microcontroller_words, show_fallbacks
 from tflite_converter.console.report import open_console
+from tflite_converter.files.onnx_file import OnnxFile
+from tflite_converter.files.pytorch_file import ExportedProgram
 from tflite_converter.files.saved_model import SavedModel, SignatureTensor
 from tflite_converter.tflite.types import TFLiteFile
 from tflite_converter.tflite.versions import oldest_runtime
@@ -30,6 +32,7 @@ _WHAT = {
     SourceFormat.KERAS_H5: "a Keras model in HDF5, or other HDF5 data",
     SourceFormat.KERAS: "a .keras archive, or another zip file",
     SourceFormat.SAVED_MODEL: "a TensorFlow SavedModel",
+    SourceFormat.STABLEHLO: "a function of JAX, or a module of StableHLO",
 }
 
 
@@ -66,6 +69,15 @@ def show_file(
         console.print(Text(f"Resolver: {', '.join(micro.operators)}"))
 
 
+def show_layers(file: TFLiteFile) -> None:
+    """Print every operator by the name of its output, whole: a recipe's rules are matched with it."""
+    table = Table("Layer", "Operator", "Weights", "Output", title="Layers", title_justify="left")
+    for layer in file.layers():
+        weights = "-" if layer.weights is None else f"{layer.weights}, {human_size(layer.weight_bytes)}"
+        table.add_row(Text(printable(layer.name), overflow="fold"), layer.operator, weights, layer.output)
+    open_console(1).print(table)
+
+
 def _runtime(file: TFLiteFile) -> str:
     oldest = oldest_runtime(file)
     if oldest is None:
@@ -100,6 +112,28 @@ def show_source(
         console.print(Text("Add --signature NAME to choose one of the signatures."))
 
 
+def show_graph(
+    name: str, what: str, file: OnnxFile | ExportedProgram, problem: str | None, command: str
+) -> None:
+    """Print what a file says of its graph, and what to do with it; ``what`` is what it is."""
+    console = open_console(1)
+    written = "" if file.writer is None else f", written by {printable(file.writer)}"
+    console.print(Text.assemble((printable(name), "bold"), f" is {what}{written}."))
+    for title, edges in (("Inputs", file.inputs), ("Outputs", file.outputs)):
+        rows = (
+            [edge.name, "not said" if edge.shape is None else _shape(edge.sizes), edge.dtype]
+            for edge in edges
+        )
+        console.print(_add_rows(_table(title, "Name", "Shape", "Dtype"), rows))
+    counted = sorted(file.operators.items(), key=lambda item: (-item[1], item[0]))
+    rows_of = ([kind, str(count)] for kind, count in counted)
+    console.print(_add_rows(_table("Operators", "Operator", "Count"), rows_of))
+    if problem is not None:
+        console.print(Text(printable(problem), style="yellow"))
+    console.print(Text("To make TFLite files of it:"))
+    console.print(Text(f"  {printable(command)}"), soft_wrap=True)
+
+
 def _signatures(saved_model: SavedModel) -> Table:
     count = len(saved_model.signatures)
     table = _table(f"{count} signature{'s' * (count != 1)}", "Signature", "Takes", "Gives")
@@ -121,7 +155,7 @@ def _kind(contents: Inventory) -> str:
     weights = {name for name, size in contents.constant_bytes.items() if size}
     dtypes = {o.dtype for o in contents.operators}
     if not dtypes & {"float32", "float16"}:
-        kind = "full integer"
+        kind = "full integer, 16-bit activations" if "int16" in dtypes else "full integer"
     elif contents.per_channel_tensors or weights & {"int8", "uint8", "int4"}:
         kind = "float with integer weights"
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,11 +22,18 @@ from rich.table import Table
 from rich.text import Text
 
 from modelconversion_api.calibration_report import DataRole
-from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.report import ArtifactReport, ConversionReport, compilations_of, verdict_of
-from modelconversion_api.text import human_latency, human_size
+from modelconversion_api.measurements import AgreementMetric, Attempt
+from modelconversion_api.report import (
+    ArtifactReport,
+    ConversionReport,
+    SearchReport,
+    compilations_of,
+    verdict_of,
+)
+from modelconversion_api.text import human_latency, human_size, printable
 from tflite_converter.console.compilers import show_compilation
 from tflite_converter.console.training import show_training
+from tflite_converter.console.verifications import show_verifications
 from tflite_converter.progress import Event
 
 _PLAIN_WIDTH = 140
@@ -92,25 +100,31 @@ def show_report(console: Console, report: ConversionReport, files: list[Path]) -
     for artifact in report.artifacts:
         if artifact.attempts:
             console.print(_attempts(artifact))
+    if report.search is not None:
+        console.print(_tries(report.search))
     if report.optimization is not None:
         show_training(console, report.optimization)
     for artifact in report.artifacts:
         show_compilation(console, compilations_of(artifact))
+        show_verifications(console, artifact)
     for failure in report.failed_methods:
-        console.print(Text(f"{failure.method.cli_name} was not made: {failure.message}", style="red"))
+        console.print(Text(f"{failure.cli_name} was not made: {failure.message}", style="red"))
     console.print(Text(_compared_on(report)))
     if report.recommended is None:
         why = "passed its gates" if any(a.usable for a in report.artifacts) else "is usable"
         console.print(Text(f"Recommended: none, because no artifact {why}", style="bold red"))
     else:
-        line = f"Recommended: {report.recommended.method.cli_name} ({report.recommended.reason})"
+        line = f"Recommended: {report.recommended.cli_name} ({report.recommended.reason})"
         console.print(Text(line, style="bold green"))
         for other in report.recommended.alternatives:
-            console.print(Text(f"  or {other.method.cli_name}: {other.trade}"))
+            console.print(Text(f"  or {other.cli_name}: {other.trade}"))
     for artifact in report.artifacts:
         if artifact.synthetic:
             what = f"{artifact.file_name} was calibrated on synthetic data"
             console.print(Text(f"{what}: convert again with --data before you use it", style="yellow"))
+    for tensor in (*report.source.inputs, *report.source.outputs):
+        if tensor.layout is not None:
+            console.print(Text(f"The files have {printable(tensor.name)} as {tensor.layout}", style="yellow"))
     console.print(Text("Files:"))
     for file in files:
         console.print(Text(f"  {file}"))
@@ -131,17 +145,28 @@ def _table(report: ConversionReport) -> Table:
 
 def _attempts(artifact: ArtifactReport) -> Table:
     """Return a table of the recipes that were tried because the plain one missed its gates."""
-    table = Table(title=f"Recipes tried for {artifact.method.cli_name}", title_justify="left")
+    rows = [(attempt.recipe, attempt) for attempt in artifact.attempts]
+    return _tried(f"Recipes tried for {artifact.cli_name}", rows)
+
+
+def _tries(search: SearchReport) -> Table:
+    """Return a table of the methods that were tried beside those asked for."""
+    rows = [(f"{trial.method.cli_name}: {trial.recipe}", trial) for trial in search.tries]
+    return _tried(f"Tried for {search.objective.value}", rows)
+
+
+def _tried(title: str, rows: Sequence[tuple[str, Attempt]]) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("Recipe", overflow="fold")
     for name in ("Size", "Agreement", "Accuracy", "SNR"):
         table.add_column(name, justify="right")
     table.add_column("Result")
-    for attempt in artifact.attempts:
+    for words, attempt in rows:
         result = Text("passed", style="green") if attempt.passed else Text("failed", style="red")
         if attempt.message:
             result.append(f": {attempt.message}")
         table.add_row(
-            Text(attempt.recipe, style="bold" if attempt.chosen else ""),
+            Text(words, style="bold" if attempt.chosen else ""),
             "-" if attempt.size_bytes is None else human_size(attempt.size_bytes),
             _percent(attempt.agreement),
             _percent(attempt.accuracy),
@@ -155,10 +180,10 @@ def _row(report: ConversionReport, artifact: ArtifactReport) -> list[str | Text]
     word = verdict_of(artifact, gated=report.evaluation.gated)
     result = Text(word, style="green" if artifact.passed else "red")
     if artifact.message:
-        result.append(f": {artifact.message}")
+        result.append(": " + artifact.message.removeprefix(f"{word}: "))
     latency = "-" if artifact.latency is None else human_latency(artifact.latency.median_millis)
     return [
-        Text(artifact.method.cli_name, style="bold" if _is_recommended(report, artifact) else ""),
+        Text(artifact.cli_name, style="bold" if _is_recommended(report, artifact) else ""),
         artifact.file_name,
         human_size(artifact.size_bytes),
         f"{1.0 - artifact.size_fraction:.1%}",
@@ -181,7 +206,7 @@ def _percent(value: float | None) -> str:
 
 
 def _is_recommended(report: ConversionReport, artifact: ArtifactReport) -> bool:
-    return report.recommended is not None and report.recommended.method is artifact.method
+    return artifact.is_as(report.recommended)
 
 
 def _compared_on(report: ConversionReport) -> str:

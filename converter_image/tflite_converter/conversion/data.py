@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from modelconversion_api.calibration_report import ClassCount, DataInfo, DataRole
-from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.conversion.options import Options
 from tflite_converter.data.binding import SavedSamples
@@ -26,7 +25,7 @@ RANDOM_SAMPLES = 32
 SYNTHETIC_SAMPLES = 128
 """How many made-up samples calibrate where there is no calibration data."""
 _SYNTHETIC_WARNING = (
-    "full_integer is calibrated on made-up samples, for there is no calibration data: its ranges are a guess;"
+    ": calibrated on made-up samples, for there is no calibration data, so that its ranges are a guess;"
     " give the data that the model will see (--data), or --require-data to refuse"
 )
 
@@ -52,7 +51,7 @@ class ConversionData:
 
     @property
     def is_synthetic(self) -> bool:
-        """Whether full integer is calibrated on made-up samples."""
+        """Whether what needs calibration is calibrated on made-up samples."""
         return self.calibration_info is not None and self.calibration_info.role is DataRole.SYNTHETIC
 
 
@@ -94,7 +93,8 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
         :func:`~tflite_converter.data.loading.load_dataset`.
 
     """
-    calibrates = Method.FULL_INTEGER in options.methods
+    calibrated = options.calibrated
+    calibrates = bool(calibrated)
     data = ConversionData()
     if calibrates and options.calibration is None:
         if options.require_data:
@@ -104,7 +104,7 @@ def choose(options: Options, folder: Path, tell: Listener) -> ConversionData:
         data.calibration_info = DataInfo(
             role=DataRole.SYNTHETIC, samples=SYNTHETIC_SAMPLES, seed=options.seed
         )
-        data.warnings.append(_SYNTHETIC_WARNING)
+        data.warnings.append(" and ".join(dict.fromkeys(calibrated)) + _SYNTHETIC_WARNING)
     whole = None
     if options.calibration is not None:
         tell(Event(Stage.CALIBRATE, "reading the calibration data"))

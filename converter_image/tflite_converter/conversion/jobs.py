@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from modelconversion_api.methods import Method
 from modelconversion_api.spec import SourceFormat
+from modelconversion_api.status import TensorInfo
+from modelconversion_api.verification import resolved_verifiers
 from tflite_converter.conversion.data import RANDOM_SAMPLES, SYNTHETIC_SAMPLES
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation.protocol import ChildLimits
-from tflite_converter.workers.jobs import FROZEN_FOLDER, OWN_RANGES_FOLDER, LiteRTJob, TensorFlowJob
+from tflite_converter.workers.jobs import (
+    FROZEN_FOLDER,
+    OWN_RANGES_FOLDER,
+    BindingJob,
+    LiteRTJob,
+    RecipeJob,
+    TensorFlowJob,
+)
 
 
 def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
@@ -28,6 +37,7 @@ def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
     if (training := options.training) is not None:
         more = (training.student, training.checkpoint, training.data.path)
         readable += [work, *(path.absolute() for path in more if path is not None)]
+    readable += [path.absolute() for path in source.belonging]
     return ChildLimits(readable=tuple(readable), memory_limit_bytes=options.memory_limit_bytes)
 
 
@@ -44,9 +54,25 @@ def tensorflow_job(
         input_shapes=dict(options.input_shapes),
         signature=options.signature,
         select_tensorflow_ops=options.select_tensorflow_ops,
-        unroll=Method.FULL_INTEGER in options.methods,
+        unroll=bool(options.calibrated),
         calibration=samples.calibration,
         evaluation=samples.evaluation,
+        random_samples=RANDOM_SAMPLES,
+        seed=options.seed,
+    )
+
+
+def binding_job(options: Options, inputs: Inputs, infos: Sequence[TensorInfo], group: int) -> BindingJob:
+    """Return the job that writes the samples for a float file with these inputs."""
+    data = (options.calibration, options.validation)
+    images = [files.path.absolute() for files in data if files is not None and files.images is not None]
+    limits = ChildLimits(readable=tuple(images), memory_limit_bytes=options.memory_limit_bytes)
+    return BindingJob(
+        limits=limits,
+        inputs=tuple(infos),
+        group=group,
+        calibration=inputs.samples.calibration,
+        evaluation=inputs.samples.evaluation,
         random_samples=RANDOM_SAMPLES,
         seed=options.seed,
     )
@@ -86,6 +112,18 @@ class Basis:
     """The steps of training, where the float file is that of a trained model."""
     random_outputs: tuple[str, ...] = ()
     """Outputs of the original that are others each time."""
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    """Inputs and outputs that have another layout than in the source, and which."""
+
+
+def _recipes(options: Options) -> tuple[RecipeJob, ...]:
+    """Return the user's recipes, which are made once, of the model as it was given."""
+
+    def rules(name: str) -> str | None:
+        content = options.rules.get(name)
+        return None if content is None else content.decode("utf-8", "replace")
+
+    return tuple(RecipeJob(recipe=recipe, rules=rules(recipe.name)) for recipe in options.recipes)
 
 
 def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> LiteRTJob:
@@ -95,12 +133,15 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
     return LiteRTJob(
         limits=_limits(options, source, work),
         base_name=options.base_name,
-        methods=basis.methods or tuple(dict.fromkeys(options.methods)),
+        methods=basis.methods or options.made,
+        recipes=() if basis.methods or basis.trained else _recipes(options),
         ready=dict(basis.ready),
         own_ranges=basis.own_ranges,
         fused=basis.fused,
         random_outputs=basis.random_outputs,
+        layouts=dict(basis.layouts),
         target=options.target,
+        verify_on=resolved_verifiers(tuple(options.verify_on), options.target),
         source=source.path.absolute() if from_tflite else None,
         signature=options.signature if from_tflite else None,
         source_bytes=source.size_bytes,
@@ -111,11 +152,12 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         random_samples=RANDOM_SAMPLES,
         synthetic_samples=SYNTHETIC_SAMPLES if inputs.data.is_synthetic else 0,
         seed=options.seed,
-        record=artifact_record(options, inputs, basis.trained),
+        record=artifact_record(options, inputs, basis.trained, basis.layouts),
         task=options.task,
         gates=options.gates,
         benchmark=options.benchmark,
         tuning_seconds=options.tuning_seconds,
+        tried=tuple(method for method in options.made if method not in options.methods),
         dense_per_tensor=options.compilers.want_dense_per_tensor,
         compiled=options.compilers.edge_tpu is not None,
         class_names=samples.class_names,

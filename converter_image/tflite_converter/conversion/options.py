@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
-from modelconversion_api.methods import Method, Target
+from modelconversion_api.methods import Method, Objective, Target
+from modelconversion_api.recipes import Recipe
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import DEFAULT_TUNING_SECONDS, Benchmark, SourceFormat
+from modelconversion_api.verification import Verifier
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.data.files import DataFiles
 from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS
@@ -34,9 +36,11 @@ class Options:
     select_tensorflow_ops: bool = False
     """Whether operations that TFLite lacks may stay TensorFlow's own (Flex)."""
     target: Target | None = None
+    verify_on: Sequence[Verifier] = ()
+    """Runtimes that each file is run on as well; with that of the target."""
     calibration: DataFiles | None = None
     require_data: bool = True
-    """Whether full integer without calibration data is refused, or calibrated on made-up samples."""
+    """Whether a method that needs calibration data is refused without, or calibrated on made-up samples."""
     validation: DataFiles | None = None
     samples: int = DEFAULT_CALIBRATION_SAMPLES
     """Calibration samples to draw."""
@@ -48,7 +52,11 @@ class Options:
     gates: Gates = field(default_factory=Gates)
     benchmark: Benchmark = field(default_factory=Benchmark)
     tuning_seconds: int = DEFAULT_TUNING_SECONDS
-    """How long other ways to full integer are tried when the plain one misses its gates."""
+    """How long other recipes are tried when the plain one misses its gates."""
+    objective: Objective | None = None
+    """What decides which file is recommended; None for the target, or size and agreement."""
+    tries: Sequence[Method] = ()
+    """Methods that are tried beside :attr:`methods`; the best one is published if it is better than they."""
     training: TrainingOptions | None = None
     """What to train before the conversion; None for nothing."""
     compilers: Compilers = field(default_factory=Compilers)
@@ -58,3 +66,20 @@ class Options:
     step_timeout_seconds: int = DEFAULT_SILENCE_SECONDS
     request: ConversionRequest | None = None
     """What the report says was asked for, where a Job asks."""
+
+    recipes: Sequence[Recipe] = ()
+    """Recipes of the user's own, made beside the methods."""
+    rules: Mapping[str, bytes] = field(default_factory=dict)
+    """What the recipes' files of rules hold, by the recipe's name."""
+
+    @property
+    def calibrated(self) -> tuple[str, ...]:
+        """What needs calibration samples, in words of the command line."""
+        methods = (method.cli_name for method in self.made if method.needs_calibration)
+        recipes = (f"recipe {recipe.name}" for recipe in self.recipes if recipe.needs_calibration)
+        return (*methods, *recipes)
+
+    @property
+    def made(self) -> tuple[Method, ...]:
+        """Every method that is made: those asked for, then those that are tried beside them."""
+        return tuple(dict.fromkeys((*self.methods, *self.tries)))

@@ -8,18 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from modelconversion_api.board_report import BoardSamples
+from modelconversion_api.boards import BOARD_SAMPLES_FILE
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.optimization import Measured
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import OfMethod
 from modelconversion_api.report import (
     ArtifactReport,
     ConversionReport,
     compilations_of,
 )
-from modelconversion_api.spec import SourceFormat
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
+from tflite_converter.conversion import search
 from tflite_converter.conversion.data import choose, hand_over
+from tflite_converter.conversion.front import front_half, refuse_contradictions
 from tflite_converter.conversion.jobs import Basis, litert_job, tensorflow_int8_job, tensorflow_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
@@ -36,14 +40,17 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.sources import SourceModel, open_source
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
+from tflite_converter.graph.writing import written
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.isolation.protocol import WorkerFailure
+from tflite_converter.measuring.board_samples import MOST_FILE_BYTES, count_of
 from tflite_converter.measuring.recommendation import (
     is_better_integer,
     is_better_recurrent,
     leaves_floats,
 )
 from tflite_converter.progress import Event, Listener, ignore
+from tflite_converter.tflite.file import read_file
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.jobs import (
     CLIPPED_FOLDER,
@@ -51,6 +58,7 @@ from tflite_converter.workers.jobs import (
     FUSED_INTEGERS_FOLDER,
     INT8_FILE,
     OWN_RANGES_FOLDER,
+    FrontResult,
     LiteRTResult,
     MethodResult,
     TensorFlowJob,
@@ -62,6 +70,9 @@ _SECOND_WAY = (
     FailureReason.QUANTIZATION_FAILED,
     FailureReason.CONVERTER_CRASHED,
     FailureReason.EVALUATION_FAILED,
+    FailureReason.OUTPUT_NOT_FINITE,
+    FailureReason.NOTHING_QUANTIZED,
+    FailureReason.NOT_SMALLER,
 )
 """Reasons for which TensorFlow's own quantizer is tried."""
 
@@ -120,31 +131,31 @@ class _Conversion:
         if training is not None:
             outcome = self._optimize(inputs, training, outcome)
         outcome = replace(outcome, results=self._compile(outcome.results))
+        if options.tries:
+            outcome = search.settled(options, outcome)
         self._refuse_without_artifacts(outcome)
-        for method, result in outcome.results.items():
-            if result.artifact is not None:
-                self._adopt(method, result.artifact)
+        outcome = self._adopt_all(outcome)
         if data.calibration_info is not None:
             self._warn(*stability_warnings(outcome.stability))
-        return build_report(options, inputs, outcome, warnings=self._warnings, seconds=self._seconds)
+        board_samples = self._adopt_board_samples() if options.benchmark.boards else None
+        report = build_report(options, inputs, outcome, warnings=self._warnings, seconds=self._seconds)
+        return report.model_copy(update={"board_samples": board_samples})
 
     def _plain(self, inputs: Inputs) -> Outcome:
         """Make and measure every file without training."""
-        loaded = None
-        if inputs.source.format is not SourceFormat.TFLITE:
-            self._tell(Event(Stage.LOAD, "starting TensorFlow"))
-            job = tensorflow_job(self._options, inputs, self._work, "float")
-            loaded = self._run_tensorflow(job)
+        loaded = front_half(self._options, inputs, self._work, self._watch(), self._tell)
+        if loaded is not None:
             self._took(loaded.seconds)
             self._warn(*loaded.warnings)
         measurement = self._run_litert(inputs, self._basis(inputs, loaded))
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
-        if loaded is not None:
+        if isinstance(loaded, TensorFlowResult):  # whose own quantizer is a second way
             results = self._second_way(inputs, measurement, loaded)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
-        return Outcome(loaded, measurement, results)
+        recipes = [(recipe, measurement.recipes[recipe.name]) for recipe in self._options.recipes]
+        return Outcome(loaded, measurement, results, recipes)
 
     def _optimize(self, inputs: Inputs, training: TrainingSamples, plain: Outcome) -> Outcome:
         """Train, make and measure every file again, and keep the better one of each method."""
@@ -190,30 +201,19 @@ class _Conversion:
                 hint="add full integer to the methods",
             )
         options.compilers.edge_tpu_program()
-        if source.format.is_keras and options.signature is not None:
-            raise ConverterError(
-                FailureReason.INVALID_REQUEST,
-                Stage.LOAD,
-                f"a Keras file has no signatures, and so none that is called {options.signature!r}",
-                hint="leave the signature out, or give the SavedModel",
-            )
-        if source.format is SourceFormat.TFLITE and (options.input_shapes or options.select_tensorflow_ops):
-            raise ConverterError(
-                FailureReason.INVALID_REQUEST,
-                Stage.LOAD,
-                "input shapes and TensorFlow's own operations cannot be chosen for a TFLite file",
-                hint="convert the model that the file was made from",
-            )
+        refuse_contradictions(options, source)
 
     def _run_tensorflow(self, job: TensorFlowJob) -> TensorFlowResult:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
 
-    def _basis(self, inputs: Inputs, loaded: TensorFlowResult | None) -> Basis:
+    def _basis(self, inputs: Inputs, loaded: FrontResult | None) -> Basis:
         """Quantize by the graph's own ranges where it has some, and return what there is to start from."""
         if loaded is None:
             return Basis()
-        basis = Basis(random_outputs=loaded.random_outputs)
-        if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.methods):
+        basis = Basis(random_outputs=loaded.random_outputs, layouts=loaded.layouts)
+        if not isinstance(loaded, TensorFlowResult):
+            return basis
+        if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.made):
             return basis
         fault = loaded.own_ranges_fault
         if fault is None:
@@ -365,20 +365,60 @@ class _Conversion:
         """Warn of methods without a file; where no file is left, the first one's reason is the end."""
         errors = outcome.errors
         if errors and not outcome.artifacts:
-            raise next(iter(errors.values()))
-        for method, error in errors.items():
-            self._warn(f"{method.cli_name} was not made: {error.cause}")
+            raise errors[0][1]
+        for made_by, error in errors:
+            self._warn(f"{made_by.cli_name} was not made: {error.cause}")
 
-    def _adopt(self, method: Method, artifact: ArtifactReport) -> None:
-        """Move a finished file out of the children's reach, if it is the one that was measured."""
-        name = method.file_name(self._options.base_name)
-        with open_regular(self._folder(method) / name, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
+    def _adopt_all(self, outcome: Outcome) -> Outcome:
+        """Adopt every file that there is; return the results with the files' graphs."""
+        base_name = self._options.base_name
+
+        def adopted(made_by: OfMethod, path: Path, result: MethodResult) -> MethodResult:
+            if result.artifact is None:
+                return result
+            return result.model_copy(update={"artifact": self._adopt(made_by, path, result.artifact)})
+
+        results = {
+            method: adopted(
+                OfMethod(method=method), self._folder(method) / method.file_name(base_name), result
+            )
+            for method, result in outcome.results.items()
+        }
+        recipes = [
+            (recipe, adopted(recipe.identity, self._work / recipe.file_name(base_name), result))
+            for recipe, result in outcome.recipes
+        ]
+        return replace(outcome, results=results, recipes=recipes)
+
+    def _adopt(self, made_by: OfMethod, path: Path, artifact: ArtifactReport) -> ArtifactReport:
+        """Move a finished file out of the children's reach, if it is the one that was measured.
+
+        Its graph is written beside it.
+        """
+        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
             content = stream.read(MAX_TFLITE_BYTES)
-        described = (artifact.method, artifact.file_name, artifact.size_bytes, artifact.sha256)
-        if described != (method, name, len(content), hashlib.sha256(content).hexdigest()):
-            cause = f"{name} is not the file that was measured"
+        described = (artifact.file_name, artifact.size_bytes, artifact.sha256)
+        is_it = artifact.method is made_by.method and artifact.recipe_name == made_by.recipe_name
+        if not is_it or described != (path.name, len(content), hashlib.sha256(content).hexdigest()):
+            cause = f"{path.name} is not the file that was measured"
             raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.EVALUATE, cause)
-        self._workspace.write(name, content)
+        self._workspace.write(path.name, content)
+        graph = written(read_file(content, path.name), artifact)
+        if graph is None:
+            self._warn(f"{path.name} has too many operators for a file with its graph")
+            return artifact
+        self._workspace.write(graph.report.file_name, graph.content)
+        return artifact.model_copy(update={"graph": graph.report})
+
+    def _adopt_board_samples(self) -> BoardSamples:
+        """Move what boards compare on out of the children's reach."""
+        path = self._work / BOARD_SAMPLES_FILE
+        with open_regular(path, MOST_FILE_BYTES, Stage.EVALUATE) as stream:
+            content = stream.read(MOST_FILE_BYTES)
+        self._workspace.write(BOARD_SAMPLES_FILE, content)
+        samples = count_of(self._workspace.folder / BOARD_SAMPLES_FILE)
+        digest = hashlib.sha256(content).hexdigest()
+        return BoardSamples(sha256=digest, size_bytes=len(content), samples=samples)
 
     def _watch(self) -> Watch:
         return Watch(self._options.step_timeout_seconds, self._options.memory_limit_bytes)

@@ -11,12 +11,14 @@ from modelconversion_api.calibration_report import CalibrationReport, DataInfo, 
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import OptimizationReport
 from modelconversion_api.reasons import Stage
+from modelconversion_api.recipes import OfMethod, Recipe
 from modelconversion_api.report import (
     ArtifactReport,
     ConversionReport,
     Evaluation,
     MethodFailure,
     Provenance,
+    SearchReport,
 )
 from modelconversion_api.status import SourceInfo, TensorInfo
 from tflite_converter.conversion.data import ConversionData, HandedOver
@@ -27,7 +29,7 @@ from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation import machine
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.recommendation import recommend
-from tflite_converter.workers.jobs import LiteRTResult, MethodResult, TensorFlowResult
+from tflite_converter.workers.jobs import FrontResult, LiteRTResult, MethodResult
 
 _TOOLS: Final = ("ai-edge-litert", "litert-quantizer", "numpy")
 
@@ -45,27 +47,33 @@ class Inputs:
 class Outcome:
     """The answers of a run's children."""
 
-    loaded: TensorFlowResult | None
-    """None for a TFLite source, which TensorFlow never sees."""
+    loaded: FrontResult | None
+    """None for a TFLite source, which needs no front half."""
     measured: LiteRTResult
     """Of the files that were made without training."""
     results: Mapping[Method, MethodResult]
     """One for each method: of the better file, where training made a second one."""
+    recipes: Sequence[tuple[Recipe, MethodResult]] = ()
+    """The user's own."""
     optimization: OptimizationReport | None = None
+    search: SearchReport | None = None
 
     @property
     def artifacts(self) -> tuple[ArtifactReport, ...]:
-        """The measured artifacts, in the order of their methods."""
-        return tuple(r.artifact for r in self.results.values() if r.artifact is not None)
+        """The measured artifacts, in the order of their methods, then of the recipes."""
+        results = (*self.results.values(), *(result for _, result in self.recipes))
+        return tuple(r.artifact for r in results if r.artifact is not None)
 
     @property
-    def errors(self) -> dict[Method, ConverterError]:
-        """Why a method gave no file, by method."""
-        return {
-            method: ConverterError(f.reason, f.stage, f.cause, hint=f.hint)
-            for method, result in self.results.items()
+    def errors(self) -> list[tuple[OfMethod, ConverterError]]:
+        """Why a method or recipe gave no file."""
+        results = [(OfMethod(method=method), result) for method, result in self.results.items()]
+        results += [(recipe.identity, result) for recipe, result in self.recipes]
+        return [
+            (made_by, ConverterError(f.reason, f.stage, f.cause, hint=f.hint))
+            for made_by, result in results
             if (f := result.failure) is not None
-        }
+        ]
 
     @property
     def inputs(self) -> Sequence[TensorInfo]:
@@ -102,10 +110,15 @@ def build_report(
         request=options.request,
         source=_source(inputs.source, outcome),
         artifacts=outcome.artifacts,
-        recommended=recommend(list(outcome.artifacts), options.target),
+        recommended=recommend(
+            list(outcome.artifacts),
+            options.target,
+            options.objective if outcome.search is None else outcome.search.objective,
+        ),
+        search=outcome.search,
         failed_methods=tuple(
-            MethodFailure(method=method, reason=error.reason, message=error.message)
-            for method, error in outcome.errors.items()
+            MethodFailure(**dict(made_by), reason=error.reason, message=error.message)
+            for made_by, error in outcome.errors
         ),
         calibration=_calibration(inputs, outcome),
         evaluation=_evaluation(options, inputs, outcome),
@@ -123,10 +136,13 @@ def build_report(
     )
 
 
-def artifact_record(options: Options, inputs: Inputs, training: Sequence[str] = ()) -> dict[str, object]:
+def artifact_record(
+    options: Options, inputs: Inputs, training: Sequence[str], layouts: Mapping[str, str]
+) -> dict[str, object]:
     """Return the record that is written into each artifact: enough to know where it came from.
 
-    ``training`` names the steps of training before the conversion.
+    ``training`` names the steps of training before the conversion, and ``layouts`` the inputs and outputs
+    that have another layout than in the source.
     """
     source = inputs.source
     record: dict[str, object] = {
@@ -142,6 +158,8 @@ def artifact_record(options: Options, inputs: Inputs, training: Sequence[str] = 
         record["calibration"] = inputs.data.calibration_info.to_wire()
     if training:
         record["training"] = list(training)
+    if layouts:
+        record["layouts"] = dict(layouts)
     return record
 
 
@@ -205,6 +223,7 @@ def _options_as_text(options: Options) -> dict[str, str]:
     return {
         "methods": ",".join(m.value for m in options.methods),
         "target": options.target.value if options.target else "",
+        "verifyOn": ",".join(v.value for v in options.verify_on),
         "inputShapes": ",".join(f"{name}={shape}" for name, shape in sorted(shapes.items())),
         "signature": options.signature or "",
         "selectTensorFlowOps": str(options.select_tensorflow_ops).lower(),
@@ -215,6 +234,9 @@ def _options_as_text(options: Options) -> dict[str, str]:
         "runs": str(options.benchmark.runs),
         "batchSize": str(options.benchmark.batch_size),
         "tuningSeconds": str(options.tuning_seconds),
+        "objective": options.objective.value if options.objective else "",
+        "try": ",".join(m.value for m in options.tries),
+        "recipes": ",".join(recipe.name for recipe in options.recipes),
         **_gates_as_text(options.gates),
     }
 

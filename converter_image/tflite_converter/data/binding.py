@@ -5,23 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.data import Images
-from modelconversion_api.reasons import Stage
+from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.conventions import pair_of
 from tflite_converter.data.errors import not_finite, shape_mismatch
 from tflite_converter.data.npz import read_arrays
+from tflite_converter.errors import ConverterError
 from tflite_converter.tflite.names import safe_name
 
 _OPEN_SIZE = 16
 """What :func:`random_inputs` makes of a dimension that the model leaves open."""
 
 
+GROUPS: Final = (
+    "the model takes {group} samples at once, and works for no other number: so do its files. They were"
+    " measured on groups of {group}, without labels; samples over the last whole group were left out"
+)
+"""What a user should know of a batch that a model fixes."""
 _CHANNELS = (1, 3)
 """Of images; a dimension of another size may be any."""
 
@@ -67,8 +74,7 @@ class SavedSamples(ApiModel):
         """
         if self.images is not None:
             return {}
-        matched = _by_input(self._arrays(stage), inputs, self.name, stage)
-        return {name: array.shape for name, array in matched.items()}
+        return array_shapes(self._arrays(stage), inputs, self.name, stage)
 
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
         """Describe how :meth:`bind` reaches the inputs' shapes, for the report's ``preprocessing``.
@@ -87,6 +93,19 @@ class SavedSamples(ApiModel):
         return read_arrays(self.arrays, stage)
 
 
+def array_shapes(
+    arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stage: Stage
+) -> dict[str, tuple[int, ...]]:
+    """Return the arrays' shapes by input, the number of samples first.
+
+    Raises:
+        ConverterError: DataShapeMismatch where inputs and arrays do not match by name.
+
+    """
+    matched = _by_input(arrays, inputs, name, stage)
+    return {key: array.shape for key, array in matched.items()}
+
+
 def takes_labels(label_array: str | None, inputs: Iterable[str]) -> bool:
     """Whether one of the model's ``inputs`` takes the array that was taken for the labels."""
     return label_array is not None and any(_array_for(name, [label_array]) for name in inputs)
@@ -100,9 +119,11 @@ def array_fitting(
     steps = [
         f"{info.name}: {matched[info.name].shape[1:]} to {tuple(info.shape[1:])}"
         for info in inputs
-        if _other_shape(matched[info.name], info) is not None
+        if _other_shape(_turned(matched[info.name], info), info) is not None
     ]
-    return {"reshape": "; ".join(steps)} if steps else {}
+    fitted = {"reshape": "; ".join(steps)} if steps else {}
+    turned = [f"{i.name}: to {i.layout}" for i in inputs if _is_turned(matched[i.name], i)]
+    return fitted | ({"layout": "; ".join(turned)} if turned else {})
 
 
 def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
@@ -119,8 +140,9 @@ def bind_arrays(
     """``arrays`` by input names, as :meth:`SavedSamples.bind` gives them.
 
     A single array fits a single input whatever it is called; several are matched by name, and of samples and
-    labels a single input takes the samples. Flat rows ``(n, k)`` are reshaped where an input of more
-    dimensions takes ``k`` values a sample, and dimensions of size 1 are added or left out.
+    labels a single input takes the samples. Samples in the layout of a source model whose files have another
+    are turned. Flat rows ``(n, k)`` are reshaped where an input of more dimensions takes ``k`` values a
+    sample, and dimensions of size 1 are added or left out.
 
     Raises:
         ConverterError: DataShapeMismatch, DataNotFinite.
@@ -145,6 +167,24 @@ def random_inputs(inputs: Sequence[TensorInfo], samples: int, seed: int) -> dict
         else:
             arrays[info.name] = generator.integers(0, 2, shape).astype(dtype)
     return arrays
+
+
+def grouped(arrays: NamedArrays, group: int, stage: Stage) -> NamedArrays:
+    """Return ``{input: (n, ...)}`` as ``{input: (n // group, group, ...)}``; unchanged for a group of 1.
+
+    Raises:
+        ConverterError: DataTooFew.
+
+    """
+    if group == 1:
+        return arrays
+    count = len(next(iter(arrays.values()))) // group
+    if not count:
+        cause = f"the model takes {group} samples at once, and there are fewer"
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, cause)
+    return {
+        name: array[: count * group].reshape(count, group, *array.shape[1:]) for name, array in arrays.items()
+    }
 
 
 def _only_input(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> TensorInfo:
@@ -197,6 +237,7 @@ def _without_signature(name: str) -> str:
 
 def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
     """``array`` in the shape and dtype of input ``info``."""
+    array = _turned(array, info)
     if (shape := _other_shape(array, info)) is not None:
         array = array.reshape(len(array), *shape)
     expected, got = tuple(info.shape[1:]), array.shape[1:]
@@ -215,6 +256,28 @@ def _fitted(array: Array, info: TensorInfo, name: str, stage: Stage) -> Array:
         hint = f"correct or scale them: {dtype} ends at {np.finfo(dtype).max:.4g}"
         raise not_finite(cause, stage, hint=hint)
     return fitted
+
+
+def _turned(array: Array, info: TensorInfo) -> Array:
+    """Return samples that have the source model's layout in that of its files; others as they are.
+
+    The source's own layout wins where both fit.
+    """
+    if info.source_shape is None or info.axes is None:
+        return array
+    # A sample is a row of the batch, or where ``info`` has a dimension more than the source, the whole input.
+    ahead = len(info.shape) - len(info.axes)
+    own = info.model_copy(update={"shape": [1] * ahead + info.source_shape})
+    if (shape := _other_shape(array, own)) is not None:
+        array = array.reshape(len(array), *shape)
+    if not _fits(array.shape[1:], tuple(own.shape[1:])):
+        return array
+    return np.transpose(array, [*range(ahead), *(axis + ahead for axis in info.axes)])
+
+
+def _is_turned(array: Array, info: TensorInfo) -> bool:
+    """Whether samples have the source model's layout, and the files have another."""
+    return _turned(array, info) is not array
 
 
 def _narrowed(array: Array, dtype: np.dtype[np.generic]) -> Array:

@@ -17,6 +17,7 @@ import numpy as np
 
 from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import Stage
+from modelconversion_api.text import human_size
 from tflite_converter.array_blocks import blocks
 from tflite_converter.arrays import Array, IntArray, NamedArrays
 from tflite_converter.data.errors import not_finite, unreadable
@@ -38,7 +39,12 @@ _IN_ITS_HEADER: Final = "it is truncated: it ends within its header"
 
 
 def read_arrays(
-    path: Path, stage: Stage, *, name: str | None = None, may_be_text: bool = False
+    path: Path,
+    stage: Stage,
+    *,
+    name: str | None = None,
+    may_be_text: bool = False,
+    most_bytes: int | None = None,
 ) -> dict[str, Array]:
     """Map the arrays of a ``.npz`` file by name, or of a ``.npy`` file as ``{"data": array}``.
 
@@ -53,7 +59,7 @@ def read_arrays(
     name = name or name_of(path)
     try:
         if zipfile.is_zipfile(path):
-            arrays = _read_npz(path)
+            arrays = _read_npz(path, MAX_ARRAY_BYTES if most_bytes is None else most_bytes)
         else:
             _check_npy(path, stage, name)
             arrays = {"data": np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -165,12 +171,12 @@ def expect_few_reads(array: Array) -> None:
         mapped.madvise(mmap.MADV_RANDOM)
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path, most_bytes: int) -> dict[str, Array]:
     """Raise ``ValueError`` with the true cause for what is no sound archive of arrays."""
     arrays = {}
     with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-            raise ValueError(f"it unpacks to more than {MAX_ARRAY_BYTES >> 30} GiB")
+        if sum(entry.file_size for entry in archive.infolist()) > most_bytes:
+            raise ValueError(f"it unpacks to more than {human_size(most_bytes)}")
         entries = [entry for entry in archive.infolist() if not is_junk(entry.filename)]
         if strange := [entry.filename for entry in entries if not entry.filename.endswith(".npy")]:
             raise ValueError(f"it holds {readable(strange[0])!r}, which is not an array")

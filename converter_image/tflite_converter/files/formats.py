@@ -11,7 +11,8 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.names import name_of
+from tflite_converter.files.names import for_shell, name_of
+from tflite_converter.files.onnx_file import is_onnx
 from tflite_converter.files.other_formats import (
     HEAD_BYTES,
     SAVED_MODELS,
@@ -20,6 +21,8 @@ from tflite_converter.files.other_formats import (
     other_file,
     other_folder,
 )
+from tflite_converter.files.pytorch_file import is_exported_program
+from tflite_converter.files.stablehlo_file import is_stablehlo
 from tflite_converter.files.strays import stray
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -44,6 +47,11 @@ def is_keras_archive(path: Path) -> bool:
             return {"metadata.json", "config.json"} <= set(archive.namelist())
     except (zipfile.BadZipFile, OSError, NotImplementedError):
         return True
+
+
+def is_model_archive(path: Path) -> bool:
+    """Whether a zip file is a model itself, and no archive around one: a .keras or a .pt2 file."""
+    return is_exported_program(path) or is_keras_archive(path)
 
 
 def detect_format(path: Path, expected: SourceFormat = SourceFormat.AUTO) -> SourceFormat:
@@ -71,7 +79,33 @@ def _folder_format(path: Path) -> SourceFormat:
     if any((path / name).is_file() for name in SAVED_MODELS):
         _check_parts(path)
         return SourceFormat.SAVED_MODEL
+    if onnx_files(path):
+        return SourceFormat.ONNX
     raise no_model(path, name_of(path))
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """Return the ONNX models in a folder and its folders, as their bytes say it."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return [path for path in sorted(islice(files, _MOST_FILES)) if is_onnx(path)]
+
+
+def onnx_file(path: Path) -> Path:
+    """Return the ONNX model that ``path`` is, or the one that lies in it.
+
+    Raises:
+        ConverterError: UnsupportedFormat where there are several.
+
+    """
+    if path.is_file():
+        return path
+    found = onnx_files(path)
+    if len(found) == 1:
+        return found[0]
+    cause = f"{name_of(path)} holds {len(found)} ONNX models"
+    raise ConverterError(
+        FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=f"give one of them: {for_shell(found[0])}"
+    )
 
 
 def _check_parts(folder: Path) -> None:
@@ -94,15 +128,20 @@ def _file_format(path: Path) -> SourceFormat:
     if head == _HDF5_MAGIC:
         return SourceFormat.KERAS_H5
     if head.startswith(_ZIP_MAGIC):
-        return SourceFormat.KERAS
+        return SourceFormat.PYTORCH if is_exported_program(path) else SourceFormat.KERAS
     if is_tflite(head):
         if (size := path.stat().st_size) > MAX_TFLITE_BYTES:
             raise too_large(path.name, size)
         return SourceFormat.TFLITE
+    if is_stablehlo(path):
+        return SourceFormat.STABLEHLO
+    if is_onnx(path):
+        return SourceFormat.ONNX
     if (other := other_file(path)) is not None:
         raise _other(other, path.name)
     raise _unsupported(
-        f"{path.name} is not an HDF5 file, .keras archive, SavedModel archive or TFLite file"
+        f"{path.name} is not an HDF5 file, .keras archive, SavedModel archive, ONNX or PyTorch file, file of"
+        f" jax.export or TFLite file"
         f" (it begins with {head.hex(' ')})"
     )
 
@@ -133,5 +172,8 @@ def _other(other: OtherFormat, name: str) -> ConverterError:
 
 
 def _unsupported(cause: str) -> ConverterError:
-    hint = "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), or a float .tflite file"
+    hint = (
+        "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), an .onnx or .pt2 file, what"
+        " jax.export wrote, or a float .tflite file"
+    )
     return ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=hint)

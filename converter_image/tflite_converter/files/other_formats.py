@@ -10,22 +10,21 @@ from typing import Final, NamedTuple
 
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.files.names import for_shell, readable
+from tflite_converter.files.pytorch_file import EXPORT, other_kind
 from tflite_converter.files.strays import stray
 
 HEAD_BYTES: Final = 512
 SAVED_MODELS: Final = ("saved_model.pb", "saved_model.pbtxt")
 _MODEL_FILES: Final = (".keras", ".h5", ".hdf5", ".tflite")
 _SHOWN: Final = 4
-_FROM_TORCH: Final = (
-    "in Python, litert-torch makes a float .tflite file of a PyTorch model, and onnx2tf a SavedModel of its"
-    " ONNX export"
-)
+_EXPORT: Final = "write it with jax.export.export(jax.jit(f))(…).serialize()"
 _TO_SAVED_MODEL: Final = "export the model as a SavedModel, which holds graph and weights"
 _SAVE_WHOLE: Final = (
     "save the whole model: model.save('model.keras'), or model.export('folder') for a SavedModel"
 )
 _GIVE: Final = (
-    "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), or a float .tflite file"
+    "give a Keras .h5 or .keras file, a SavedModel (folder, .zip or .tar.gz), an .onnx or .pt2 file, what"
+    " jax.export wrote, or a float .tflite file"
 )
 
 
@@ -43,15 +42,11 @@ _BY_BYTES: Final[tuple[tuple[re.Pattern[bytes], OtherFormat], ...]] = tuple(
     for pattern, other in (
         (
             rb"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19",
-            OtherFormat("a PyTorch file of the old kind, which is pickled and never loaded", _FROM_TORCH),
+            OtherFormat("a PyTorch file of the old kind, which is pickled and never loaded", EXPORT),
         ),
         (
             rb"\x80[\x02-\x05]",
             OtherFormat("a pickled Python object, which is never loaded", _GIVE),
-        ),
-        (
-            rb"\x08[\x01-\x20]\x12[\x01-\x40][a-zA-Z][\w.+ -]*[\x1a:]",
-            OtherFormat("an ONNX model", "make a SavedModel of it, e.g. with onnx2tf"),
         ),
         (
             rb".{8}\{\s*\"",
@@ -82,6 +77,10 @@ _BY_BYTES: Final[tuple[tuple[re.Pattern[bytes], OtherFormat], ...]] = tuple(
             OtherFormat("an OpenVINO model", "give the model that it was made from"),
         ),
         (rb"<\?xml", OtherFormat("XML text, perhaps an error message instead of a file", _GIVE)),
+        (
+            rb"(#loc[^\n]*\n)*module\b[^\n]*[@{]",
+            OtherFormat("a module of MLIR as text", _EXPORT),
+        ),
         (rb"BZh", OtherFormat("a file compressed by bzip2", "decompress it: bunzip2 --keep")),
         (rb"\xfd7zXZ", OtherFormat("a file compressed by xz", "decompress it: unxz --keep")),
         (rb"\x28\xb5\x2f\xfd", OtherFormat("a file compressed by zstd", "decompress it: unzstd")),
@@ -91,7 +90,11 @@ _BY_BYTES: Final[tuple[tuple[re.Pattern[bytes], OtherFormat], ...]] = tuple(
     )
 )
 _BY_NAME: Final[tuple[tuple[str, OtherFormat], ...]] = (
-    (".onnx", OtherFormat("an ONNX model", "make a SavedModel of it, e.g. with onnx2tf")),
+    (".onnx", OtherFormat("no ONNX model, whatever its name says", "export the model again")),
+    (".jax", OtherFormat("no file of jax.export, whatever its name says", _EXPORT)),
+    (".stablehlo", OtherFormat("no StableHLO, whatever its name says", _EXPORT)),
+    (".mlirbc", OtherFormat("no bytecode of MLIR, whatever its name says", _EXPORT)),
+    (".pt2", OtherFormat("no exported program of PyTorch, whatever its name says", EXPORT)),
     (".mlmodel", OtherFormat("a Core ML model", "give the model that it was made from")),
     (".mlpackage", OtherFormat("a Core ML model", "give the model that it was made from")),
     (".caffemodel", OtherFormat("a Caffe model", "make a SavedModel of it")),
@@ -131,9 +134,8 @@ def other_archive(path: Path) -> OtherFormat | None:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return None
-    last = {name.rpartition("/")[2] for name in names}
-    if "data.pkl" in last or "archive_format" in last or "constants.pkl" in last:
-        return OtherFormat("a PyTorch file", _FROM_TORCH)
+    if (kind := other_kind(names)) is not None:
+        return OtherFormat(kind, EXPORT)
     parts = {"config.json", "metadata.json", "model.weights.h5"}
     if len(parts & set(names)) == len(parts) - 1:
         missing = (parts - set(names)).pop()

@@ -5,13 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.archives import is_archive, unpack
-from tflite_converter.files.digests import source_digest
-from tflite_converter.files.formats import detect_format, is_keras_archive, no_model
-from tflite_converter.files.names import name_of
+from tflite_converter.files.archives import is_archive, safe_relative_path, unpack
+from tflite_converter.files.digests import file_sha256, folder_sha256, source_digest
+from tflite_converter.files.formats import (
+    detect_format,
+    is_model_archive,
+    no_model,
+    onnx_file,
+    onnx_files,
+    too_large,
+)
+from tflite_converter.files.names import name_of, readable
+from tflite_converter.files.onnx_file import read_onnx
 from tflite_converter.files.other_formats import SAVED_MODELS
 
 
@@ -26,30 +35,90 @@ class SourceModel:
     """Of what the user named, archive or not."""
     size_bytes: int
     """Of the model itself: unpacked, where it was packed."""
+    belonging: tuple[Path, ...] = ()
+    """Files beside ``path`` that hold a part of the model: the external data of an ONNX file."""
 
 
 def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None, folder: Path) -> SourceModel:
-    """Detect the format of ``path``; unpack an archive of a SavedModel into ``folder``.
+    """Detect the format of ``path``; unpack an archive of a SavedModel or an ONNX model into ``folder``.
 
     Raises:
-        ConverterError: SourceNotFound, UnreadableModel, UnsupportedFormat, SourceTooLarge, DigestMismatch.
+        ConverterError: SourceNotFound, UnreadableModel, UnsupportedFormat, SourceTooLarge, DigestMismatch,
+            UnsafeModel.
 
     """
-    if not path.is_file() or not is_archive(path) or is_keras_archive(path):
+    if not path.is_file() or not is_archive(path) or is_model_archive(path):
         detected = detect_format(path, expected)
+        if detected is SourceFormat.ONNX:
+            return _onnx(path, None, expected_sha256)
         sha256, size = source_digest(path)
         _check(path, sha256, expected_sha256)
         return SourceModel(path, detected, sha256, size)
     sha256, _ = source_digest(path)
     _check(path, sha256, expected_sha256)
-    root = _saved_model(unpack(path, folder, stage=Stage.LOAD, what="a SavedModel"), path)
+    root = unpack(path, folder, stage=Stage.LOAD, what="a SavedModel or an ONNX model")
+    saved_models = _saved_models(root)
+    if not saved_models and onnx_files(root):
+        detect_format(root, expected)
+        return _onnx(root, sha256, None)
+    root = _only(saved_models, root, path)
     detected = detect_format(root, expected)
     return SourceModel(root, detected, sha256, source_digest(root)[1])
 
 
-def _saved_model(folder: Path, archive: Path) -> Path:
-    """Return the one folder inside that holds a SavedModel."""
-    folders = sorted({path.parent for mark in SAVED_MODELS for path in folder.rglob(mark)})
+def _onnx(path: Path, sha256: str | None, expected_sha256: str | None) -> SourceModel:
+    """Return the ONNX model at ``path``, a file or a folder, with its external data.
+
+    ``sha256``: the digest of the archive that it came in; None where it came in none. It is that of the file
+    then, or that of a folder with its external data.
+    """
+    file = onnx_file(path)
+    belonging = external_data(file)
+    if sha256 is None:
+        if belonging:
+            parts = (file, *belonging)
+            sha256 = folder_sha256({p.relative_to(file.parent).as_posix(): file_sha256(p) for p in parts})
+        else:
+            sha256 = file_sha256(file)
+        _check(file, sha256, expected_sha256)
+    size = sum(part.stat().st_size for part in (file, *belonging))
+    if size > MAX_TFLITE_BYTES:
+        raise too_large(file.name, size)
+    return SourceModel(file, SourceFormat.ONNX, sha256, size, belonging)
+
+
+def external_data(file: Path) -> tuple[Path, ...]:
+    """Return the files with constants of an ONNX model, which lie in its folder.
+
+    Raises:
+        ConverterError: UnsafeModel for a path that leads out of the folder, UnreadableModel for a file that
+            is not there.
+
+    """
+    found = []
+    for location in read_onnx(file).external:
+        relative = safe_relative_path(location.removeprefix("./"), Stage.LOAD, FailureReason.UNSAFE_MODEL)
+        parts = relative.split("/")
+        steps = [file.parent.joinpath(*parts[: n + 1]) for n in range(len(parts))]
+        if any(step.is_symlink() for step in steps):
+            cause = f"the external data {readable(relative)!r} of {file.name} is a symbolic link"
+            hint = "put the file itself beside the model"
+            raise ConverterError(FailureReason.UNSAFE_MODEL, Stage.LOAD, cause, hint=hint)
+        if not steps[-1].is_file():
+            cause = f"{file.name} has a part of its weights in {readable(relative)!r}, which is not beside it"
+            hint = "give the folder, or a .zip of it, with the .onnx file and all that was exported with it"
+            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, cause, hint=hint)
+        found.append(steps[-1])
+    return tuple(found)
+
+
+def _saved_models(folder: Path) -> list[Path]:
+    """Return the folders inside that hold a SavedModel."""
+    return sorted({path.parent for mark in SAVED_MODELS for path in folder.rglob(mark)})
+
+
+def _only(folders: list[Path], folder: Path, archive: Path) -> Path:
+    """Return the one folder that holds a SavedModel."""
     if len(folders) == 1:
         return folders[0]
     name = name_of(archive)

@@ -12,11 +12,12 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from conversion_engine.process import ends_with_its_parent
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.errors import ConverterError, reason_of
 from tflite_converter.isolation import machine
-from tflite_converter.isolation.child import Child, ends_with_its_parent, failure_of
+from tflite_converter.isolation.child import Child, failure_of
 from tflite_converter.isolation.parent import death, left_by_child
 from tflite_converter.isolation.protocol import WorkerFailure
 

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 from pathlib import Path
+from typing import Final
 
 _HEADROOM = 0.92
 """Share of the memory that a child may take: the parent and the kernel need the rest, and a child that is
@@ -47,9 +48,45 @@ def resident_bytes(pid: int) -> int:
 def processor() -> str:
     """Architecture and processor, e.g. ``x86_64, Intel(R) Xeon(R) ...``."""
     with contextlib.suppress(OSError):
-        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
-            return f"{platform.machine()}, {match[1]}"
+        return ", ".join([platform.machine(), *names_in(Path("/proc/cpuinfo").read_text(errors="replace"))])
     return platform.machine()
+
+
+_ARM: Final = 0x41
+_CORES: Final = {
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD09: "Cortex-A73",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1",
+    0xD0D: "Cortex-A77",
+    0xD40: "Neoverse-V1",
+    0xD41: "Cortex-A78",
+    0xD42: "Cortex-A78AE",
+    0xD44: "Cortex-X1",
+    0xD46: "Cortex-A510",
+    0xD47: "Cortex-A710",
+    0xD49: "Neoverse-N2",
+    0xD4F: "Neoverse-V2",
+}
+"""Arm's part numbers: arch/arm64/include/asm/cputype.h of Linux."""
+
+
+def names_in(text: str) -> list[str]:
+    """Return the processors' names out of ``/proc/cpuinfo``, each once; Arm's kernels give numbers only."""
+    names = re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    parts = re.findall(
+        r"^CPU implementer\s*:\s*(0x[0-9a-f]+)$(?:\n.+)*?\nCPU part\s*:\s*(0x[0-9a-f]+)$", text, re.MULTILINE
+    )
+    names += [
+        _CORES.get(int(part, 16), f"Arm part {part}") if int(maker, 16) == _ARM else f"part {part} of {maker}"
+        for maker, part in parts
+    ]
+    return list(dict.fromkeys(names))
 
 
 def _family(pid: int) -> list[int]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
-import modelconversion_api
-import tflite_converter
+from conversion_engine.files import error_file, result_file
+from conversion_engine.process import PROGRESS_FD_ENV, SPEECHLESS_EXIT_CODE
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size, printable
@@ -25,14 +25,8 @@ from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import machine
 from tflite_converter.isolation.bytecode import compile_imports
-from tflite_converter.isolation.protocol import (
-    PROGRESS_FD_ENV,
-    SPEECHLESS_EXIT_CODE,
-    WorkerFailure,
-    WorkerProgress,
-    error_file,
-    result_file,
-)
+from tflite_converter.isolation.child import our_packages
+from tflite_converter.isolation.protocol import WorkerFailure, WorkerProgress
 from tflite_converter.progress import Event, Listener
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
@@ -78,20 +72,38 @@ class Watch:
     """How much resident memory it may have; None for what the container or machine has."""
 
 
-def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
-    """Return the child's environment: a few names of the parent's and our own, and so no secret."""
-    packages = [
-        str(Path(tflite_converter.__file__).parents[1]),
-        *(str(Path(p).parent) for p in modelconversion_api.__path__),
-    ]
+@dataclass(frozen=True)
+class Launch:
+    """How a child is started, and what is said of it."""
+
+    name: str
+    """Prefix of the files that it leaves."""
+    words: str
+    """Name in messages."""
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    request: bytes
+    """What is on its standard input."""
+    crashed: FailureReason = FailureReason.CONVERTER_CRASHED
+    """What it is when the child ends without saying why."""
+
+
+def passed_on(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
+    """Return what every child's environment has: a few names of the parent's, and so no secret."""
     return {name: parent[name] for name in _PASSED_ON if name in parent} | {
         "HOME": str(folder),
         "TMPDIR": str(folder),
-        "KERAS_HOME": str(folder),
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": os.pathsep.join(packages),
         "PYTHONHASHSEED": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a child that is a program of this package."""
+    return passed_on(folder, parent) | {
+        "KERAS_HOME": str(folder),
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(map(str, our_packages())),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
         # Its threads would not survive the forks of the LiteRT process, and nothing here multiplies matrices.
@@ -102,14 +114,11 @@ def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]
 def run_worker(
     program: Program, job: ApiModel, result: type[Result], folder: Path, watch: Watch, listener: Listener
 ) -> Result:
-    """Run ``program`` on ``job`` to its end; its files are then in ``folder``.
-
-    Nothing in ``folder`` is believed, and nothing is written there: code that came with a model may have put
-    links in the place of files. Its parent folder is for the job and the child's output, out of reach.
+    """Run ``program`` on ``job`` to its end; its files are then in ``folder``, as :func:`run_child` says.
 
     Raises:
-        ConverterError: what the child found; OutOfMemory, ConverterTimedOut, or ConverterCrashed naming the
-            signal, when the child did not end by itself, or left no result that can be read.
+        ConverterError: what :func:`run_child` raises; ConverterCrashed where the child left no result that
+            can be read.
 
     """
     compile_imports(
@@ -117,38 +126,58 @@ def run_worker(
         child_environment(folder.parent, os.environ),
         lambda text: listener(Event(Stage.LOAD, text, warning=True)),
     )
-    kills_before = machine.out_of_memory_kills()
-    stage = Stage.LOAD
-    with tempfile.TemporaryFile(dir=folder.parent) as log:
-        with _started(program, job, folder, log) as (process, progress):
-            for message in _messages(program, process, progress, watch):
-                stage = message.stage
-                text = printable(message.text)
-                listener(Event(stage, text, message.fraction, warning=message.warning))
-        if process.returncode != 0:
-            killed = machine.out_of_memory_kills() > kills_before
-            raise _why(program, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
-        answer = left_by_child(folder / result_file(program.name), result, stage)
+    launch = Launch(
+        program.name,
+        program.words,
+        # -P: the folder with the model's files must not be searched for modules.
+        (sys.executable, "-P", "-m", program.module, str(folder)),
+        child_environment(folder, os.environ),
+        job.model_dump_json(by_alias=True).encode(),
+    )
+    stage = run_child(launch, folder, watch, listener)
+    answer = left_by_child(folder / result_file(program.name), result, stage)
     if answer is None:
         cause = f"{program.words} ended without a result that can be read"
         raise ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
     return answer
 
 
+def run_child(launch: Launch, folder: Path, watch: Watch, listener: Listener) -> Stage:
+    """Run a child to its good end; return the stage that it was in. Its files are then in ``folder``.
+
+    Nothing in ``folder`` is believed, and nothing is written there: code that came with a model may have put
+    links in the place of files. Its parent folder is for the job and the child's output, out of reach.
+
+    Raises:
+        ConverterError: what the child found; OutOfMemory, ConverterTimedOut, or what ``launch`` calls a
+            crash, naming the signal, when the child did not end by itself.
+
+    """
+    kills_before = machine.out_of_memory_kills()
+    stage = Stage.LOAD
+    with tempfile.TemporaryFile(dir=folder.parent) as log:
+        with _started(launch, folder, log) as (process, progress):
+            for message in _messages(launch, process, progress, watch):
+                stage = message.stage
+                text = printable(message.text)
+                listener(Event(stage, text, message.fraction, warning=message.warning))
+        if process.returncode != 0:
+            killed = machine.out_of_memory_kills() > kills_before
+            raise _why(launch, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
+    return stage
+
+
 @contextlib.contextmanager
-def _started(
-    program: Program, job: ApiModel, folder: Path, log: IO[bytes]
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _started(launch: Launch, folder: Path, log: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Start the child; yield it and the reading end of its progress pipe, and end both afterwards."""
     reader, writer = os.pipe()
     try:
         with tempfile.TemporaryFile(dir=folder.parent) as request:
-            request.write(job.model_dump_json(by_alias=True).encode())
+            request.write(launch.request)
             request.seek(0)
             process = subprocess.Popen(
-                # -P: the folder with the model's files must not be searched for modules.
-                [sys.executable, "-P", "-m", program.module, str(folder)],
-                env=child_environment(folder, os.environ) | {PROGRESS_FD_ENV: str(writer)},
+                launch.command,
+                env={**launch.environment, PROGRESS_FD_ENV: str(writer)},
                 cwd=folder,
                 stdin=request,
                 stdout=log,
@@ -166,7 +195,7 @@ def _started(
 
 
 def _messages(
-    program: Program, process: subprocess.Popen[bytes], pipe: int, watch: Watch
+    launch: Launch, process: subprocess.Popen[bytes], pipe: int, watch: Watch
 ) -> Iterator[WorkerProgress]:
     """Yield the child's messages until it ends, and watch its memory and its silences.
 
@@ -199,12 +228,12 @@ def _messages(
                 return
             if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
                 cause = (
-                    f"{program.words} took {human_size(used)} of memory while {printable(doing)}, "
+                    f"{launch.words} took {human_size(used)} of memory while {printable(doing)}, "
                     f"more than the {human_size(limit)} that it may"
                 )
                 raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
             if (silent := time.monotonic() - last_heard) > watch.timeout_seconds:
-                cause = f"{program.words} has said nothing for {silent:.0f} s while {printable(doing)}"
+                cause = f"{launch.words} has said nothing for {silent:.0f} s while {printable(doing)}"
                 raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
 
 
@@ -225,19 +254,21 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _why(
-    program: Program, folder: Path, code: int, stage: Stage, log: str, *, out_of_memory: bool
+    launch: Launch, folder: Path, code: int, stage: Stage, log: str, *, out_of_memory: bool
 ) -> ConverterError:
-    failure = left_by_child(folder / error_file(program.name), WorkerFailure, stage) if code > 0 else None
+    failure = left_by_child(folder / error_file(launch.name), WorkerFailure, stage) if code > 0 else None
     if failure is not None:
         hint = None if failure.hint is None else printable(failure.hint)
         return ConverterError(failure.reason, failure.stage, printable(failure.cause), hint=hint)
     if code == SPEECHLESS_EXIT_CODE or (code > 0 and (out_of_memory or _SHORT_OF_MEMORY.search(log))):
-        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{program.words} ran out of memory")
+        return ConverterError(FailureReason.OUT_OF_MEMORY, stage, f"{launch.words} ran out of memory")
     if code >= 0:
-        cause = f"{program.words} ended with exit code {code}: {_last_line(log) or 'without a word'}"
-        return ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
-    reason, cause = death(program.words, -code, out_of_memory=out_of_memory, log=log)
-    return ConverterError(reason, stage, cause)
+        cause = f"{launch.words} ended with exit code {code}: {_last_line(log) or 'without a word'}"
+        return ConverterError(launch.crashed, stage, cause)
+    reason, cause = death(launch.words, -code, out_of_memory=out_of_memory, log=log)
+    return ConverterError(
+        launch.crashed if reason is FailureReason.CONVERTER_CRASHED else reason, stage, cause
+    )
 
 
 def left_by_child(path: Path, kind: type[Result], stage: Stage) -> Result | None:

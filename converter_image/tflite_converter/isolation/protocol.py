@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.limits import MessageText
 from modelconversion_api.reasons import FailureReason, Stage
-
-PROGRESS_FD_ENV: Final = "CONVERTER_PROGRESS_FD"
-SPEECHLESS_EXIT_CODE: Final = 77
-"""A child ends with it when it has no memory left even to say so."""
 
 
 class ChildLimits(ApiModel):
@@ -41,13 +36,3 @@ class WorkerProgress(ApiModel):
     text: MessageText
     fraction: float | None = None
     warning: bool = False
-
-
-def result_file(program: str) -> str:
-    """Name of the file that ``program`` leaves when it is done."""
-    return f"{program}.result.json"
-
-
-def error_file(program: str) -> str:
-    """Name of the file that ``program`` leaves when it gives up."""
-    return f"{program}.error.json"

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from modelconversion_api.data import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -27,6 +28,7 @@ from tflite_converter.files.workspace import remove_leftovers, workspace
 from tflite_converter.job.environment import (
     CALIBRATION,
     CALIBRATION_LABELS,
+    RULES,
     STUDENT,
     TRAINING,
     TRAINING_LABELS,
@@ -43,6 +45,10 @@ from tflite_converter.training.plan import TrainingOptions, plan_of
 
 _logger = logging.getLogger(__name__)
 
+_NO_ENGINE: Final = (
+    "set spec.source.format to it, so that the Job gets the image that the platform's converter.engines names"
+)
+
 
 def convert_job(job: JobEnvironment) -> StageResult:
     """Write the artifacts into the output folder, and ``report.json`` after them.
@@ -58,10 +64,18 @@ def convert_job(job: JobEnvironment) -> StageResult:
     record = job.record(Stage.LOAD)
     job.output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(job.output)
-    estimate = Estimate(len(set(job.request.methods)), trains=job.request.optimize is not None)
+    estimate = Estimate(
+        len({*job.request.methods, *job.request.tuning.tries}) + len(job.request.recipes),
+        trains=job.request.optimize is not None,
+    )
     listener = _Log(estimate)
     with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
-        report = convert(options_of(job.request, record, job.input), work, listener)
+        try:
+            report = convert(options_of(job.request, record, job.input), work, listener)
+        except ConverterError as error:
+            if error.reason is FailureReason.ENGINE_NOT_FOUND:
+                raise ConverterError(error.reason, error.stage, error.cause, hint=_NO_ENGINE) from error
+            raise
         _log_report(report)
         work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
@@ -91,10 +105,24 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         gates=Gates.from_validation(validation),
         benchmark=request.benchmark,
         tuning_seconds=request.tuning.budget_seconds,
+        objective=request.tuning.objective,
+        tries=tuple(request.tuning.tries),
+        recipes=request.recipes,
+        rules=_rules(request, record, folder),
         training=_training(request, record, folder),
+        verify_on=tuple(request.verify_on),
         compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller),
         request=request,
     )
+
+
+def _rules(request: ConversionRequest, record: FetchRecord, folder: Path) -> dict[str, bytes]:
+    """Return what the recipes' files of rules hold, by the recipe's name."""
+    return {
+        recipe.name: (folder / record.data[f"{RULES}-{recipe.name}"].path).read_bytes()
+        for recipe in request.recipes
+        if recipe.rules is not None
+    }
 
 
 def _training(request: ConversionRequest, record: FetchRecord, folder: Path) -> TrainingOptions | None:
@@ -162,4 +190,4 @@ def _log_report(report: ConversionReport) -> None:
     for c in report.optimization.comparisons if report.optimization else ():
         _logger.info("%s: %s", c.method.cli_name, c.message)
     for f in report.failed_methods:
-        _logger.warning("%s: no file: %s: %s", f.method.cli_name, f.reason.value, f.message)
+        _logger.warning("%s: no file: %s: %s", f.cli_name, f.reason.value, f.message)

@@ -15,6 +15,7 @@ from modelconversion_api.data import Calibration, Validation
 from modelconversion_api.limits import MAX_DATA_BYTES, MAX_SOURCE_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import MAX_RULES_BYTES, RulesFile
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
@@ -24,6 +25,7 @@ from tflite_converter.job.environment import (
     CALIBRATION,
     CALIBRATION_LABELS,
     FETCH_RECORD,
+    RULES,
     SOURCE,
     STUDENT,
     TRAINING,
@@ -43,6 +45,7 @@ DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
 """Kept on downloads: a CSV file has nothing else to be known by."""
 
 TFLITE_LIMIT: Final = Limit(MAX_TFLITE_BYTES)
+RULES_LIMIT: Final = Limit(MAX_RULES_BYTES, "is it a recipe? The longest of them have a few KiB")
 SOURCE_RULES: Final = FolderRules(
     Limit(MAX_SOURCE_BYTES, "use a smaller model, or save it without its optimizer"),
     max_files=1000,
@@ -68,7 +71,7 @@ def fetch(job: JobEnvironment) -> StageResult:
     """
     request, started = job.request, time.monotonic()
     store = ObjectStore(request.storage, Stage.FETCH)
-    _clear(job.input)
+    clear(job.input)
     source = _fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(
@@ -77,6 +80,11 @@ def fetch(job: JobEnvironment) -> StageResult:
             f"{request.source.uri} has the digest {source.sha256}, expected {request.source.sha256}",
         )
     data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
+    data |= {
+        f"{RULES}-{recipe.name}": _fetch_rules(store, recipe.rules, job.input / f"{RULES}-{recipe.name}.json")
+        for recipe in request.recipes
+        if recipe.rules is not None
+    }
     record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
@@ -111,6 +119,15 @@ def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> Fetche
         raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
     cause = f"nothing lies under {uri}"
     raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
+
+
+def _fetch_rules(store: ObjectStore, rules: RulesFile, path: Path) -> FetchedFile:
+    """Fetch a recipe in ai-edge-quantizer's JSON, and check that it is the one that was meant."""
+    fetched = _fetch_file(store, rules.uri, path, RULES_LIMIT)
+    if rules.sha256 not in (None, fetched.sha256):
+        cause = f"{rules.uri} has the digest {fetched.sha256}, expected {rules.sha256}"
+        raise ConverterError(FailureReason.DIGEST_MISMATCH, Stage.FETCH, cause)
+    return fetched
 
 
 def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
@@ -161,7 +178,7 @@ def _suffix(uri: str, known: tuple[str, ...]) -> str:
     return next((suffix for suffix in known if uri.lower().endswith(suffix)), "")
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Remove the files of an earlier try: they may be incomplete."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():

@@ -18,14 +18,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from pydantic import ValidationError
-
+from modelconversion_api.board_report import BoardSamples
 from modelconversion_api.compilation import CompiledFile
 from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
-from modelconversion_api.limits import MAX_REPORT_BYTES, MAX_TFLITE_BYTES
+from modelconversion_api.graph import GraphReport, graph_name
+from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import summary_of
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import OfMethod
 from modelconversion_api.report import (
     HTML_REPORT_FILE_NAME,
     REPORT_FILE_NAME,
@@ -41,7 +42,7 @@ from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
-from tflite_converter.files.untrusted import open_regular
+from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job.environment import FetchRecord, JobEnvironment
 from tflite_converter.job.storage import ObjectStore, Stored
 from tflite_converter.measuring.recommendation import recommend
@@ -53,6 +54,7 @@ _CONTENT_TYPES: Final = {
     HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
     SIGNATURE_FILE_NAME: "application/json",
     REPORT_FILE_NAME: "application/json",
+    ".json": "application/json",
     ".cc": "text/plain; charset=utf-8",
     ".h": "text/plain; charset=utf-8",
 }
@@ -88,8 +90,7 @@ def publish(job: JobEnvironment) -> StageResult:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
             _upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature | document).items():
-        stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
-        _upload(store, f"{prefix}{name}", io.BytesIO(content), stored, _CONTENT_TYPES[name])
+        upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
     seconds = {Stage.PUBLISH: round(time.monotonic() - started, 3)}
     return StageResult(summary=summary_of_report(report, seconds))
 
@@ -125,16 +126,25 @@ def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path |
 
 
 def _files(report: ConversionReport) -> dict[str, Stored]:
-    """Return the artifacts and what was compiled of them, by name."""
+    """Return the artifacts, what was compiled of them, and their graphs, by name."""
     files = {a.file_name: Stored(a.sha256, a.size_bytes) for a in report.artifacts}
     for artifact in report.artifacts:
         files |= {f.file_name: Stored(f.sha256, f.size_bytes) for f in compilations_of(artifact).files}
+    files |= {name: Stored(g.sha256, g.size_bytes) for name, g in _graphs(report).items()}
+    if (samples := report.board_samples) is not None:
+        files[samples.file_name] = Stored(samples.sha256, samples.size_bytes)
     return files
 
 
 def _summary(artifact: ArtifactReport) -> ArtifactSummary:
     """Return the part of an artifact's report that goes into the resource's status."""
     return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
+
+
+def upload_bytes(store: ObjectStore, uri: str, content: bytes, content_type: str) -> None:
+    """Upload what this process has made itself, and say so. Raises as :meth:`ObjectStore.upload`."""
+    stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
+    _upload(store, uri, io.BytesIO(content), stored, content_type)
 
 
 def _upload(
@@ -153,16 +163,16 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
         ConverterError: ArtifactInvalid.
 
     """
-    with open_regular(output / REPORT_FILE_NAME, MAX_REPORT_BYTES, Stage.PUBLISH) as stream:
-        try:
-            report = ConversionReport.model_validate_json(stream.read())
-        except ValidationError as error:
-            raise _invalid(f"{REPORT_FILE_NAME} does not follow the contract") from error
+    report = read_report_file(output / REPORT_FILE_NAME, ConversionReport, Stage.PUBLISH)
     expected = _expected(report, request)
-    compiled = _expected_compiled(report, request)
-    _check_names(output, {*expected, *compiled, REPORT_FILE_NAME})
-    for file in compiled.values():
-        _check_digest(output / file.file_name, file.sha256, file.size_bytes)
+    beside: dict[str, CompiledFile | GraphReport | BoardSamples] = {
+        **_expected_compiled(report, request),
+        **_graphs(report),
+        **_board_samples(report, request),
+    }
+    _check_names(output, {*expected, *beside, REPORT_FILE_NAME})
+    for name, file in beside.items():
+        _check_digest(output / name, file.sha256, file.size_bytes)
     artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
     source = report.source.model_copy(
         update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
@@ -175,24 +185,45 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
             "request": request,
             "source": source,
             "artifacts": artifacts,
-            "recommended": recommend(artifacts, request.target),
+            "recommended": recommend(artifacts, request.target, request.tuning.resolved_objective),
             "provenance": provenance,
             "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
         }
     )
 
 
-def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, Method]:
-    """Return the artifacts that must be there, by file name: each requested method that has not failed."""
-    failed = [f.method for f in report.failed_methods]
-    methods = dict.fromkeys(request.methods)
-    if len(failed) != len(set(failed)) or not methods.keys() >= set(failed):
+def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, OfMethod]:
+    """Return the artifacts that must be there, by file name.
+
+    Those are each requested method and recipe that has not failed, and one method that was tried beside them,
+    if there is one.
+    """
+    asked = {method.file_name(request.base_name): OfMethod(method=method) for method in request.methods}
+    for recipe in request.recipes:
+        asked[recipe.file_name(request.base_name)] = recipe.identity
+    failed = [_identity(failure) for failure in report.failed_methods]
+    if len(failed) != len(set(failed)) or not {*map(_identity, asked.values())} >= set(failed):
         raise _invalid(f"{REPORT_FILE_NAME} lists failed methods that were not asked for, or twice")
-    expected = {m.file_name(request.base_name): m for m in methods if m not in failed}
-    listed = [(a.file_name, a.method) for a in report.artifacts]
-    if sorted(listed) != sorted(expected.items()):
+    expected = {name: made_by for name, made_by in asked.items() if _identity(made_by) not in failed}
+    others = [a.method for a in report.artifacts if a.recipe_name is None and a.method not in request.methods]
+    tried = [method for method in others if method in request.tuning.tries]
+    expected |= {method.file_name(request.base_name): OfMethod(method=method) for method in tried[:1]}
+    listed = [(a.file_name, _identity(a)) for a in report.artifacts]
+    if sorted(listed) != sorted((name, _identity(made_by)) for name, made_by in expected.items()):
         raise _invalid(f"{REPORT_FILE_NAME} does not list the artifacts that were asked for")
     return expected
+
+
+def _board_samples(report: ConversionReport, request: ConversionRequest) -> dict[str, BoardSamples]:
+    """Return what boards compare on: it is there where boards were asked for, and nowhere else."""
+    samples = report.board_samples
+    if (samples is not None) != bool(request.benchmark.boards):
+        raise _invalid(f"{REPORT_FILE_NAME} does not speak of boards as it was asked for")
+    return {} if samples is None else {samples.file_name: samples}
+
+
+def _identity(made_by: OfMethod) -> tuple[str, str]:
+    return made_by.method.value, made_by.recipe_name or ""
 
 
 def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
@@ -200,13 +231,24 @@ def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> 
     files: dict[str, CompiledFile] = {}
     for artifact in report.artifacts:
         allowed: set[str] = set()
-        if artifact.method is Method.FULL_INTEGER:
+        if artifact.made_by == Method.FULL_INTEGER:
             allowed = _names_of_compilers(artifact, request)
         for file in compilations_of(artifact).files:
             if file.file_name not in allowed - files.keys():
                 raise _invalid(f"{REPORT_FILE_NAME} lists a compiled file that was not asked for, or twice")
             files[file.file_name] = file
     return files
+
+
+def _graphs(report: ConversionReport) -> dict[str, GraphReport]:
+    """Return the files with the artifacts' graphs, by name."""
+    graphs: dict[str, GraphReport] = {}
+    for artifact in report.artifacts:
+        if (graph := artifact.graph) is not None:
+            if graph.file_name != graph_name(artifact.file_name):
+                raise _invalid(f"{REPORT_FILE_NAME} lists a graph that is not the artifact's own")
+            graphs[graph.file_name] = graph
+    return graphs
 
 
 def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) -> set[str]:

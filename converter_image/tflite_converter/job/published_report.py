@@ -29,19 +29,39 @@ def read_report(job: JobEnvironment) -> StageResult:
         ConverterError: The store's failures, of which some pass.
 
     """
+    try:
+        report = published_report(job, ObjectStore(job.request.storage, Stage.PUBLISH), Stage.PUBLISH)
+    except ConverterError as error:
+        if error.reason is not FailureReason.REPORT_LOST:
+            raise
+        return _lost(error.cause)
+    return StageResult(summary=summary_of_report(report))
+
+
+def published_report(job: JobEnvironment, store: ObjectStore, stage: Stage) -> ConversionReport:
+    """Return the report under the output URI, if it is that of the request's run.
+
+    Raises:
+        ConverterError: ReportLost where there is none, or another run's; the store's failures.
+
+    """
     uri = f"{job.request.output.uri.rstrip('/')}/{REPORT_FILE_NAME}"
     try:
-        report = _downloaded(uri, ObjectStore(job.request.storage, Stage.PUBLISH))
-    except (ValueError, AttributeError):
-        return _lost(f"{uri} does not follow the contract")
+        report = _downloaded(uri, store)
+    except (ValueError, AttributeError) as error:
+        raise _missing(stage, f"{uri} does not follow the contract") from error
     except ConverterError as error:
         if error.reason is not FailureReason.SOURCE_NOT_FOUND:
             raise
-        return _lost(f"{uri} is not there any more")
+        raise _missing(stage, f"{uri} is not there any more") from error
     if report.request is None or job.request.run is None or report.request.run != job.request.run:
-        return _lost(f"{uri} is the report of another run: something else writes to this output")
+        raise _missing(stage, f"{uri} is the report of another run: something else writes to this output")
     _logger.info("read %s", uri)
-    return StageResult(summary=summary_of_report(report))
+    return report
+
+
+def _missing(stage: Stage, cause: str) -> ConverterError:
+    return ConverterError(FailureReason.REPORT_LOST, stage, cause)
 
 
 def _downloaded(uri: str, store: ObjectStore) -> ConversionReport:

@@ -111,8 +111,23 @@ def _words(file: TFLiteFile) -> str:
 def kind(file: TFLiteFile) -> Method:
     """Return the method that a file looks like."""
     dtypes = inventory(file).tensor_dtypes
-    if any(named.tensor.is_quantized for named in (*file.inputs, *file.outputs)):
-        return Method.FULL_INTEGER
+    edges = [named.tensor for named in (*file.inputs, *file.outputs) if named.tensor.is_quantized]
+    if edges:
+        is_wide = any(tensor.dtype == "int16" for tensor in edges)
+        return Method.INT16_ACTIVATIONS if is_wide else Method.FULL_INTEGER
     if "float16" in dtypes:
         return Method.FLOAT16
-    return Method.FLOAT32 if is_float(file) else Method.DYNAMIC_RANGE
+    if "int4" in dtypes:
+        return Method.INT4
+    if is_float(file):
+        return Method.FLOAT32
+    return Method.WEIGHT_ONLY_INT8 if _only_widens(file) else Method.DYNAMIC_RANGE
+
+
+def _only_widens(file: TFLiteFile) -> bool:
+    """Whether nothing but DEQUANTIZE, and GATHER from a table, reads what is quantized."""
+    return all(
+        operator.name in ("DEQUANTIZE", "GATHER")
+        or not any(graph.tensors[index].is_quantized for index in operator.inputs if index >= 0)
+        for operator, graph in file.operators()
+    )

@@ -83,7 +83,7 @@ def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int,
 
     """
     outputs = _outputs(TFLiteModel(content, threads=threads), reference, file_name, lambda _done: None)
-    return _quality(outputs, reference, gates)
+    return quality_of(outputs, reference, gates)
 
 
 def evaluate(
@@ -118,7 +118,7 @@ def _report(
     request: Request,
     performance: Performance,
 ) -> ArtifactReport:
-    result = _quality(outputs, reference, request.gates)
+    result = quality_of(outputs, reference, request.gates)
     latency = performance.single
     targets = tuple(check_target(file, target) for target in Target)
     missed = [*result.missed, *request.gates.missed_cost(len(content), latency.median_millis)]
@@ -203,7 +203,8 @@ def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
     return [] if check.suitable else [f"it cannot run on {target.value}: {'; '.join(check.problems)}"]
 
 
-def _quality(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
+def quality_of(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
+    """How outputs ``{output: (n, ...)}``, of the original's names and shapes, do; and the gates they miss."""
     judged = judge(reference.task, reference.metric, reference.outputs, outputs)
     unusable = under_floor(judged, reference.outputs, outputs, gates.floor, is_real=reference.is_real)
     agrees = worst(judged).agreement
@@ -234,7 +235,7 @@ def _outputs(
             raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
         if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
             cause = f"{file_name} gives NaN or infinite values in {name!r} where the original does not"
-            raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
+            raise ConverterError(FailureReason.OUTPUT_NOT_FINITE, Stage.EVALUATE, cause)
     return {name: outputs[name] for name in reference.outputs}
 
 
@@ -273,19 +274,14 @@ def _peak_bytes() -> int:
 
 
 def _notes(method: Method, file: TFLiteFile) -> list[str]:
-    """Note what the method's name hides: tensors that stayed in float, weights that were not changed."""
+    """Note what the method's name hides: tensors that stayed in float."""
     # Those that operators read and write: an LSTM lists some that it only takes scales from.
     tensors = [
         graph.tensors[index]
         for graph in file.subgraphs
         for index in sorted({i for o in graph.operators for i in (*o.inputs, *o.outputs)} - {-1})
     ]
-    dtypes = [tensor.dtype for tensor in tensors]
-    if method is Method.DYNAMIC_RANGE and "int8" not in dtypes:
-        return ["nothing was quantized: no weight of this model has an int8 kernel"]
-    if method is Method.FLOAT16 and "float16" not in dtypes:
-        return ["nothing was halved: no weight of this model can be stored as float16"]
-    if method is Method.FULL_INTEGER:
+    if method.needs_calibration:
         edges = [t.name for t in (*file.inputs, *file.outputs) if t.tensor.is_float]
         if edges:
             return [f"float stays at {', '.join(edges)}"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from modelconversion_api.boards import Board
 from modelconversion_api.data import Validation
+from modelconversion_api.recipes import RecipeGates
 
 ROUNDING = 1e-9
 """0.95 - 0.93 is a little more than 0.02 in binary; a gate of 0.02 lets it pass."""
@@ -34,11 +37,37 @@ class Gates:
             max_latency_millis=_number(validation.max_latency_millis),
         )
 
+    @classmethod
+    def of_board(cls, board: Board, validation: Validation | None) -> Gates:
+        """Return the gates of a board, with the floor of the request."""
+        return cls(
+            min_agreement=_number(board.min_agreement),
+            floor=cls.from_validation(validation).floor,
+            max_latency_millis=_number(board.max_latency_millis),
+        )
+
+    def of_recipe(self, gates: RecipeGates | None) -> Gates:
+        """Return the gates of a recipe: its own, and of those that it does not set these."""
+        if gates is None:
+            return self
+        own: dict[str, Any] = {
+            "max_accuracy_drop": _number(gates.max_accuracy_drop),
+            "min_agreement": _number(gates.min_agreement),
+            "max_size_bytes": gates.max_size_bytes,
+            "max_latency_millis": _number(gates.max_latency_millis),
+        }
+        return replace(self, **{name: value for name, value in own.items() if value is not None})
+
     @property
     def are_set(self) -> bool:
         """Whether there is any gate beside the floor."""
         gates = (self.max_accuracy_drop, self.min_agreement, self.max_size_bytes, self.max_latency_millis)
         return any(gate is not None for gate in gates)
+
+    @property
+    def judge_quality(self) -> bool:
+        """Whether there is a gate on accuracy or agreement."""
+        return self.max_accuracy_drop is not None or self.min_agreement is not None
 
     def missed(
         self,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final, TypeVar
 
-from modelconversion_api.methods import TARGET_PLANS, Target
+from modelconversion_api.methods import TARGET_PLANS, Objective, Target
 from modelconversion_api.report import Alternative, ArtifactReport, ArtifactSummary, RecommendedMethod
 from modelconversion_api.text import human_latency, human_size
+from modelconversion_api.verification import VerificationOutcome
 from tflite_converter.targets.operators import INTEGER_ONLY
+
+S = TypeVar("S", bound=ArtifactSummary)
 
 CLOSE_ENOUGH = 0.98
 """Agreement from which on the smallest artifact is recommended when no target says what matters."""
@@ -18,22 +22,72 @@ NEIGHBOURS = 2
 """How many alternatives are named."""
 
 
-def recommend(artifacts: Sequence[ArtifactSummary], target: Target | None) -> RecommendedMethod | None:
+def recommend(
+    artifacts: Sequence[ArtifactSummary], target: Target | None, objective: Objective | None = None
+) -> RecommendedMethod | None:
     """Choose the artifact to use; None when none passed.
 
-    A file that was calibrated on synthetic data comes after all others. For a target it is the first of its
-    methods that passed. Otherwise the smallest artifact that passed and agrees in at least
-    :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
+    A file that was calibrated on synthetic data comes after all others. With an objective it is the best one
+    by that. For a target it is the first of its methods that passed. Otherwise it is the smallest artifact
+    that passed and agrees in at least :data:`CLOSE_ENOUGH`, or, where none does, the one that agrees best.
     """
     passed = [a for a in artifacts if a.passed]
     if not passed:
         return None
     # What was calibrated on made-up samples is a guess, and never better than what was not.
     passed = [a for a in passed if not a.synthetic] or passed
-    best, reason = _best(passed, target)
+    best, reason = _best(passed, target) if objective is None else _by_objective(passed, objective)
+    reason += _verified(best, target)
     if best.synthetic:
         reason += "; calibrated on synthetic data, so measure it on your own"
-    return RecommendedMethod(method=best.method, reason=reason, alternatives=_neighbours(best, passed))
+    return RecommendedMethod(
+        method=best.method,
+        recipe_name=best.recipe_name,
+        reason=reason,
+        alternatives=_neighbours(best, passed),
+    )
+
+
+def best_by(objective: Objective, passed: Sequence[S]) -> S | None:
+    """Return the best of the artifacts that passed; None where there are none.
+
+    What was calibrated on synthetic data comes after all others, and so does what could not be measured.
+    """
+    return min(passed, key=lambda a: (a.synthetic, *_rank(objective, a)), default=None)
+
+
+def _rank(objective: Objective, artifact: ArtifactSummary) -> tuple[float, float, float]:
+    """Return figures of which less is better: that of the objective first, then what it does not say."""
+    size, millis, lost = _costs(artifact)
+    match objective:
+        case Objective.SMALLEST_THAT_PASSES:
+            return size, lost, millis
+        case Objective.FASTEST_THAT_PASSES:
+            return millis, lost, size
+        case Objective.MOST_FAITHFUL:
+            ratio = artifact.snr_db if artifact.agreement is not None else -math.inf
+            return lost, -math.inf if ratio is None else -ratio, size
+
+
+_WORDS: Final = {
+    Objective.SMALLEST_THAT_PASSES: "smallest",
+    Objective.FASTEST_THAT_PASSES: "fastest",
+    Objective.MOST_FAITHFUL: "most faithful",
+}
+
+
+def _by_objective(passed: Sequence[ArtifactSummary], objective: Objective) -> tuple[ArtifactSummary, str]:
+    best = best_by(objective, passed)
+    assert best is not None  # noqa: S101 - there is one that passed
+    figures = [human_size(best.size_bytes)]
+    if best.latency is not None:
+        figures.append(f"{human_latency(best.latency.median_millis)} a run")
+    if best.agreement is not None:
+        figures.append(f"{best.agreement:.1%} agreement")
+    words = (
+        f"{_WORDS[objective]} of {len(passed)} that passed" if len(passed) > 1 else "the only one that passed"
+    )
+    return best, f"{words}: {', '.join(figures)}"
 
 
 def leaves_floats(artifact: ArtifactReport) -> bool:
@@ -77,7 +131,7 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
         plan = TARGET_PLANS[target]
         for rank, method in enumerate(plan.methods):
             for artifact in passed:
-                if artifact.method is method:
+                if artifact.made_by == method:
                     first = plan.methods[0].value
                     why = plan.why if rank == 0 else f"{first} is not there or missed its gate"
                     return artifact, f"best for {target.value}: {why}"
@@ -96,11 +150,26 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
     return best, f"agrees best with the original: {agreement:.1%}, none reaches {CLOSE_ENOUGH:.0%}"
 
 
+def _verified(best: ArtifactSummary, target: Target | None) -> str:
+    """Say what came of it on the target's own runtime; nothing where there is none."""
+    check = next((v for v in best.verifications if v.name.target is target), None)
+    if check is None:
+        return ""
+    if check.outcome is VerificationOutcome.NOT_VERIFIED:
+        return f"; not verified there: {check.message}"
+    agreement = "" if check.agreement is None else f", {check.agreement:.1%} agreement"
+    memory = "" if check.memory_bytes is None else f" in {human_size(check.memory_bytes)} of memory"
+    return f"; runs on its runtime{agreement}{memory}"
+
+
 def _neighbours(best: ArtifactSummary, passed: Sequence[ArtifactSummary]) -> tuple[Alternative, ...]:
     """Return the front's artifacts nearest in size, with their gains and costs against ``best``."""
-    front = [a for a in pareto_front(passed) if a.method is not best.method]
-    front.sort(key=lambda a: (abs(a.size_bytes - best.size_bytes), a.method))
-    return tuple(Alternative(method=a.method, trade=_trade(best, a)) for a in front[:NEIGHBOURS])
+    front = [a for a in pareto_front(passed) if not a.is_as(best)]
+    front.sort(key=lambda a: (abs(a.size_bytes - best.size_bytes), a.made_by))
+    return tuple(
+        Alternative(method=a.method, recipe_name=a.recipe_name, trade=_trade(best, a))
+        for a in front[:NEIGHBOURS]
+    )
 
 
 def _trade(best: ArtifactSummary, other: ArtifactSummary) -> str:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
-from tflite_converter.data.binding import random_inputs
+from tflite_converter.data.binding import GROUPS, random_inputs
 from tflite_converter.original.freezing import frozen_graph
 from tflite_converter.original.model import OriginalModel
 
@@ -40,10 +40,7 @@ def with_samples(model: OriginalModel, shapes: Mapping[str, tuple[int, ...]]) ->
             f"the model takes batches of {size}: its files take one sample at a time, with the same results"
         )
         return replace(single, warnings=(*model.warnings, text))
-    text = (
-        f"the model takes {size} samples at once, and works for no other number: so do its files. They were"
-        f" measured on groups of {size}, without labels; samples over the last whole group were left out"
-    )
+    text = GROUPS.format(group=size)
     return replace(
         model,
         group=size,

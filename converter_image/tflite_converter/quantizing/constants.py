@@ -7,7 +7,7 @@ a model with embeddings. litert-quantizer does so for the weights of a few opera
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -58,10 +58,14 @@ def with_halved_constants(content: bytes) -> bytes:
     return editing.packed(model)
 
 
-def with_tables_quantized(content: bytes) -> bytes:
-    """Return the file with every float table that GATHER picks rows from as int8, and the rows widened."""
+def with_tables_quantized(content: bytes, except_for: Collection[str] = ()) -> bytes:
+    """Return the file with every float table that GATHER picks rows from as int8, and the rows widened.
+
+    ``except_for`` are the names of rows, the operators' outputs, whose tables stay as they are.
+    """
     file = read_file(content, "the quantized file")
-    tables = [sorted(_tables(graph), reverse=True) for graph in file.subgraphs]  # operators are added behind
+    # Operators are added behind.
+    tables = [sorted(_tables(graph, except_for), reverse=True) for graph in file.subgraphs]
     if not any(tables):
         return content
     from ai_edge_litert import schema_py_generated as schema
@@ -88,16 +92,33 @@ def with_tables_quantized(content: bytes) -> bytes:
     return editing.packed(model)
 
 
-def with_recurrent_weights_quantized(content: bytes) -> bytes:
-    """Return the file with the weights of fused LSTM layers as int8, one scale each as their kernel reads."""
+def with_recurrent_weights_widened(content: bytes, except_for: Collection[str] = ()) -> bytes:
+    """Return the file with the weights of fused LSTM layers as int8, each widened by a DEQUANTIZE.
+
+    ``except_for`` are the names of the outputs of layers that stay as they are.
+    """
+    return _with_recurrent_weights(content, except_for, widened=True)
+
+
+def with_recurrent_weights_quantized(content: bytes, except_for: Collection[str] = ()) -> bytes:
+    """Return the file with the weights of fused LSTM layers as int8, one scale each as their kernel reads.
+
+    ``except_for`` are the names of the outputs of layers that stay as they are.
+    """
+    return _with_recurrent_weights(content, except_for, widened=False)
+
+
+def _with_recurrent_weights(content: bytes, except_for: Collection[str], *, widened: bool) -> bytes:
     file = read_file(content, "the quantized file")
     if not any(operator.name == _LSTM for operator, _ in file.operators()):
         return content
+    from ai_edge_litert import schema_py_generated as schema
+
     model = editing.unpacked(content)
     for graph, written in zip(file.subgraphs, model.subgraphs, strict=True):
         quantized: dict[int, int] = {}
         for operator, changed in zip(graph.operators, written.operators, strict=True):
-            if operator.name != _LSTM:
+            if operator.name != _LSTM or graph.tensors[operator.outputs[0]].name in except_for:
                 continue
             inputs = list(operator.inputs)
             for place in _LSTM_WEIGHTS:
@@ -109,8 +130,17 @@ def with_recurrent_weights_quantized(content: bytes) -> bytes:
                 ):
                     if index not in quantized:
                         quantized[index] = _add_quantized(model, written, graph.tensors[index])
-                    inputs[place] = quantized[index]
+                    if not widened:
+                        inputs[place] = quantized[index]
             changed.inputs = inputs
+        if widened:
+            code = editing.code_of(model, schema.BuiltinOperator.DEQUANTIZE, _DEQUANTIZE_INT8)
+            both = quantized.items()
+            widening = [editing.operator(code, [stored], [index]) for index, stored in both]
+            written.operators = [*widening, *written.operators]
+            for index in quantized:
+                written.tensors[index].buffer = 0
+            continue
         readers = {index for operator in written.operators for index in operator.inputs}
         for index in quantized.keys() - readers:
             written.tensors[index].buffer = 0
@@ -138,10 +168,10 @@ def _halved(values: Array) -> Array | None:
     return halved if lost <= _FAITHFUL * float(np.sum(np.square(exact))) else None
 
 
-def _tables(graph: Subgraph) -> Iterator[int]:
+def _tables(graph: Subgraph, except_for: Collection[str]) -> Iterator[int]:
     """Yield the places of GATHERs that read a table of float constants."""
     for place, operator in enumerate(graph.operators):
-        if operator.name == "GATHER":
+        if operator.name == "GATHER" and graph.tensors[operator.outputs[0]].name not in except_for:
             table = graph.tensors[operator.inputs[0]]
             if table.dtype == "float32" and math.prod(table.shape) >= _WORTH_IT and table.data is not None:
                 yield place

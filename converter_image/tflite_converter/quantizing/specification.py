@@ -6,6 +6,7 @@ another form does not refuse it: it reads the first scale and computes nonsense.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,10 +21,10 @@ _BY_CHANNEL: Final = {
 }
 """The operands that may have a scale for each channel, and along which dimension."""
 _ANY_DIMENSION: Final = frozenset({"DEQUANTIZE", "QUANTIZE"})
-_BIASES: Final = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2)} | {
+BIASES: Final = {"CONV_2D": (0, 1, 2), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (0, 1, 2)} | {
     "TRANSPOSE_CONV": (2, 1, 3)
 }
-"""Places of input, weights and bias."""
+"""Operators with a bias, and the places of their input, weights and bias."""
 _FIXED: Final = {
     ("LOGISTIC", "int8"): (1 / 256, -128),
     ("SOFTMAX", "int8"): (1 / 256, -128),
@@ -35,7 +36,7 @@ _FIXED: Final = {
     ("SOFTMAX", "int16"): (1 / 32768, 0),
 }
 """Scale and zero point of outputs for which the kernels know no other."""
-_SAME: Final = frozenset(
+MOVES: Final = frozenset(
     {
         *("AVERAGE_POOL_2D", "BATCH_TO_SPACE_ND", "BROADCAST_TO", "DEPTH_TO_SPACE", "GATHER", "GATHER_ND"),
         *("MAX_POOL_2D", "MIRROR_PAD", "PAD", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
@@ -44,6 +45,7 @@ _SAME: Final = frozenset(
     }
 )
 """Operators that move integers about: their first output has the scale of their first input."""
+_BITS: Final = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}
 _SYMMETRIC_BITS: Final = ("int16", "int32", "int64")
 _TOLERANCE: Final = 1e-4
 """Scales that differ by less are equal: they went through float32."""
@@ -57,10 +59,12 @@ def violations(file: TFLiteFile) -> list[str]:
 def _of(operator: Operator, graph: Subgraph) -> Iterator[str]:
     inputs = [None if index < 0 else graph.tensors[index] for index in operator.inputs]
     outputs = [graph.tensors[index] for index in operator.outputs]
-    biases = _BIASES.get(operator.name)
+    biases = BIASES.get(operator.name)
     for place, tensor in enumerate(inputs):
         if tensor is None or not tensor.scales:
             continue
+        if not _is_whole(tensor):
+            yield f"{operator.name}: {tensor.name!r} has {tensor.nbytes:,} bytes, which its sizes deny"
         if tensor.is_per_channel and not _may_be_by_channel(operator, place, tensor):
             yield f"{operator.name} reads one scale of {tensor.name!r}, which has {len(tensor.scales)}"
         # These two read a zero point for each channel; others that take scales by channel read none.
@@ -74,14 +78,21 @@ def _of(operator: Operator, graph: Subgraph) -> Iterator[str]:
         fixed = _FIXED.get((operator.name, tensor.dtype))
         if fixed is not None and tensor.scales and not _is_scaled(tensor, *fixed):
             yield f"{operator.name} gives {tensor.name!r} in steps of {fixed[0]}, and its scale is another"
-    if operator.name in _SAME and inputs and outputs and not _are_alike(inputs[0], outputs[0]):
+    if operator.name in MOVES and inputs and outputs and not _are_alike(inputs[0], outputs[0]):
         yield f"{operator.name} moves integers, and {outputs[0].name!r} has another scale than its input"
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a quantized constant has as many bytes as its sizes say: a quantizer may leave it in float."""
+    if not tensor.is_constant or tensor.dtype not in _BITS:
+        return True
+    return tensor.nbytes == math.ceil(math.prod(tensor.shape) * _BITS[tensor.dtype] / 8)
 
 
 def _may_be_by_channel(operator: Operator, place: int, tensor: Tensor) -> bool:
     if operator.name in _ANY_DIMENSION:
         return True
-    biases = _BIASES.get(operator.name)
+    biases = BIASES.get(operator.name)
     if biases is not None and place == biases[2]:
         return True
     return _BY_CHANNEL.get((operator.name, place)) == tensor.quantized_dimension

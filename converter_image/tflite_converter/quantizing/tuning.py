@@ -1,28 +1,34 @@
-"""Finds a full-integer recipe: the plain one, and when it misses its gates others, within a time budget.
+"""Finds a recipe for integers: the plain one, and when it misses its gates others, within a time budget.
 
 The order follows what a person would try, cheapest first and integers before floats: other ranges for the
-activations, other scales for the weights, then the most sensitive operators in float (as few as pass), then
-16-bit activations. Protecting sensitive layers one after another, and ranking them by the error that each
-adds, is the procedure of NNCF's ``quantize_with_accuracy_control`` and of ai-edge-quantizer's auto_quant.
+activations, corrected biases and equalised channels, other scales for the weights, then the most sensitive
+operators in float (as few as pass), then 16-bit activations. Protecting sensitive layers one after another,
+and ranking them by the error that each adds, is the procedure of NNCF's ``quantize_with_accuracy_control``
+and of ai-edge-quantizer's auto_quant.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from modelconversion_api.measurements import Attempt
-from modelconversion_api.methods import Target
+from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import NamedArrays
-from tflite_converter.errors import ConverterError, first_line
+from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.layers import layer_errors, sensitive
 from tflite_converter.measuring.metrics import SNR_LIMIT_DB, snr_db
 from tflite_converter.measuring.quality import Quality
-from tflite_converter.quantizing.calibration import Calibration, RangeMethod
+from tflite_converter.quantizing import gptq
+from tflite_converter.quantizing.attempts import failed, measured, why_not
+from tflite_converter.quantizing.calibration import Calibration, RangeMethod, calibrate
+from tflite_converter.quantizing.correction import with_biases_corrected
+from tflite_converter.quantizing.equalisation import equalised
 from tflite_converter.quantizing.quantization import Recipe, Weights, full_integer
 from tflite_converter.targets.operators import INTEGER_ONLY
 from tflite_converter.tflite.runtime import TFLiteModel
@@ -31,6 +37,7 @@ RANGE_CHOICE_SAMPLES = 32
 """How many calibration samples decide between the ways of taking an activation's range."""
 _MOST_LEFT_OUT = 8
 """Of more protected operators than this, it is not tried which ones are not needed."""
+_SIXTEEN = 16
 _EIGHT_BITS_ONLY = frozenset({Target.EDGE_TPU})
 
 
@@ -66,6 +73,7 @@ class Tuner:
         tell: Callable[[str], None],
         threads: int = 1,
         *,
+        method: Method = Method.FULL_INTEGER,
         dense_per_tensor: bool = False,
     ) -> None:
         self._float_file = float_file
@@ -75,8 +83,11 @@ class Tuner:
         self._target = target
         self._tell = tell
         self._threads = threads
-        self._plain = Recipe(dense_per_tensor=dense_per_tensor)
+        self._method = method
+        bits = _SIXTEEN if method is Method.INT16_ACTIVATIONS else 8
+        self._plain = Recipe(activation_bits=bits, dense_per_tensor=dense_per_tensor)
         self._files: dict[Recipe, bytes] = {}
+        self._equalised: tuple[bytes, Calibration] | None = None
         self._tried: list[Candidate] = []
         self._failed: list[Attempt] = []
         self._deadline = 0.0
@@ -116,14 +127,38 @@ class Tuner:
         return Tuned(best, (*attempts, *self._failed), message)
 
     def _search(self, plain: Recipe) -> Candidate | None:
-        for recipe in _integer_recipes(plain):
+        others = self._other_weights(plain)
+        for recipe in itertools.chain(_other_ranges(plain), self._repairs(plain), others):
             if (candidate := self._passing(recipe)) is not None:
                 return candidate
         if self._target not in INTEGER_ONLY and (candidate := self._protect()) is not None:
             return candidate
-        if self._target not in _EIGHT_BITS_ONLY:
-            return self._passing(dataclasses.replace(plain, activation_bits=16))
+        if self._target not in _EIGHT_BITS_ONLY and plain.activation_bits != _SIXTEEN:
+            return self._passing(dataclasses.replace(plain, activation_bits=_SIXTEEN))
         return None
+
+    def _repairs(self, plain: Recipe) -> Iterator[Recipe]:
+        """Yield recipes that repair what rounding does to layers, as far as there is something to repair."""
+        known = {self._files[plain]}
+        for equal, corrected in ((False, True), (True, True), (True, False)):
+            recipe = dataclasses.replace(plain, equalised=equal, corrected=corrected)
+            if self._is_late():
+                return
+            try:
+                content = self._file(recipe)
+            except (ConverterError, RuntimeError, ValueError):
+                continue  # a repair that fails is none
+            if content not in known:
+                known.add(content)
+                yield recipe
+
+    def _other_weights(self, plain: Recipe) -> Iterator[Recipe]:
+        """Yield recipes that take the weights or their scales otherwise, what usually helps most first."""
+        if gptq.reaches(self._float_file):
+            yield dataclasses.replace(plain, weights=Weights.GPTQ)
+        for weights in (Weights.MSE, Weights.OCTAV):
+            yield dataclasses.replace(plain, weights=weights)
+        yield dataclasses.replace(plain, per_channel=False)
 
     def _protect(self) -> Candidate | None:
         """Return the fewest of the most sensitive operators that, left in float, make the gates."""
@@ -184,17 +219,16 @@ class Tuner:
 
     def _try(self, recipe: Recipe, *, must_work: bool = False) -> Candidate | None:
         started = time.monotonic()
-        self._tell(f"trying {recipe}" if self._tried else "making full_integer")
+        self._tell(f"trying {recipe}" if self._tried else f"making {self._method.cli_name}")
         try:
             content = self._file(recipe)
             quality = self._judge(content)
         except (ConverterError, RuntimeError, ValueError) as error:
-            why = error.cause if isinstance(error, ConverterError) else first_line(error)
             if must_work:
+                why = why_not(error)
                 cause = why if isinstance(error, ConverterError) else f"the file does not run: {why}"
                 raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, cause) from error
-            seconds = round(time.monotonic() - started, 3)
-            self._failed.append(Attempt(recipe=str(recipe), passed=False, seconds=seconds, message=why))
+            self._failed.append(failed(str(recipe), error, started))
             return None
         candidate = Candidate(recipe, content, quality, time.monotonic() - started)
         self._tried.append(candidate)
@@ -203,9 +237,27 @@ class Tuner:
     def _file(self, recipe: Recipe) -> bytes:
         """Quantize with a recipe, once: choosing the ranges makes files that are tried again."""
         if recipe not in self._files:
-            ranges = self._calibration.ranges(recipe.ranges)
-            self._files[recipe] = full_integer(self._float_file, ranges, recipe)
+            float_file, calibration = self._origin(equal=recipe.equalised)
+            ranges = calibration.ranges(recipe.ranges)
+            if recipe.weights is Weights.GPTQ:
+                ranges = gptq.with_hessians(float_file, self._samples, ranges)
+            content = full_integer(float_file, ranges, recipe)
+            if recipe.corrected:
+                content = with_biases_corrected(content, float_file, self._samples)
+            self._files[recipe] = content
         return self._files[recipe]
+
+    def _origin(self, *, equal: bool) -> tuple[bytes, Calibration]:
+        """Return the float file to quantize, and what its activations reach."""
+        if not equal:
+            return self._float_file, self._calibration
+        if self._equalised is None:
+            content = equalised(self._float_file, self._samples)
+            calibration = self._calibration
+            if content != self._float_file:
+                calibration = calibrate(content, self._samples, self._threads, lambda _done: None)
+            self._equalised = (content, calibration)
+        return self._equalised
 
     def _nearest_ranges(self) -> RangeMethod:
         """Return the ranges whose file is nearest to the float file on calibration samples.
@@ -226,14 +278,11 @@ class Tuner:
         return max(RangeMethod, key=closeness)
 
 
-def _integer_recipes(plain: Recipe) -> Iterator[Recipe]:
-    """Recipes in which every operator stays in integers, nearest to the plain one first."""
+def _other_ranges(plain: Recipe) -> Iterator[Recipe]:
+    """Recipes that take the activations' ranges otherwise."""
     for ranges in RangeMethod:
         if ranges is not plain.ranges:
             yield dataclasses.replace(plain, ranges=ranges)
-    for weights in (Weights.MSE, Weights.OCTAV):
-        yield dataclasses.replace(plain, weights=weights)
-    yield dataclasses.replace(plain, per_channel=False)
 
 
 def _doubling(most: int) -> Sequence[int]:
@@ -247,16 +296,13 @@ def _doubling(most: int) -> Sequence[int]:
 
 
 def _attempt(candidate: Candidate, *, chosen: bool) -> Attempt:
-    quality = candidate.quality
-    return Attempt(
-        recipe=str(candidate.recipe),
-        size_bytes=len(candidate.content),
-        agreement=round(quality.agreement, 6),
-        accuracy=None if quality.accuracy is None else round(quality.accuracy, 6),
-        snr_db=None if quality.snr_db is None else round(quality.snr_db, 2),
-        float_operators=len(candidate.recipe.float_scopes),
-        passed=not quality.missed,
+    recipe, quality = candidate.recipe, candidate.quality
+    return measured(
+        str(recipe),
+        candidate.content,
+        quality,
+        quality.missed,
+        candidate.seconds,
         chosen=chosen,
-        seconds=round(candidate.seconds, 3),
-        message="; ".join(quality.missed) or None,
+        float_operators=len(recipe.float_scopes),
     )

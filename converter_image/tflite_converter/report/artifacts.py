@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from modelconversion_api.measurements import Attempt, Inventory
+from modelconversion_api.methods import Method
 from modelconversion_api.report import ArtifactReport, ConversionReport
 from modelconversion_api.text import human_latency
 from tflite_converter.report.charts import Point, pareto_plot
@@ -16,6 +17,7 @@ from tflite_converter.report.figures import (
     counted,
     decibels,
     method,
+    name_of,
     percent,
     ratio,
     section,
@@ -44,8 +46,12 @@ def plot(report: ConversionReport) -> Markup | None:
         quality = artifact.accuracy if by_accuracy else artifact.agreement
         if quality is not None:
             note = "" if artifact.latency is None else human_latency(artifact.latency.median_millis)
-            points.append(Point(artifact.size_bytes, quality, note, artifact.method, artifact.passed))
-        points += _attempt_points(artifact, by_accuracy=by_accuracy)
+            points.append(
+                Point(artifact.size_bytes, quality, note, artifact.method, artifact.passed, name_of(artifact))
+            )
+        points += _attempt_points(artifact.method, artifact.attempts, by_accuracy=by_accuracy)
+    for trial in () if report.search is None else report.search.tries:
+        points += _attempt_points(trial.method, [trial], by_accuracy=by_accuracy)
     if len(points) < 2 or all(p.attempt for p in points):
         return None
     quality_name = "accuracy" if by_accuracy else "agreement with the original"
@@ -74,7 +80,7 @@ def targets(report: ConversionReport) -> Markup | None:
             check = next((c for c in artifact.targets if c.target is name), None)
             row.append(NOTHING if check is None else verdict(check.suitable, "runs", "no"))
             for problem in () if check is None else check.problems:
-                reasons.setdefault((name.value, problem), []).append(METHOD_NAMES[artifact.method])
+                reasons.setdefault((name.value, problem), []).append(name_of(artifact))
         rows.append(row)
     # What is true on several targets of the same files is told once.
     answers: dict[tuple[str, str], list[str]] = {}
@@ -84,9 +90,7 @@ def targets(report: ConversionReport) -> Markup | None:
         tag("li", tag("strong", f"{', '.join(where)} ({whom})"), ": ", problem)
         for (problem, whom), where in answers.items()
     ]
-    grid = table(
-        ["Target", *(METHOD_NAMES[a.method] for a in checked)], rows, caption="Where each file can run"
-    )
+    grid = table(["Target", *(name_of(a) for a in checked)], rows, caption="Where each file can run")
     lead = "Operator by operator against what each runtime documents; nothing was run on these devices."
     listed = tag("ul", *notes, class_="reasons") if notes else None
     return section("targets", "Targets", grid, listed, lead=lead)
@@ -97,7 +101,7 @@ def inventory(report: ConversionReport) -> Markup | None:
     read = [(a, a.inventory) for a in report.artifacts if a.inventory is not None]
     if not read:
         return None
-    columns = [METHOD_NAMES[a.method] for a, _ in read]
+    columns = [name_of(a) for a, _ in read]
     operators = list(dict.fromkeys(o.operator for _, contents in read for o in contents.operators))
     dtypes = sorted({dtype for _, contents in read for dtype in contents.constant_bytes})
     operator_rows = [
@@ -121,11 +125,13 @@ def inventory(report: ConversionReport) -> Markup | None:
 
 
 def attempts(report: ConversionReport) -> Markup | None:
-    """Return the recipes of full integer that were tried; None where there was one only."""
-    tried = [(a, attempt) for a in report.artifacts for attempt in a.attempts]
+    """Return the recipes and methods that were tried; None where there was nothing to choose from."""
+    tried = [(a.method, attempt) for a in report.artifacts for attempt in a.attempts]
+    if report.search is not None:
+        tried += [(trial.method, trial) for trial in report.search.tries]
     if not tried:
         return None
-    rows = [_attempt_row(artifact, attempt) for artifact, attempt in tried]
+    rows = [_attempt_row(which, attempt) for which, attempt in tried]
     columns = ["Recipe", "Size", "Accuracy", "Agreement", "SNR", "In float", "Time", "Result"]
     filled = table(columns, rows, caption="What each recipe gave", numbers=(1, 2, 3, 4, 5, 6))
     lead = "Each was made and measured like the file itself; the last column says which one became it."
@@ -143,10 +149,13 @@ def _lead(report: ConversionReport) -> str:
 
 def _summary_row(report: ConversionReport, artifact: ArtifactReport) -> Sequence[Child]:
     latency = artifact.latency
-    chosen = report.recommended is not None and report.recommended.method is artifact.method
+    chosen = artifact.is_as(report.recommended)
     share = percent(artifact.size_fraction)
     return [
-        joined(method(artifact.method), tag("span", "recommended", class_="badge pick") if chosen else None),
+        joined(
+            method(artifact.method, name_of(artifact)),
+            tag("span", "recommended", class_="badge pick") if chosen else None,
+        ),
         size(artifact.size_bytes),
         tag(
             "span",
@@ -162,10 +171,10 @@ def _summary_row(report: ConversionReport, artifact: ArtifactReport) -> Sequence
     ]
 
 
-def _attempt_points(artifact: ArtifactReport, *, by_accuracy: bool) -> list[Point]:
+def _attempt_points(which: Method, attempts: Sequence[Attempt], *, by_accuracy: bool) -> list[Point]:
     return [
-        Point(a.size_bytes, quality, "", artifact.method, passed=False, attempt=a.recipe or "no name")
-        for a in artifact.attempts
+        Point(a.size_bytes, quality, "", which, False, METHOD_NAMES[which], attempt=a.recipe or "no name")
+        for a in attempts
         if not a.chosen
         and a.size_bytes
         and (quality := a.accuracy if by_accuracy else a.agreement) is not None
@@ -178,14 +187,14 @@ def _operator_cell(contents: Inventory, name: str) -> str:
     return ", ".join(counts) or NOTHING
 
 
-def _attempt_row(artifact: ArtifactReport, attempt: Attempt) -> Sequence[Child]:
+def _attempt_row(which: Method, attempt: Attempt) -> Sequence[Child]:
     result: list[Child] = [verdict(attempt.passed)]
     if attempt.chosen:
         result.append(tag("span", "kept", class_="badge pick"))
     if attempt.message:
         result.append(tag("small", attempt.message))
     return [
-        attempt.recipe or METHOD_NAMES[artifact.method],
+        joined(method(which), tag("small", attempt.recipe)) if attempt.recipe else METHOD_NAMES[which],
         NOTHING if attempt.size_bytes is None else size(attempt.size_bytes),
         percent(attempt.accuracy),
         percent(attempt.agreement),

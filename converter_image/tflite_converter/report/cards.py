@@ -16,6 +16,7 @@ from tflite_converter.report.figures import (
     first_of,
     method,
     more,
+    name_of,
     number,
     percent,
     ratio,
@@ -40,7 +41,7 @@ def _card(artifact: ArtifactReport, *, gated: bool) -> Markup:
     speed = _performance(artifact.performance) or _latency("One sample", artifact.latency)
     return tag(
         "article",
-        tag("h3", method(artifact.method), word_of(artifact, gated=gated)),
+        tag("h3", method(artifact.method, name_of(artifact)), word_of(artifact, gated=gated)),
         tag("p", code(artifact.file_name), f", {size(artifact.size_bytes)}", class_="file"),
         tag("p", artifact.message, class_="note" if artifact.passed else "note missed")
         if artifact.message

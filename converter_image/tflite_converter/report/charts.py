@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from modelconversion_api.methods import Method
-from tflite_converter.report.figures import METHOD_NAMES, percent
+from tflite_converter.report.figures import percent
 from tflite_converter.report.markup import Markup, tag
 from tflite_converter.report.svg import WIDTH, Axis, axis, figure, grid, text
 
@@ -34,6 +34,8 @@ class Point:
     """What stands under its name, e.g. its latency; may be empty."""
     method: Method
     passed: bool
+    name: str
+    """The method's, or that of the user's recipe."""
     attempt: str = ""
     """The recipe of a try that was not kept; such a point is small, and its title tells of it."""
 
@@ -111,7 +113,7 @@ def layers_plot(values: Sequence[tuple[str, float]], worst: set[int]) -> Markup:
 
 
 def _mark(point: Point, x: float, y: float) -> Markup:
-    about = f"{METHOD_NAMES[point.method]}, {point.size_bytes:,} bytes, {percent(point.quality, 2)}"
+    about = f"{point.name}, {point.size_bytes:,} bytes, {percent(point.quality, 2)}"
     if point.attempt:
         title = tag("title", f"Try that was not kept: {point.attempt}; {about}")
         corners = f"{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"
@@ -123,7 +125,7 @@ def _mark(point: Point, x: float, y: float) -> Markup:
 
 def _label(point: Point, x: float, y: float, taken: list[_Box], frame: _Box) -> list[Markup]:
     """Name and note where they cover nothing, or to the right of the mark where no place is free."""
-    lines = [METHOD_NAMES[point.method] + ("" if point.passed else " (missed its gates)")]
+    lines = [point.name + ("" if point.passed else " (missed its gates)")]
     lines += [point.note] if point.note else []
     width, height = max(map(len, lines)) * _CHARACTER, 15.0 * len(lines)
     around: list[tuple[str, float, float]] = [

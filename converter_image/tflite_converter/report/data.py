@@ -18,13 +18,13 @@ from modelconversion_api.report import ArtifactReport, ConversionReport
 from tflite_converter.report.charts import layers_plot
 from tflite_converter.report.confusion import confusion_view
 from tflite_converter.report.figures import (
-    METHOD_NAMES,
     NOTHING,
     code,
     counted,
     decibels,
     facts,
     more,
+    name_of,
     number,
     percent,
     section,
@@ -76,9 +76,9 @@ def confusion(report: ConversionReport) -> Markup | None:
         return None
     worst = min(having, key=_quality)
     assert worst.confusion is not None  # noqa: S101 - chosen above for having one
-    lead = f"{METHOD_NAMES[worst.method]}, the file that does worst"
+    lead = f"{name_of(worst)}, the file that does worst"
     if len(report.artifacts) == 1:
-        lead = METHOD_NAMES[worst.method]
+        lead = name_of(worst)
     view = confusion_view(worst.confusion)
     return section("confusion", "Confusion", view, lead=f"{lead}. Blue is right, orange is wrong.")
 
@@ -98,7 +98,7 @@ def layers(report: ConversionReport) -> Markup | None:
         return [f"{i + 1}", code(layer.tensor), code(layer.operator), decibels(layer.snr_db)]
 
     lead = (
-        f"{METHOD_NAMES[artifact.method]}: how far quantization moved each layer from the float file, on"
+        f"{name_of(artifact)}: how far quantization moved each layer from the float file, on"
         " calibration samples. A low bar is a large error; 20 dB are a tenth of the signal."
     )
     rows = [row(i) for i in range(min(len(values), _MOST_ROWS))]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from modelconversion_api.methods import Method
+from modelconversion_api.recipes import OfMethod
 from modelconversion_api.report import ArtifactReport, verdict_of
 from modelconversion_api.text import human_size
 from tflite_converter.report.markup import Child, Markup, joined, tag
@@ -18,6 +19,9 @@ METHOD_NAMES = {
     Method.DYNAMIC_RANGE: "Dynamic range",
     Method.FLOAT16: "Float16",
     Method.FULL_INTEGER: "Full integer",
+    Method.INT16_ACTIVATIONS: "Int16 activations",
+    Method.WEIGHT_ONLY_INT8: "Weight-only int8",
+    Method.INT4: "Int4",
 }
 
 
@@ -100,9 +104,16 @@ def verdict(passed: bool, yes: str = "passed", no: str = "failed") -> Markup:
     return tag("span", yes if passed else no, class_="badge good" if passed else "badge bad")
 
 
-def method(which: Method) -> Markup:
-    """Return a method's name after its colour."""
-    return joined(tag("span", class_=f"dot {which.cli_name}", aria_hidden="true"), METHOD_NAMES[which])
+def name_of(made_by: OfMethod) -> str:
+    """Return the name of the user's recipe, or the method's."""
+    return made_by.recipe_name or METHOD_NAMES[made_by.method]
+
+
+def method(which: Method, name: str | None = None) -> Markup:
+    """Return a method's name, or that of a recipe, after its colour."""
+    return joined(
+        tag("span", class_=f"dot {which.cli_name}", aria_hidden="true"), name or METHOD_NAMES[which]
+    )
 
 
 def more(title: str, *children: Child) -> Markup:

@@ -18,11 +18,21 @@ from modelconversion_api.text import human_latency
 from tflite_converter.report import artifacts, data
 from tflite_converter.report.cards import cards
 from tflite_converter.report.compilers import compilers
-from tflite_converter.report.figures import METHOD_NAMES, counted, first_of, method, percent, section, size
+from tflite_converter.report.figures import (
+    counted,
+    first_of,
+    method,
+    name_of,
+    percent,
+    section,
+    size,
+)
+from tflite_converter.report.graph import graph
 from tflite_converter.report.markup import Child, Markup, document, joined, styles, tag
 from tflite_converter.report.provenance import provenance
 from tflite_converter.report.snippets import use_it
 from tflite_converter.report.training import training
+from tflite_converter.report.verifications import verifications
 
 _STYLE_SHEET = "html_report.css"
 
@@ -39,9 +49,11 @@ def render(report: ConversionReport) -> str:
         cards(report),
         compilers(report),
         artifacts.targets(report),
+        verifications(report),
         use_it(report),
         data.confusion(report),
         data.layers(report),
+        graph(report),
         artifacts.attempts(report),
         artifacts.inventory(report),
         data.calibration(report),
@@ -91,8 +103,12 @@ def _header(report: ConversionReport, name: str) -> Markup:
 
 
 def _edges(verb: str, tensors: list[TensorInfo]) -> str:
-    descriptions = [f"{t.name} {_shape(t)} {t.dtype}" for t in tensors]
+    descriptions = [f"{t.name} {_shape(t)} {t.dtype}{_layout(t)}" for t in tensors]
     return f"{verb} {first_of(descriptions, 4)}" if descriptions else ""
+
+
+def _layout(tensor: TensorInfo) -> str:
+    return "" if tensor.layout is None else f" {tensor.layout}"
 
 
 def _shape(tensor: TensorInfo) -> str:
@@ -127,7 +143,7 @@ def _recommendation(report: ConversionReport) -> Markup:
     return tag(
         "section",
         tag("p", "Recommended", class_="eyebrow"),
-        tag("p", method(chosen.method), class_="verdict"),
+        tag("p", method(chosen.method, name_of(chosen)), class_="verdict"),
         tag("p", _sentence(report.recommended.reason)),
         tag("dl", *tiles, class_="tiles"),
         _alternatives(report),
@@ -138,8 +154,7 @@ def _recommendation(report: ConversionReport) -> Markup:
 
 
 def _chosen(report: ConversionReport) -> ArtifactReport | None:
-    method = None if report.recommended is None else report.recommended.method
-    return next((a for a in report.artifacts if a.method is method), None)
+    return next((a for a in report.artifacts if a.is_as(report.recommended)), None)
 
 
 def _original(report: ConversionReport) -> str:
@@ -151,7 +166,7 @@ def _alternatives(report: ConversionReport) -> Markup | None:
     alternatives = () if report.recommended is None else report.recommended.alternatives
     if not alternatives:
         return None
-    items = [tag("li", tag("strong", METHOD_NAMES[a.method]), ": ", a.trade) for a in alternatives]
+    items = [tag("li", tag("strong", name_of(a)), ": ", a.trade) for a in alternatives]
     return joined(tag("h2", "Instead of it"), tag("ul", *items))
 
 
@@ -159,9 +174,7 @@ def _warnings(report: ConversionReport) -> Markup | None:
     """Show the warnings of the conversion; None where there are none."""
     items: list[Child] = [tag("li", _sentence(text)) for text in report.warnings]
     items += [
-        tag(
-            "li", tag("strong", f"{METHOD_NAMES[f.method]} gave no file"), f" ({f.reason.value}): {f.message}"
-        )
+        tag("li", tag("strong", f"{name_of(f)} gave no file"), f" ({f.reason.value}): {f.message}")
         for f in report.failed_methods
     ]
     if not items:

@@ -7,7 +7,7 @@ from typing import Final
 from modelconversion_api.measurements import Inventory
 from modelconversion_api.methods import Target
 from modelconversion_api.report import ArtifactReport, ConversionReport
-from tflite_converter.report.figures import METHOD_NAMES, more, section
+from tflite_converter.report.figures import more, name_of, section
 from tflite_converter.report.markup import Child, Markup, tag
 from tflite_converter.snippets.choice import Snippet, snippet
 from tflite_converter.snippets.model import NoSnippetError
@@ -49,7 +49,7 @@ def _file(artifact: ArtifactReport) -> Markup | None:
     if missing:
         items = [tag("li", tag("strong", target.value), f": {why}.") for target, why in missing.items()]
         code.append(tag("ul", *items, class_="reasons"))
-    return more(f"{METHOD_NAMES[artifact.method]}: {artifact.file_name}", *code) if code else None
+    return more(f"{name_of(artifact)}: {artifact.file_name}", *code) if code else None
 
 
 def _snippets(

@@ -8,10 +8,17 @@ from typing import Final
 
 from modelconversion_api.measurements import TargetCheck
 from modelconversion_api.methods import Target
-from tflite_converter.targets import edge_tpu
-from tflite_converter.targets.findings import Findings, is_dense_by_channel, listed, operands, runs_in_float
-from tflite_converter.targets.operators import GPU_DELEGATE, LITERT_CUSTOM, TFLITE_MICRO, TFLITE_MICRO_CUSTOM
-from tflite_converter.tflite.types import TFLiteFile
+from tflite_converter.targets import edge_tpu, objections
+from tflite_converter.targets.findings import (
+    Findings,
+    is_dense_by_channel,
+    listed,
+    operands,
+    runs_in_float,
+    runs_on_int16,
+    widened,
+)
+from tflite_converter.tflite.types import Operator, Subgraph, TFLiteFile
 
 _OUTSIDE = (
     "constants lie behind the FlatBuffer (litert-quantizer puts them there), where {who};"
@@ -42,17 +49,9 @@ def _runtime(file: TFLiteFile) -> _Verdict:
     """LiteRT itself: phones, single-board computers, servers."""
     findings = Findings()
     for operator, _ in file.operators():
-        if operator.is_flex:
-            findings.add(
-                operator,
-                "TensorFlow's own operation; link the Flex delegate into the program (tens of MB),"
-                " or replace the layer",
-            )
-        elif operator.is_custom and operator.name not in LITERT_CUSTOM:
-            findings.add(
-                operator, "custom operator that LiteRT does not have; register its kernel in the program"
-            )
-    cautions = []
+        if (reason := objections.litert(operator)) is not None:
+            findings.add(operator, reason)
+    cautions = _of_weights(file)
     if opened := _open_inputs(file):
         cautions.append(f"the size of {opened} is open; resize the input before tensors are allocated")
     if file.has_outside_buffers:
@@ -61,19 +60,73 @@ def _runtime(file: TFLiteFile) -> _Verdict:
     return findings.sentences(), cautions, len(findings)
 
 
+def _of_weights(file: TFLiteFile) -> list[str]:
+    """Say what forms of weights and activations cost on a CPU."""
+    slow, young, wide = Counter[str](), Counter[str](), set[str]()
+    for operator, graph in file.operators():
+        if runs_on_int16(operator, graph):
+            slow[operator.name] += 1
+        elif operator.name == "CONV_2D" and _has_int4(operator, graph) and runs_in_float(operator, graph):
+            young[operator.name] += 1
+    cautions = []
+    if slow:
+        cautions.append(
+            f"{listed(slow)}: 16-bit activations, for which XNNPACK has no kernels: expect several times the"
+            " latency of int8, and of float32"
+        )
+    if young:
+        # Found by running such a file: tests/converter/test_runtimes.py keeps to the form that is right.
+        cautions.append(
+            f"{listed(young)}: int4 weights in the operator itself, of which LiteRT 1.0 computes nonsense"
+            " without an error; use a later one"
+        )
+    for graph in file.subgraphs:
+        wide |= {tensor.dtype for tensor in widened(graph).values()}
+    if "int4" in wide:
+        cautions.append(
+            "weights in 4 bits are widened to float when the file is loaded, and their layers run on slower"
+            " kernels than XNNPACK's"
+        )
+    if "int8" in wide:
+        cautions.append(
+            "weights are widened to float when the file is loaded: small on disk, and as large and as fast as"
+            " float32 in memory"
+        )
+    return cautions
+
+
+def _phone(file: TFLiteFile) -> _Verdict:
+    """LiteRT on a phone, where an NPU may be wanted too."""
+    against, cautions, fallback = _runtime(file)
+    tensors = [t for graph in file.subgraphs for t in widened(graph).values()]
+    if any(t.is_per_channel for t in tensors):
+        cautions.append(
+            "Qualcomm's NPU (QNN 2.50) refuses weights by channel that a DEQUANTIZE widens: for it, make full"
+            " integer or int16 activations"
+        )
+    if any(t.dtype == "int4" for t in file.tensors()):
+        cautions.append(
+            "Qualcomm's NPU (QNN 2.50) fails on int4 weights with float activations, or leaves most operators"
+            " to the CPU"
+        )
+    return against, cautions, fallback
+
+
+def _has_int4(operator: Operator, graph: Subgraph) -> bool:
+    return any(t.dtype == "int4" for t in operands(operator, graph))
+
+
 def _microcontroller(file: TFLiteFile) -> _Verdict:
     """TFLite Micro; floats are refused although it has kernels for them, as the target promises integers."""
     against, floats = Findings(), Counter[str]()
-    dense: Counter[str] = Counter()
+    dense, wide = Counter[str](), Counter[str]()
     for operator, graph in file.operators():
-        known = TFLITE_MICRO_CUSTOM if operator.is_custom else TFLITE_MICRO
-        if operator.name not in known:
-            against.add(operator, "TFLite Micro has no kernel for it; replace the layer, or write the kernel")
-        elif runs_in_float(operator, graph):
+        wide[operator.name] += runs_on_int16(operator, graph)
+        reason = objections.microcontroller(operator, graph)
+        if reason == objections.IN_FLOAT:
             floats[operator.name] += 1
-        elif operator.name != "QUANTIZE" and any(t.dtype == "uint8" for t in operands(operator, graph)):
-            # tensorflow/tflite-micro #216; QUANTIZE turns uint8 into int8 since #1105.
-            against.add(operator, "works on uint8, which TFLite Micro dropped; quantize to int8")
+        elif reason is not None:
+            against.add(operator, reason)
         elif is_dense_by_channel(operator, graph):
             dense[operator.name] += 1
     problems = against.sentences()
@@ -90,6 +143,11 @@ def _microcontroller(file: TFLiteFile) -> _Verdict:
         cautions.append(
             f"{listed(dense)}: weights have a scale for each output; use a TFLite Micro from October 2024 on,"
             " or quantize by tensor"
+        )
+    if wide.total():
+        cautions.append(
+            f"{listed(+wide)}: 16-bit activations, for which TFLite Micro has kernels of the common operators"
+            " only: one that it lacks is told when tensors are allocated"
         )
     return problems, cautions, len(against) + floats.total()
 
@@ -122,13 +180,10 @@ def _gpu(file: TFLiteFile) -> _Verdict:
     Operators that it refuses run on the CPU, which is often slower than all on the CPU.
     """
     against, integers = Findings(), Counter[str]()
+    wide = {id(graph): widened(graph).keys() for graph in file.subgraphs}
     for operator, graph in file.operators():
-        if operator.is_custom or operator.name not in GPU_DELEGATE:
-            against.add(
-                operator,
-                "the GPU delegate has no kernel for it, so the graph is split between GPU and CPU;"
-                " replace the layer",
-            )
+        if (reason := objections.gpu(operator, graph, wide[id(graph)])) is not None:
+            against.add(operator, reason)
         elif any(t.is_quantized for t in operands(operator, graph)):
             integers[operator.name] += 1
     problems = against.sentences()
@@ -150,7 +205,7 @@ def _gpu(file: TFLiteFile) -> _Verdict:
 def _in_float(names: Counter[str]) -> str:
     total = sum(names.values())
     verb = "operator runs" if total == 1 else "operators run"
-    return f"{total} {verb} in float: {listed(names)}; make it full integer, inputs and outputs too"
+    return f"{total} {verb} in float: {listed(names)}; {objections.INTEGERS_HELP}"
 
 
 def _open_inputs(file: TFLiteFile) -> str:
@@ -160,8 +215,8 @@ def _open_inputs(file: TFLiteFile) -> str:
 
 
 _CHECKS: Final[dict[Target, Callable[[TFLiteFile], _Verdict]]] = {
-    Target.MOBILE: _runtime,
-    Target.MOBILE_ACCURACY_CRITICAL: _runtime,
+    Target.MOBILE: _phone,
+    Target.MOBILE_ACCURACY_CRITICAL: _phone,
     Target.EDGE_TPU: _edge_tpu,
     Target.RASPBERRY_PI: _runtime,
     Target.CLOUD: _runtime,

@@ -53,6 +53,22 @@ def runs_in_float(operator: Operator, graph: Subgraph) -> bool:
     return any(tensor.is_float for tensor in operands(operator, graph))
 
 
+def runs_on_int16(operator: Operator, graph: Subgraph) -> bool:
+    """Whether the operator takes or gives 16-bit integers that stand for real numbers."""
+    return any(t.dtype == "int16" and t.is_quantized for t in operands(operator, graph))
+
+
+def widened(graph: Subgraph) -> dict[int, Tensor]:
+    """Return the integer constants that a DEQUANTIZE widens to float, by the index of what it gives."""
+    return {
+        operator.outputs[0]: graph.tensors[operator.inputs[0]]
+        for operator in graph.operators
+        if operator.name == "DEQUANTIZE"
+        and graph.tensors[operator.inputs[0]].is_constant
+        and graph.tensors[operator.inputs[0]].is_quantized
+    }
+
+
 def is_dense_by_channel(operator: Operator, graph: Subgraph) -> bool:
     """Whether it is a FULLY_CONNECTED whose weights have a scale for each output."""
     return operator.name == "FULLY_CONNECTED" and any(

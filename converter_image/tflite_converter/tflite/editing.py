@@ -26,6 +26,9 @@ def packed(model: Any) -> bytes:
     for index, buffer in enumerate(model.buffers):
         if index not in used:
             buffer.data = None
+        elif isinstance(buffer.data, bytes | bytearray):
+            # What lay behind the FlatBuffer comes as bytes, which would be written one after another.
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

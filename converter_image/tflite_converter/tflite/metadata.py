@@ -39,6 +39,7 @@ def with_metadata(
     description: str,
     version: str = "",
     ranges: Mapping[str, Range] | None = None,
+    layouts: Mapping[str, str] | None = None,
 ) -> bytes:
     """``content`` with the standard metadata and ``record`` in it, in the place of earlier ones.
 
@@ -50,6 +51,7 @@ def with_metadata(
         description: what it is, for people.
         version: the model's version, where it has one.
         ranges: smallest and largest value by input or output name.
+        layouts: what to say of the order of dimensions, by input or output name.
 
     Raises:
         ConverterError: UnreadableModel or UnsupportedFormat for a file that is none; SourceTooLarge where the
@@ -59,7 +61,7 @@ def with_metadata(
     """
     file = read_file(content, name)
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    standard = _standard(file, name, description, version, ranges or {})
+    standard = _standard(file, (name, description, version), ranges or {}, layouts or {})
     entries = {STANDARD_NAME: standard, RECORD_NAME: text.encode(), **runtime_entry(file)}
     return with_entries(content, file, entries)
 
@@ -77,12 +79,16 @@ def read_record(file: TFLiteFile) -> dict[str, Any] | None:
 
 
 def _standard(
-    file: TFLiteFile, name: str, description: str, version: str, ranges: Mapping[str, Range]
+    file: TFLiteFile,
+    words: tuple[str, str, str],
+    ranges: Mapping[str, Range],
+    layouts: Mapping[str, str],
 ) -> bytes:
     """Return the ``ModelMetadata`` table. Layout: ``metadata_schema.fbs`` of tensorflow/tflite-support."""
     builder = flatbuffers.Builder(1024)
-    inputs = _tensors(builder, file.inputs, ranges)
-    outputs = _tensors(builder, file.outputs, ranges)
+    name, description, version = words
+    inputs = _tensors(builder, file.inputs, ranges, layouts)
+    outputs = _tensors(builder, file.outputs, ranges, layouts)
     # SubGraphMetadata: name, description, input_tensor_metadata, output_tensor_metadata, ...
     graph = _table(builder, {2: inputs, 3: outputs})
     graphs = _vector(builder, [graph])
@@ -94,11 +100,18 @@ def _standard(
     return bytes(builder.Output())
 
 
-def _tensors(builder: Any, tensors: Sequence[NamedTensor], ranges: Mapping[str, Range]) -> int:
+def _tensors(
+    builder: Any,
+    tensors: Sequence[NamedTensor],
+    ranges: Mapping[str, Range],
+    layouts: Mapping[str, str],
+) -> int:
     tables = []
     for named in tensors:
         # TensorMetadata: name, description, dimension_names, content, process_units, stats, ...
         fields = {0: builder.CreateString(named.name)}
+        if (layout := layouts.get(named.name)) is not None:
+            fields[1] = builder.CreateString(layout)
         limits = ranges.get(named.name)
         if limits is not None and all(map(math.isfinite, limits)):
             low, high = (_floats(builder, value) for value in limits)

@@ -35,6 +35,9 @@ _OPTIONS: dict[str, tuple[type[Any], dict[str, str]]] = {
     "CONCATENATION": (schema.ConcatenationOptions, {"activation": "FusedActivationFunction"}),
     "FULLY_CONNECTED": (schema.FullyConnectedOptions, {"weights_format": "WeightsFormat"}),
     "PACK": (schema.PackOptions, {"axis": "Axis"}),
+    "CALL_ONCE": (schema.CallOnceOptions, {"init": "InitSubgraphIndex"}),
+    "IF": (schema.IfOptions, {"then": "ThenSubgraphIndex", "else": "ElseSubgraphIndex"}),
+    "WHILE": (schema.WhileOptions, {"cond": "CondSubgraphIndex", "body": "BodySubgraphIndex"}),
     "STRIDED_SLICE": (
         schema.StridedSliceOptions,
         {
@@ -44,7 +47,10 @@ _OPTIONS: dict[str, tuple[type[Any], dict[str, str]]] = {
         },
     ),
 }
-"""The options that decide where an operator can run: its table, and our name for each accessor."""
+"""The options that decide where an operator can run, or which graphs it runs.
+
+Its table, and our name for each accessor.
+"""
 
 
 def _names(enumeration: type[Any]) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,25 @@ class Operator:
     outputs: tuple[int, ...]
     is_custom: bool = False
     options: Mapping[str, int] = field(default_factory=dict)
-    """What decides where it can run, e.g. ``dilation_w``; empty for operators where nothing does."""
+    """What decides where it can run, e.g. ``dilation_w``, or which graphs it runs; mostly empty."""
 
     @property
     def is_flex(self) -> bool:
         """Whether it is one of TensorFlow's own operations, which needs the Flex delegate."""
         return self.is_custom and self.name.startswith("Flex")
+
+
+class Layer(NamedTuple):
+    """An operator as recipes see it."""
+
+    name: str
+    """Of its first output: what a recipe's rules are matched with."""
+    operator: str
+    weights: str | None
+    """Dtype of its largest constant operand of two dimensions or more; None where it has none."""
+    weight_bytes: int
+    output: str
+    """Dtype of the first output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +155,21 @@ class TFLiteFile:
         for graph in self.subgraphs:
             for operator in graph.operators:
                 yield operator, graph
+
+    def layers(self) -> Iterator[Layer]:
+        """Every operator that has an output, as recipes see it."""
+        for operator, graph in self.operators():
+            if not operator.outputs:
+                continue
+            operands = (graph.tensors[index] for index in operator.inputs if index >= 0)
+            weights = max(
+                (t for t in operands if t.is_constant and len(t.shape) > 1),
+                key=lambda tensor: tensor.nbytes,
+                default=None,
+            )
+            output = graph.tensors[operator.outputs[0]]
+            dtype, size = (None, 0) if weights is None else (weights.dtype, weights.nbytes)
+            yield Layer(output.name, operator.name, dtype, size, output.dtype)
 
     def _named(self, indices: tuple[int, ...]) -> tuple[NamedTensor, ...]:
         names: dict[int, str] = {}

@@ -57,6 +57,11 @@ _HYBRID: Final = {
     "EMBEDDING_LOOKUP": (3, 4),
 }
 """Versions with int8 weights and float activations: with one scale, and with one for each channel."""
+_HYBRID_INT4: Final = {"FULLY_CONNECTED": 13}
+"""The version of int4 weights with int16 activations, which came together with those with float activations:
+the table of TensorFlow has none for them, and 2.14 computes nonsense of a file with a lower one."""
+_DEQUANTIZE: Final = {"float16": 3, "int16": 3, "int4": 6}
+_DEQUANTIZE_BY_CHANNEL: Final = 5
 _HYBRID_SINCE: Final = {"TRANSPOSE_CONV": "2.18"}
 """Kernels for int8 weights that came without a version: 2.14 refuses such a file, and 2.18 runs it."""
 _OLDEST: Final = "1.5"
@@ -72,9 +77,11 @@ def needed_version(operator: Operator, graph: Subgraph) -> int:
     version = 1 if deciding is None else _BY_TYPE.get((operator.name, deciding.dtype), 1)
     if operator.name in _HYBRID and weights is not None and _is_hybrid(operator, graph):
         version = max(version, _HYBRID[operator.name][weights.is_per_channel])
+        if weights.dtype == "int4":
+            version = max(version, _HYBRID_INT4.get(operator.name, 1))
     if operator.name == "DEQUANTIZE" and deciding is not None:
-        half = 3 if deciding.dtype in ("float16", "int16") else 1
-        version = max(version, 5 if deciding.is_per_channel else half)
+        by_type = _DEQUANTIZE.get(deciding.dtype, 1)
+        version = max(version, by_type, _DEQUANTIZE_BY_CHANNEL if deciding.is_per_channel else 1)
     if operator.name == "QUANTIZE" and any(graph.tensors[i].dtype == "int16" for i in operator.outputs):
         version = max(version, 2)
     return max(version, operator.version)
@@ -126,9 +133,9 @@ def runtime_entry(file: TFLiteFile) -> dict[str, bytes]:
 
 
 def _is_hybrid(operator: Operator, graph: Subgraph) -> bool:
-    """Whether an operator has int8 weights and gives floats."""
+    """Whether an operator has weights of 8 or 4 bits and gives floats."""
     weights = _input(operator, graph, _WEIGHTS.get(operator.name, 1))
-    if weights is None or weights.dtype != "int8":
+    if weights is None or weights.dtype not in ("int8", "int4"):
         return False
     return all(graph.tensors[index].is_float for index in operator.outputs)
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelconversion_api.reasons import FailureReason, Stage
-from tflite_converter.arrays import NamedArrays
-from tflite_converter.data.binding import random_inputs
+from conversion_engine.files import EVALUATION_FOLDER, FLOAT_FILE, REFERENCE_FOLDER
+from modelconversion_api.reasons import Stage
+from tflite_converter.data.binding import grouped, random_inputs
 from tflite_converter.data.npz import read_folder, write_folder
-from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.batches import with_samples
 from tflite_converter.original.errors import classify
@@ -30,15 +29,12 @@ from tflite_converter.original.unrolling import NotFlatError, flattened, has_con
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     CLIPPED_FOLDER,
-    EVALUATION_FOLDER,
-    FLOAT_FILE,
     FROZEN_FOLDER,
     FUSED_FILE,
     FUSED_INTEGERS_FOLDER,
     INTEGERS_FILE,
     LABELS_FILE,
     OWN_RANGES_FOLDER,
-    REFERENCE_FOLDER,
     UNROLLED_FILE,
     TensorFlowJob,
 )
@@ -65,33 +61,15 @@ def bind_samples(job: TensorFlowJob, original: OriginalModel, folder: Path) -> O
     rows = original if fitted.group > 1 else fitted
     if job.calibration is not None:
         calibration = job.calibration.bind(rows.sample_inputs, Stage.CALIBRATE)
-        write_folder(folder / CALIBRATION_FOLDER, _grouped(calibration, fitted.group, Stage.CALIBRATE))
+        write_folder(folder / CALIBRATION_FOLDER, grouped(calibration, fitted.group, Stage.CALIBRATE))
     if job.evaluation is not None:
         evaluation = job.evaluation.bind(rows.sample_inputs, Stage.EVALUATE)
     else:
         evaluation = random_inputs(rows.sample_inputs, job.random_samples, job.seed)
-    write_folder(folder / EVALUATION_FOLDER, _grouped(evaluation, fitted.group, Stage.EVALUATE))
+    write_folder(folder / EVALUATION_FOLDER, grouped(evaluation, fitted.group, Stage.EVALUATE))
     if fitted.group > 1:
         (folder / LABELS_FILE).unlink(missing_ok=True)  # they belong to single samples
     return fitted
-
-
-def _grouped(arrays: NamedArrays, group: int, stage: Stage) -> NamedArrays:
-    """Return ``{input: (n, ...)}`` as ``{input: (n // group, group, ...)}``; unchanged for a group of 1.
-
-    Raises:
-        ConverterError: DataTooFew.
-
-    """
-    if group == 1:
-        return arrays
-    count = len(next(iter(arrays.values()))) // group
-    if not count:
-        cause = f"the model takes {group} samples at once, and there are fewer"
-        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, cause)
-    return {
-        name: array[: count * group].reshape(count, group, *array.shape[1:]) for name, array in arrays.items()
-    }
 
 
 def write_reference(original: OriginalModel, process: Child) -> tuple[str, ...]:

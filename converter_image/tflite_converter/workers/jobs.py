@@ -14,22 +14,21 @@ from modelconversion_api.measurements import AgreementMetric, Scores
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.optimization import TrainedStep
 from modelconversion_api.reasons import Stage
+from modelconversion_api.recipes import Recipe
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
+from modelconversion_api.verification import Verifier
 from tflite_converter.data.binding import SavedSamples
 from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingPlan
 
-FLOAT_FILE: Final = "float.tflite"
 FUSED_FILE: Final = "fused.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
 INTEGERS_FILE: Final = "float-for-integers.tflite"
 INT8_FILE: Final = "int8.tflite"
-REFERENCE_FOLDER: Final = "reference"
 CALIBRATION_FOLDER: Final = "calibration"
-EVALUATION_FOLDER: Final = "evaluation"
 LABELS_FILE: Final = "labels.npy"
 TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
@@ -90,8 +89,8 @@ class TensorFlowJob(ApiModel):
     """For ``optimize``."""
 
 
-class TensorFlowResult(ApiModel):
-    """What it found."""
+class FrontResult(ApiModel):
+    """What the front half of a conversion found, whichever process it was; the float file is there then."""
 
     inputs: list[TensorInfo]
     """As the files have them, the batch 1 unless the user said otherwise."""
@@ -103,11 +102,21 @@ class TensorFlowResult(ApiModel):
     """Part of the time for loading that went into starting TensorFlow."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()
-    training: TrainingOutcome | None = None
     warnings: tuple[str, ...] = ()
     """About the original: the signature taken, batch, precision, state, randomness."""
     random_outputs: tuple[str, ...] = ()
     """Outputs that are others each time that the original is run on the same samples."""
+
+    @property
+    def layouts(self) -> dict[str, str]:
+        """Inputs and outputs that have another layout than in the source, and which."""
+        return {info.name: info.layout for info in (*self.inputs, *self.outputs) if info.layout is not None}
+
+
+class TensorFlowResult(FrontResult):
+    """What the child with TensorFlow found."""
+
+    training: TrainingOutcome | None = None
     fused_integers: bool = False
     """Whether there is a frozen graph with fused LSTM layers for full integer."""
     fake_quantized: bool = False
@@ -118,12 +127,42 @@ class TensorFlowResult(ApiModel):
     """Why full integer starts from a float file with loops or branches, which it may fail on."""
 
 
+class BindingJob(ApiModel):
+    """Which samples are to be written for a float file that an engine has made."""
+
+    limits: ChildLimits
+    inputs: tuple[TensorInfo, ...]
+    """As the float file has them."""
+    group: int = 1
+    """The first size that the model fixes for all inputs: of samples at once, where samples are rows."""
+    calibration: SavedSamples | None = None
+    evaluation: SavedSamples | None = None
+    random_samples: int = 32
+    seed: int = 0
+
+
+class BindingResult(ApiModel):
+    """What came of it."""
+
+    isolation: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class RecipeJob(ApiModel):
+    """A recipe of the user's own."""
+
+    recipe: Recipe
+    rules: str | None = None
+    """What its file of rules holds."""
+
+
 class LiteRTJob(ApiModel):
     """What the child without TensorFlow is to do with the float file."""
 
     limits: ChildLimits
     base_name: str
     methods: tuple[Method, ...]
+    recipes: tuple[RecipeJob, ...] = ()
     ready: dict[Method, str] = Field(default_factory=dict)
     """Files in the folder that are made already and only need measuring."""
     fused: bool = False
@@ -149,9 +188,13 @@ class LiteRTJob(ApiModel):
     record: dict[str, object] = Field(default_factory=dict)
     """The conversion record that goes into each file."""
     task: Task | None = None
+    verify_on: tuple[Verifier, ...] = ()
+    """Runtimes that each file is run on as well."""
     gates: Gates = Gates()
     benchmark: Benchmark = Benchmark()
     tuning_seconds: int = 0
+    tried: tuple[Method, ...] = ()
+    """Those of the methods that are made only while the tuning's seconds last."""
     dense_per_tensor: bool = False
     """Whether FULLY_CONNECTED gets one scale for all of its weights."""
     compiled: bool = False
@@ -161,6 +204,14 @@ class LiteRTJob(ApiModel):
     """The array of the evaluation data that was taken for the labels."""
     random_outputs: tuple[str, ...] = ()
     """Outputs of the original that are others each time."""
+    layouts: dict[str, str] = Field(default_factory=dict)
+    """Inputs and outputs that have another layout than in the source, and which."""
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether any file needs calibration samples."""
+        methods = any(method.needs_calibration for method in self.methods)
+        return methods or any(wanted.recipe.needs_calibration for wanted in self.recipes)
 
 
 class EvaluationBasis(ApiModel):
@@ -190,6 +241,8 @@ class MethodResult(ApiModel):
 
     artifact: ArtifactReport | None = None
     failure: WorkerFailure | None = None
+    seconds: float = 0.0
+    """How long it took to make and measure it."""
 
 
 class LiteRTResult(ApiModel):
@@ -201,5 +254,8 @@ class LiteRTResult(ApiModel):
     evaluation: EvaluationBasis
     calibration: CalibrationBasis | None = None
     methods: dict[Method, MethodResult]
+    """Without those for which there was no time left."""
+    recipes: dict[str, MethodResult] = Field(default_factory=dict)
+    """By the recipe's name."""
     seconds: dict[Stage, float] = Field(default_factory=dict)
     isolation: tuple[str, ...] = ()

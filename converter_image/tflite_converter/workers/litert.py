@@ -9,61 +9,45 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from conversion_engine.files import FLOAT_FILE
 from modelconversion_api.base import ApiModel
+from modelconversion_api.boards import BOARD_SAMPLES_FILE
 from modelconversion_api.calibration_report import Stability
-from modelconversion_api.measurements import Attempt, LayerError
+from modelconversion_api.measurements import LayerError
 from modelconversion_api.methods import Method
-from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reasons import Stage
 from modelconversion_api.report import ArtifactReport
+from modelconversion_api.verification import Verification, Verifier
 from tflite_converter.data.checks import coverage, range_warnings
 from tflite_converter.data.npz import read_folder, write_folder
-from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
+from tflite_converter.measuring.board_samples import write_board_samples
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
 from tflite_converter.measuring.layers import layer_errors
-from tflite_converter.measuring.quality import Quality, costs_nothing
-from tflite_converter.measuring.soundness import (
-    FLOAT_SAMPLES,
-    float_fault,
-    is_exact,
-    weights_not_finite,
-)
-from tflite_converter.quantizing import quantization
-from tflite_converter.quantizing.calibration import Calibration, calibrate
-from tflite_converter.quantizing.constants import with_halved_constants
+from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
-from tflite_converter.quantizing.tuning import Tuner
 from tflite_converter.tflite.file import inventory, read_file
-from tflite_converter.tflite.metadata import with_metadata
-from tflite_converter.tflite.versions import with_versions
+from tflite_converter.verifying.verify import failed, verify, with_verifications
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
-    FLOAT_FILE,
     FUSED_FILE,
-    INTEGERS_FILE,
-    UNROLLED_FILE,
     CalibrationBasis,
     EvaluationBasis,
     LiteRTJob,
     LiteRTResult,
     MethodResult,
+    RecipeJob,
 )
+from tflite_converter.workers.making import SYNTHETIC, Made, Maker
 from tflite_converter.workers.programs import LITERT
-from tflite_converter.workers.reference import DIVERGED, input_infos, output_infos, prepare, reference_of
-
-_FEWEST_FOR_STABILITY = 2
-_FORM_SAMPLES = 200
-"""How many samples decide between two forms of dynamic range."""
-_INTEGERS = (Method.DYNAMIC_RANGE, Method.FULL_INTEGER)
-_SYNTHETIC = "calibrated on synthetic data"
+from tflite_converter.workers.reference import input_infos, output_infos, prepare, reference_of
 
 
 class _Fault(ApiModel):
@@ -74,21 +58,24 @@ class _Fault(ApiModel):
     """Whether every output was run, and is the original's up to rounding."""
 
 
-class _Made(ApiModel):
-    """A file that was made."""
-
-    file: str
-    recipe: str
-    attempts: tuple[Attempt, ...] = ()
-    stability: Stability | None = None
-    message: str | None = None
-    calibrating_seconds: float = 0.0
-
-
 class _Measured(ApiModel):
     """A file that was measured."""
 
     artifact: ArtifactReport
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A file that is to be made and measured."""
+
+    words: str
+    """What it is called."""
+    make: Callable[[], Made]
+    request: Request
+    recipe_name: str | None = None
+    """The user's recipe that it is made by."""
+    is_ready: bool = False
+    """Whether it is made already, with ranges that need no samples."""
 
 
 class _Work:
@@ -107,7 +94,8 @@ class _Work:
         self._seconds: dict[Stage, float] = {}
         self._stability: Stability | None = None
         self._float_file = self._folder / FLOAT_FILE
-        """What every file but the full-integer one is made of."""
+        """What every file but those of integers is made of."""
+        self._deadline = 0.0
         self._fault: str | None = None
         """Why nothing that comes of the float file can be used."""
 
@@ -116,7 +104,21 @@ class _Work:
         job, reference = self._job, self._reference
         self._choose_float_file()
         self._fault = self._float_fault()
-        methods = {method: self._method(method) for method in job.methods}
+        self._maker = Maker(
+            job,
+            self._process,
+            reference,
+            self._float_file,
+            seconds=self._seconds_to_tune,
+            is_synthetic=bool(self._synthetic),
+        )
+        self._deadline = time.monotonic() + job.tuning_seconds
+        methods = {
+            method: self._timed(self._of_method(method))
+            for method in job.methods
+            if method not in job.tried or time.monotonic() < self._deadline
+        }
+        recipes = {wanted.recipe.name: self._timed(self._of_recipe(wanted)) for wanted in job.recipes}
         return LiteRTResult(
             inputs=input_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
             outputs=output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
@@ -130,9 +132,18 @@ class _Work:
             ),
             calibration=self._calibration_basis(),
             methods=methods,
+            recipes=recipes,
             seconds=self._seconds,
             isolation=self._process.isolation,
         )
+
+    def _seconds_to_tune(self) -> float:
+        """Return how long recipes may be tried: where methods are tried as well, all share the time."""
+        if self._fault is not None:
+            return 0.0
+        if not self._job.tried:
+            return float(self._job.tuning_seconds)
+        return max(0.0, self._deadline - time.monotonic())
 
     def _calibration_basis(self) -> CalibrationBasis | None:
         path = self._folder / CALIBRATION_FOLDER
@@ -148,12 +159,33 @@ class _Work:
             warnings=tuple(range_warnings(samples, others)),
         )
 
-    def _method(self, method: Method) -> MethodResult:
+    def _of_method(self, method: Method) -> _Wanted:
+        job = self._job
+        name = method.file_name(job.base_name)
+        request = Request(method, name, self._gates, job.benchmark, job.target, compiled=job.compiled)
+        return _Wanted(
+            method.cli_name,
+            lambda: self._maker.make(method),
+            request,
+            is_ready=job.own_ranges and method in job.ready,
+        )
+
+    def _of_recipe(self, wanted: RecipeJob) -> _Wanted:
+        job, recipe = self._job, wanted.recipe
+        gates = self._gates.of_recipe(recipe.gates)
+        name = recipe.file_name(job.base_name)
+        request = Request(recipe.base, name, gates, job.benchmark, job.target)
+        return _Wanted(recipe.name, lambda: self._maker.make_recipe(wanted), request, recipe_name=recipe.name)
+
+    def _timed(self, wanted: _Wanted) -> MethodResult:
+        started = time.monotonic()
+        result = self._made_and_measured(wanted)
+        return result.changed(seconds=round(time.monotonic() - started, 3))
+
+    def _made_and_measured(self, wanted: _Wanted) -> MethodResult:
         """Make and measure one artifact."""
         started = time.monotonic()
-        answer = forked(
-            self._process, LITERT.words, f"making {method.cli_name}", _Made, lambda: self._make(method)
-        )
+        answer = forked(self._process, LITERT.words, f"making {wanted.words}", Made, wanted.make)
         now = time.monotonic()
         if isinstance(answer, WorkerFailure):
             self._took(Stage.QUANTIZE, now - started)
@@ -163,10 +195,8 @@ class _Work:
             self._took(Stage.CALIBRATE, answer.calibrating_seconds)
         if answer.stability is not None:
             self._stability = answer.stability
-        name = method.file_name(self._job.base_name)
-        job = self._job
-        request = Request(method, name, self._gates, job.benchmark, job.target, compiled=job.compiled)
-        words = f"measuring {method.cli_name}"
+        request, method = wanted.request, wanted.request.method
+        words = f"measuring {wanted.words}"
         count = len(next(iter(self._reference.samples.values())))
 
         def measure() -> _Measured:
@@ -174,7 +204,7 @@ class _Work:
             step = self._process.counter(Stage.EVALUATE, words, count)
             self._process.say(Stage.EVALUATE, words)
             artifact = evaluate(content, self._reference, request, step)
-            if method is Method.FULL_INTEGER:
+            if method.needs_calibration:
                 artifact = artifact.model_copy(update={"layers": self._layers(content)})
             return _Measured(artifact=artifact)
 
@@ -184,15 +214,38 @@ class _Work:
             return MethodResult(failure=measured)
         artifact = measured.artifact.changed(
             recipe=answer.recipe,
+            recipe_name=wanted.recipe_name,
             attempts=answer.attempts,
             message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
         )
+        if self._job.verify_on:
+            content = (self._folder / answer.file).read_bytes()
+            artifact = self._verified(artifact, content, wanted)
         if self._fault is not None:
             artifact = artifact.changed(usable=False, passed=False, message=self._fault)
-        if self._synthetic and method is Method.FULL_INTEGER and not self._job.own_ranges:
-            message = "; ".join(m for m in (_SYNTHETIC, artifact.message) if m)
+        if self._synthetic and method.needs_calibration and not wanted.is_ready:
+            message = "; ".join(m for m in (SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
         return MethodResult(artifact=artifact)
+
+    def _verified(self, artifact: ArtifactReport, content: bytes, wanted: _Wanted) -> ArtifactReport:
+        """Run the file on the other runtimes, each in a fork of its own."""
+        job, reference, gates = self._job, self._reference, wanted.request.gates
+        count = len(next(iter(reference.samples.values())))
+        found = []
+        for name in job.verify_on:
+            started, words = time.monotonic(), f"verifying {wanted.words} on {name.value}"
+
+            def check(name: Verifier = name, words: str = words) -> Verification:
+                self._process.say(Stage.EVALUATE, words)
+                return verify(
+                    name, content, reference, gates, self._process.counter(Stage.EVALUATE, words, count)
+                )
+
+            answer = forked(self._process, LITERT.words, words, Verification, check)
+            found.append(failed(name, answer.cause) if isinstance(answer, WorkerFailure) else answer)
+            self._took(Stage.EVALUATE, time.monotonic() - started)
+        return with_verifications(artifact, found, (v for v in job.verify_on if v.target is job.target))
 
     def _choose_float_file(self) -> None:
         """Take the file with fused LSTM layers, if there is one that does what the original does."""
@@ -227,108 +280,9 @@ class _Work:
         answer = self._compared(self._float_file)
         return None if isinstance(answer, WorkerFailure) else answer.sentence  # each method says why it fails
 
-    def _make(self, method: Method) -> _Made:
-        ready = self._job.ready.get(method)
-        if ready is not None:
-            ranges = " (ranges of the graph's fake quantization)" if self._job.own_ranges else ""
-            layers = ", fused LSTM layers" if self._job.fused else ""
-            recipe = f"TensorFlow's own quantizer, per-channel int8 weights, int8 activations{ranges}{layers}"
-            return self._finished(method, (self._folder / ready).read_bytes(), recipe)
-        self._process.say(Stage.QUANTIZE, f"making {method.cli_name}")
-        float_file = self._float_file.read_bytes()
-        if (
-            method in _INTEGERS
-            and (name := weights_not_finite(read_file(float_file, FLOAT_FILE))) is not None
-        ):
-            cause = f"the weights {name!r} hold NaN or infinity, which integers cannot say"
-            # Not a failure of this quantizer, which another one would make good.
-            raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.QUANTIZE, cause, hint=DIVERGED)
-        match method:
-            case Method.FLOAT32:
-                return self._finished(method, float_file, "float32 as it is")
-            case Method.DYNAMIC_RANGE:
-                return self._dynamic_range(float_file)
-            case Method.FLOAT16:
-                return self._finished(method, with_halved_constants(float_file), "float16 weights")
-            case Method.FULL_INTEGER:
-                return self._full_integer((self._folder / FLOAT_FILE).read_bytes())
-
-    def _dynamic_range(self, float_file: bytes) -> _Made:
-        """Make the form that old runtimes read, unless it costs fidelity."""
-        by_channel = quantization.dynamic_range(float_file)
-        by_tensor = quantization.dynamic_range(float_file, dense_per_tensor=True)
-        few, name = self._reference.head(_FORM_SAMPLES), Method.DYNAMIC_RANGE.file_name(self._job.base_name)
-
-        def judged(content: bytes) -> Quality | None:
-            threads = self._job.benchmark.threads
-            try:
-                return quality(content, few, self._gates, threads=threads, file_name=name)
-            except (ConverterError, RuntimeError, ValueError):
-                return None  # where neither form runs, its evaluation says why
-
-        def is_good_enough() -> bool:
-            candidate, other = judged(by_tensor), judged(by_channel)
-            return candidate is not None and (other is None or costs_nothing(candidate, other))
-
-        if by_tensor == by_channel or is_good_enough():
-            words = "int8 weights, per-channel but for dense layers, float activations"
-            return self._finished(Method.DYNAMIC_RANGE, by_tensor, words)
-        words = "per-channel int8 weights, float activations"
-        return self._finished(Method.DYNAMIC_RANGE, by_channel, words)
-
-    def _full_integer(self, float_file: bytes) -> _Made:
-        unrolled = self._folder / UNROLLED_FILE
-        if (path := self._before_integers()) is not None:
-            float_file = path.read_bytes()
-        samples, threads = read_folder(self._folder / CALIBRATION_FOLDER), self._job.benchmark.threads
-        count = len(next(iter(samples.values())))
-        started = time.monotonic()
-        step = self._process.counter(Stage.CALIBRATE, "calibrating", count)
-        calibration = calibrate(float_file, samples, threads, step)
-        calibrating = time.monotonic() - started
-        if calibration.stopped:
-            samples = {n: np.delete(array, calibration.stopped, axis=0) for n, array in samples.items()}
-            # Whoever reads them after this, TensorFlow's quantizer too, would stop as well.
-            write_folder(self._folder / CALIBRATION_FOLDER, samples)
-        name = Method.FULL_INTEGER.file_name(self._job.base_name)
-        tuner = Tuner(
-            float_file,
-            calibration,
-            samples,
-            lambda content: quality(content, self._reference, self._gates, threads=threads, file_name=name),
-            self._job.target,
-            lambda text: self._process.say(Stage.QUANTIZE, text),
-            threads,
-            dense_per_tensor=self._job.dense_per_tensor,
-        )
-        attempts: tuple[Attempt, ...] = ()
-        message = None
-        if self._job.tuning_seconds and self._fault is None:
-            tuned = tuner.run(self._job.tuning_seconds)
-            recipe, content = tuned.best.recipe, tuned.best.content
-            attempts, message = tuned.attempts, tuned.message
-        else:
-            recipe, content = tuner.plain()
-        words = str(recipe) + (", time steps unrolled" if unrolled.is_file() else "")
-        words += f", {_SYNTHETIC}" if self._synthetic else ""
-        message = "; ".join(text for text in (*_left_out(calibration, count), message) if text) or None
-        return self._finished(Method.FULL_INTEGER, content, words).model_copy(
-            update={
-                "attempts": attempts,
-                "stability": calibration.stability if count >= _FEWEST_FOR_STABILITY else None,
-                "message": message,
-                "calibrating_seconds": calibrating,
-            }
-        )
-
-    def _before_integers(self) -> Path | None:
-        """Return the float file that was written for full integer, if there is one."""
-        paths = (self._folder / name for name in (UNROLLED_FILE, INTEGERS_FILE))
-        return next((path for path in paths if path.is_file()), None)
-
     def _layers(self, content: bytes) -> tuple[LayerError, ...]:
-        """Each activation's error, from the float file that full integer was made from."""
-        float_file = self._before_integers() or self._folder / FLOAT_FILE
+        """Each activation's error, from the float file that files of integers are made from."""
+        float_file = self._maker.before_integers()
         try:
             return layer_errors(
                 float_file.read_bytes(), content, read_folder(self._folder / CALIBRATION_FOLDER)
@@ -336,28 +290,8 @@ class _Work:
         except (RuntimeError, ValueError):
             return ()  # one of them cannot keep its tensors: the report goes without
 
-    def _finished(self, method: Method, content: bytes, recipe: str) -> _Made:
-        """Write the file with its metadata; from here on its bytes do not change."""
-        job = self._job
-        record = {**job.record, "method": method.value, "recipe": recipe}
-        description = f"{method.value} of {job.base_name}: {recipe}"
-        name = method.file_name(job.base_name)
-        (self._folder / name).write_bytes(
-            with_metadata(with_versions(content), record, name=job.base_name, description=description)
-        )
-        return _Made(file=name, recipe=recipe)
-
     def _took(self, stage: Stage, seconds: float) -> None:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
-
-
-def _left_out(calibration: Calibration, count: int) -> Iterator[str]:
-    """Yield how many calibration samples were of no use, and why."""
-    if calibration.left_out:
-        yield f"{calibration.left_out} of {count} calibration samples gave NaN or infinity: left out"
-    if calibration.stopped:
-        number, reason = len(calibration.stopped), calibration.stops
-        yield f"the float file stops on {number} of {count} calibration samples, left out: {reason}"
 
 
 def _import_for_the_forks() -> None:
@@ -372,8 +306,10 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
     _import_for_the_forks()
     about_source = () if job.source is None else prepare(job, process, job.source)
     reference, warnings = reference_of(job, process.folder)
+    if job.benchmark.boards:
+        write_board_samples(process.folder / BOARD_SAMPLES_FILE, reference)
     synthetic: Mapping[str, str] = {}
-    if job.synthetic_samples and Method.FULL_INTEGER in job.methods:
+    if job.synthetic_samples and job.needs_calibration:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
         write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
         synthetic = drawn.how

@@ -13,3 +13,6 @@ TENSORFLOW: Final = Program(
     ("tensorflow", "keras", "ai_edge_litert.interpreter", "litert_quantizer.quantizer", "tf_keras"),
 )
 LITERT: Final = Program("litert", "tflite_converter.workers.litert", "the LiteRT process")
+BINDING: Final = Program(
+    "binding", "tflite_converter.workers.binding", "the process that prepares the samples"
+)

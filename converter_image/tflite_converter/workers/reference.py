@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from conversion_engine.files import EVALUATION_FOLDER, FLOAT_FILE, REFERENCE_FOLDER
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
@@ -33,10 +34,7 @@ from tflite_converter.tflite.names import tensor_info
 from tflite_converter.tflite.runtime import StopsError, TFLiteModel, why
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
-    EVALUATION_FOLDER,
-    FLOAT_FILE,
     LABELS_FILE,
-    REFERENCE_FOLDER,
     LiteRTJob,
 )
 from tflite_converter.workers.programs import LITERT

@@ -22,6 +22,10 @@ _DROP, _LATENCY = (
     "modelconversion_artifact_accuracy_drop",
     "modelconversion_artifact_latency_milliseconds",
 )
+_BOARD_LATENCY, _BOARD_AGREEMENT = (
+    "modelconversion_board_latency_milliseconds",
+    "modelconversion_board_agreement",
+)
 _FALLBACK, _METHOD = "modelconversion_artifact_fallback_operators", ["method"]
 
 
@@ -36,6 +40,7 @@ def model_quality() -> Dashboard:
             "Size": _sizes(),
             "Fidelity": _fidelity(),
             "Speed": _speed(),
+            "On boards": _boards(),
             "On the target": _targets(),
             "Compiled": _compiled(),
             "Output": _output(),
@@ -50,7 +55,7 @@ def _summary() -> list[PanelBuilder]:
         bars(
             Text("Files made", "TFLite files written in the time shown, by method."),
             "none",
-            f"round({increase(f'{_SIZE}_count', labels=_METHOD)})",
+            f"round({increase(f'{_SIZE}_count', labels=_METHOD)}) > 0",  # most methods are asked for by few
             "{{method}}",
             width=6,
             decimals=0,
@@ -190,6 +195,42 @@ def _speed() -> list[PanelBuilder]:
             "ms",
             _LATENCY,
             decimals=2,
+        ),
+    ]
+
+
+def _boards() -> list[PanelBuilder]:
+    """Build the row *On boards*."""
+    of_board = ["board", "method"]
+    return [
+        lines(
+            Text(
+                "Latency on boards",
+                "Median time of one inference on each board that conversions name. Estimated from buckets.",
+            ),
+            "ms",
+            {"{{board}}, {{method}}": quantile(0.5, _BOARD_LATENCY, of_board)},
+        ),
+        bars(
+            Text(
+                "Mean agreement on boards",
+                "How far the files do on each board what the originals do, on average, in the time shown.",
+            ),
+            "percentunit",
+            mean(_BOARD_AGREEMENT, of_board),
+            "{{board}}, {{method}}",
+            width=6,
+            decimals=1,
+            top=1,
+            steps=((None, "red"), (0.95, "yellow"), (0.99, "green")),
+        ),
+        bars(
+            Text("Boards that gave nothing", "How often nothing could be measured on a board, and why."),
+            "none",
+            f"round({increase('modelconversion_board_failures_total', labels=['board', 'reason'])}) > 0",
+            "{{board}}, {{reason}}",
+            width=6,
+            decimals=0,
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""The project's images, from their Dockerfiles: ``python -m devcluster.images [build|sizes]``.
+"""The project's images, from their Dockerfiles: ``python -m devcluster.images [build|sizes|sbom]``.
 
 Each is kept as an OCI archive in the cache folder under the digest of what it was made from, so that a second
 run takes no time, and a change of code builds no more than the layer that holds the code.
@@ -13,7 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from devcluster.cache import REPOSITORY, locked
 from devcluster.images import pip_settings
 from devcluster.images.base_image import ensure_base_image
 from devcluster.images.buildah import Buildah
+from devcluster.images.inspecting import inspect
 from devcluster.images.node_images import Image, images_dir, program_image
 from devcluster.images.oci_archive import layers
 from devcluster.local import installed_program
@@ -33,6 +34,8 @@ from devcluster.programs import tells_errors
 from devcluster.progress import Progress
 
 _SHORT: Final = 48
+_KEY: Final = "[0-9a-f]" * 12
+"""Pattern of what :func:`digest_of` gives; the name of one image can begin another's."""
 _NOT_IN_CONTEXT: Final = ("__pycache__",)
 _COMMON: Final = (".dockerignore", "pyproject.toml", "dev/build-requirements.txt")
 
@@ -44,6 +47,10 @@ class Recipe:
     name: str
     dockerfile: str
     sources: tuple[str, ...]
+    target: str | None = None
+    """Stage of the Dockerfile; None for the last."""
+    engine: str | None = None
+    """What the build argument ENGINE names, where the stage wants one."""
 
     def files(self) -> list[Path]:
         """All files that the image is made from, in one order."""
@@ -59,6 +66,9 @@ OPERATOR: Final = Recipe("model-conversion-operator", "Dockerfile", ("operator",
 CONVERTER: Final = Recipe(
     "tflite-converter", "converter_image/Dockerfile", ("operator/modelconversion_api", "converter_image")
 )
+RUNTIME: Final = replace(CONVERTER, name="tflite-runtime", target="runtime")
+ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
+JAX: Final = replace(CONVERTER, name="tflite-converter-jax", target="engine", engine="jax")
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,30 @@ class Images:
 def ensure_images(console: Console) -> Images:
     """Build what is not in the cache. Raises :class:`~devcluster.errors.ImageError`."""
     return Images(_ensure(OPERATOR, console), _ensure(CONVERTER, console), object_store_image())
+
+
+def ensure_onnx_image(console: Console) -> Image:
+    """Build the converter with the ONNX engine. Raises :class:`~devcluster.errors.ImageError`."""
+    return _ensure(ONNX, console)
+
+
+def ensure_runtime_image(console: Console) -> Image:
+    """Build what boards run. Raises :class:`~devcluster.errors.ImageError`."""
+    return _ensure(RUNTIME, console)
+
+
+def ensure_engine_images(console: Console) -> dict[str, Image]:
+    """Build the converter alone, with the ONNX and with the JAX engine; return them by engine, "" for none.
+
+    PyTorch's is not among them: it takes torch from its makers' own index, which not everybody reaches.
+
+    Raises:
+        ImageError: A build failed.
+
+    """
+    return {
+        name: _ensure(recipe, console) for name, recipe in (("", CONVERTER), ("onnx", ONNX), ("jax", JAX))
+    }
 
 
 def object_store_image() -> Image:
@@ -125,10 +159,12 @@ def _build(recipe: Recipe, image: Image, console: Console) -> None:
                 REPOSITORY,
                 image.reference,
                 log,
+                target=recipe.target,
+                arguments={"ENGINE": recipe.engine} if recipe.engine else {},
                 secrets=_secrets(Path(folder)),
                 tell=lambda line: progress.advance(1, line[:_SHORT]),
             )
-        for older in image.archive.parent.glob(f"{recipe.name}-*.tar"):
+        for older in image.archive.parent.glob(f"{recipe.name}-{_KEY}.tar"):
             older.unlink()
         buildah.save(image.reference, image.archive)
         buildah.remove_others(image.reference)
@@ -148,14 +184,14 @@ def _secrets(folder: Path) -> dict[str, Path]:
     return {"pip.conf": configuration} | ({"ca.crt": authorities} if authorities else {})
 
 
-def _sizes(images: Images, console: Console) -> None:
+def _sizes(images: Iterable[Image], console: Console) -> None:
     unpacked = Buildah().layer_sizes()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Image")
     table.add_column("Layer")
     table.add_column("Packed (MB)", justify="right")
     table.add_column("Unpacked (MB)", justify="right")
-    for image in (images.operator, images.converter, images.object_store):
+    for image in images:
         name = image.reference.removeprefix("localhost/").partition(":")[0]
         packed = full = 0
         for layer in layers(image.archive):
@@ -181,15 +217,24 @@ def _short(instruction: str) -> str:
 
 @tells_errors
 def main() -> int:
-    """Build the images; with ``sizes`` show what is in them."""
+    """Build the images; ``sizes`` shows their layers, ``sbom`` writes what is in those with engines."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
-    parser.add_argument("action", nargs="?", choices=("build", "sizes"), default="build")
+    parser.add_argument("action", nargs="?", choices=("build", "sizes", "sbom"), default="build")
+    parser.add_argument("--into", type=Path, default=Path(), help="folder for the bills of materials")
+    parser.add_argument("--markdown", type=Path, help="page whose table of images is written anew")
     options = parser.parse_args()
+    if options.markdown is not None and not options.markdown.is_file():
+        parser.error(f"there is no page {options.markdown}")
     console = Console(highlight=False)
-    images = ensure_images(console)
+    if options.action == "sbom":
+        inspect(ensure_engine_images(console), options.into, options.markdown, console)
+        return 0
+    built = ensure_images(console)
+    more = (ensure_runtime_image(console), ensure_onnx_image(console))
+    images = (built.operator, built.converter, *more, built.object_store)
     if options.action == "sizes":
         _sizes(images, console)
     else:
-        for image in (images.operator, images.converter, images.object_store):
+        for image in images:
             console.print(f"{image.reference} is in {image.archive}", soft_wrap=True)
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,8 @@ class Buildah:
         reference: str,
         log: Path,
         *,
+        target: str | None,
+        arguments: Mapping[str, str],
         secrets: Mapping[str, Path],
         tell: Callable[[str], None],
     ) -> None:
@@ -56,6 +59,8 @@ class Buildah:
             context: What it copies from.
             reference: The image's name.
             log: Where the build's output goes.
+            target: The stage to build; None for the last.
+            arguments: The build's arguments, by name.
             secrets: Files that commands of the build can mount, by their names there.
             tell: Is given the build's output, line by line.
 
@@ -64,6 +69,8 @@ class Buildah:
         # Without namespaces of its own for commands: those need rights that containers often lack.
         command += ["--isolation=chroot", "--network=host", f"--timestamp={_EPOCH}"]
         command += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
+        command += [f"--target={target}"] if target else []
+        command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         command += [f"--file={dockerfile}", f"--tag={reference}", context]
         log.unlink(missing_ok=True)
         process = Process("buildah", command, log)
@@ -89,6 +96,24 @@ class Buildah:
             self.run("commit", "--quiet", f"--timestamp={_EPOCH}", container, reference)
         finally:
             self.run("rm", container)
+
+    @contextmanager
+    def container(self, reference: str) -> Iterator[tuple[str, Path]]:
+        """Give a container of an image, and the folder where its files are while this lasts."""
+        container = self.run("from", "--pull-never", reference)
+        try:
+            yield container, Path(self.run("mount", container))
+        finally:
+            self.run("umount", container)
+            self.run("rm", container)
+
+    def run_in(self, container: str, *command: str) -> str:
+        """Run a command in a container as the image's user; return its output."""
+        return self.run("run", "--isolation=chroot", container, "--", *command)
+
+    def digest(self, reference: str) -> str:
+        """Return the digest of an image of the store, ``sha256:...``."""
+        return self.run("inspect", "--type=image", "--format={{.FromImageDigest}}", reference)
 
     def tidy(self) -> None:
         """Remove the containers that builds have left, and what the store has mounted."""

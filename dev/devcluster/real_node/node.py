@@ -96,12 +96,19 @@ class RealNode:
             raise HostError(f"{image.archive} holds no image {image.reference}")
         self._done(f"image {image.reference}")
 
-    def restart(self) -> None:
+    def restart(self, *, once_idle: str | None = None) -> None:
         """Do to the node what a reboot does: every container dies, and what was running starts anew.
 
-        The control plane, which would be on other machines, stays.
+        The control plane, which would be on other machines, stays. ``once_idle`` is an image: the kubelet
+        goes first, and the rest once the container of that image has ended, so that none was begun after it.
         """
-        for program in ("kubelet", "kube-proxy", "containerd"):
+        self._processes.pop("kubelet").kill()
+        deadline = time.monotonic() + _READY_SECONDS
+        while once_idle is not None and self._runs(once_idle):
+            if time.monotonic() > deadline:
+                raise HostError(f"a container of {once_idle} still runs after {_READY_SECONDS} s")
+            time.sleep(0.1)
+        for program in ("kube-proxy", "containerd"):
             self._processes.pop(program).kill()
         cgroups.kill(self.layout.name)
         unmount_below(self.layout.state)
@@ -251,6 +258,11 @@ class RealNode:
         except HostError:
             return False
         return True
+
+    def _runs(self, image: str) -> bool:
+        running = {line.split()[0] for line in self._ctr("tasks", "ls").splitlines() if " RUNNING" in line}
+        containers = self._ctr("containers", "ls").splitlines()
+        return any(line.split()[0] in running for line in containers if f" {image} " in line)
 
     def _ctr(self, *arguments: str) -> str:
         return host.run("ctr", "--address", self.layout.socket, "--namespace", "k8s.io", *arguments)

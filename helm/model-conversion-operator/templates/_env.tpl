@@ -2,6 +2,10 @@
 {{- define "model-conversion-operator.env" -}}
 - name: MODELCONVERSION_CONVERTER_IMAGE
   value: {{ include "model-conversion-operator.image" (dict "root" . "image" .Values.converter.image) | quote }}
+- name: MODELCONVERSION_ENGINES
+  value: {{ include "model-conversion-operator.engines" . | quote }}
+- name: MODELCONVERSION_RUNTIME_IMAGE
+  value: {{ .Values.converter.runtimeImage | quote }}
 - name: MODELCONVERSION_IMAGE_PULL_POLICY
   value: {{ .Values.converter.image.pullPolicy | quote }}
 - name: MODELCONVERSION_NAMESPACES

@@ -71,6 +71,13 @@ annotations:
 {{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
+{{/* FORMAT=IMAGE of each engine, with commas between them. */}}
+{{- define "model-conversion-operator.engines" -}}
+{{- $entries := list -}}
+{{- range $format, $image := .Values.converter.engines -}}{{- $entries = append $entries (printf "%s=%s" $format $image) -}}{{- end -}}
+{{- join "," $entries -}}
+{{- end -}}
+
 {{/* Namespaces whose Jobs get a network policy, as JSON: {"namespaces": [...]}. */}}
 {{- define "model-conversion-operator.jobPolicyNamespaces" -}}
 {{- dict "namespaces" (default .Values.networkPolicy.jobs.namespaces .Values.watchNamespaces) | toJson -}}

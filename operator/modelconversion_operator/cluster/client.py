@@ -1,7 +1,8 @@
 """The API server as this operator uses it: a handful of requests, with errors told apart.
 
-The calls go through the client library's transport, not its typed methods: those validate every object with
-pydantic on the way in and out, which costs more CPU than everything else here.
+The calls do not go through the client library's typed methods: those validate every object with pydantic on
+the way in and out, which costs more CPU than everything else here. What the library knows is where the server
+is and how to prove who asks.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from modelconversion_api.storage import CONVERSIONS_USER
 from modelconversion_operator.clock import ServerClock
+from modelconversion_operator.cluster.connections import Answer, Connections
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     Body,
@@ -83,6 +85,7 @@ class Cluster:
     ) -> None:
         self._kubeconfig = kubeconfig
         self._api: client.ApiClient | None = None
+        self._connections: Connections | None = None
         self._permit = permit
         self._answered = answered
         self.clock = ServerClock()
@@ -100,9 +103,14 @@ class Cluster:
         configuration.client_session_kwargs = {"trust_env": False}
         configuration.proxy = configuration.proxy or _proxy_from_environment(configuration.host)
         self._api = client.ApiClient(configuration)
+        if not configuration.proxy:
+            tls, name = self._api.rest_client.ssl_context, configuration.tls_server_name
+            self._connections = Connections(configuration.host, tls, name)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        if self._connections is not None:
+            self._connections.close()
         if self._api is not None:
             await self._api.close()
 
@@ -243,18 +251,17 @@ class Cluster:
         if method in ("POST", "PATCH"):
             target += ("&" if "?" in path else "?") + _FIELD_MANAGER
         try:
-            response = await self._send(method, target, body, seconds)
-            data = await response.read()
+            answer = await self._ask(method, target, body, seconds)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             self._answered(method, resource_of(path), 0)
             raise UnavailableError(0, f"{method} {path}: {type(error).__name__}: {error}") from error
-        self._answered(method, resource_of(path), response.status)
-        self.clock.heard(response.headers.get("Date"))
-        if response.status >= 400:
-            raise _refusal(response, data)
-        parsed = _parsed(data)
+        self._answered(method, resource_of(path), answer.status)
+        self.clock.heard(answer.headers.get("date"))
+        if answer.status >= 400:
+            raise _refusal(answer)
+        parsed = _parsed(answer.data)
         if parsed is None:  # a proxy's page, or half an answer
-            words = f"{method} {path}: the answer is no object: {data[:200].decode(errors='replace')}"
+            words = f"{method} {path}: the answer is no object: {answer.data[:200].decode(errors='replace')}"
             raise UnavailableError(0, words)
         return parsed
 
@@ -270,7 +277,7 @@ class Cluster:
         try:
             response = await self._send("GET", path, None, timeout)
             if response.status >= 400:
-                raise _refusal(response, await response.read())
+                raise _refusal(await _whole(response))
             rest = b""
             async for chunk in response.response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
@@ -284,21 +291,37 @@ class Cluster:
             if response is not None:
                 response.response.close()
 
+    async def _ask(self, method: str, path: str, body: Body | None, seconds: float) -> Answer:
+        """Send a request and read the whole answer."""
+        if self._connections is None:
+            return await _whole(await self._send(method, path, body, seconds))
+        headers = await self._headers(method)
+        data = None if body is None else to_json(body)
+        return await self._connections.request(method, path, headers, data, seconds)
+
     async def _send(
         self, method: str, path: str, body: Body | None, patience: float | aiohttp.ClientTimeout
     ) -> Any:
-        """Send a request; gives the transport's response, of which nothing but the head has been read."""
-        api = self._api
-        assert api is not None, "use Cluster as a context manager"  # noqa: S101 - a bug, not bad input
+        """Send a request by aiohttp; gives its response, of which nothing but the head has been read."""
+        api, headers = self._transport, await self._headers(method)
+        return await api.rest_client.request(
+            method, api.configuration.host + path, headers=headers, body=body, _request_timeout=patience
+        )
+
+    async def _headers(self, method: str) -> dict[str, str]:
         headers = {
             "Accept": "application/json",
             "User-Agent": USER_AGENT,
             "Content-Type": _MERGE_PATCH if method == "PATCH" else "application/json",
         }
-        await api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        return await api.rest_client.request(
-            method, api.configuration.host + path, headers=headers, body=body, _request_timeout=patience
-        )
+        await self._transport.update_params_for_auth(headers, [], ["BearerToken"], "", method, None)
+        return headers
+
+    @property
+    def _transport(self) -> client.ApiClient:
+        api = self._api
+        assert api is not None, "use Cluster as a context manager"  # noqa: S101 - a bug, not bad input
+        return api
 
 
 class LeaseRequests:
@@ -352,11 +375,17 @@ def _parsed(data: bytes) -> Body | None:
     return value if isinstance(value, dict) else None
 
 
-def _refusal(response: Any, data: bytes) -> ApiError:
+async def _whole(response: Any) -> Answer:
+    """Read a response of aiohttp to its end."""
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status, response.reason or "", headers, await response.read())
+
+
+def _refusal(answer: Answer) -> ApiError:
     """Make the exception that fits an answer of 400 and more."""
-    parsed = _parsed(data)
-    said = data[:200].decode(errors="replace") if parsed is None else parsed.get("message")
-    return api_error(response.status, str(said or response.reason), retry_after_seconds(response.headers))
+    parsed = _parsed(answer.data)
+    said = answer.data[:200].decode(errors="replace") if parsed is None else parsed.get("message")
+    return api_error(answer.status, str(said or answer.reason), retry_after_seconds(answer.headers))
 
 
 def _conversion_path(key: Key) -> str:

@@ -49,6 +49,7 @@ class Shelf(Generic[V]):
         put: Takes a view; gives whether anything changed that matters.
         drop: Forgets an object; gives whether it was known.
         retain: Forgets all but the UIDs given, unless newer than the version; gives their conversions' UIDs.
+        presses: Whether a look at what a view shows must not wait for more news.
 
     """
 
@@ -56,6 +57,7 @@ class Shelf(Generic[V]):
     put: Callable[[V], bool]
     drop: Callable[[V], bool]
     retain: Callable[[set[str], str], set[str]]
+    presses: Callable[[V], bool]
 
 
 class Server(Protocol):
@@ -76,7 +78,7 @@ class Mirror(Generic[V]):
         path: Path of the objects.
         selector: Label or field selector, as the part of a query.
         shelf: Where the views go.
-        wake: Called with the UID of each conversion of which something changed.
+        wake: Called with the UID of each conversion of which something changed, and whether that presses.
         silence_seconds: A watch that says nothing for so long is ended, and everything listed again.
         state: Where it is noted how the watch is doing.
 
@@ -88,7 +90,7 @@ class Mirror(Generic[V]):
         path: str,
         selector: str,
         shelf: Shelf[V],
-        wake: Callable[[str], None],
+        wake: Callable[[str, bool], None],
         silence_seconds: float,
         state: WatchState,
     ) -> None:
@@ -128,14 +130,14 @@ class Mirror(Generic[V]):
                 if view is not None:
                     seen.add(view.uid)
                     if self._shelf.put(view):
-                        self._wake(view.owner_uid)
+                        self._wake(view.owner_uid, self._shelf.presses(view))
             token = meta.get("continue") or ""
             if not token:
                 break
         if not self._state.take_listing(version):
             await asyncio.Event().wait()  # the process ends
         for owner in self._shelf.retain(seen, version):
-            self._wake(owner)
+            self._wake(owner, True)
         return version
 
     async def _watch(self, version: str) -> str | None:
@@ -173,8 +175,9 @@ class Mirror(Generic[V]):
             raise error_of_status(body)
         if kind != "BOOKMARK":
             view = self._view(body)
-            if view is not None and (self._shelf.drop if kind == "DELETED" else self._shelf.put)(view):
-                self._wake(view.owner_uid)
+            is_gone = kind == "DELETED"
+            if view is not None and (self._shelf.drop if is_gone else self._shelf.put)(view):
+                self._wake(view.owner_uid, is_gone or self._shelf.presses(view))
         return str(version) if str(version).isdecimal() else None
 
     def _view(self, body: Body) -> V | None:

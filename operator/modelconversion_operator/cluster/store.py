@@ -10,14 +10,15 @@ and models take six times the room, and a burst can bring ten thousand of them.
 
 from __future__ import annotations
 
-import json
+import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from sys import intern
 from typing import Final, TypeVar
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import readable
 from modelconversion_api.scheduling import JobSpec
@@ -29,6 +30,7 @@ V = TypeVar("V", JobView, PodView)
 Parent = tuple[str, str]
 """Namespace and UID: what names another namespace's conversion is none of its children."""
 _USUAL_TTL: Final = JobSpec().ttl_seconds_after_finished
+_FASTEST: Final = 1
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -44,18 +46,27 @@ def _was_listed(view: JobView | PodView, namespace: str | None, version: str) ->
 
 
 def _retain(
-    known: Mapping[Parent, Mapping[str, V]],
+    known: Mapping[Parent, tuple[V, ...]],
     drop: Callable[[V], object],
     namespace: str | None,
     uids: set[str],
     version: str,
 ) -> set[str]:
     """Drop what a listing did not have; gives the UIDs of its conversions."""
-    views = [view for views in known.values() for view in views.values()]
+    views = [view for views in known.values() for view in views]
     gone = [v for v in views if v.uid not in uids and _was_listed(v, namespace, version)]
     for view in gone:
         drop(view)
     return {view.owner_uid for view in gone}
+
+
+def _set(known: dict[Parent, tuple[V, ...]], parent: Parent, views: Iterable[V]) -> None:
+    """Keep a conversion's views, mostly one: in tuples, for a dictionary of one takes 200 bytes more."""
+    kept = tuple(views)
+    if kept:
+        known[parent] = kept
+    else:
+        known.pop(parent, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +94,11 @@ class _Packed:
     output: str
     """Where it writes."""
     text: bytes
-    """Spec and status."""
+    """Spec and status, compressed: to under 512 bytes mostly, which Python packs close together."""
 
     @classmethod
     def of(cls, view: ConversionView) -> _Packed:
-        text = json.dumps((view.spec, view.raw_status), separators=(",", ":")).encode()
+        text = zlib.compress(to_json((view.spec, view.raw_status)), _FASTEST)
         phase = str(view.status.phase or Phase.PENDING)
         return cls(
             key=view.key,
@@ -95,13 +106,13 @@ class _Packed:
             resource_version=view.resource_version,
             deleting=view.deleting,
             queue=view.queue,
-            phase=phase,
+            phase=intern(phase),
             output=_output_of(view),
             text=text,
         )
 
     def view(self) -> ConversionView:
-        spec, status = from_json(self.text)
+        spec, status = from_json(zlib.decompress(self.text))
         return ConversionView(
             key=self.key,
             generation=self.generation,
@@ -127,7 +138,8 @@ def _output_of(view: ConversionView) -> str:
     output, storage = view.spec.get("output"), view.spec.get("storage")
     uri = output.get("uri") if isinstance(output, dict) else None
     endpoint = storage.get("endpoint") if isinstance(storage, dict) else None
-    return f"{view.key.namespace} {str(endpoint or '').rstrip('/')} {str(uri or view.key.uid).rstrip('/')}"
+    place = f"{view.key.namespace} {str(endpoint or '').rstrip('/')} {str(uri or view.key.uid).rstrip('/')}"
+    return intern(place)  # it stands in three places, and is kept once
 
 
 def _parent(key: Key) -> Parent:
@@ -140,8 +152,9 @@ class Store:
     def __init__(self) -> None:
         self._conversions: dict[str, _Packed] = {}
         self._settled: dict[str, _Settled] = {}
-        self._jobs: dict[Parent, dict[str, JobView]] = {}
-        self._pods: dict[Parent, dict[str, PodView]] = {}
+        self._jobs: dict[Parent, tuple[JobView, ...]] = {}
+        """Each of another name."""
+        self._pods: dict[Parent, tuple[PodView, ...]] = {}
         self._active: dict[str, set[str]] = {}
         self._events: dict[str, EventView] = {}
         """By namespace and UID of a Job, the latest event that says why it has no pod."""
@@ -210,6 +223,8 @@ class Store:
         over = status.phase is not None and status.phase.is_final and not view.deleting
         current = status.observed_generation == view.generation
         is_new = uid not in self._conversions
+        if not over:
+            self._want_results_again(_parent(view.key))
         if over and current and is_new and _parent(view.key) not in self._jobs:
             # What a new process finds, ten thousand times maybe, is not worth a look.
             self._settled[uid] = self._few_words(view)
@@ -230,7 +245,7 @@ class Store:
         self._forget_children(view.key)
 
     def _few_words(self, view: ConversionView) -> _Settled:
-        phase = str(view.status.phase)
+        phase = intern(str(view.status.phase))
         job = view.spec.get("job")
         ttl = job.get("ttlSecondsAfterFinished") if isinstance(job, dict) else None
         ttl = _USUAL_TTL if ttl is None else ttl
@@ -289,11 +304,11 @@ class Store:
 
     def job(self, key: Key, name: str) -> JobView | None:
         """Return the Job of a conversion by its name."""
-        return self._jobs.get(_parent(key), {}).get(name)
+        return next((job for job in self._jobs.get(_parent(key), ()) if job.name == name), None)
 
     def strays(self, key: Key, name: str) -> list[JobView]:
         """Return the Jobs of a conversion that have not ended and have another name."""
-        jobs = self._jobs.get(_parent(key), {}).values()
+        jobs = self._jobs.get(_parent(key), ())
         return [job for job in jobs if job.name != name and not job.finished]
 
     def put_job(self, view: JobView) -> bool:
@@ -304,15 +319,15 @@ class Store:
         settled = self._settled.get(view.owner_uid)
         if settled is not None and (view.deleting or _is_done_with(view, settled)):
             return False
-        jobs = self._jobs.setdefault(parent, {})
-        known = jobs.get(view.name)
+        jobs = self._jobs.get(parent, ())
+        known = next((job for job in jobs if job.name == view.name), None)
         if (
             known is not None
             and known.uid == view.uid
             and not is_newer(view.resource_version, known.resource_version)
         ):
             return False
-        jobs[view.name] = view
+        _set(self._jobs, parent, (*(job for job in jobs if job is not known), view))
         self._conversion_of[f"{view.namespace}/{view.uid}"] = view.owner_uid
         self._count(parent)
         return known is None or replace(known, resource_version=view.resource_version) != view
@@ -320,16 +335,14 @@ class Store:
     def drop_job(self, view: JobView) -> bool:
         """Forget a Job that is gone; gives whether it was known."""
         parent = view.namespace, view.owner_uid
-        jobs = self._jobs.get(parent, {})
-        known = jobs.get(view.name)
-        gone = known is not None and known.uid == view.uid
-        if gone:
-            del jobs[view.name]
-            self._conversion_of.pop(f"{view.namespace}/{view.uid}", None)
-            self._count(parent)
-        if not jobs:
-            self._jobs.pop(parent, None)
-        return gone
+        jobs = self._jobs.get(parent, ())
+        left = [job for job in jobs if job.uid != view.uid]
+        if len(left) == len(jobs):
+            return False
+        _set(self._jobs, parent, left)
+        self._conversion_of.pop(f"{view.namespace}/{view.uid}", None)
+        self._count(parent)
+        return True
 
     def retain_jobs(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
         """Forget the Jobs that a listing at ``version`` of a namespace, or of all, did not have.
@@ -356,7 +369,7 @@ class Store:
         namespace, uid = parent
         key = self._key(uid)
         # A Job that names a conversion which is not there takes nobody's place.
-        jobs = self._jobs.get(parent, {}).values() if key and _parent(key) == parent else ()
+        jobs = self._jobs.get(parent, ()) if key and _parent(key) == parent else ()
         if any(not (j.finished or j.suspended or j.deleting or j.queue) for j in jobs):
             self._active.setdefault(namespace, set()).add(uid)
         elif namespace in self._active:
@@ -400,7 +413,7 @@ class Store:
 
     def pods(self, key: Key, job_uid: str) -> list[PodView]:
         """Return the pods that one of a conversion's Jobs controls."""
-        return [p for p in self._pods.get(_parent(key), {}).values() if p.job_uid == job_uid]
+        return [p for p in self._pods.get(_parent(key), ()) if p.job_uid == job_uid]
 
     def renew_pods(self, key: Key, job: JobView, pods: list[PodView], version: str) -> None:
         """Put what a listing at ``version`` of a Job's pods had in place of those that are known."""
@@ -416,16 +429,30 @@ class Store:
         key = self._key(view.owner_uid)
         if view.owner_uid in self._settled or (key is not None and key.namespace != view.namespace):
             return False
-        pods = self._pods.setdefault((view.namespace, view.owner_uid), {})
-        known = pods.get(view.uid)
+        parent = view.namespace, view.owner_uid
+        known = self._pod(parent, view.uid)
         if known is not None and not is_newer(view.resource_version, known.resource_version):
             return False
-        pods[view.uid] = view
+        if known is not None and known.result_taken:
+            view = view.without_result()
+        self._put_pod(parent, view)
         if known is None:
             # A pod that has only just been made says nothing that its Job did not.
             waits = view.unscheduled_reason or any(c.waiting_reason for c in view.containers)
             return view.phase != "Pending" or view.started or bool(waits)
         return replace(known, resource_version=view.resource_version) != view
+
+    def take_results(self, key: Key) -> None:
+        """Keep no longer what the pods of a conversion said: its end is written, with all of it.
+
+        Until the Job controller has ended their Jobs, that would be most of what is kept of them.
+        """
+        pods = self._pods.get(_parent(key), ())
+        _set(self._pods, _parent(key), (pod.without_result() for pod in pods))
+
+    def _want_results_again(self, parent: Parent) -> None:
+        """Forget pods without results: the end was taken out of the status, or another run begins."""
+        _set(self._pods, parent, (pod for pod in self._pods.get(parent, ()) if not pod.result_taken))
 
     def drop_pod(self, view: PodView) -> bool:
         """Forget a pod that is gone; gives whether it was known.
@@ -433,17 +460,21 @@ class Store:
         One in which everything was published is kept until its conversion's end is written: it is the proof.
         """
         parent = view.namespace, view.owner_uid
-        pods = self._pods.get(parent, {})
-        last = view if view.published else pods.get(view.uid)
-        if last is not None and last.published and view.owner_uid in self._conversions:
-            pods = self._pods.setdefault(parent, {})
-            is_news = pods.get(view.uid) != last
-            pods[view.uid] = last
-            return is_news
-        gone = pods.pop(view.uid, None) is not None
-        if not pods:
-            self._pods.pop(parent, None)
-        return gone
+        known = self._pod(parent, view.uid)
+        last = view if view.published else known
+        is_taken = known is not None and known.result_taken
+        if last is not None and last.published and not is_taken and view.owner_uid in self._conversions:
+            self._put_pod(parent, last)
+            return known != last
+        _set(self._pods, parent, (pod for pod in self._pods.get(parent, ()) if pod.uid != view.uid))
+        return known is not None
+
+    def _pod(self, parent: Parent, uid: str) -> PodView | None:
+        return next((pod for pod in self._pods.get(parent, ()) if pod.uid == uid), None)
+
+    def _put_pod(self, parent: Parent, view: PodView) -> None:
+        others = (pod for pod in self._pods.get(parent, ()) if pod.uid != view.uid)
+        _set(self._pods, parent, (*others, view))
 
     def retain_pods(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
         """Forget the pods that a listing at ``version`` of a namespace, or of all, did not have.
@@ -455,7 +486,7 @@ class Store:
         return _retain(self._pods, self.drop_pod, namespace, uids, version)
 
     def _forget_children(self, key: Key) -> None:
-        for job in self._jobs.pop(_parent(key), {}).values():
+        for job in self._jobs.pop(_parent(key), ()):
             self._conversion_of.pop(f"{job.namespace}/{job.uid}", None)
         self._pods.pop(_parent(key), None)
         self._count(_parent(key))

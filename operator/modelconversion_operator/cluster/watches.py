@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 import kopf
+from kopf._core.reactor import inventory
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
 from modelconversion_operator.cluster.client import USER_AGENT
@@ -23,6 +24,7 @@ from modelconversion_operator.cluster.kopf_watch import ConversionWatch
 from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.cluster.watch_state import WATCH_SECONDS, WatchProgress
+from modelconversion_operator.deciding.news import BATCH_SECONDS, job_presses, pod_presses
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -32,6 +34,7 @@ from modelconversion_operator.deciding.views import (
     JobView,
     PodView,
 )
+from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -88,12 +91,7 @@ def make_registry(
     async def stop(**_: Any) -> None:
         stopping.set()
 
-    def is_news(event: kopf.RawEvent, **_: Any) -> bool:
-        """Whether an event tells more than is known: most tell what this operator has just written."""
-        meta = event["object"]["metadata"]
-        return event["type"] == "DELETED" or store.is_news(meta["uid"], meta["resourceVersion"])
-
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, when=is_news)
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def conversion_seen(event: kopf.RawEvent, **_: Any) -> None:
         view = ConversionView.from_body(event["object"])
         is_ours = str(view.spec.get("className") or "") == class_name
@@ -121,23 +119,30 @@ def make_mirrors(
     selector = "labelSelector=" + quote(f"{MANAGED_BY_LABEL}={MANAGED_BY},{UID_LABEL}")
     mirrors: list[Mirror[Any]] = []
 
-    def wake_conversion(job: str) -> None:
+    def wake(uid: str, presses: bool) -> None:
+        """Have a conversion looked at; what does not press is looked at with what follows within a moment."""
+        if presses:
+            # A result that is there comes before conversions that have yet to begin, however many those are.
+            queue.add(uid, urgent=True)
+        else:
+            queue.add_after(uid, BATCH_SECONDS)
+
+    def wake_conversion(job: str, _: bool) -> None:
         if (uid := store.conversion_of(job)) is not None:
-            queue.add(uid)
+            queue.add_after(uid, EVENTS_AFTER_SECONDS)
 
     scopes: Sequence[str | None] = namespaces or [None]
     for name in scopes:
         where = f"namespaces/{name}/" if name else ""
-        jobs = Shelf(JobView.from_body, store.put_job, store.drop_job, partial(store.retain_jobs, name))
-        pods = Shelf(PodView.from_body, store.put_pod, store.drop_pod, partial(store.retain_pods, name))
+        retain_jobs, retain_pods = partial(store.retain_jobs, name), partial(store.retain_pods, name)
+        jobs = Shelf(JobView.from_body, store.put_job, store.drop_job, retain_jobs, job_presses)
+        pods = Shelf(PodView.from_body, store.put_pod, store.drop_pod, retain_pods, pod_presses)
         for resource, api, shelf in ((_JOBS, "apis/batch/v1", jobs), (_PODS, "api/v1", pods)):
-            # A result that is there comes before conversions that have yet to begin, however many those are.
-            wake = partial(queue.add, urgent=True)
             path, state = f"/{api}/{where}{resource}", progress.watch(resource, name)
             mirrors.append(Mirror(server, path, selector, shelf, wake, silence_seconds, state))
         # One watch, where asking for each Job that waits for its pod would take most of the operator's time.
         retain = partial(store.retain_events, name)
-        events = Shelf(EventView.from_body, store.put_event, store.drop_event, retain)
+        events = Shelf(EventView.from_body, store.put_event, store.drop_event, retain, lambda _: False)
         path, state = f"/api/v1/{where}{_EVENTS}", progress.watch_aside(_EVENTS, name)
         mirrors.append(Mirror(server, path, _NO_POD, events, wake_conversion, silence_seconds, state))
     return mirrors
@@ -157,6 +162,17 @@ class _NoDiffs(kopf.DiffBaseStorage):
 
     def store(self, **_: Any) -> None:
         """Keep nothing."""
+
+
+class NoMemories(inventory.ResourceMemories):
+    """Keeps kopf from remembering each object for daemons, indices and throttling, of which there are none.
+
+    That would be more than what we remember of it, and stays when a deletion was missed.
+    """
+
+    async def recall(self, raw_body: Any, **kwargs: Any) -> Any:
+        """Give a memory for this event only."""
+        return await super().recall(raw_body, **kwargs | {"ephemeral": True})
 
 
 def make_settings(silence_seconds: float) -> kopf.OperatorSettings:

@@ -34,7 +34,7 @@ def with_condition(
     """Set the Succeeded condition, and those of kstatus with it; a time moves only when its value does.
 
     Reconciling and Stalled are there while they are true only, as kstatus wants it; a suspended conversion is
-    neither, and not Ready.
+    neither, and not Ready. Tools show the message of these two; Ready has none, for it would be the third.
     """
     ready: Literal["True", "False"] = "True" if value == "True" else "False"
     values: dict[str, Literal["True", "False", "Unknown"]] = {SUCCEEDED: value, READY: ready}
@@ -48,7 +48,7 @@ def with_condition(
             type=kind,
             status=value,
             reason=str(reason),
-            message=message if kind == SUCCEEDED else "",
+            message="" if kind == READY else message,
             observed_generation=conversion.generation,
             last_transition_time=before.get((kind, value), now),
         )

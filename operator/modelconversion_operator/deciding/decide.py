@@ -7,7 +7,7 @@ created, patched, then the status is written, then a Job is deleted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -17,13 +17,17 @@ from pydantic import ValidationError
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import reason_of_none_passed
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase, Reason
-from modelconversion_api.text import human_size
+from modelconversion_api.status import (
+    FailureInfo,
+    ModelConversionStatus,
+    Phase,
+    Reason,
+)
 from modelconversion_operator.deciding import outcome
 from modelconversion_operator.deciding.admission import Place, held, released, wants_place
+from modelconversion_operator.deciding.boards import on_boards
 from modelconversion_operator.deciding.bookkeeping import kept
 from modelconversion_operator.deciding.conditions import (
-    ended,
     seconds_since,
     summary_condition,
     with_condition,
@@ -36,15 +40,17 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
     failed,
+    succeeded,
 )
 from modelconversion_operator.deciding.failures import failure, failure_of_job
 from modelconversion_operator.deciding.following import READING_AGAIN, WAITING_FOR_POD, Run, follow
-from modelconversion_operator.deciding.manifest import job_name, job_ttl, report_job_name
+from modelconversion_operator.deciding.manifest import Part, job_name
+from modelconversion_operator.deciding.outcome import seconds_to_end_by_itself
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import progress_of
+from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.timing import (
-    BY_ITSELF_SECONDS,
     REJECTED_RETRY_SECONDS,
     RESYNC_SECONDS,
     STRAYS_SECONDS,
@@ -53,7 +59,6 @@ from modelconversion_operator.deciding.views import (
     DEADLINE_EXCEEDED,
     ConversionView,
     JobView,
-    PodView,
     spec_digest,
 )
 from modelconversion_operator.deciding.waiting import wait_of_refusal
@@ -180,42 +185,43 @@ def _after_the_end(
     if not job.finished:
         # One whose time ran out ends by itself, and keeps its pod's log. So does one whose pod has published,
         # unless a container that was injected goes on, or the pod was lost and is made again.
-        left = 0.0 if job.overdue else _seconds_to_end_by_itself(seen.pods, now)
+        left = 0.0 if job.overdue else seconds_to_end_by_itself(seen.pods, now)
         if left > 0:
             return Decision(status, recheck_seconds=left)
         return Decision(status, None if job.overdue else DeleteJob(job.name))
-    ttl = job_ttl(spec.job, harvested=True)
-    is_due = job.ttl_seconds != ttl and "ttlSecondsAfterFinished" not in seen.pinned
-    return Decision(status, PatchJob(job.name, ttl_seconds=ttl) if is_due else None)
-
-
-def _seconds_to_end_by_itself(pods: Sequence[PodView], now: datetime) -> float:
-    """How long a Job whose pod has published may go on; 0 where it did not, or has made another pod since."""
-    pod = outcome.newest(pods)
-    if pod is None or pod.published is None:
-        return 0.0
-    return BY_ITSELF_SECONDS - seconds_since(pod.published, now)
+    return Decision(status, for_its_time_to_live(seen, spec))
 
 
 def _under_way(run: Run) -> Decision:
     job, status = run.seen.job, run.status
     if job is not None and not job.belongs_to(run.conversion.key):
         words = f"a Job named {job.name} exists and belongs to something else"
-        return _fail(run, FailureReason.JOB_REJECTED, words)
+        run = replace(run, seen=replace(run.seen, job=None))
+        return (
+            on_boards(run, _with_job, words)
+            if run.is_converted
+            else _fail(run, FailureReason.JOB_REJECTED, words)
+        )
     if job is not None and (job.finished or any(p.started for p in run.pods)):
         # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
         run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
-    if any(pod.published for pod in run.pods):
+    if run.is_converted:
+        return on_boards(run, _with_job)
+    if any(pod.published for pod in run.pods) or (job is not None and job.complete):
         # Everything is in the bucket: whatever becomes of the pod and its Job now changes nothing of that.
         return _completed(run)
+    return _with_job(run)
+
+
+def _with_job(run: Run) -> Decision:
+    """Decide about a Job that has not published, or has still to be made."""
+    job, status = run.seen.job, run.status
     if job is None:
         if status.job_uid is not None:
             return _fail(run, FailureReason.JOB_DELETED, f"Job {status.job_name} is gone")
         if run.spec.suspend:
             return _suspended(run, None)
         return _create(run) if run.seen.rejection is None else _refused(run, run.seen.rejection)
-    if job.complete:
-        return _completed(run)
     if job.failed_reason is not None or job.overdue:
         return failed(run.conversion, run.status, _why_the_job_failed(run, job), run.now)
     if job.deleting and status.job_uid is not None:
@@ -249,16 +255,16 @@ def _create(run: Run) -> Decision:
     status = _pending(run)
     if run.seen.strays:
         names = ", ".join(job.name for job in run.seen.strays)
-        words = f"an earlier run's Job {names} is being removed first: it would write to the same place"
+        words = f"an earlier Job, {names}, is being removed first: it would write to the same place"
         status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
         return Decision(status, recheck_seconds=STRAYS_SECONDS)
     if (shared := _behind_a_rival(run, status)) is not None:
         return shared
-    create = CreateJob(run.generation, run.spec, reads_report=run.reads_report)
+    create = CreateJob(run.generation, run.spec, run.part)
     before = summary_condition(run.conversion.status)
     # What the Job was refused for stays in the status until it is known whether it still is.
     if before is None or before.reason not in _FAILURES:
-        words = READING_AGAIN if run.reads_report else WAITING_FOR_POD
+        words = run.words_of_waiting
         status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, words, run.now)
     return Decision(status, create, recheck_seconds=RESYNC_SECONDS)
 
@@ -267,7 +273,7 @@ def _behind_a_rival(run: Run, status: ModelConversionStatus) -> Decision | None:
     """Let an earlier conversion with the same output end first; None where there is none, or all may run."""
     key, since = run.conversion.key, run.status.start_time or run.now
     earlier = [rival for rival in run.seen.rivals if rival.is_before(key, since)]
-    if not earlier or run.reads_report or run.policy.shared_output == "allow":
+    if not earlier or not run.part.converts or run.policy.shared_output == "allow":
         return None
     words = f"{earlier[0].key.name} writes to {run.spec.output.uri} as well, and began before"
     if run.policy.shared_output == "refuse":
@@ -316,13 +322,13 @@ def _suspended(run: Run, action: PatchJob | None) -> Decision:
 
 def _without_summary(run: Run) -> Decision:
     """Have the report read from the bucket: the pod was gone before anybody looked, or its message cut."""
-    if run.reads_report:
+    if run.part.reads_report:
         words = outcome.failure_of_publish(run.pods) or "the report was read again, and not seen either"
         return _fail(run, FailureReason.REPORT_LOST, words, Stage.PUBLISH)
     job = run.seen.job
-    if job is not None and not job.finished and (left := _seconds_to_end_by_itself(run.pods, run.now)) > 0:
+    if job is not None and not job.finished and (left := seconds_to_end_by_itself(run.pods, run.now)) > 0:
         return Decision(run.status, recheck_seconds=left)
-    name = report_job_name(run.conversion.key, run.generation)
+    name = job_name(run.conversion.key, run.generation, Part(reads_report=True))
     status = _pending(run).model_copy(update={"job_name": name, "job_uid": None, "progress": None})
     status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, READING_AGAIN, run.now)
     return Decision(status, recheck_seconds=0)
@@ -344,21 +350,16 @@ def _completed(run: Run) -> Decision:
             "report_uri": outcome.report_uri(output_uri),
         }
     )
-    remarks = (
-        outcome.words_of_failed_methods(summary),
-        outcome.words_of_optimization(summary),
-        outcome.words_of_compilers(summary),
-    )
-    without = "; ".join(filter(None, remarks)) or None
+    without = outcome.remarks_of(status)
     if recommended is None:
-        missed = [f"{a.method}: {a.message or 'missed'}" for a in summary.artifacts]
+        missed = [f"{a.made_by}: {a.message or 'missed'}" for a in summary.artifacts]
         words = "; ".join([*missed, without] if without else missed)
         reason = reason_of_none_passed(summary.artifacts)
         stage = Stage.EVALUATE if reason is FailureReason.GATES_NOT_MET else Stage.COMPILE
         why = failure(reason, words, run.now, stage)
         return failed(run.conversion, status, why, run.now)
-    status = ended(status, Phase.SUCCEEDED, run.now)
-    sizes = ", ".join(f"{a.method} {human_size(a.size_bytes)}" for a in summary.artifacts)
-    words = f"{sizes}; recommended: {recommended.method}{f'; {without}' if without else ''}"
-    status = with_condition(status, run.conversion, "True", Reason.CONVERTED, words, run.now)
-    return Decision(status, events=(Event("Normal", Reason.CONVERTED, words),))
+    if run.spec.benchmark.boards:
+        return Decision(
+            status.model_copy(update={"phase": Phase.RUNNING, "waiting_since": None}), recheck_seconds=0
+        )
+    return succeeded(run.conversion, status, recommended, run.now)

@@ -8,8 +8,11 @@ from typing import Literal
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
+from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase, Reason, Recommended
+from modelconversion_api.text import human_size
 from modelconversion_operator.deciding.conditions import ended, with_condition
+from modelconversion_operator.deciding.manifest import CONVERTS, Part
+from modelconversion_operator.deciding.outcome import remarks_of
 from modelconversion_operator.deciding.views import ConversionView
 
 
@@ -28,8 +31,8 @@ class CreateJob:
 
     run_generation: int
     spec: ModelConversionSpec
-    reads_report: bool = False
-    """Whether it only reads the report of a Job whose result nobody saw."""
+    part: Part = CONVERTS
+    """Which of the run's Jobs it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +90,15 @@ def failed(
     status = ended(status, Phase.FAILED, now).model_copy(update={"failure": why})
     status = with_condition(status, conversion, "False", why.reason, why.message, now)
     return Decision(status, events=(Event("Warning", why.reason, why.message),), recheck_seconds=0)
+
+
+def succeeded(
+    conversion: ConversionView, status: ModelConversionStatus, recommended: Recommended, now: datetime
+) -> Decision:
+    """End a run that gave a file to use: status and event say the same; the metric counts it."""
+    status = ended(status, Phase.SUCCEEDED, now)
+    sizes = ", ".join(f"{a.made_by} {human_size(a.size_bytes)}" for a in status.artifacts)
+    without = remarks_of(status)
+    words = f"{sizes}; recommended: {recommended.made_by}{f'; {without}' if without else ''}"
+    status = with_condition(status, conversion, "True", Reason.CONVERTED, words, now)
+    return Decision(status, events=(Event("Normal", Reason.CONVERTED, words),))

@@ -79,13 +79,13 @@ class Defaults(ApiModel):
         """Give ``spec`` with what it leaves out."""
         left_out = {name: getattr(self.job, name) for name in _SHARED if getattr(spec.job, name) is None}
         job = spec.job.model_copy(update=left_out)
-        resources = _bounded(job.resources or _RESOURCES, _bounded(self.job.resources, _RESOURCES))
+        resources = bounded(job.resources or _RESOURCES, bounded(self.job.resources, _RESOURCES))
         job = job.model_copy(update={"resources": resources})
         storage = self.storage if spec.storage == Storage() else spec.storage
         return spec.model_copy(update={"job": job, "storage": storage})
 
 
-def _bounded(resources: Resources, otherwise: Resources) -> Resources:
+def bounded(resources: Resources, otherwise: Resources) -> Resources:
     """Return resources with a limit for the node's disk: without one, a conversion could fill it for all."""
     requests, limits = resources.requests or {}, resources.limits or {}
     if _DISK in limits:

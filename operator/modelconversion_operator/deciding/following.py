@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from modelconversion_api.boards import Board
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.scheduling import MAX_BACKOFF
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import Condition, FailureInfo, ModelConversionStatus, Phase, Reason
 from modelconversion_operator.deciding.conditions import seconds_since, summary_condition, with_condition
@@ -18,21 +21,19 @@ from modelconversion_operator.deciding.failures import (
     failures_of_pods,
     will_not_be_retried,
 )
-from modelconversion_operator.deciding.manifest import report_job_name
+from modelconversion_operator.deciding.manifest import CONVERTS, Part, job_name
 from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.progress import forward, progress_of
 from modelconversion_operator.deciding.repairs import repair_of
 from modelconversion_operator.deciding.seen import Seen
-from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS
+from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS, SANDBOX_SECONDS
 from modelconversion_operator.deciding.views import OUR_CONTAINERS, ConversionView, JobView, PodView
 from modelconversion_operator.deciding.waiting import (
-    EVENTS_AFTER_SECONDS,
     Wait,
     wait_for_departure,
     wait_of_creation,
     wait_of_pod,
-    without_pod_since,
 )
 
 WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
@@ -62,9 +63,34 @@ class Run:
         return self.seen.conversion
 
     @property
-    def reads_report(self) -> bool:
-        """Whether its Job only reads the report of the one that converted."""
-        return self.status.job_name == report_job_name(self.conversion.key, self.generation)
+    def part(self) -> Part:
+        """Which of the run's Jobs the present one is, by its name."""
+        key, names = self.conversion.key, [board.name for board in self.spec.benchmark.boards]
+        kinds = (CONVERTS, Part(reads_report=True), *(Part(board=name) for name in names))
+        for repeat, kind in itertools.product(range(MAX_BACKOFF + 1), kinds):
+            part = replace(kind, repeat=repeat)
+            if self.status.job_name == job_name(key, self.generation, part):
+                return part
+        return CONVERTS
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the files are published, and only boards are still to be asked."""
+        return self.status.report_uri is not None
+
+    @property
+    def board(self) -> Board | None:
+        """The board that the present Job measures on; None for the Job that converts."""
+        name = self.part.board
+        return next((board for board in self.spec.benchmark.boards if board.name == name), None)
+
+    @property
+    def words_of_waiting(self) -> str:
+        """What is waited for while its pod does not run yet."""
+        part = self.part
+        if part.board:
+            return f"converted; waiting for a pod on board {part.board}"
+        return READING_AGAIN if part.reads_report else WAITING_FOR_POD
 
     @property
     def pods(self) -> tuple[PodView, ...]:
@@ -87,6 +113,9 @@ def follow(run: Run, job: JobView) -> Decision:
         if left <= 0:
             return failed(run.conversion, run.status, why, run.now)
         return Decision(run.status, action, recheck_seconds=left)
+    if pod is not None and pod.sandbox_lost is not None:
+        left = SANDBOX_SECONDS - seconds_since(pod.sandbox_lost, run.now)
+        return Decision(run.status, action, recheck_seconds=left) if left > 0 else _left_lying(run, pod)
     if pod is not None and pod.started and wait_of_pod(pod, run.now) is None:
         return _running(run, pod, action)
     return _waiting(run, job, pod, action)
@@ -106,6 +135,24 @@ def _end_behind_injected(pod: PodView, now: datetime) -> tuple[FailureInfo, floa
         return None
     words = f"{why.message}; it was not tried again, for the pod does not end before {others}"
     return why.changed(message=words), BY_ITSELF_SECONDS - seconds_since(last.finished or now, now)
+
+
+def _left_lying(run: Run, pod: PodView) -> Decision:
+    """Let another Job take the place of one whose pod would stay as it is until the Job's own deadline.
+
+    Its name says how many there were; the one that came before is removed first, as a stray.
+    """
+    words = f"pod {pod.name} has lost its sandbox, as in a restart of its node, which does not go on with it"
+    part = replace(run.part, repeat=run.part.repeat + 1)
+    if part.repeat > run.spec.job.backoff_limit:
+        why = failure(FailureReason.NODE_LOST, words, run.now).model_copy(update={"pod": pod.name})
+        return failed(run.conversion, run.status, why, run.now)
+    name = job_name(run.conversion.key, run.generation, part)
+    update = {"phase": Phase.PENDING, "job_name": name, "job_uid": None, "progress": None}
+    words = f"{words}: another Job, {name}, takes its place"
+    status = run.status.model_copy(update=update | {"waiting_since": run.now})
+    status = with_condition(status, run.conversion, "Unknown", Reason.RETRYING, words, run.now)
+    return Decision(status, events=(Event("Warning", Reason.RETRYING, words),), recheck_seconds=0)
 
 
 def _running(run: Run, pod: PodView, action: PatchJob | None) -> Decision:
@@ -192,17 +239,14 @@ def _words(run: Run, wait: Wait | None) -> tuple[FailureReason | Reason, str, Ph
         last = failures[-1]
         words = f"attempt {len(failures)} failed with {last.reason}: {last.message}"
         return Reason.RETRYING, words, run.conversion.status.phase or Phase.PENDING
-    return Reason.CREATED, READING_AGAIN if run.reads_report else WAITING_FOR_POD, Phase.PENDING
+    return Reason.CREATED, run.words_of_waiting, Phase.PENDING
 
 
 def _look_again(run: Run, job: JobView, pod: PodView | None, left: float) -> float:
     """Seconds until the next look at a conversion that has ``left`` seconds to start."""
     soon = RESYNC_SECONDS
-    if pod is None:
-        # Why it has none counts after some seconds only; what is told later brings a look by itself.
-        since = without_pod_since(job, run.pods, run.conversion.status, run.now)
-        soon = _SOONEST_SECONDS if seconds_since(since, run.now) < EVENTS_AFTER_SECONDS else RESYNC_SECONDS
-    elif pod.unscheduled_reason and not pod.started:
+    # Why it has no pod is told by an event, which brings a look by itself.
+    if pod is not None and pod.unscheduled_reason and not pod.started:
         soon = min(max(seconds_since(pod.created, run.now), _SOONEST_SECONDS), _LATEST_SECONDS)
     return min(soon, max(1.0, left + 0.5))
 

@@ -1,15 +1,18 @@
-"""The Job of a conversion: three containers over one emptyDir, with credentials in two of them.
+"""The Jobs of a conversion: three containers over one emptyDir, with credentials in two of them.
 
-The key that signs artifacts is in one: the last.
+The key that signs artifacts is in one: the last of the Job that converts. A Job that measures on a board has
+``measure`` in the place of ``convert``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from modelconversion_api.base import API_VERSION, KIND
+from modelconversion_api.boards import BOARD_ENV, NODE_ENV, Board
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
     CREDENTIALS_ENDPOINT_ENV,
@@ -24,10 +27,10 @@ from modelconversion_api.request import (
     ConversionRequest,
     request_from_spec,
 )
-from modelconversion_api.scheduling import JobSpec
-from modelconversion_api.spec import ModelConversionSpec, Signing
+from modelconversion_api.scheduling import JobSpec, Resources
+from modelconversion_api.spec import ModelConversionSpec, Signing, SourceFormat
 from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
-from modelconversion_operator.deciding.defaults import Defaults, scratch_limit
+from modelconversion_operator.deciding.defaults import Defaults, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -40,7 +43,7 @@ from modelconversion_operator.deciding.views import (
 )
 
 CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
-    zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.PUBLISH), strict=True)
+    zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.MEASURE, Stage.PUBLISH), strict=True)
 )
 FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
 """Exit codes after which a Job ends without another try."""
@@ -55,8 +58,9 @@ _INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an
 _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
-_NO_IDENTITY: Final = {"eks.amazonaws.com/skip-containers": "convert"}
-"""Cloud identities are injected by a webhook: not into the container that runs the model's code."""
+_OWN_NODE = {"name": NODE_ENV, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+_NO_IDENTITY: Final = "eks.amazonaws.com/skip-containers"
+"""Cloud identities are injected by a webhook: not into the container that runs a model's code or files."""
 _PASSED_ON = (
     "nodeSelector",
     "tolerations",
@@ -73,6 +77,10 @@ class JobSettings:
     """What the operator's settings say about every Job."""
 
     image: str
+    engines: Mapping[SourceFormat, str] = field(default_factory=dict)
+    """The image of ``convert`` for formats that need an engine."""
+    runtime_image: str = ""
+    """The image that boards run; empty for that of the converter."""
     image_pull_policy: str = "IfNotPresent"
     asks_progress: bool = True
     """Whether ``convert`` is asked how far it is."""
@@ -82,18 +90,43 @@ class JobSettings:
     """What a conversion gets where it says nothing."""
 
 
-def job_name(key: Key, run_generation: int) -> str:
-    """Name the Job of a run: the same run always has the same Job, so creating it twice cannot double it."""
-    return _named(key, run_id(key, run_generation))
+def engine_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | None:
+    """Say that no image has the engine that a source needs; None when all is well."""
+    needed = spec.source.engine_format
+    if needed is None or needed in settings.engines:
+        return None
+    return (
+        f"{needed} models need an engine, and the operator has been given no image with it"
+        f" (--engines {needed}=IMAGE, in the chart converter.engines.{needed})"
+    )
 
 
-def _named(key: Key, what: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of a run's Jobs one is."""
+
+    reads_report: bool = False
+    """The one that reads the report again where nobody saw the result."""
+    board: str = ""
+    """The board that it measures on; empty for the one that converts."""
+    repeat: int = 0
+    """How many there were before it whose pod their node left lying."""
+
+    @property
+    def converts(self) -> bool:
+        """Whether it is the one that converts."""
+        return not (self.reads_report or self.board)
+
+
+CONVERTS: Final = Part()
+
+
+def job_name(key: Key, run_generation: int, part: Part = CONVERTS) -> str:
+    """Name a Job of a run: the same Job always has the same name, so creating it twice cannot double it."""
+    what = run_id(key, run_generation)
+    what += "/report" if part.reads_report else f"/boards/{part.board}" if part.board else ""
+    what += f"/{part.repeat}" if part.repeat else ""
     return f"{key.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
-
-
-def report_job_name(key: Key, run_generation: int) -> str:
-    """Name the Job that reads a run's report again, where nobody saw its result."""
-    return _named(key, f"{key.uid}/{run_generation}/report")
 
 
 def job_ttl(job: JobSpec, *, harvested: bool) -> int:
@@ -129,21 +162,28 @@ def job_manifest(
     spec: ModelConversionSpec,
     settings: JobSettings,
     queue: str | None = None,
-    *,
-    reads_report: bool = False,
+    part: Part = CONVERTS,
 ) -> dict[str, Any]:
-    """Write the Job for one run of a conversion.
+    """Write a Job for one run of a conversion.
 
-    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn. One that ``reads_report``
-    converts nothing: its one container tells the result of a run that is over.
+    ``queue`` is Kueue's, whose own webhook holds the Job back until it is its turn. One that only reads the
+    report has one container, which tells the result of a run that is over.
+
+    Raises:
+        KeyError: ``part`` names a board that ``spec`` does not have.
+
     """
     spec, template = settings.defaults.fill(spec), settings.defaults.job
     identity = job_identity(key, run_generation)
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
-    name = report_job_name(key, run_generation) if reads_report else job_name(key, run_generation)
+    name = job_name(key, run_generation, part)
     meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
-    pod = _pod_spec(spec, settings, request_from_spec(spec, run_id(key, run_generation)))
-    if reads_report:
+    request = request_from_spec(spec, run_id(key, run_generation))
+    if part.board:
+        pod = _board_pod(spec, settings, request, {b.name: b for b in spec.benchmark.boards}[part.board])
+    else:
+        pod = _pod_spec(spec, settings, request)
+    if part.reads_report:
         pod = _only_report(pod)
     return {
         "apiVersion": "batch/v1",
@@ -158,7 +198,8 @@ def job_manifest(
             "template": {
                 "metadata": {
                     "labels": template.pod_labels | identity["labels"],
-                    "annotations": template.pod_annotations | _NO_IDENTITY,
+                    "annotations": template.pod_annotations
+                    | {_NO_IDENTITY: "measure" if part.board else "convert"},
                 },
                 "spec": pod,
             },
@@ -208,22 +249,65 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     credentials = _credentials(spec.storage.secret_ref)
-    containers = [
-        _container("fetch", settings, job, credentials, [_mount(_INPUT)]),
-        _container("convert", settings, job, [], [_mount(_INPUT, read_only=True), _mount(_OUTPUT)]),
-        _container(
-            "publish",
-            settings,
-            job,
-            [*credentials, *_signing_key(spec.output.signing)],
-            [_mount(_INPUT, read_only=True), _mount(_OUTPUT, read_only=True)],
-        ),
-    ]
-    # The kubelet puts variables in place of $(NAME), and one dollar in place of two.
-    text = request.to_json().replace("$", "$$")
+    signing = _signing_key(spec.output.signing)
+    containers = _containers("convert", settings, job, credentials, [*credentials, *signing])
+    if (needed := spec.source.engine_format) is not None:
+        containers[1]["image"] = settings.engines.get(needed, settings.image)
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
+    return _pod(job, settings, request, containers)
+
+
+def _board_pod(
+    spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest, board: Board
+) -> dict[str, Any]:
+    """Return the pod that measures the published files on a board."""
+    job = spec.job.model_copy(
+        update={
+            "node_selector": board.node_selector,
+            "tolerations": board.tolerations,
+            "affinity": None,
+            "resources": _bounded_on(board, spec.job),
+        }
+    )
+    settings = replace(settings, image=settings.runtime_image or settings.image)
+    credentials = _credentials(spec.storage.secret_ref)
+    containers = _containers("measure", settings, job, credentials, credentials)
+    for container in containers:
+        container["command"] = ["tflite-converter", f"job-board-{container['name']}"]
+        container["env"] += [{"name": BOARD_ENV, "value": board.name}, _OWN_NODE]
+    return _pod(job, settings, request, containers)
+
+
+def _containers(
+    middle: str,
+    settings: JobSettings,
+    job: JobSpec,
+    of_fetch: list[dict[str, Any]],
+    of_publish: list[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return ``fetch``, ``middle`` without any secret, and ``publish``; each writes only what is its own."""
+    given = _mount(_INPUT, read_only=True)
+    return [
+        _container("fetch", settings, job, of_fetch, [_mount(_INPUT)]),
+        _container(middle, settings, job, [], [given, _mount(_OUTPUT)]),
+        _container("publish", settings, job, of_publish, [given, _mount(_OUTPUT, read_only=True)]),
+    ]
+
+
+def _bounded_on(board: Board, job: JobSpec) -> Resources | None:
+    """Return the resources on a board: its own, with the conversion's limit for the node's disk."""
+    if board.resources is None or job.resources is None:
+        return board.resources or job.resources
+    return bounded(board.resources, job.resources)
+
+
+def _pod(
+    job: JobSpec, settings: JobSettings, request: ConversionRequest, containers: list[dict[str, Any]]
+) -> dict[str, Any]:
+    # The kubelet puts variables in place of $(NAME), and one dollar in place of two.
+    text = request.to_json().replace("$", "$$")
     for container in containers:
         container["env"].insert(0, {"name": REQUEST_ENV, "value": text})
     pod: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from modelconversion_api.base import fraction
 from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
@@ -18,9 +19,14 @@ from modelconversion_api.status import (
     EthosUResult,
     FailedMethod,
     MicrocontrollerResult,
+    ModelConversionStatus,
     Recommended,
+    VerificationResult,
 )
 from modelconversion_api.text import human_size
+from modelconversion_api.verification import VerificationFigures
+from modelconversion_operator.deciding.conditions import seconds_since
+from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS
 from modelconversion_operator.deciding.views import PodView
 
 
@@ -49,6 +55,11 @@ def failure_of_publish(pods: Sequence[PodView]) -> str | None:
     return next((r.failure.message for r in results if r is not None and r.failure is not None), None)
 
 
+def share(value: float | None) -> str | None:
+    """Write a share as the status has it; None where there is none."""
+    return None if value is None else fraction(value)
+
+
 def artifacts_of(summary: ConversionSummary, output_uri: str) -> list[Artifact]:
     """Return the status's artifacts for a summary."""
     return [_artifact(a, output_uri) for a in summary.artifacts]
@@ -57,12 +68,13 @@ def artifacts_of(summary: ConversionSummary, output_uri: str) -> list[Artifact]:
 def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
     return Artifact(
         method=report.method,
+        recipe_name=report.recipe_name,
         uri=object_uri(output_uri, report.file_name),
         size_bytes=report.size_bytes,
         size_fraction=f"{report.size_fraction:.4f}",
         sha256=report.sha256,
-        agreement=None if report.agreement is None else fraction(report.agreement),
-        accuracy=None if report.accuracy is None else fraction(report.accuracy),
+        agreement=share(report.agreement),
+        accuracy=share(report.accuracy),
         latency_millis=None if report.latency is None else f"{report.latency.median_millis:.4f}",
         passed=report.passed,
         usable=report.usable,
@@ -73,6 +85,18 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         edge_tpu=_edge_tpu(report, output_uri),
         ethos_u=_ethos_u(report, output_uri),
         microcontroller=_microcontroller(report, output_uri),
+        verifications=[_verification(v) for v in report.verifications],
+    )
+
+
+def _verification(figures: VerificationFigures) -> VerificationResult:
+    return VerificationResult(
+        name=figures.name,
+        outcome=figures.outcome,
+        agreement=share(figures.agreement),
+        accuracy=share(figures.accuracy),
+        memory_bytes=figures.memory_bytes,
+        message=figures.message,
     )
 
 
@@ -103,30 +127,42 @@ def _microcontroller(report: ArtifactSummary, output_uri: str) -> Microcontrolle
 
 def failed_methods_of(summary: ConversionSummary) -> list[FailedMethod]:
     """Return the status's failed methods for a summary."""
-    return [FailedMethod(method=f.method, reason=f.reason, message=f.message) for f in summary.failed_methods]
+    return [FailedMethod(**dict(failed)) for failed in summary.failed_methods]
 
 
-def words_of_failed_methods(summary: ConversionSummary) -> str | None:
-    """One sentence on the methods that gave no file; None where each gave one."""
-    failed = ", ".join(f"{f.method} ({f.reason})" for f in summary.failed_methods)
-    return f"no file by {failed}: see status.failedMethods" if failed else None
-
-
-def words_of_compilers(summary: ConversionSummary) -> str | None:
-    """One sentence on compilations that failed; None where there was none."""
-    failed = [
-        f"{name} ({figures.reason})"
-        for artifact in summary.artifacts
-        for name, figures in artifact.accelerators
-        if figures.reason is not None
+def remarks_of(status: ModelConversionStatus) -> str | None:
+    """Say what went wrong or was done beside the files that were made; None where there is nothing to say."""
+    failed = ", ".join(f"{f.made_by} ({f.reason})" for f in status.failed_methods)
+    results = [
+        (a, figures)
+        for a in status.artifacts
+        for figures in (("Edge TPU", a.edge_tpu), ("Ethos-U", a.ethos_u))
     ]
-    return f"not compiled for {', '.join(failed)}: see status.artifacts" if failed else None
+    uncompiled = ", ".join(
+        f"{name} ({figures.reason})"
+        for _, (name, figures) in results
+        if figures is not None and figures.reason
+    )
+    remarks = (
+        f"no file by {failed}: see status.failedMethods" if failed else None,
+        f"training: {status.optimization.message}" if status.optimization else None,
+        f"not compiled for {uncompiled}: see status.artifacts" if uncompiled else None,
+        words_of_boards(status),
+    )
+    return "; ".join(filter(None, remarks)) or None
 
 
-def words_of_optimization(summary: ConversionSummary) -> str | None:
-    """One sentence on what training did; None where none was asked for."""
-    optimization = summary.optimization
-    return None if optimization is None else f"training: {optimization.message}"
+def words_of_boards(status: ModelConversionStatus) -> str | None:
+    """Say in one sentence which boards gave figures; None where none was asked for."""
+    if not status.measurements:
+        return None
+    ran = ", ".join(m.board for m in status.measurements if m.reason is None)
+    away = ", ".join(f"{m.board} ({m.reason})" for m in status.measurements if m.reason is not None)
+    words = (
+        f"measured on {ran}" if ran else None,
+        f"not on {away}: see status.measurements" if away else None,
+    )
+    return "; ".join(filter(None, words))
 
 
 def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended | None:
@@ -134,9 +170,11 @@ def recommended_of(summary: ConversionSummary, output_uri: str) -> Recommended |
     if summary.recommended is None:
         return None
     for artifact in summary.artifacts:
-        if artifact.method == summary.recommended.method:
+        if artifact.is_as(summary.recommended):
             return Recommended(
                 method=artifact.method,
+                recipe_name=artifact.recipe_name,
+                name=artifact.made_by,
                 uri=object_uri(output_uri, artifact.file_name),
                 reason=summary.recommended.reason,
                 size=human_size(artifact.size_bytes),
@@ -152,3 +190,16 @@ def object_uri(prefix: str, name: str) -> str:
 def report_uri(prefix: str) -> str:
     """URI of the report under an output prefix."""
     return object_uri(prefix, REPORT_FILE_NAME)
+
+
+def seconds_to_end_by_itself(pods: Sequence[PodView], now: datetime) -> float:
+    """How long a Job whose pod has published may go on; 0 where it did not, or has made another pod since.
+
+    One whose pod has ended well ends when the Job controller comes to it, which can be minutes behind.
+    """
+    pod = newest(pods)
+    if pod is None or pod.published is None:
+        return 0.0
+    if pod.phase == "Succeeded":
+        return RESYNC_SECONDS
+    return BY_ITSELF_SECONDS - seconds_since(pod.published, now)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
+from modelconversion_api.boards import Board
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.storage import CONVERSIONS_USER
@@ -65,7 +66,10 @@ class Policy:
         """
         return next(
             itertools.chain(
-                self._of_storage(spec), self._of_account(namespace, spec.job), self._of_nodes(spec.job)
+                self._of_storage(spec),
+                self._of_account(namespace, spec.job),
+                self._of_nodes(spec.job),
+                *map(self._of_nodes, spec.benchmark.boards),
             ),
             None,
         )
@@ -99,28 +103,30 @@ class Policy:
                 " --allowed-priority-classes allows (those of the system never are)"
             )
 
-    def _of_nodes(self, job: JobSpec) -> Iterator[str]:
+    def _of_nodes(self, job: JobSpec | Board) -> Iterator[str]:
+        where = f"board {job.name}" if isinstance(job, Board) else "spec.job"
+        affinity = None if isinstance(job, Board) else job.affinity
         for toleration in job.tolerations or ():
             if not toleration.key:
                 yield (
-                    "a toleration in spec.job.tolerations has no key, and would tolerate every taint, the"
+                    f"a toleration of {where} has no key, and would tolerate every taint, the"
                     " control plane's too: name the key of each taint"
                 )
             elif not _allows_key(self.tolerations, toleration.key, _RESERVED_TAINTS):
                 yield (
-                    f"spec.job.tolerations names the taint {toleration.key}, which is not among those that"
+                    f"{where} tolerates the taint {toleration.key}, which is not among those that"
                     " the operator's --allowed-tolerations allows"
                 )
-        for key in (*(job.node_selector or ()), *_keys_of(job.affinity)):
+        for key in (*(job.node_selector or ()), *_keys_of(affinity)):
             if not _allows_key(self.node_labels, key, _RESERVED_LABELS):
                 yield (
-                    f"spec.job chooses nodes by {key}, which is not among the labels that the operator's"
+                    f"{where} chooses nodes by {key}, which is not among the labels that the operator's"
                     " --allowed-node-labels allows"
                 )
         for name in _names_of(job.resources):
             if not any(fnmatchcase(name, pattern) for pattern in self.resources):
                 yield (
-                    f"spec.job.resources names {name}, which is not among the resources that the operator's"
+                    f"{where} asks for the resource {name}, which is not among those that the operator's"
                     " --allowed-resources allows"
                 )
 

@@ -13,7 +13,7 @@ from modelconversion_operator.deciding.views import PodView
 
 WRITE_SECONDS: Final = 10.0
 """A conversion under way is written at most this often: a short one costs no write for its progress."""
-_SPANS: Final = {"fetch": (0, 10), "convert": (10, 90), "publish": (90, 100)}
+_SPANS: Final = {"fetch": (0, 10), "convert": (10, 90), "measure": (10, 90), "publish": (90, 100)}
 """Percent of the work at the beginning and at the end of each container, about."""
 _OF_CONVERT: Final = (
     Stage.LOAD,

@@ -11,8 +11,10 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from modelconversion_api.scheduling import JobSpec
+from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_operator.deciding.decisions import Event, PatchJob
 from modelconversion_operator.deciding.manifest import job_identity, job_ttl
+from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.views import JobView, Key
 
 JOB_CHANGED: Final = "JobChanged"
@@ -92,3 +94,12 @@ def job_changes(patch: PatchJob, key: Key) -> dict[str, Any]:
     if patch.run_generation is not None:
         changes["metadata"] = job_identity(key, patch.run_generation)
     return changes
+
+
+def for_its_time_to_live(seen: Seen, spec: ModelConversionSpec) -> PatchJob | None:
+    """Let a finished Job live as long as it was asked for, once its result is in the status."""
+    job, ttl = seen.job, job_ttl(spec.job, harvested=True)
+    if job is None or not job.finished or job.deleting:
+        return None
+    is_due = job.ttl_seconds != ttl and "ttlSecondsAfterFinished" not in seen.pinned
+    return PatchJob(job.name, ttl_seconds=ttl) if is_due else None

@@ -10,5 +10,7 @@ REJECTED_RETRY_SECONDS: Final = 15.0
 """A Job that was refused is tried again after this time."""
 BY_ITSELF_SECONDS: Final = 30.0
 """A Job whose last container has ended ends by itself soon, unless something else keeps its pod up."""
+SANDBOX_SECONDS: Final = 30.0
+"""A pod whose sandbox is gone for so long gets no other."""
 STRAYS_SECONDS: Final = 5.0
 """How soon to look again whether an earlier run's Job is gone."""

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from sys import intern  # names and UIDs stand in many views, and each is kept once
 from typing import Any, Final
 
 from modelconversion_api.base import GROUP, KIND, readable
@@ -24,9 +25,11 @@ MANAGED_BY: Final = "model-conversion-operator"
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 """Reason of a Job that ran longer than its activeDeadlineSeconds."""
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
-OUR_CONTAINERS: Final = ("fetch", "convert", "publish")
-"""The containers that the operator asks for, in the order in which they run; others were injected."""
+OUR_CONTAINERS: Final = ("fetch", "convert", "measure", "publish")
+"""The containers that the operator asks for, in their order: a Job converts or measures. Others were
+injected."""
 
+_HAS_SANDBOX: Final = "PodReadyToStartContainers"
 _LONGEST_EVENT: Final = 2048
 """Characters of an event's message that are kept."""
 
@@ -78,7 +81,7 @@ class ConversionView:
             meta = body["metadata"]
             raw_status = body.get("status") or {}
             return cls(
-                key=Key(str(meta["namespace"]), str(meta["name"]), str(meta["uid"])),
+                key=Key(intern(meta["namespace"]), str(meta["name"]), intern(meta["uid"])),
                 generation=int(meta["generation"]),
                 resource_version=str(meta["resourceVersion"]),
                 deleting="deletionTimestamp" in meta,
@@ -160,11 +163,11 @@ class JobView:
             owner = _controller_of(meta, KIND, GROUP)
             is_free = not _has_controller(meta)
             return cls(
-                namespace=meta["namespace"],
+                namespace=intern(meta["namespace"]),
                 name=meta["name"],
-                uid=meta["uid"],
+                uid=intern(meta["uid"]),
                 # Somebody may have removed the reference; what another object controls is never ours.
-                owner_uid=owner or (str(label or "") if is_free else ""),
+                owner_uid=intern(owner or (str(label or "") if is_free else "")),
                 resource_version=str(meta["resourceVersion"]),
                 created=parse_time(meta["creationTimestamp"]),
                 deleting="deletionTimestamp" in meta,
@@ -265,6 +268,10 @@ class PodView:
     """Ours."""
     injected: tuple[ContainerView, ...] = field(default=())
     """Those that a mesh, a vault or a person has put beside ours: nothing that they do is a stage's."""
+    sandbox_lost: datetime | None = None
+    """Since when its sandbox is gone although containers are to follow, as after a restart of its node."""
+    result_taken: bool = False
+    """Whether what its containers said stands in the conversion's status, and is not kept here."""
 
     @classmethod
     def from_body(cls, body: Body) -> PodView:
@@ -278,11 +285,11 @@ class PodView:
             meta, status = body["metadata"], body.get("status") or {}
             labels, containers = meta.get("labels") or {}, _in_spec_order(body, status)
             return cls(
-                namespace=meta["namespace"],
+                namespace=intern(meta["namespace"]),
                 name=meta["name"],
                 uid=meta["uid"],
-                owner_uid=labels.get(UID_LABEL, ""),
-                job_uid=_controller_of(meta, "Job", "batch") or "",
+                owner_uid=intern(labels.get(UID_LABEL, "")),
+                job_uid=intern(_controller_of(meta, "Job", "batch") or ""),
                 resource_version=str(meta["resourceVersion"]),
                 created=parse_time(meta["creationTimestamp"]),
                 phase=status.get("phase") or "Pending",
@@ -292,8 +299,14 @@ class PodView:
                 ip=status.get("podIP"),
                 containers=tuple(c for c in containers if c.name in OUR_CONTAINERS),
                 injected=tuple(c for c in containers if c.name not in OUR_CONTAINERS),
+                sandbox_lost=_sandbox_lost(status),
                 **_of_conditions(status),
             )
+
+    def without_result(self) -> PodView:
+        """Leave out what its containers said, which is most of it."""
+        containers = tuple(replace(c, message=None) for c in self.containers)
+        return replace(self, containers=containers, result_taken=True)
 
     @property
     def started(self) -> bool:
@@ -329,6 +342,25 @@ def _of_conditions(status: Body) -> dict[str, Any]:
         fields["disrupted_by"] = str(disrupted.get("reason") or "DisruptionTarget")
         fields["disrupted"] = _words(disrupted.get("message"))
     return fields
+
+
+def _sandbox_lost(status: Body) -> datetime | None:
+    """Since when a pod that has had a sandbox, for a container was made in it, is without one.
+
+    The kubelet makes no other for a pod that is not to be restarted, and leaves it Pending:
+    https://github.com/kubernetes/kubernetes/issues/118321.
+    """
+    lists = (status.get(name) or () for name in ("initContainerStatuses", "containerStatuses"))
+    statuses = [container for containers in lists for container in containers]
+    ready: Body = next((c for c in status.get("conditions") or () if c["type"] == _HAS_SANDBOX), {})
+    if (
+        status.get("phase") != "Pending"
+        or ready.get("status") != "False"
+        or not any(c.get("containerID") for c in statuses)
+        or any("running" in (c.get("state") or {}) for c in statuses)
+    ):
+        return None
+    return parse_time(ready["lastTransitionTime"])
 
 
 def _in_spec_order(body: Body, status: Body) -> tuple[ContainerView, ...]:

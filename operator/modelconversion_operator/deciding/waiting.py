@@ -16,6 +16,7 @@ from typing import Final
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import ModelConversionStatus, Reason
+from modelconversion_operator.deciding.conditions import seconds_since
 from modelconversion_operator.deciding.failures import disruption_of
 from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.views import EventView, JobView, PodView
@@ -122,10 +123,13 @@ def wait_for_departure(pods: Sequence[PodView]) -> Wait | None:
     return Wait(Reason.RETRYING, f"pod {leaving.name} is being deleted: {leaving.disrupted}".rstrip(": "))
 
 
-def wants_events(
+def events_count_in(
     job: JobView | None, pods: Sequence[PodView], status: ModelConversionStatus, now: datetime
-) -> bool:
-    """Whether only the Job's events can say why nothing happens: it should have a pod, and has none."""
+) -> float | None:
+    """Seconds until only the Job's events can say why nothing happens: it should have a pod, and has none.
+
+    0 where they count now; None where it should have none, or has one.
+    """
     if (
         job is None
         or job.finished
@@ -134,11 +138,17 @@ def wants_events(
         or status.phase is None
         or status.phase.is_final
     ):
-        return False
+        return None
     if any(p.phase != "Failed" for p in pods):
-        return False
-    since = without_pod_since(job, pods, status, now)
-    return now - since >= timedelta(seconds=EVENTS_AFTER_SECONDS)
+        return None
+    return max(0.0, EVENTS_AFTER_SECONDS - seconds_since(without_pod_since(job, pods, status, now), now))
+
+
+def wants_events(
+    job: JobView | None, pods: Sequence[PodView], status: ModelConversionStatus, now: datetime
+) -> bool:
+    """Whether the Job's events count now."""
+    return events_count_in(job, pods, status, now) == 0
 
 
 def without_pod_since(

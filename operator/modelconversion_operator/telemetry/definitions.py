@@ -107,6 +107,23 @@ DEFINITIONS: Final = (
         _OPERATORS,
     ),
     Definition(
+        "histogram",
+        "board_latency_milliseconds",
+        "Median time of one inference on a board; where there are more than 32, the last are called other.",
+        ("board", "method"),
+        _MILLIS,
+    ),
+    Definition(
+        "histogram",
+        "board_agreement",
+        "Agreement of a file's outputs on a board with the original model's.",
+        ("board", "method"),
+        _AGREEMENTS,
+    ),
+    Definition(
+        "counter", "board_failures", "Boards on which nothing could be measured.", ("board", "reason")
+    ),
+    Definition(
         "counter",
         "method_failures",
         "Methods that gave no file while others of the same conversion did.",

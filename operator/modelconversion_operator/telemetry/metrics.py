@@ -13,23 +13,37 @@ from prometheus_client.registry import Collector
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import OfMethod
 from modelconversion_api.report import ConversionSummary
-from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+from modelconversion_api.status import Measurement, ModelConversionStatus, Phase, Reason
 from modelconversion_operator.telemetry.compiler_metrics import CompilerMetrics
 from modelconversion_operator.telemetry.definitions import PREFIX, Registered
 
 # They double the number of series, and nobody asks for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
+_RECIPE: Final = "Recipe"
+"""The method of what a recipe of a user's own gave."""
 _USUAL_METHOD_FAILURES: Final = (
     FailureReason.CONVERSION_FAILED,
     FailureReason.CONVERTER_CRASHED,
     FailureReason.CONVERTER_TIMED_OUT,
     FailureReason.EVALUATION_FAILED,
+    FailureReason.NOTHING_QUANTIZED,
+    FailureReason.NOT_SMALLER,
+    FailureReason.OUTPUT_NOT_FINITE,
     FailureReason.OUT_OF_MEMORY,
     FailureReason.QUANTIZATION_FAILED,
 )
 """Those whose series start at zero; the others appear with their first event."""
+_USUAL_BOARD_FAILURES: Final = (
+    FailureReason.ACTIVE_DEADLINE_EXCEEDED,
+    FailureReason.IMAGE_PULL_FAILED,
+    FailureReason.NODE_LOST,
+    FailureReason.OUT_OF_MEMORY,
+    FailureReason.PENDING_DEADLINE_EXCEEDED,
+    FailureReason.UNSCHEDULABLE,
+)
 _OF_ARTIFACTS: Final = (
     "artifact_size_fraction",
     "artifact_agreement",
@@ -37,6 +51,10 @@ _OF_ARTIFACTS: Final = (
     "artifact_latency_milliseconds",
     "artifact_fallback_operators",
 )
+
+
+_MOST_NAMES: Final = 32
+_OTHER: Final = "other"
 
 
 class Metrics:
@@ -48,6 +66,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._of = Registered(self.registry)
         self._compilers = CompilerMetrics(self._of)
+        self._boards = _Names()
         self.reconcile_seconds = self._of.histogram("reconcile_duration_seconds")
         self._start_at_zero()
 
@@ -56,7 +75,7 @@ class Metrics:
         of = self._of
         for reason in (Reason.CONVERTED, *FailureReason):
             of.counter("conversions").labels(_outcome(reason is Reason.CONVERTED), reason)
-        for method in Method:
+        for method in (*map(str, Method), _RECIPE):
             for usual in _USUAL_METHOD_FAILURES:
                 of.counter("method_failures").labels(method, usual)
             of.counter("artifact_bytes").labels(method)
@@ -114,12 +133,38 @@ class Metrics:
         if status.start_time and status.completion_time:
             seconds = status.worked_seconds(status.completion_time)
             self._of.histogram("duration_seconds").labels(_outcome(succeeded)).observe(seconds)
+        self.converted(summary)
+
+    def boards_ahead(self, boards: Sequence[str], files: Sequence[OfMethod]) -> None:
+        """Create the series of boards that are to follow: increase() must see their first event."""
+        for board in map(self._boards.label, boards):
+            for reason in _USUAL_BOARD_FAILURES:
+                self._of.counter("board_failures").labels(board, reason)
+            for method in map(_label, files):
+                for name in ("board_latency_milliseconds", "board_agreement"):
+                    self._of.histogram(name).labels(board, method)
+
+    def measured(self, measurement: Measurement) -> None:
+        """Note what a board gave, or why it gave nothing."""
+        board = self._boards.label(measurement.board)
+        if measurement.reason is not None:
+            self._of.counter("board_failures").labels(board, measurement.reason.bounded).inc()
+        for file in measurement.files:
+            method = _label(file)
+            if file.latency_millis is not None:
+                latency = self._of.histogram("board_latency_milliseconds")
+                latency.labels(board, method).observe(float(file.latency_millis))
+            if file.agreement is not None:
+                self._of.histogram("board_agreement").labels(board, method).observe(float(file.agreement))
+
+    def converted(self, summary: ConversionSummary | None) -> None:
+        """Note what a conversion made; None where nobody saw it."""
         if summary is None:
             return
         for stage, seconds in summary.stage_seconds.items():
             self._of.histogram("stage_duration_seconds").labels(stage).observe(seconds)
         for artifact in summary.artifacts:
-            method = str(artifact.method)
+            method = _label(artifact)
             self._of.counter("artifact_bytes").labels(method).inc(artifact.size_bytes)
             self._of.histogram("artifact_size_fraction").labels(method).observe(artifact.size_fraction)
             if artifact.agreement is not None:
@@ -137,11 +182,29 @@ class Metrics:
                 )
             self._compilers.artifact_ended(artifact)
         for failed in summary.failed_methods:
-            self._of.counter("method_failures").labels(failed.method, failed.reason.bounded).inc()
+            self._of.counter("method_failures").labels(_label(failed), failed.reason.bounded).inc()
 
     def reconcile_failed(self, error: BaseException) -> None:
         """Count a look that ended in an error."""
         self._of.counter("reconcile_errors").labels(type(error).__name__).inc()
+
+
+class _Names:
+    """Labels for names that users choose: the first ones as they are, and one word for all that follow."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, name: str) -> str:
+        """Return the label of a name."""
+        if len(self._known) < _MOST_NAMES:
+            self._known.add(name)
+        return name if name in self._known else _OTHER
+
+
+def _label(made: OfMethod) -> str:
+    """Return the label ``method``: users name their recipes, and there is no end of names."""
+    return str(made.method) if made.recipe_name is None else _RECIPE
 
 
 def _outcome(succeeded: bool) -> str:

@@ -108,8 +108,8 @@ def _environment(writer: Writer, folder: Path, say: Callable[[str], None]) -> Pa
     wanted = _digest(*packages)
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
-    uv = _uv()
-    base = next((found for version in writer.pythons if (found := _python(version, uv))), None)
+    uv = uv_program()
+    base = next((found for version in writer.pythons if (found := find_python(version, uv))), None)
     if base is None:
         raise NotAvailableError(f"there is no Python {' or '.join(writer.pythons)}")
     say(f"installing TensorFlow {writer.version}")
@@ -130,7 +130,7 @@ def _environment(writer: Writer, folder: Path, say: Callable[[str], None]) -> Pa
     return python
 
 
-def _uv() -> str:
+def uv_program() -> str:
     """The uv on PATH, or the one that ``make`` has put into the cache."""
     if (found := shutil.which("uv")) is not None:
         return found
@@ -140,7 +140,7 @@ def _uv() -> str:
     return str(cached[-1])
 
 
-def _python(version: str, uv: str) -> str | None:
+def find_python(version: str, uv: str) -> str | None:
     """An interpreter of ``version``: on PATH, one that uv knows of, or one of pyenv's."""
     for candidate in _pythons(version, uv):
         code = "import sys, venv; print('%d.%d' % sys.version_info[:2])"

@@ -26,7 +26,7 @@ from source_table import Row, as_json, as_markdown
 from source_writers import WRITERS, Library, NotAvailableError, write
 from written_sources import Recorded, closeness
 
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.report import ConversionReport
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.pipeline import convert
@@ -114,7 +114,7 @@ def _attempt(row: Row, case: Case, source: Path, recorded: Recorded | None) -> R
             source=source,
             base_name="model",
             # Without inputs there is nothing to calibrate with, and nothing that could be compared.
-            methods=tuple(Method) if recorded else (Method.FLOAT32,),
+            methods=DEFAULT_METHODS if recorded else (Method.FLOAT32,),
             calibration=data,
             input_shapes=case.shapes,
             select_tensorflow_ops=case.select_tensorflow_ops,

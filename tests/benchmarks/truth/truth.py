@@ -21,7 +21,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from truth_models import CALIBRATING, MODELS, Arrays, Written
 
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.report import ArtifactReport, ConversionReport, verdict_of
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.pipeline import convert
@@ -167,7 +167,7 @@ def converted(written: Written, folder: Path) -> tuple[ConversionReport | None, 
     options = Options(
         source=written.source,
         base_name="model",
-        methods=tuple(Method),
+        methods=DEFAULT_METHODS,
         calibration=DataFiles(folder / "calibration.npz"),
         validation=DataFiles(folder / "validation.npz"),
     )
@@ -201,7 +201,7 @@ def rows_of(written: Written, folder: Path, *, with_plain: bool) -> tuple[list[R
     artifacts: dict[Method, ArtifactReport] = {a.method: a for a in report.artifacts} if report else {}
     failures = {f.method: f.message for f in report.failed_methods} if report else {}
     rows = []
-    for method in Method:
+    for method in DEFAULT_METHODS:
         beside = plain(written, folder, method, measured) if with_plain else ""
         beside_runs_as = runs_as(folder / f"plain_{method.cli_name}.tflite")
         artifact = artifacts.get(method)

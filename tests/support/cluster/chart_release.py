@@ -32,7 +32,11 @@ class Release:
         self.kubectl = kubectl
         self._values: Json = {
             "image": _image(images.operator),
-            "converter": {"image": _image(images.converter)},
+            "converter": {
+                "image": _image(images.converter),
+                "engines": {"ONNX": images.onnx} if images.onnx else {},
+                "runtimeImage": images.runtime,
+            },
         }
         self._environment = kubectl.environment() | helm_homes(home)
 

@@ -35,6 +35,10 @@ class ImageNames:
 
     operator: str
     converter: str
+    runtime: str
+    """What boards run; empty for the converter's."""
+    onnx: str | None
+    """The converter with the ONNX engine; None where a cluster has been given none."""
     object_store: str
 
 
@@ -127,6 +131,8 @@ class Conversions:
         while not wanted(status := self.status(name)):
             if time.monotonic() > deadline:
                 pytest.fail(f"{name} is not {what} after {seconds:.0f} s\n{self.describe(status)}")
+            if status.get("phase") in ("Succeeded", "Failed"):
+                pytest.fail(f"{name} has ended and was never {what}\n{self.describe(status)}")
             time.sleep(0.5)
         return status
 
@@ -142,7 +148,8 @@ class Conversions:
         """What the namespace looks like, for messages."""
         asked = (("get", "jobs,pods", "-o", "wide"), ("get", "events"), ("describe", "pods"))
         answers = [self.kubectl(*question, "-n", self.namespace, check=False).stdout for question in asked]
-        return "\n".join([json.dumps(status, indent=1), *answers])[-8000:]
+        # What is long and repeats itself comes last, and is cut: the other parts say what happened.
+        return "\n".join([json.dumps(status, indent=1), *answers])[:16000]
 
     def remove(self) -> None:
         """Delete the namespace, without waiting for it."""

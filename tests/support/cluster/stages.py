@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Output, Source, SourceFormat
 from modelconversion_api.status import SourceInfo
 from modelconversion_api.storage import StorageAccess
-from tflite_converter.job.environment import FETCH_RECORD, FetchRecord, run_stage
+from tflite_converter.job.environment import FETCH_RECORD, FetchRecord, JobEnvironment, run_stage
 from tflite_converter.job.fetch import fetch
 from tflite_converter.job.publish import publish
 from tflite_converter.job.published_report import read_report
@@ -61,19 +62,25 @@ class Job:
 
     def run(self, stage: Stage, *, reads_report: bool = False) -> StageResult:
         """Runs a stage as its container does; the exit code must be the one of the result."""
-        message = self.folder / "termination"
-        self.patch.setenv("CONVERSION_REQUEST", self.request.model_dump_json(by_alias=True))
-        self.patch.setenv("CONVERSION_INPUT_DIR", str(self.input))
-        self.patch.setenv("CONVERSION_OUTPUT_DIR", str(self.output))
-        self.patch.setenv("CONVERSION_TERMINATION_MESSAGE_PATH", str(message))
         work = fetch if stage is Stage.FETCH else read_report if reads_report else publish
-        code = run_stage(stage, work)
-        result = StageResult.decode(message.read_text())
-        assert result is not None
+        code, result = self.end(stage, work)
         # Reading a report is over where there is none: trying again would not help.
         ended_well = result.failure is None or result.failure.reason is FailureReason.REPORT_LOST
         assert code == (0 if ended_well else exit_code(result.failure.reason))
         return result
+
+    def end(self, stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> tuple[int, StageResult]:
+        """Exit code and termination message of a stage that does ``work``."""
+        message = self.folder / "termination"
+        self.patch.setenv("CONVERSION_REQUEST", self.request.to_json())
+        self.patch.setenv("CONVERSION_INPUT_DIR", str(self.input))
+        self.patch.setenv("CONVERSION_OUTPUT_DIR", str(self.output))
+        self.patch.setenv("CONVERSION_TERMINATION_MESSAGE_PATH", str(message))
+        code = run_stage(stage, work)
+        assert message.stat().st_size <= 2048
+        result = StageResult.decode(message.read_text())
+        assert result is not None
+        return code, result
 
     def fails(self, stage: Stage) -> FailureReason:
         """The reason that a stage ends with; no secret may be in its message."""

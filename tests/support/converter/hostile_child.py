@@ -20,12 +20,13 @@ from typing import NoReturn
 
 from pydantic import Field
 
+from conversion_engine.files import error_file, result_file
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
-from tflite_converter.isolation.protocol import ChildLimits, error_file, result_file
+from tflite_converter.isolation.protocol import ChildLimits
 
 NAME = "hostile_child"
 SECRET = "canary-9c1f"

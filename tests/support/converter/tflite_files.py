@@ -52,6 +52,9 @@ _OPTIONS = {
     "BATCH_MATMUL": "BatchMatMulOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
     "GATHER": "GatherOptions",
+    "IF": "IfOptions",
+    "WHILE": "WhileOptions",
+    "CALL_ONCE": "CallOnceOptions",
 }
 
 
@@ -74,8 +77,12 @@ def tflite(
     signature: tuple[Mapping[str, int], Mapping[str, int]] | None = None,
     metadata: Mapping[str, bytes] | None = None,
     outside: bool = False,
+    others: Sequence[tuple[str, Sequence[T], Sequence[O]]] = (),
 ) -> bytes:
-    """A file of one graph; ``outside`` puts its constants behind the FlatBuffer, as litert-quantizer does."""
+    """A file of one graph, and ``others`` by name, which take their first tensor and give their last.
+
+    ``outside`` puts its constants behind the FlatBuffer, as litert-quantizer does.
+    """
     model = schema.ModelT()
     model.version = 3
     model.description = "made for a test"
@@ -86,6 +93,13 @@ def tflite(
     graph.operators = [_operator(model, o) for o in operators]
     graph.inputs, graph.outputs = list(inputs), list(outputs)
     model.subgraphs = [graph]
+    for name, own_tensors, own_operators in others:
+        other = schema.SubGraphT()
+        other.name = name
+        other.tensors = [_tensor(model, t) for t in own_tensors]
+        other.operators = [_operator(model, o) for o in own_operators]
+        other.inputs, other.outputs = [0], [len(own_tensors) - 1]
+        model.subgraphs.append(other)
     if signature is not None:
         model.signatureDefs = [_signature(*signature)]
     if metadata:

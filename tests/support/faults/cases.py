@@ -151,18 +151,17 @@ async def killed_while_it_starts(stage: Stage) -> list[Row]:
     """Each list and each watch of its start costs a life; the next process begins again."""
     async with stage.world(seconds=3) as world:
         operator = await world.operator()
-        await world.apply("early")
-        await world.wait_for_phase("early", "Running")
         calls = [
             f"{verb} {resource}"
             for resource in ("modelconversions", "jobs", "pods")
             for verb in ("list", "watch")
         ]
-        operator.kill()
-        for call in calls:
-            rule = Rule(_named(call), before=operator.kill)
-            operator.proxy.rules = [rule]
-            await until(_hit(rule), f"the call {call} comes")
+        async with world.running("early"):
+            operator.kill()
+            for call in calls:
+                rule = Rule(_named(call), before=operator.kill)
+                operator.proxy.rules = [rule]
+                await until(_hit(rule), f"the call {call} comes")
         end = await world.ends("early")
         assert operator.exits == [-9] * (1 + len(calls)), operator.exits
     return [Row("operator killed while it starts", f"at each of: {', '.join(calls)}", end)]
@@ -268,9 +267,8 @@ async def clock_jumps(stage: Stage) -> list[Row]:
             ("right", 0, "the right time"),
         )
         for name, seconds, words in jumps:
-            await world.apply(name)
-            await world.wait_for_phase(name, "Pending", "Running")
-            offset.write_text(str(seconds))
+            async with world.running(name):
+                offset.write_text(str(seconds))
             end = await world.ends(name)
             assert await _believable(world, name), await world.status(name)
             rows.append(Row("operator's clock jumps", f"to {words}, in mid-conversion", end))

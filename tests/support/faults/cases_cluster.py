@@ -33,10 +33,9 @@ async def servers_restarted(stage: Stage) -> list[Row]:
         for number, (title, (stop, start)) in enumerate(parts.items()):
             exits = len(operator.exits)
             names = [f"part-{number}-{n}" for n in range(6)]
-            await world.apply(*names[:3])
-            await world.wait_for_phase(names[0], "Running")
-            await world.apply(*names[3:])
-            await asyncio.to_thread(stop, stage.cluster)
+            async with world.running(*names[:3]):
+                await world.apply(*names[3:])
+                await asyncio.to_thread(stop, stage.cluster)
             await asyncio.sleep(3)
             await asyncio.to_thread(start, stage.cluster)
             end = await world.all_end(names)
@@ -167,15 +166,14 @@ async def upgraded(stage: Stage) -> list[Row]:
     rows = []
     async with stage.world(seconds=3) as world:
         operator = await world.operator()
-        await world.apply("crd", "image")
-        await world.wait_for_phase("crd", "Running")
-        await world.wait_for_phase("image", "Running")
-        before = {j["metadata"]["uid"]: j["spec"]["template"]["spec"] for j in await world.items("jobs")}
-        await asyncio.to_thread(stage.cluster.apply, [_newer_crd()])
         try:
-            operator.environment["MODELCONVERSION_CONVERTER_IMAGE"] = "converter:next"
-            operator.send(signal.SIGTERM)
-            await until(lambda: holds(operator.exits == [0]), "the old operator has ended")
+            async with world.running("crd", "image"):
+                jobs = await world.items("jobs")
+                before = {j["metadata"]["uid"]: j["spec"]["template"]["spec"] for j in jobs}
+                await asyncio.to_thread(stage.cluster.apply, [_newer_crd()])
+                operator.environment["MODELCONVERSION_CONVERTER_IMAGE"] = "converter:next"
+                operator.send(signal.SIGTERM)
+                await until(lambda: holds(operator.exits == [0]), "the old operator has ended")
             ends = [await world.ends(name) for name in ("crd", "image")]
             after = {j["metadata"]["uid"]: j["spec"]["template"]["spec"] for j in await world.items("jobs")}
             assert after == before, "a Job of the old version was touched"

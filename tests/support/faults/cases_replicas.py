@@ -50,10 +50,9 @@ async def _fails_over(
     """Something happens to the leader, with conversions at every stage; the standby ends them all."""
     async with _pair(stage) as pair:
         names = [f"c{n}" for n in range(6)]
-        await pair.world.apply(*names[:3])
-        await pair.world.wait_for_phase(names[0], "Running")
-        assert not _writes(pair.standby), "a standby wrote"
-        await fault(pair)
+        async with pair.world.running(*names[:3]):
+            assert not _writes(pair.standby), "a standby wrote"
+            await fault(pair)
         await pair.world.apply(*names[3:])
         await until(pair.standby.leads, "the standby leads")
         written = len(_writes(pair.leader))
@@ -112,9 +111,8 @@ async def leader_cut_off(stage: Stage) -> list[Row]:
 
     async with _pair(stage) as pair:
         names = [f"c{n}" for n in range(4)]
-        await pair.world.apply(*names)
-        await pair.world.wait_for_phase(names[0], "Running")
-        pair.leader.proxy.down = True
+        async with pair.world.running(*names):
+            pair.leader.proxy.down = True
         await until(pair.standby.leads, "the standby leads")
         assert not await pair.leader.leads(), "two leaders"
         pair.leader.proxy.down = False

@@ -172,10 +172,9 @@ async def store_put_back(stage: Stage) -> list[Row]:
             operator = await world.operator(watch_silence_seconds="5")
             await world.apply("before")
             await world.ends("before")
-            await world.apply("under-way")
-            await world.wait_for_phase("under-way", "Running")
             kept = own.folder / "etcd-kept"
-            await asyncio.to_thread(_stop, cluster)
+            async with world.running("under-way"):
+                await asyncio.to_thread(_stop, cluster)
             await asyncio.to_thread(shutil.copytree, cluster.state / "etcd", kept)
             await asyncio.to_thread(_start, cluster)
             await world.ends("under-way")

@@ -56,7 +56,10 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
   (`tests/integration/test_job_failures.py`), Secrets that nobody released
   (`tests/integration/test_security.py`), policies that pin a Job's fields
   (`tests/unit/operator/test_operator_line.py`), and a recorded run told in any order and with gaps
-  (`tests/unit/operator/test_replay.py`).
+  (`tests/unit/operator/test_replay.py`); a node that restarts between two containers
+  (`tests/e2e/test_lifecycle.py`): its kubelet leaves the pod Pending for good
+  ([kubernetes/kubernetes#118321](https://github.com/kubernetes/kubernetes/issues/118321)), and after 30 s
+  another Job takes its place.
 - **Not made here**: a process that freezes between being permitted a write and sending it, for longer than
   the permit; a network that delivers old packets after minutes. The permit ends well before the lease does,
   for their sake.

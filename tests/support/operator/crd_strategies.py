@@ -90,6 +90,19 @@ specs = of_schema(_SCHEMA["spec"])
 """Specs that the CRD's types accept, and its rules now and then."""
 statuses = of_schema(_SCHEMA["status"])
 """Statuses as they could be stored."""
+_BOARD = _SCHEMA["spec"]["properties"]["benchmark"]["properties"]["boards"]["items"]
+boards = st.lists(
+    st.builds(
+        lambda board, name, labels: board | {"name": name, "nodeSelector": labels},
+        of_schema(_BOARD),
+        st.sampled_from(["pi5", "fast", "a"]),
+        st.dictionaries(st.sampled_from(["board", "disk"]), st.just("x"), min_size=1),
+    ),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda board: board["name"],
+)
+"""What spec.benchmark.boards may hold, with names and labels that nobody refuses."""
 
 
 @st.composite

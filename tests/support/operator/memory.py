@@ -12,6 +12,7 @@ from typing import Any
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
+from modelconversion_operator.deciding.news import BATCH_SECONDS
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError
@@ -142,11 +143,12 @@ class World:
             self.queue.add(uid)
 
     async def work(self) -> None:
-        """Look at everything that asks for it, until nothing does."""
+        """Look at everything that asks for it, at once or in a moment, until nothing does."""
         while len(self.queue):
             uid = await self.queue.get()
             try:
-                if await self.reconciler.reconcile(uid) == 0:
+                delay = await self.reconciler.reconcile(uid)
+                if delay is not None and delay <= BATCH_SECONDS:
                     self.queue.add(uid)
             except UnavailableError:
                 pass

@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from modelconversion_api.methods import Method
+from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
 from modelconversion_api.report import (
     ArtifactSummary,
@@ -53,7 +53,7 @@ def summary() -> ConversionSummary:
             accuracy=0.945,
             passed=True,
         )
-        for number, method in enumerate(Method)
+        for number, method in enumerate(DEFAULT_METHODS)
     )
     features = TensorInfo(name="features", shape=[1, 46], dtype="float32")
     gestures = TensorInfo(name="gesture", shape=[1, 5], dtype="float32")
@@ -80,13 +80,20 @@ FAILED = StageResult(
 class StubNode:
     """Ends every pod that carries the conversion's labels.
 
-    Every pod "runs" for ``seconds``; of each hundred, ``fail_percent`` fail in ``convert``.
+    Every pod "runs" for ``seconds``, and for longer while ``may_end`` is not set; of each hundred,
+    ``fail_percent`` fail in ``convert``.
     """
 
     def __init__(
-        self, api: AsyncApi, *, namespace: str | None = None, seconds: float = 0.5, fail_percent: int = 0
+        self,
+        api: AsyncApi,
+        *,
+        namespace: str | None = None,
+        seconds: float = 0.5,
+        fail_percent: int = 0,
+        may_end: asyncio.Event | None = None,
     ) -> None:
-        self._api, self._seconds, self._fail_percent = api, seconds, fail_percent
+        self._api, self._seconds, self._fail_percent, self._may_end = api, seconds, fail_percent, may_end
         self._path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
         self._seen: set[str] = set()
 
@@ -106,6 +113,8 @@ class StubNode:
     async def _end(self, path: str, fails: bool) -> None:
         await self._patch(path, _status("Pending", {"fetch": {"running": {"startedAt": _now()}}}))
         await asyncio.sleep(self._seconds)
+        if self._may_end is not None:
+            await self._may_end.wait()
         if fails:
             code = FAILURES[_FAILURE].exit_code
             await self._patch(path, _status("Failed", {"fetch": _ended(), "convert": _ended(code, FAILED)}))

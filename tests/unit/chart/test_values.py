@@ -55,6 +55,8 @@ OTHER: Json = {
     "converter.image.pullPolicy": "Always",
     "image.pullSecrets": [{"name": "other"}],
     "converter.image.pullSecrets": [{"name": "other"}],
+    "converter.runtimeImage": "registry.example/runtime:1",
+    "converter.engines": {"ONNX": "registry.example/onnx:1", "PyTorch": "registry.example/pytorch:1"},
     "watchNamespaces": ["elsewhere"],
     "defaults.storage": {"region": "eu-west-1"},
     "defaults.job.tolerations": TOLERATIONS,

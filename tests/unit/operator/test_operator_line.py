@@ -17,7 +17,7 @@ from modelconversion_operator.deciding.views import ConversionView, Key
 from modelconversion_operator.reconciler import Reconciler
 from modelconversion_operator.telemetry.metrics import Metrics
 from support.operator.memory import World
-from support.operator.objects import DEFAULTS, ended, pod, running
+from support.operator.objects import DEFAULTS, ended, pod, published, running
 
 Json = dict[str, Any]
 
@@ -54,6 +54,15 @@ async def test_an_operator_with_an_older_role_says_what_it_may_not_ask(world):
     condition = world.status("ml-a")["conditions"][0]
     assert condition["reason"] == "SecretNotReleased"
     assert "the operator may not ask: 403: cannot create resource localsub" in condition["message"]
+
+
+async def test_a_model_whose_engine_nobody_has_set_up_is_refused_with_the_setting(world):
+    world.apply("a", source={"uri": "s3://models/net.onnx"})
+    await world.work()
+    failure = world.status("ml-a")["failure"]
+    assert failure["reason"] == "EngineNotFound"
+    assert "converter.engines.ONNX" in failure["message"]
+    assert world.server.jobs == {}
 
 
 async def test_a_refused_job_keeps_saying_who_writes_to_the_same_place(world):
@@ -314,3 +323,36 @@ async def test_a_pod_whose_job_has_gone_is_not_asked_for_its_progress_any_more()
     assert "ml-a" in reader._followed
     await world.reconciler.reconcile("ml-a")  # it has no Job yet
     assert reader._followed == {}
+
+
+async def test_what_a_pod_said_is_kept_until_the_end_is_written_and_asked_for_if_that_is_lost(world):
+    world.apply("a")
+    await world.work()
+    states = ended(), ended(), ended(message=published())
+    published_pod = world.pod_of("ml-a", *states, phase="Running")
+    world.store.put_pod(published_pod)
+    world.queue.add("ml-a")
+    await world.work()
+    assert world.status("ml-a")["phase"] == "Succeeded"
+    assert messages_kept(world) == [None, None, None]
+    world.store.put_pod(replace(published_pod, resource_version=world.server.version(), phase="Succeeded"))
+    assert messages_kept(world) == [None, None, None], "later news of the pod brings its words again"
+    world.store.drop_pod(published_pod)
+    assert messages_kept(world) == []
+
+    written = world.server.conversions["ml-a"].pop("status")
+    world.server.conversions["ml-a"]["status"] = {"jobName": written["jobName"], "phase": "Running"}
+    world.server.conversions["ml-a"]["metadata"]["resourceVersion"] = world.server.version()
+    world.server.pods["a-pod"] = replace(published_pod, resource_version=world.server.version())
+    world.server.jobs[written["jobName"]]["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    world.store.put_job(world.job_of("ml-a"))
+    world.seen("ml-a")
+    await world.work()
+    assert world.status("ml-a")["phase"] == "Succeeded"
+    assert world.status("ml-a")["artifacts"] == written["artifacts"]
+
+
+def messages_kept(world: World) -> list[str | None]:
+    """What the containers of conversion a said, as far as it is kept."""
+    job = world.job_of("ml-a")
+    return [c.message for pod in world.store.pods(world.key("a"), job.uid) for c in pod.containers]

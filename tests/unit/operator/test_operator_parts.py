@@ -110,6 +110,7 @@ def test_a_status_patch_holds_changes_and_removes_what_is_gone():
         "failure": None,
         "artifacts": [],
         "failedMethods": [],
+        "measurements": [],
         "conditions": [],
     }
     assert status_changes(after.to_wire(), after) == {}
@@ -148,10 +149,11 @@ def test_answers_become_exceptions(status, error):
 def test_settings_come_from_flags_over_the_environment(monkeypatch):
     monkeypatch.setenv("MODELCONVERSION_CONVERTER_IMAGE", "from-environment")
     monkeypatch.setenv("MODELCONVERSION_HTTP_PORT", "9000")
-    settings = load(["--http-port", "9001", "--namespaces", "a,b"])
+    settings = load(["--http-port", "9001", "--namespaces", "a,b", "--engines", "ONNX=r:5000/x@sha256:1="])
     assert (settings.converter_image, settings.http_port) == ("from-environment", 9001)
     assert settings.namespace_list == ["a", "b"]
-    assert settings.rules(Defaults()).jobs.image == "from-environment"
+    jobs = settings.rules(Defaults()).jobs
+    assert (jobs.image, jobs.engines) == ("from-environment", {"ONNX": "r:5000/x@sha256:1="})
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,11 @@ def test_settings_come_from_flags_over_the_environment(monkeypatch):
         (["--converter-image", "x", "--namespaces", "Not_A_Namespace"], "--namespaces"),
         (["--converter-image", "x", "--log-format", "xml"], "--log-format"),
         (["--converter-image", "x", "--image-pull-policy", "Maybe"], "--image-pull-policy"),
+        (
+            ["--converter-image", "x", "--engines", "Caffe=y"],
+            "'Caffe=y' is not FORMAT=IMAGE with a format of ONNX, PyTorch, StableHLO",
+        ),
+        (["--converter-image", "x", "--engines", "ONNX="], "--engines"),
     ],
 )
 def test_wrong_settings_name_the_flag_and_the_variable(arguments, words, monkeypatch):

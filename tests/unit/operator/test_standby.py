@@ -13,8 +13,8 @@ from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.reconciler import Reconciler
+from support.operator.memory import World
 from support.operator.objects import DEFAULTS, ended, published
-from unit.operator.test_operator_line import World
 
 
 class Pair:

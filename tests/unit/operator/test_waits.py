@@ -17,7 +17,8 @@ from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.decisions import DeleteJob, Rejection
 from modelconversion_operator.deciding.timing import RESYNC_SECONDS
 from modelconversion_operator.deciding.views import JobView, PodView
-from modelconversion_operator.deciding.waiting import wants_events
+from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS, events_count_in, wants_events
+from support.operator.memory import World
 from support.operator.objects import KEY, NOW, conversion, decide, ended, job, pod, running, waiting, wire
 from support.operator.situations import BEGUN, begun, condition, disrupted, refused, unschedulable, words
 
@@ -352,10 +353,50 @@ def test_events_are_asked_for_only_while_a_job_should_have_a_pod(the_job, pods, 
     assert wants_events(the_job, pods, begun(NOW), NOW + timedelta(seconds=seconds)) is wanted
 
 
-@pytest.mark.parametrize(("seconds", "soon"), [(0, 5), (2, 5), (4, RESYNC_SECONDS), (300, RESYNC_SECONDS)])
-def test_a_job_without_a_pod_is_looked_at_again_once_and_then_when_somebody_says_why(seconds, soon):
+@pytest.mark.parametrize("seconds", [0, 4, 300])
+def test_a_job_without_a_pod_is_looked_at_again_when_somebody_says_why(seconds):
     decision = decide(conversion(begun(NOW)), job(), [], NOW + timedelta(seconds=seconds))
-    assert decision.recheck_seconds == soon
+    assert decision.recheck_seconds == RESYNC_SECONDS
+
+
+async def test_a_reason_that_comes_before_it_counts_is_looked_at_when_it_does():
+    world = World()
+    world.apply("a")
+    await world.work()
+    made = world.job_of("ml-a")
+    why = replace(refused("exceeded quota: team"), namespace=made.namespace, job_uid=made.uid)
+    world.store.put_event(replace(why, time=world.now))
+    world.now += timedelta(seconds=1)
+    assert await world.reconciler.reconcile("ml-a") == EVENTS_AFTER_SECONDS
+    world.now += timedelta(seconds=EVENTS_AFTER_SECONDS)
+    assert await world.reconciler.reconcile("ml-a") != EVENTS_AFTER_SECONDS
+    assert world.status("ml-a")["conditions"][0]["reason"] == "QuotaExceeded"
+
+
+async def test_a_reason_of_before_is_not_looked_at_again_and_again_while_a_queue_holds_the_job():
+    world = World()
+    world.apply("a", labels={"kueue.x-k8s.io/queue-name": "team-a"})
+    await world.work()
+    made = world.job_of("ml-a")
+    why = replace(refused("exceeded quota: team"), namespace=made.namespace, job_uid=made.uid)
+    world.store.put_event(replace(why, time=world.now))
+    world.store.put_job(replace(made, suspended=True, resource_version="99999"))
+    assert await world.reconciler.reconcile("ml-a") != EVENTS_AFTER_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("the_job", "pods", "seconds", "left"),
+    [
+        (job(), [], 1, EVENTS_AFTER_SECONDS - 1),
+        (job(), [pod(ended(60), phase="Failed")], 1, EVENTS_AFTER_SECONDS - 1),
+        (job(), [], 5, 0),
+        (job(), [pod(phase="Pending")], 1, None),
+        (job(suspend=True), [], 1, None),
+        (None, [], 1, None),
+    ],
+)
+def test_when_events_count_is_known_before_they_do(the_job, pods, seconds, left):
+    assert events_count_in(the_job, pods, begun(NOW), NOW + timedelta(seconds=seconds)) == left
 
 
 def test_of_a_job_s_events_the_latest_counts_and_those_of_other_namespaces_do_not():

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conversion_engine.sandbox import NO_NETWORK
 from modelconversion_api.compilation import EdgeTPUReport
 from modelconversion_api.compilers import EdgeTPU, edge_tpu_names
 from modelconversion_api.reasons import FailureReason
@@ -35,7 +36,6 @@ from tflite_converter.compilers.edge_tpu_output import (
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.workspace import workspace
-from tflite_converter.isolation.sandbox import NO_NETWORK
 from tflite_converter.progress import ignore
 from tflite_converter.targets.edge_tpu_prediction import BEHIND, predict
 from tflite_converter.tflite.file import read_file

@@ -10,7 +10,7 @@ import pytest
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array
-from tflite_converter.data.binding import SavedSamples, bind_arrays
+from tflite_converter.data.binding import SavedSamples, array_fitting, bind_arrays
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.loading import load_dataset
 from tflite_converter.errors import ConverterError
@@ -94,3 +94,43 @@ def test_yes_and_no_for_a_bool_input(array: Array) -> None:
     bound = bind_arrays({"data": array}, [info("a", 4, dtype="bool")], "x.npy", Stage.EVALUATE)
     assert bound["a"].dtype == np.bool_
     np.testing.assert_array_equal(bound["a"], FOURS > 3)
+
+
+TURNED = TensorInfo(
+    name="x", shape=[1, 4, 5, 3], dtype="float32", source_shape=[-1, 3, 4, 5], axes=[0, 2, 3, 1]
+)
+
+
+@pytest.mark.parametrize("form", ["own", "file", "flat", "without ones"])
+def test_samples_in_the_sources_layout_are_turned(form: str) -> None:
+    own = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    given = {
+        "own": own,
+        "file": np.moveaxis(own, 1, 3),
+        "flat": own.reshape(2, -1),
+        "without ones": own[:, np.newaxis],
+    }[form]
+    bound = bind_arrays({"x": given}, [TURNED], "data", Stage.EVALUATE)["x"]
+    assert np.array_equal(bound, np.moveaxis(own, 1, 3))
+    assert bound.flags.c_contiguous
+    steps = array_fitting({"x": given}, [TURNED], "data", Stage.EVALUATE)
+    assert steps == ({} if form == "file" else {"layout": "x: to NHWC (the source has NCHW)"})
+
+
+def test_the_sources_layout_wins_where_both_fit() -> None:
+    square = TURNED.model_copy(update={"shape": [1, 3, 3, 3], "source_shape": [1, 3, 3, 3]})
+    own = np.arange(27, dtype=np.float32).reshape(1, 3, 3, 3)
+    bound = bind_arrays({"x": own}, [square], "data", Stage.EVALUATE)["x"]
+    assert np.array_equal(bound, np.moveaxis(own, 1, 3))
+
+
+def test_a_whole_input_is_turned_behind_its_batch() -> None:
+    info = TURNED.model_copy(update={"shape": [1, 1, 4, 5, 3]})  # as the binding child gives it
+    own = np.arange(2 * 60, dtype=np.float32).reshape(2, 1, 3, 4, 5)
+    bound = bind_arrays({"x": own}, [info], "data", Stage.EVALUATE)["x"]
+    assert np.array_equal(bound, np.moveaxis(own, 2, 4))
+
+
+def test_samples_of_neither_layout_are_refused() -> None:
+    with pytest.raises(ConverterError, match="takes \\(4, 5, 3\\)"):
+        bind_arrays({"x": np.zeros((2, 5, 4, 3), np.float32)}, [TURNED], "data", Stage.EVALUATE)

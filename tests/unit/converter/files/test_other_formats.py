@@ -14,8 +14,10 @@ import pytest
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.pytorch_file import EXPORT
 from tflite_converter.files.sources import open_source
 
+UNREADABLE = FailureReason.UNREADABLE_MODEL
 UNSUPPORTED, WEIGHTS = FailureReason.UNSUPPORTED_FORMAT, FailureReason.WEIGHTS_ONLY
 SAFETENSORS = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
 
@@ -30,9 +32,13 @@ def refusal(path: Path) -> ConverterError:
 @pytest.mark.parametrize(
     ("name", "content", "reason", "says"),
     [
-        ("m.onnx", b"\x08\x07\x12\x07pytorch\x1a\x051.9.0:", UNSUPPORTED, "is an ONNX model"),
-        ("m.h5", b"\x08\x08\x12\x0cbackend-test:", UNSUPPORTED, "is an ONNX model"),
-        ("m.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", UNSUPPORTED, "is a PyTorch file"),
+        ("m.onnx", b"\x08\x07\x12\x07pytorch\x1a\x051.9.0:", UNREADABLE, "is a truncated or corrupt ONNX"),
+        ("m.h5", b"\x08\x08\x12\x0cbackend-test:", UNREADABLE, "is a truncated or corrupt ONNX file"),
+        ("m.onnx", b"no model at all", UNSUPPORTED, "no ONNX model, whatever its name says"),
+        ("m.jax", b"no model at all", UNSUPPORTED, "no file of jax.export, whatever its name says"),
+        ("m.mlir", b"#loc = loc(unknown)\nmodule @jit_f attributes {a = 1} {", UNSUPPORTED, "MLIR as text"),
+        ("m.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", UNSUPPORTED, EXPORT),
+        ("m.pt2", b"no model at all", UNSUPPORTED, "no exported program of PyTorch, whatever its name says"),
         ("m.pkl", b"\x80\x04\x95" + bytes(9), UNSUPPORTED, "pickled Python object, which is never loaded"),
         ("m.bin", len(SAFETENSORS).to_bytes(8, "little") + SAFETENSORS, WEIGHTS, "is a safetensors file"),
         ("m.pb", b"\x0a\x22\x0a\x01x\x12\x0bPlaceholder*", UNSUPPORTED, "is a frozen TensorFlow graph"),
@@ -91,8 +97,12 @@ def test_folders(tmp_path: Path, names: list[str], reason: FailureReason, says: 
         (["a.keras"], "an archive around a model. Hint: unpack it, and give it: a.keras"),
         (["a.keras", "d/b.h5"], "2 models. Hint: unpack it, and give one of them: a.keras, d/b.h5"),
         (["1/saved_model.pb", "2/saved_model.pb"], "holds 2 SavedModels"),
-        (["m/data.pkl", "m/version"], "is a PyTorch file"),
-        (["archive_format", "models/model.json"], "is a PyTorch file"),
+        (["m/data.pkl", "m/version"], f"weights, or a module with its classes. Hint: {EXPORT}"),
+        (
+            ["m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"],
+            f"a TorchScript file, which holds code. Hint: {EXPORT}",
+        ),
+        (["serialized_exported_program.json", "version"], "that torch 2.7 or older exported"),
         (["config.json", "model.weights.h5"], "is a .keras file without metadata.json"),
         (["x.npy", "y.npy"], "is an .npz file of arrays"),
         (["notes.txt"], "an archive without a model"),

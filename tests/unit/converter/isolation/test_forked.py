@@ -14,10 +14,10 @@ from typing import NoReturn
 
 import pytest
 
+from conversion_engine import sandbox
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
-from tflite_converter.isolation import sandbox
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.isolated import run_isolated

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from conversion_engine import sandbox
 from modelconversion_api.reasons import FailureReason, Stage
 from support.converter import hostile_child
 from support.converter.hostile_child import NAME, SECRET, Found, Order, attacks
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import parent as worker
-from tflite_converter.isolation import sandbox
 from tflite_converter.isolation.parent import Program, Watch, child_environment, run_worker
 from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.original.errors import classify

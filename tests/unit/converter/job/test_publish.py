@@ -14,9 +14,12 @@ from modelconversion_api.calibration_report import DataInfo, DataRole
 from modelconversion_api.compilation import CompiledFile, EdgeTPUReport, EthosUReport
 from modelconversion_api.compilers import EthosU, EthosUAccelerator, Microcontroller
 from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.methods import Method
+from modelconversion_api.graph import GraphReport
+from modelconversion_api.limits import MAX_REPORT_BYTES
+from modelconversion_api.measurements import AgreementMetric, Fidelity
+from modelconversion_api.methods import Method, Objective
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.recipes import Algorithm, LayerRule, Precision, Recipe
 from modelconversion_api.report import (
     ArtifactReport,
     ConversionReport,
@@ -26,11 +29,11 @@ from modelconversion_api.report import (
     RecommendedMethod,
 )
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import Output, Source, SourceFormat
+from modelconversion_api.spec import Output, Source, SourceFormat, Tuning
 from modelconversion_api.status import SourceInfo
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import FetchedFile, FetchRecord
-from tflite_converter.job.publish import MAX_REPORT_BYTES, _files, checked_report
+from tflite_converter.job.publish import _files, checked_report
 
 METHODS = (Method.DYNAMIC_RANGE, Method.FLOAT16)
 REQUEST = ConversionRequest(
@@ -105,6 +108,72 @@ def test_a_method_that_failed_leaves_no_file_and_is_told(output: Path) -> None:
     found = checked_report(output, REQUEST, RECORD)
     assert [a.method for a in found.artifacts] == [Method.DYNAMIC_RANGE]
     assert [f.method for f in found.failed_methods] == [Method.FLOAT16]
+
+
+RECIPES = (
+    Recipe(name="float-head", layers=[LayerRule(match="head", precision=Precision.FLOAT32)]),
+    Recipe(name="octav", base=Method.DYNAMIC_RANGE, algorithm=Algorithm.OCTAV),
+)
+
+
+def of_recipe(recipe: Recipe, **changes: object) -> ArtifactReport:
+    own = {"recipe_name": recipe.name, "file_name": recipe.file_name("gesture")}
+    return artifact(recipe.base, **(own | changes))
+
+
+@pytest.fixture
+def with_recipes(output: Path) -> Path:
+    for recipe in RECIPES:
+        (output / recipe.file_name("gesture")).write_bytes(CONTENT)
+    return output
+
+
+def test_recipes_are_published_beside_the_methods(with_recipes: Path) -> None:
+    request = REQUEST.model_copy(update={"recipes": RECIPES})
+    plain = [artifact(method) for method in METHODS]
+    write_report(with_recipes, *plain, *map(of_recipe, RECIPES))
+    found = checked_report(with_recipes, request, RECORD)
+    assert [a.made_by for a in found.artifacts] == [*METHODS, "float-head", "octav"]
+    assert found.artifacts[2].file_name == "gesture_recipe-float-head.tflite"
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        [],
+        [of_recipe(RECIPES[0])],
+        [*map(of_recipe, RECIPES), of_recipe(RECIPES[1])],
+        [of_recipe(RECIPES[0]), of_recipe(RECIPES[1], recipe_name="other")],
+        [of_recipe(RECIPES[0]), of_recipe(RECIPES[1], recipe_name=None)],
+        [of_recipe(RECIPES[0]), of_recipe(RECIPES[1], method=Method.FULL_INTEGER)],
+        [of_recipe(RECIPES[0]), of_recipe(RECIPES[1], file_name="gesture_recipe-float-head.tflite")],
+    ],
+)
+def test_no_other_recipe_is_published(with_recipes: Path, claimed: list[ArtifactReport]) -> None:
+    request = REQUEST.model_copy(update={"recipes": RECIPES})
+    write_report(with_recipes, *(artifact(method) for method in METHODS), *claimed)
+    with pytest.raises(ConverterError) as caught:
+        checked_report(with_recipes, request, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+def test_what_was_tried_is_published_where_it_was_asked_for(output: Path) -> None:
+    """One file of the methods to try, and only of those."""
+    tuning = Tuning(objective=Objective.MOST_FAITHFUL, tries=[Method.INT4, Method.WEIGHT_ONLY_INT8])
+    request = REQUEST.model_copy(update={"tuning": tuning})
+    (output / Method.INT4.file_name("gesture")).write_bytes(CONTENT)
+    made = (*METHODS, Method.INT4)
+    write_report(output, *(artifact(m) for m in made))
+    found = checked_report(output, request, RECORD)
+    assert [a.method for a in found.artifacts] == list(made)
+    assert found.recommended is not None
+    assert found.recommended.reason.startswith("most faithful of 3")
+    with pytest.raises(ConverterError):  # nobody asked for it
+        checked_report(output, REQUEST, RECORD)
+    (output / Method.WEIGHT_ONLY_INT8.file_name("gesture")).write_bytes(CONTENT)
+    write_report(output, *(artifact(m) for m in (*made, Method.WEIGHT_ONLY_INT8)))
+    with pytest.raises(ConverterError):  # only the best one is published
+        checked_report(output, request, RECORD)
 
 
 def _failed_and_there(output: Path) -> None:
@@ -205,9 +274,74 @@ def test_tampered_folders_are_refused(output: Path, tamper: Callable[[Path], obj
     assert caught.value.reason is FailureReason.ARTIFACT_INVALID
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        '"operators": 1000000000000000000000000000000',
+        '"operators": -9223372036854775809',
+        '"snrDb": NaN',
+        '"snrDb": 1e999',
+        '"operators": 1e30',
+        f'"operators": {"9" * 400}',
+        '"snrDb": -Infinity',
+        '"latency": {"medianMillis": 1e12, "p90Millis": 1, "runs": 1, "threads": 1}',
+        '"latency": {"medianMillis": -1, "p90Millis": 1, "runs": 1, "threads": 1}',
+    ],
+)
+def test_numbers_that_no_status_takes_are_refused(output: Path, lie: str) -> None:
+    """The operator could not write them, and would try for ever."""
+    path = output / "report.json"
+    text = report().to_json()
+    path.write_text(text)
+    assert checked_report(output, REQUEST, RECORD)
+    path.write_text(text.replace('"agreement":1.0', f'"agreement":1.0,{lie}', 1))
+    with pytest.raises(ConverterError, match=r"report\.json does not follow the contract") as caught:
+        checked_report(output, REQUEST, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+def test_an_error_may_be_as_large_as_a_model_s_outputs(output: Path) -> None:
+    write_report(output, *(artifact(method, fidelity=Fidelity(mse=1e30, mae=1e15)) for method in METHODS))
+    assert checked_report(output, REQUEST, RECORD).artifacts[0].fidelity == Fidelity(mse=1e30, mae=1e15)
+
+
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConverterError) as caught:
         checked_report(tmp_path / "nope", REQUEST, RECORD)
+    assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+def graph_report(name: str, content: bytes = b"{}") -> GraphReport:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return GraphReport(file_name=name, size_bytes=len(content), sha256=sha256, operators=0)
+
+
+def test_graphs_are_published_beside_their_artifacts(output: Path) -> None:
+    (output / "gesture_float16.graph.json").write_bytes(b"{}")
+    with_graph = artifact(Method.FLOAT16, graph=graph_report("gesture_float16.graph.json"))
+    write_report(output, artifact(Method.DYNAMIC_RANGE), with_graph)
+    found = _files(checked_report(output, REQUEST, RECORD))
+    assert list(found) == [*(m.file_name("gesture") for m in METHODS), "gesture_float16.graph.json"]
+    assert found["gesture_float16.graph.json"].sha256 == hashlib.sha256(b"{}").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("written", "listed", "content"),
+    [
+        ("gesture_float16.graph.json", "gesture_float16.graph.json", b"[]"),
+        ("gesture_float16.graph.json", "gesture_float16.graph.json", b"{} "),
+        ("other.graph.json", "gesture_float16.graph.json", b"{}"),
+        ("other.graph.json", "other.graph.json", b"{}"),
+        ("gesture_dynamic_range.graph.json", "gesture_dynamic_range.graph.json", b"{}"),
+        ("gesture_float16.graph.json", None, b"{}"),
+    ],
+)
+def test_no_other_graph_is_published(output: Path, written: str, listed: str | None, content: bytes) -> None:
+    (output / written).write_bytes(content)
+    graph = None if listed is None else graph_report(listed)
+    write_report(output, artifact(Method.DYNAMIC_RANGE), artifact(Method.FLOAT16, graph=graph))
+    with pytest.raises(ConverterError) as caught:
+        checked_report(output, REQUEST, RECORD)
     assert caught.value.reason is FailureReason.ARTIFACT_INVALID
 
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from modelconversion_api.data import Calibration, Images, ImageScaling, Task, Validation
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.recipes import Recipe, RulesFile
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark, InputShape, Output, Source, SourceFormat, Tuning
 from modelconversion_api.storage import StorageAccess
+from modelconversion_api.verification import Verifier
 from tflite_converter.conversion.options import Options
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError
@@ -234,7 +236,7 @@ def fetched(path: str) -> FetchedFile:
     return FetchedFile(path=path, name="as-stored", sha256="a" * 64, size_bytes=9)
 
 
-def test_a_request_tells_the_pipeline_everything() -> None:
+def test_a_request_tells_the_pipeline_everything(tmp_path: Path) -> None:
     request = ConversionRequest(
         base_name="net",
         source=Source(
@@ -246,6 +248,7 @@ def test_a_request_tells_the_pipeline_everything() -> None:
         output=Output(uri="s3://models/out/"),
         methods=(Method.FULL_INTEGER, Method.FLOAT16, Method.FULL_INTEGER),
         target=Target.MOBILE,
+        verify_on=[Verifier.MICROCONTROLLER],
         calibration=Calibration(
             uri="s3://models/images/", images=Images(scaling=ImageScaling.ZERO_TO_ONE), samples=7, seed=3
         ),
@@ -258,15 +261,18 @@ def test_a_request_tells_the_pipeline_everything() -> None:
         ),
         benchmark=Benchmark(threads=2, runs=10, batch_size=4),
         tuning=Tuning(budget_seconds=5),
+        recipes=(Recipe(name="own", rules=RulesFile(uri="s3://models/own.json")), Recipe(name="plain")),
     )
     record = FetchRecord(
         source=fetched("source"),
         data={
             "calibration": fetched("calibration"),
             "validation": fetched("validation.csv"),
+            "rules-own": fetched("rules-own.json"),
         },
     )
-    folder = Path("/in")
+    folder = tmp_path
+    (folder / "rules-own.json").write_bytes(b"[]")
     assert options_of(request, record, folder) == Options(
         source=folder / "source",
         base_name="net",
@@ -276,6 +282,7 @@ def test_a_request_tells_the_pipeline_everything() -> None:
         input_shapes={"image": (1, 96, 96, 3)},
         select_tensorflow_ops=True,
         target=Target.MOBILE,
+        verify_on=(Verifier.MICROCONTROLLER,),
         calibration=DataFiles(path=folder / "calibration", images=Images(scaling=ImageScaling.ZERO_TO_ONE)),
         validation=DataFiles(path=folder / "validation.csv", label_column="class"),
         samples=7,
@@ -285,6 +292,8 @@ def test_a_request_tells_the_pipeline_everything() -> None:
         gates=Gates.from_validation(request.validation),
         benchmark=Benchmark(threads=2, runs=10, batch_size=4),
         tuning_seconds=5,
+        recipes=request.recipes,
+        rules={"own": b"[]"},
         request=request,
     )
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from modelconversion_api.measurements import Attempt, Inventory, Latency
 from modelconversion_api.methods import TARGET_PLANS, Method, Target
 from modelconversion_api.report import ArtifactReport, verdict_of
+from modelconversion_api.verification import VerificationFigures, VerificationOutcome, Verifier
 from tflite_converter.measuring.quality import Quality, costs_nothing
 from tflite_converter.measuring.recommendation import (
     NEIGHBOURS,
@@ -84,6 +85,33 @@ def test_a_target_gets_the_first_of_its_methods(target: Target) -> None:
     assert found is not None
     assert found.method is TARGET_PLANS[target].methods[0]
     assert TARGET_PLANS[target].why in found.reason
+
+
+@pytest.mark.parametrize(
+    ("figures", "words"),
+    [
+        (
+            {"outcome": VerificationOutcome.PASSED, "agreement": 0.987, "memory_bytes": 102400},
+            "; runs on its runtime, 98.7% agreement in 100.0KiB of memory",
+        ),
+        ({"outcome": VerificationOutcome.PASSED}, "; runs on its runtime"),
+        (
+            {"outcome": VerificationOutcome.NOT_VERIFIED, "message": "no package"},
+            "; not verified there: no package",
+        ),
+    ],
+)
+def test_the_target_s_recommendation_says_what_came_of_it_there(
+    figures: dict[str, object], words: str
+) -> None:
+    check = VerificationFigures.model_validate({"name": Verifier.MICROCONTROLLER, **figures})
+    verified = artifact(INT8, 10).model_copy(update={"verifications": (check,)})
+    found = recommend([verified], Target.MICROCONTROLLER)
+    assert found is not None
+    assert found.reason == f"best for Microcontroller: {TARGET_PLANS[Target.MICROCONTROLLER].why}{words}"
+    other = recommend([verified], Target.RASPBERRY_PI)
+    assert other is not None
+    assert words not in other.reason
 
 
 def test_alternatives_say_what_they_gain_and_cost() -> None:

@@ -6,6 +6,7 @@ outputs. What is near is worked out here, from the outputs alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
+from support.converter.hard_models import chain
 from support.converter.tflite_files import O, T, floats, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.errors import ConverterError
@@ -23,7 +25,7 @@ from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.outputs import cautions
 from tflite_converter.quantizing.calibration import RangeMethod, calibrate
 from tflite_converter.quantizing.constants import with_halved_constants
-from tflite_converter.quantizing.quantization import Recipe, dynamic_range, full_integer
+from tflite_converter.quantizing.quantization import Recipe, dense_spread, dynamic_range, full_integer
 from tflite_converter.tflite.runtime import TFLiteModel
 
 WIDTH = 6
@@ -95,3 +97,12 @@ def test_what_passes_is_near_or_is_named(method: str, content: bytes) -> None:
             assert any(name in sentence for sentence in sentences), (name, sentences)
         if found.usable:
             assert is_near(original, outputs[name]), (name, sentences)
+
+
+@pytest.mark.parametrize(
+    ("reach", "spread"),
+    [((1.0, 1.0), 1.0), ((2.0, 0.5), 4.0), ((-3.0, 1.0), 3.0), ((1.0, 0.0), math.inf)],
+)
+def test_how_much_coarser_one_scale_is_for_a_dense_layer(reach: tuple[float, float], spread: float) -> None:
+    kernel = np.array([[reach[0], 0.1], [0.0, reach[1]]], dtype=np.float32)
+    assert dense_spread(chain([np.eye(2, dtype=np.float32), kernel], ["a", "b"])) == spread

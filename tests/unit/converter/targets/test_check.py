@@ -202,6 +202,52 @@ def test_gpu_takes_floats_as_they_are_and_says_what_integers_are_worth() -> None
     assert split.problems[0].startswith("TOPK_V2: the GPU delegate has no kernel")
 
 
+WIDE_IN, WIDE_OUT = T("x", (1, 4), "INT16", scales=[0.1]), T("y", (1, 4), "INT16", scales=[0.1])
+
+
+@pytest.mark.parametrize("target", Target)
+def test_16_bit_activations(target: Target) -> None:
+    found = checked(target, [WIDE_IN, WIDE_OUT, weights(4, 4)], O("FULLY_CONNECTED", (0, 2, -1), (1,)))
+    assert found.suitable is (target not in (Target.EDGE_TPU, Target.GPU))
+    (problem,) = found.problems
+    says = {
+        Target.EDGE_TPU: "works on int16",
+        Target.GPU: "takes no 16-bit integers",
+        Target.MICROCONTROLLER: "kernels of the common operators",
+    }
+    assert says.get(target, "for which XNNPACK has no kernels") in problem
+
+
+@pytest.mark.parametrize("dtype", ["INT8", "INT4"])
+@pytest.mark.parametrize("target", Target)
+def test_weights_that_are_widened(target: Target, dtype: str) -> None:
+    stored = T("stored", (4, 4), dtype, bytes(16 if dtype == "INT8" else 8), scales=[0.1, 0.2, 0.3, 0.4])
+    floats_of = [T(name, (1, 4), "FLOAT32") for name in ("x", "y")]
+    widened = T("weights", (4, 4), "FLOAT32")
+    found = checked(
+        target,
+        [*floats_of, stored, widened],
+        O("DEQUANTIZE", (2,), (3,)),
+        O("FULLY_CONNECTED", (0, 3, -1), (1,)),
+    )
+    on_a_cpu = target in RUNTIMES
+    assert found.suitable is on_a_cpu
+    told = " ".join(found.problems)
+    assert ("widened to float when the file is loaded" in told) is on_a_cpu
+    assert ("Qualcomm" in told) is (target in RUNTIMES[:2])
+    assert ("does not load dense layers" in told) is (target is Target.GPU)
+    assert ("int4 weights with float activations" in told) is (dtype == "INT4" and target in RUNTIMES[:2])
+
+
+def test_a_convolution_that_reads_4_bits_itself_is_told() -> None:
+    """This converter writes none: LiteRT 1.0 computes nonsense of it."""
+    tensors = [T("x", (1, 8, 8, 4), "FLOAT32"), T("y", (1, 8, 8, 4), "FLOAT32")]
+    stored = T("w", (4, 1, 1, 4), "INT4", bytes(8), scales=[0.1, 0.2, 0.3, 0.4])
+    found = checked(Target.CLOUD, [*tensors, stored], O("CONV_2D", (0, 2, -1), (1,)))
+    assert found.suitable
+    assert "LiteRT 1.0 computes nonsense" in " ".join(found.problems)
+
+
 def test_a_real_float_file() -> None:
     file = read_file(dense(), "dense.tflite")
     verdicts = {target: check_target(file, target).suitable for target in Target}

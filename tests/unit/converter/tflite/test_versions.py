@@ -17,6 +17,7 @@ INT_X, INT_Y = T("x", (1, 4), scales=[0.5]), T("y", (1, 2), scales=[0.5])
 WIDE_X, WIDE_Y = (T(name, (1, 4), "INT16", scales=[0.5]) for name in "xy")
 BY_TENSOR = T("w", (2, 4), "INT8", bytes(8), scales=[0.1])
 BY_CHANNEL = T("w", (2, 4), "INT8", bytes(8), scales=[0.1, 0.2])
+IN_4_BITS = T("w", (2, 4), "INT4", bytes(4), scales=[0.1, 0.2])
 HALF = T("h", (2, 4), "FLOAT16", bytes(16))
 
 
@@ -37,6 +38,10 @@ def written(tensors: Sequence[T], operator: O, metadata: dict[str, bytes] | None
         ([FLOAT_X, FLOAT_Y, BY_TENSOR], O("FULLY_CONNECTED", (0, 2, -1)), 3, "1.14"),
         # Runtimes before 2.17 take the first scale for all: they must refuse it.
         ([FLOAT_X, FLOAT_Y, BY_CHANNEL], O("FULLY_CONNECTED", (0, 2, -1)), 12, "2.17"),
+        # So must those that take 4 bits for 8.
+        ([FLOAT_X, FLOAT_Y, IN_4_BITS], O("FULLY_CONNECTED", (0, 2, -1)), 13, "2.18"),
+        ([IN_4_BITS, FLOAT_Y], O("DEQUANTIZE"), 6, "2.18"),
+        ([BY_CHANNEL, FLOAT_Y], O("DEQUANTIZE"), 5, "2.7"),
         ([FLOAT_X, FLOAT_Y, BY_CHANNEL], O("CONV_2D", (0, 2, -1)), 5, "2.4"),
         ([FLOAT_X, FLOAT_Y, BY_TENSOR], O("CONV_2D", (0, 2, -1)), 2, "1.14"),
         ([FLOAT_X, FLOAT_Y, BY_CHANNEL], O("DEPTHWISE_CONV_2D", (0, 2, -1)), 6, "2.3"),

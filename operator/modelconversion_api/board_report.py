@@ -1,0 +1,104 @@
+"""What boards gave: the figures of each published file on each kind of node."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from .base import ApiModel, Sha256
+from .boards import Board, BoardName
+from .limits import OBJECT_NAME_LENGTH, MessageText, SentenceText, VersionText
+from .measurements import ByteCount, Count, Latency, Performance
+from .recipes import OfMethod
+
+
+class BoardSamples(ApiModel):
+    """The published file that boards compare on."""
+
+    file_name: Literal["board-samples.npz"] = "board-samples.npz"
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(gt=0)]
+    samples: Annotated[int, Field(gt=0)]
+
+
+Celsius = Annotated[float, Field(ge=-273.15, le=1000)]
+
+
+class Machine(ApiModel):
+    """What ran the files, as far as it shows it."""
+
+    node: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = ""
+    """The node's name."""
+    processor: SentenceText = ""
+    """Architecture and processor, e.g. ``aarch64, Cortex-A76``."""
+    cpus: Count | None = None
+    """Processors that the process may use."""
+    memory_bytes: ByteCount | None = None
+    """Memory of the node."""
+    runtime: VersionText = ""
+    """The interpreter, e.g. ``LiteRT 2.3.0``."""
+    celsius: tuple[Celsius, Celsius] | None = None
+    """Temperature of the hottest zone before and after; None where the node shows none."""
+    megahertz: tuple[Count, Count] | None = None
+    """Clock of the fastest processor before and after; None where the node shows none."""
+    max_megahertz: Count | None = None
+    """The highest clock that it allows; None where the node does not say."""
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the clock fell under nine tenths of the highest, or of what it was before."""
+        if self.megahertz is None:
+            return False
+        before, after = self.megahertz
+        return after < 0.9 * max(before, self.max_megahertz or 0)
+
+
+class BoardFile(OfMethod):
+    """One file on one board, in the figures that fit into a resource's status."""
+
+    latency: Latency | None = None
+    """None where it did not run."""
+    peak_memory_bytes: ByteCount | None = None
+    """What the process grew by."""
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With the original model's outputs, by the report's metric."""
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    """On the labelled samples."""
+    passed: bool
+    """Whether it ran, is usable and meets the board's gates."""
+    message: MessageText | None = None
+    """Why it did not pass."""
+
+
+class BoardFileReport(BoardFile):
+    """One file on one board, and all that was measured there."""
+
+    file_name: Annotated[str, Field(max_length=160)]
+    sha256: Sha256
+    performance: Performance | None = None
+
+
+class BoardSummary(ApiModel):
+    """What a board's Job hands to the operator."""
+
+    board: BoardName
+    machine: Machine
+    files: tuple[BoardFile, ...]
+
+
+class BoardReport(BoardSummary):
+    """``boards/NAME.json``: everything that was measured on one board."""
+
+    version: Literal["v1alpha1"] = "v1alpha1"
+    run: Annotated[str, Field(max_length=128)] | None = None
+    """The run whose files these are, as in ``report.json``."""
+    settings: Board
+    samples: int
+    files: tuple[BoardFileReport, ...]
+
+    @property
+    def summary(self) -> BoardSummary:
+        """The part for the resource's status."""
+        files = tuple(BoardFile(**{n: getattr(f, n) for n in BoardFile.model_fields}) for f in self.files)
+        return BoardSummary(board=self.board, machine=self.machine, files=files)

@@ -1,0 +1,67 @@
+"""Checks of an artifact on another runtime than the one that it was measured on, and what came of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import ApiModel
+from .limits import MessageText, SentenceText, VersionText
+from .methods import Target
+
+
+class Verifier(StrEnum):
+    """A runtime that artifacts can be checked on."""
+
+    MICROCONTROLLER = "Microcontroller"
+
+    @property
+    def target(self) -> Target:
+        """The target that it has the last word on."""
+        return {Verifier.MICROCONTROLLER: Target.MICROCONTROLLER}[self]
+
+
+class VerificationOutcome(StrEnum):
+    """What became of a check."""
+
+    PASSED = "Passed"
+    """It runs there, and meets the gates on quality with what it gave there."""
+    FAILED = "Failed"
+    """It does not run there, or misses a gate there."""
+    NOT_VERIFIED = "NotVerified"
+    """Nothing was run; the message says why."""
+
+
+class VerificationFigures(ApiModel):
+    """One check of an artifact, in the figures that fit into a resource's status."""
+
+    name: Verifier
+    outcome: VerificationOutcome
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    """With the original, of what it gave there; by the metric of the evaluation."""
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Working memory that it took there, where the runtime tells: the arena of TFLite Micro."""
+    message: MessageText | None = None
+    """Why it failed, or why nothing was run."""
+
+
+class Verification(VerificationFigures):
+    """All that is known of one check."""
+
+    runtime: VersionText | None = None
+    """The program that ran it, with its version; None where nothing was run."""
+    proves: SentenceText
+    """What a check that passes shows."""
+    does_not_prove: SentenceText
+    samples: Annotated[int, Field(ge=0)] = 0
+    """Samples that it ran on."""
+    snr_db: float | None = None
+    """Signal-to-noise ratio of the outputs against the original's; None where both are equal, or unknown."""
+
+
+def resolved_verifiers(asked: tuple[Verifier, ...], target: Target | None) -> tuple[Verifier, ...]:
+    """Return the checks that were asked for, and that of the target."""
+    return tuple(dict.fromkeys((*asked, *(v for v in Verifier if v.target is target))))

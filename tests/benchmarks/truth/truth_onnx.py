@@ -1,0 +1,49 @@
+"""Hold the files that come of ONNX models against onnxruntime, operator by operator and opset by opset.
+
+``python tests/benchmarks/truth/truth_onnx.py [--markdown docs/ENGINES.md] [NAME ...]`` writes the models
+of ``make_onnx_models.py`` with samples and what onnxruntime computes for them, converts each by every method,
+and runs each file on the samples that did not calibrate it, on a LiteRT interpreter that is not the
+converter's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from engine_table import TITLES, line, row, written
+
+from support.engines.engines_of_tests import ONNX, engine_python, write_models
+from tflite_converter.engines.finding import ENGINES_ENV
+
+
+def by_opset(path: Path) -> tuple[str, int]:
+    """Return what models are sorted by."""
+    model, opset = path.stem.rsplit("-", 1)
+    return model, int(opset)
+
+
+def main() -> None:
+    """Print the table, and write it into the page where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    python = engine_python(ONNX)
+    os.environ[ENGINES_ENV] = f"onnx={python}"
+    lines = []
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_models(python, "make_onnx_models.py", folder, *arguments.names)
+        for path in sorted(folder.glob("*.onnx"), key=by_opset):
+            model, opset = by_opset(path)
+            layout, cells = row(path)
+            lines.append(line((model.replace("_", " "), str(opset), layout, *cells)))
+            print(lines[-1], flush=True)  # noqa: T201 - it is what the program is for
+    written(Path(__file__), arguments.markdown, ("model", "opset", "input", *TITLES), lines)
+
+
+if __name__ == "__main__":
+    main()

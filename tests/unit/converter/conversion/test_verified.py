@@ -1,0 +1,60 @@
+"""Whole conversions whose files are run on TFLite Micro as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.report import ArtifactReport
+from modelconversion_api.verification import VerificationOutcome, Verifier
+from support.converter.converting import convert_into
+from tflite_converter.compilers.arena import estimate
+from tflite_converter.report.page import render
+from tflite_converter.tflite.file import read_file
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("tflite_micro", reason="there is no package for this machine")
+
+
+def test_the_target_s_file_is_verified_unasked(two_dense: Path, tmp_path: Path) -> None:
+    found = convert_into(
+        tmp_path,
+        two_dense / "model.tflite",
+        Method.FULL_INTEGER,
+        calibration=two_dense / "samples.npy",
+        target=Target.MICROCONTROLLER,
+    )
+    (artifact,) = found.report.artifacts
+    (check,) = artifact.verifications
+    assert check.outcome is VerificationOutcome.PASSED
+    assert check.agreement is not None
+    assert check.agreement > 0.9
+    arena = estimate(read_file((tmp_path / artifact.file_name).read_bytes(), "m")).total_bytes
+    assert check.memory_bytes is not None
+    assert 0.5 * arena < check.memory_bytes <= arena
+    assert found.report.recommended is not None
+    assert "runs on its runtime" in found.report.recommended.reason
+    assert "On other runtimes" in render(found.report)
+
+
+def test_other_files_may_fail_there(two_dense: Path, tmp_path: Path) -> None:
+    """Dynamic range has no kernels in TFLite Micro, which nobody has named as the target."""
+    found = convert_into(
+        tmp_path,
+        two_dense / "model.tflite",
+        Method.FLOAT32,
+        Method.DYNAMIC_RANGE,
+        verify_on=(Verifier.MICROCONTROLLER,),
+    )
+    outcomes = {a.method: _outcome(a) for a in found.report.artifacts}
+    assert outcomes == {
+        Method.FLOAT32: (VerificationOutcome.PASSED, True),
+        Method.DYNAMIC_RANGE: (VerificationOutcome.FAILED, True),
+    }
+
+
+def _outcome(artifact: ArtifactReport) -> tuple[VerificationOutcome, bool]:
+    (check,) = artifact.verifications
+    return check.outcome, artifact.passed
