@@ -220,7 +220,7 @@ def _cause(run: Run, job: JobView, pod: PodView | None, action: PatchJob | None)
         return Wait(Reason.QUEUED, f"Job {job.name} is held back by {by}", math.inf)
     if pod is not None:
         return wait_of_pod(pod, run.now)
-    return wait_for_departure(run.pods) or wait_of_creation(
+    return wait_for_departure(job, run.pods) or wait_of_creation(
         run.seen.events, run.conversion.status.waiting_since
     )
 

@@ -120,6 +120,8 @@ class JobView:
     created: datetime
     deleting: bool
     suspended: bool
+    turned: datetime | None
+    """When the Job controller last took its pods away for a suspension, or began again after one."""
     ttl_seconds: int | None
     complete: bool
     failed_reason: str | None
@@ -157,8 +159,10 @@ class JobView:
         with _reading("Job"):
             meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
             labels = meta.get("labels") or {}
-            true = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+            conditions = {c["type"]: c for c in status.get("conditions") or ()}
+            true = {name: c for name, c in conditions.items() if c.get("status") == "True"}
             failed = true.get("Failed")
+            turned = conditions.get("Suspended", {}).get("lastTransitionTime")
             label = labels.get(UID_LABEL)
             owner = _controller_of(meta, KIND, GROUP)
             is_free = not _has_controller(meta)
@@ -172,6 +176,7 @@ class JobView:
                 created=parse_time(meta["creationTimestamp"]),
                 deleting="deletionTimestamp" in meta,
                 suspended=bool(spec.get("suspend")),
+                turned=parse_time(turned) if turned else None,
                 ttl_seconds=spec.get("ttlSecondsAfterFinished"),
                 complete="Complete" in true,
                 failed_reason=str(failed.get("reason") or "Failed") if failed else None,

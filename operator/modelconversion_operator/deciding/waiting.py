@@ -109,8 +109,11 @@ def _wait_of_container(name: str, why: str, message: str) -> Wait:
     return Wait(reason, f"container {name} cannot start: {why}: {message}".rstrip(": "), patience)
 
 
-def wait_for_departure(pods: Sequence[PodView]) -> Wait | None:
-    """Say which departing pod keeps its successor waiting, and why; None when there is none."""
+def wait_for_departure(job: JobView, pods: Sequence[PodView]) -> Wait | None:
+    """Say which departing pod keeps its successor waiting, and why; None when there is none.
+
+    A pod that goes because its Job was suspended is what was asked for, and no attempt that is repeated.
+    """
     leaving = newest([p for p in pods if p.deleting and p.phase not in ("Failed", "Succeeded")])
     if leaving is None:
         return None
@@ -120,6 +123,8 @@ def wait_for_departure(pods: Sequence[PodView]) -> Wait | None:
         return Wait(
             lost, f"pod {leaving.name} is on a lost node, and counts until the node is back or removed: {why}"
         )
+    if job.turned is not None and leaving.created <= job.turned and not leaving.disrupted:
+        return None
     return Wait(Reason.RETRYING, f"pod {leaving.name} is being deleted: {leaving.disrupted}".rstrip(": "))
 
 

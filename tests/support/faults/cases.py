@@ -133,9 +133,11 @@ async def _kill_lane(stage: Stage, scenario: Scenario, moment: Moment) -> list[R
 
         for number, point in enumerate(points):
             await run(number, point)
-        assert len(spared) <= 2, spared
-        kills = len(points) - len(spared)
-        await until(lambda: holds(len(operator.exits) == kills), "each kill has its exit")
+        killed = [point for point in points if point not in spared]
+        # What a busy machine adds to a run, or leaves out, is between these two.
+        assert {("create job", 1), (f"status {scenario.phase}", 1)} <= set(killed), (points, spared)
+        assert len(killed) >= 5, (points, spared)
+        await until(lambda: holds(len(operator.exits) == len(killed)), "each kill has its exit")
         assert set(operator.exits) == {-9}, operator.exits
     return rows
 

@@ -92,6 +92,7 @@ def job(
     failed_message: str = "",
     overdue: bool = False,
     suspend: bool = False,
+    turned: datetime | None = None,
     deleting: bool = False,
     created: datetime = NOW - timedelta(days=1),
     ttl: int | None = 86400,
@@ -99,8 +100,14 @@ def job(
     meta: dict[str, Any] | None = None,
     **spec_changes: Any,
 ) -> JobView:
-    """A Job as the API server gives it; ``meta`` and ``spec_changes`` are what somebody changed of it."""
+    """A Job as the API server gives it; ``meta`` and ``spec_changes`` are what somebody changed of it.
+
+    ``turned`` is when the Job controller last began or ended a suspension.
+    """
     conditions = []
+    if turned:
+        state = "True" if suspend else "False"
+        conditions.append({"type": "Suspended", "status": state, "lastTransitionTime": wire(turned)})
     if complete:
         conditions.append({"type": "Complete", "status": "True"})
     if failed:

@@ -519,6 +519,25 @@ def test_a_pod_that_somebody_deletes_is_no_failure_yet():
     assert "is being deleted" in words(decision)
 
 
+@pytest.mark.parametrize(
+    ("age", "conditions", "reason"),
+    [
+        pytest.param(9, None, "Created", id="its pod of before"),
+        pytest.param(3, None, "Retrying", id="a pod made since"),
+        pytest.param(
+            9, disrupted("EvictionByEvictionAPI", "drained"), "Retrying", id="one drained in that moment"
+        ),
+    ],
+)
+def test_a_pod_that_goes_because_its_job_was_suspended_is_no_attempt(age, conditions, reason):
+    leaving = pod(running(), deleting=True, age=age, conditions=conditions)
+    since = NOW - timedelta(seconds=6)
+    resumed = job(created=BEGUN, turned=since)
+    decision = decide(conversion(begun(waiting_since=since)), resumed, [leaving], NOW)
+    assert condition(decision) == ("Unknown", reason)
+    assert [e.reason for e in decision.events] == ([] if reason == "Created" else ["Retrying"])
+
+
 def test_time_that_ran_out_before_anything_ran_is_what_it_waited_for():
     full = unschedulable("0/3 nodes are available: 3 Insufficient memory.")
     waits = decide(conversion(begun()), job(), [pod(phase="Pending", age=60, conditions=full)], NOW)
