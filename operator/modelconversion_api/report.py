@@ -23,7 +23,10 @@ from .compilation import (
     EthosUReport,
     MicrocontrollerFigures,
     MicrocontrollerReport,
+    NPUFigures,
+    NPUReport,
 )
+from .compilers import MOST_SOCS
 from .data import Task
 from .graph import GraphReport
 from .limits import FailureText, MessageText, SentenceText, VersionText, WarningText
@@ -95,13 +98,19 @@ class ArtifactSummary(OfMethod):
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
+    npu: Annotated[tuple[NPUFigures, ...], Field(max_length=MOST_SOCS)] = ()
+    """One for each chip."""
     verifications: Annotated[tuple[VerificationFigures, ...], Field(max_length=len(Verifier))] = ()
     """What came of it on other runtimes."""
 
     @property
     def accelerators(self) -> tuple[tuple[str, CompilerFigures], ...]:
         """What the compilers for accelerators said, with the accelerator's name."""
-        reports = (("Edge TPU", self.edge_tpu), ("Ethos-U", self.ethos_u))
+        reports = (
+            ("Edge TPU", self.edge_tpu),
+            ("Ethos-U", self.ethos_u),
+            *((figures.name, figures) for figures in self.npu),
+        )
         return tuple((name, figures) for name, figures in reports if figures is not None)
 
 
@@ -111,6 +120,7 @@ class ArtifactReport(ArtifactSummary):
     edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerReport | None = None
+    npu: Annotated[tuple[NPUReport, ...], Field(max_length=MOST_SOCS)] = ()
     verifications: Annotated[tuple[Verification, ...], Field(max_length=len(Verifier))] = ()
 
     fidelity: Fidelity | None = None
@@ -138,7 +148,10 @@ class ArtifactReport(ArtifactSummary):
 def compilations_of(artifact: ArtifactReport) -> Compilations:
     """Collect the compilers' reports on an artifact; empty where none was asked for."""
     return Compilations(
-        edge_tpu=artifact.edge_tpu, ethos_u=artifact.ethos_u, microcontroller=artifact.microcontroller
+        edge_tpu=artifact.edge_tpu,
+        ethos_u=artifact.ethos_u,
+        microcontroller=artifact.microcontroller,
+        npu=artifact.npu,
     )
 
 
@@ -415,6 +428,7 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
             "ethos_u": _shortened_figures(artifact.ethos_u, keep, texts, bare=bare),
             "microcontroller": micro
             and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
+            "npu": tuple(_shortened_figures(one, keep, texts, bare=bare) for one in artifact.npu),
             "verifications": tuple(
                 v.model_copy(update={"message": _cut(v.message or "", texts) or None})
                 for v in artifact.verifications
