@@ -170,6 +170,19 @@ class NPUReport(NPUFigures):
     """None where the chip's runtime cannot be had here, and so nothing was run."""
     seconds: float = 0.0
 
+    @property
+    def run_words(self) -> str:
+        """What was run of the compiled file, and how near its outputs are to those on the CPU."""
+        if self.run is None:
+            return "not run: the chip's runtime is not here"
+        tried = f"run on {self.run.samples} random inputs"
+        if self.run.snr_db is None:
+            return f"{tried}, equal to LiteRT on the CPU"
+        return (
+            f"{tried}, at most {self.run.max_difference:.3g} from LiteRT on the CPU, where outputs span"
+            f" {self.run.output_range:.3g}"
+        )
+
 
 class MicrocontrollerReport(MicrocontrollerFigures):
     """All that is known of the file under TFLite Micro."""
@@ -201,7 +214,9 @@ class Compilations(ApiModel):
         return tuple((name, report) for name, report in named if report is not None)
 
     @property
-    def _all(self) -> tuple[tuple[str, EdgeTPUReport | EthosUReport | NPUReport | MicrocontrollerReport], ...]:
+    def _all(
+        self,
+    ) -> tuple[tuple[str, EdgeTPUReport | EthosUReport | NPUReport | MicrocontrollerReport], ...]:
         micro = self.microcontroller
         return (*self.accelerators, *((("microcontroller", micro),) if micro is not None else ()))
 

@@ -189,7 +189,7 @@ _ANOTHER_VENDOR: Final = "socs must be chips of the vendor: " + "; ".join(
 
 
 class NPU(ApiModel):
-    """Compile the float and full-integer files for a vendor's NPU, into NAME_VENDOR_SOC.tflite beside each."""
+    """Compile float and full-integer files for a vendor's NPU, into NAME_VENDOR_SOC.tflite beside each."""
 
     model_config = ConfigDict(
         json_schema_extra={

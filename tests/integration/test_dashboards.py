@@ -261,7 +261,11 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         "calibration": calibration,
         "validation": {"uri": uri("test.npy"), "labelsUri": uri("test_labels.npy")},
     }
-    compilers = {"ethosU": {"accelerator": "ethos-u55-128"}, "edgeTPU": {"compile": False}}
+    compilers = {
+        "ethosU": {"accelerator": "ethos-u55-128"},
+        "edgeTPU": {"compile": False},
+        "npu": {"vendor": "Intel", "socs": ["CPU"]},
+    }
     methods = ["Float32", "DynamicRange", "Float16", "FullInteger"]
     conversions.apply("gesture", methods=methods, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])

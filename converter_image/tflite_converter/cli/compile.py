@@ -109,5 +109,8 @@ def _failure(file: Path, compilation: Compilations, compilers: Compilers) -> Con
             f" {for_shell(file)} --target Microcontroller says what is in the way"
         )
         return ConverterError(FailureReason.COMPILATION_FAILED, Stage.COMPILE, cause, hint=hint)
-    hint = "loosen --min-mapped, --min-delegated, --max-partitions or --max-arena, or give a file that meets them"
+    hint = (
+        "loosen --min-mapped, --min-delegated, --max-partitions or --max-arena, or give a file that meets"
+        " them"
+    )
     return ConverterError(FailureReason.GATES_NOT_MET, Stage.COMPILE, cause, hint=hint)

@@ -190,13 +190,15 @@ def _with_run(report: NPUReport, name: str, npu: NPUJob, place: Workplace) -> NP
         file=name,
         npu=npu.changed(compiled=file.file_name),
     )
+    run, fault = None, None
     try:
         run = place.run(job, npu.options.timeout_seconds).run
     except ConverterError as error:
-        _, fault = _failure(error)
-        run = None
-    else:
-        fault = "the process that runs it gave no report" if run is None else other_values(run)
+        fault = _failure(error)[1]
+    if run is not None:
+        fault = other_values(run)
+    elif fault is None:
+        fault = "the process that runs it gave no report"
     if fault is None:
         return report.model_copy(update={"run": run})
     (place.folder / file.file_name).unlink(missing_ok=True)

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.compilation import EdgeTPUReport, EthosUReport, MicrocontrollerReport, NPUReport, NPURun
+from modelconversion_api.compilation import (
+    EdgeTPUReport,
+    EthosUReport,
+    MicrocontrollerReport,
+    NPUReport,
+    NPURun,
+)
 from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from tflite_converter.compilers.npu_sdk import Toolkit
 from tflite_converter.isolation.parent import Program

@@ -1,9 +1,9 @@
-"""Compiles a file for one chip's NPU with the vendor's compiler behind LiteRT's plugin; believes no word of it alone.
+"""Compiles a file for one chip's NPU by the vendor's compiler behind LiteRT's plugin, and checks every word.
 
-The exit status says little: a file of no bytes stays behind where it failed, and the vendor's logs are full of
-errors where it succeeded. So a run counts as a success only when the exit status is good, the file can be read
-and has the size that was said, and its dispatch operators and what is left beside them are as many as the
-plugin counted.
+The exit status says little: a file of no bytes stays behind where it failed, and the vendor's logs are full
+of errors where it succeeded. So a run counts as a success only when the exit status is good, the file can be
+read and has the size that was said, and its dispatch operators and what is left beside them are as many as
+the plugin counted.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ def _of_litert(vendor: NPUVendor) -> tuple[Path, Path]:
     for path in (program, *(plugins or [folder / "compiler"])):
         if (fault := _fault(path)) is not None:
             hint = (
-                "use the npu variant of the converter image, or install ai-edge-litert for x86-64 anew; the other"
-                " images have no compiler plugins"
+                "use the npu variant of the converter image, or install ai-edge-litert for x86-64 anew; the"
+                " other images have no compiler plugins"
             )
             raise _not_found(f"LiteRT's {path.name} {fault}", hint)
     return program, folder

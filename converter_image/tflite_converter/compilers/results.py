@@ -8,7 +8,6 @@ from typing import Final
 from modelconversion_api.compilation import CompiledFile, NPURun
 from tflite_converter.measuring.gates import ROUNDING
 
-
 _LEAST_DB: Final = 20.0
 """Signal-to-noise ratio from which on outputs on random inputs are near enough, as for artifacts."""
 
@@ -33,6 +32,6 @@ def other_values(run: NPURun) -> str | None:
     if run.snr_db is None or run.snr_db >= _LEAST_DB:
         return None
     return (
-        f"it gives other values than on the CPU: {run.max_difference:.4g} apart at most, where all values span"
-        f" {run.output_range:.4g}"
+        f"it gives other values than on the CPU: {run.max_difference:.4g} apart at most, where all values"
+        f" span {run.output_range:.4g}"
     )

@@ -78,20 +78,8 @@ def npu_words(report: NPUReport) -> str:
     parts = [_mapped(report)]
     if (count := report.partitions) is not None:
         parts.append(f"{count} partition{'s' * (count != 1)}")
-    parts.append(run_words(report))
+    parts.append(report.run_words)
     return _with_message(parts, report.message)
-
-
-def run_words(report: NPUReport) -> str:
-    """Say what was run of a compiled file, and how near its outputs are to those on the CPU."""
-    if report.run is None:
-        return "not run: the chip's runtime is not here"
-    if report.run.snr_db is None:
-        return f"run on {report.run.samples} random inputs, equal to the CPU"
-    return (
-        f"run on {report.run.samples} random inputs, at most {report.run.max_difference:.3g} from the CPU,"
-        f" where outputs span {report.run.output_range:.3g}"
-    )
 
 
 def microcontroller_words(report: MicrocontrollerReport) -> str:

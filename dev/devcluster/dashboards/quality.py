@@ -362,6 +362,16 @@ def _compiled() -> list[PanelBuilder]:
             },
             width=8,
         ),
+        lines(
+            Text(
+                "Parts of compiled graphs",
+                "Mean number of parts into which compilers for the Edge TPU and NPUs have cut a graph; "
+                "between them data goes to the CPU and back.",
+            ),
+            "none",
+            {"{{compiler}}": mean("modelconversion_compiled_subgraphs", ["compiler"])},
+            width=8,
+        ),
     ]
 
 

@@ -19,8 +19,8 @@ from modelconversion_api.status import (
     EthosUResult,
     FailedMethod,
     MicrocontrollerResult,
-    NPUResult,
     ModelConversionStatus,
+    NPUResult,
     Recommended,
     VerificationResult,
 )
