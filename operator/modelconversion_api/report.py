@@ -66,6 +66,8 @@ _LARGEST_RESULT: Final = 1 << 18
 """Bytes of a result when it is inflated; what a model's code has written could become any number."""
 
 
+_CHIPS_ARE_THERE: Final = "npu: see report.json"
+
 _Figures = TypeVar("_Figures", bound=CompilerFigures)
 
 
@@ -300,9 +302,11 @@ class StageResult(ApiModel):
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
-        Long tensor lists and texts are cut where it does not fit otherwise; at last figures are rounded.
+        Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and at
+        last those of chips with NPUs are left to the report.
         """
-        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1)), _rounded(self)):
+        shorter = (*(_shortened(self, keep) for keep in (64, 8, 2, 0, -1)), _rounded(self))
+        for result in (self, *shorter, _without_chips(shorter[-1])):
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
@@ -413,22 +417,33 @@ def _rounded(result: StageResult) -> StageResult:
     return StageResult.model_validate(rounded(_shortened(result, -1).to_wire()))
 
 
+def _without_chips(result: StageResult) -> StageResult:
+    """Return ``result`` without the figures of single chips, and a word on where they are."""
+    if result.summary is None:
+        return result
+    artifacts = tuple(
+        a.model_copy(update={"npu": (), "message": _CHIPS_ARE_THERE} if a.npu else {})
+        for a in result.summary.artifacts
+    )
+    return result.model_copy(update={"summary": result.summary.model_copy(update={"artifacts": artifacts})})
+
+
 def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:
     """``artifact`` with shorter texts, and of its latency only what the status and the metrics take."""
     latency = artifact.latency
     if latency is not None:
         latency = latency.model_copy(update={"p99_millis": None, "throughput_per_second": None})
     message = _cut(artifact.message, texts) if artifact.message else None
-    micro = artifact.microcontroller
+    micro, tpu, npu = artifact.microcontroller, artifact.edge_tpu, artifact.ethos_u
     return artifact.model_copy(
         update={
             "latency": latency,
             "message": message,
-            "edge_tpu": _shortened_figures(artifact.edge_tpu, keep, texts, bare=bare),
-            "ethos_u": _shortened_figures(artifact.ethos_u, keep, texts, bare=bare),
+            "edge_tpu": tpu and _shortened_figures(tpu, keep, texts, bare=bare),
+            "ethos_u": npu and _shortened_figures(npu, keep, texts, bare=bare),
             "microcontroller": micro
             and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
-            "npu": tuple(_shortened_figures(one, keep, texts, bare=bare) for one in artifact.npu),
+            "npu": tuple(_shortened_chip(one, keep, texts, bare=bare) for one in artifact.npu),
             "verifications": tuple(
                 v.model_copy(update={"message": _cut(v.message or "", texts) or None})
                 for v in artifact.verifications
@@ -437,13 +452,11 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
     )
 
 
-def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare: bool) -> _Figures | None:
+def _shortened_figures(figures: _Figures, keep: int, texts: int, *, bare: bool) -> _Figures:
     """Return a compiler's figures with fewer kinds of operators that fell back, and shorter texts.
 
     ``bare`` are those without the digest as well, which the report has.
     """
-    if figures is None:
-        return None
     fallbacks = tuple(
         f.model_copy(update={"operator": f.operator[:32], "reason": _cut(f.reason, texts)})
         for f in figures.fallbacks[: keep // 4]
@@ -451,6 +464,14 @@ def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare:
     message = _cut(figures.message or "", texts) or None
     update = {"fallbacks": fallbacks, "message": message} | ({"sha256": None} if bare else {})
     return figures.model_copy(update=update)
+
+
+def _shortened_chip(figures: NPUFigures, keep: int, texts: int, *, bare: bool) -> NPUFigures:
+    """Return one chip's figures as :func:`_shortened_figures` does; ``bare`` ones are counts only."""
+    if not bare:
+        return _shortened_figures(figures, keep, texts, bare=bare)
+    left_out = {"fallbacks": (), "message": None, "sha256": None, "size_bytes": None}
+    return figures.model_copy(update=left_out)
 
 
 def _cut(text: str, limit_bytes: int) -> str:
