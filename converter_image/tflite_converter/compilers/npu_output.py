@@ -21,7 +21,7 @@ _PARTITIONED: Final = re.compile(
 _WRITTEN: Final = re.compile(r"Serialized a model of size (\d+) bytes")
 _VERSION: Final = re.compile(r"Applying plugin with SDK version: ([\w.+-]{1,64})")
 _UNLOADED: Final = (
-    re.compile(r"Could not load shared library \S+: (?:\S+: )?(.+)"),
+    re.compile(r"Could not load shared library \S+: (?:/\S+: )?(.+)"),
     re.compile(r"Cannot load library \"(?:[^\"]*/)?([^\"/]+)\""),
     re.compile(r"Failed to load .{0,80}?: (\S+\.so[\w.]*: cannot open shared object file)"),
     re.compile(r"(Failed to load NeuronAdapter shared library)"),
@@ -45,6 +45,10 @@ KNOWN: Final = (
     (
         re.compile(r"Un(?:expected|supported) SoC model"),
         "this version of the vendor's compiler does not know the chip; bring a newer SDK",
+    ),
+    (
+        re.compile(r"Tensor name \S{1,200} already exists"),
+        "two of the file's tensors have one name; give the model's layers names of their own",
     ),
     (
         re.compile(r"Unsupported input/output datatypes"),
