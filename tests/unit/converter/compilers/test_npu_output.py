@@ -1,4 +1,4 @@
-"""What is read in lines of LiteRT's program and of vendors' compilers behind it; they are as they were seen."""
+"""What is read in lines of LiteRT's program and of the compilers behind it; they are as they were seen."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_run_that_says_nothing_has_no_figures():
     ("text", "library"),
     [
         (
-            "└ Could not load shared library /a/libP.so: libQnnHtp.so: cannot open shared object file: No such\n",
+            "└ Could not load shared library /a/libP.so: libQnnHtp.so: cannot open shared object file: No\n",
             "libQnnHtp.so: cannot open shared object file",
         ),
         (
@@ -52,7 +52,7 @@ def test_a_run_that_says_nothing_has_no_figures():
             "libopenvino_intel_npu_compiler_loader.so",
         ),
         (
-            "Failed to load Tensor TPU compiler library: liblitert_plugin_compiler.so: cannot open shared object file\n",
+            "Failed to load Tensor compiler: liblitert_plugin_compiler.so: cannot open shared object file\n",
             "liblitert_plugin_compiler.so: cannot open shared object file",
         ),
         (
