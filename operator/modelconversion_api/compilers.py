@@ -183,7 +183,7 @@ NPU_SOCS: Final[dict[NPUVendor, tuple[str, ...]]] = {
 NPU_METHODS: Final = (Method.FULL_INTEGER, Method.FLOAT32, Method.FLOAT16)
 """Files that are compiled for NPUs. The others keep weights in a form that kernels of CPUs widen as they
 compute; vendors' compilers refuse that, or leave most operators behind."""
-_ANOTHER_VENDOR: Final = "socs must be chips of the vendor: " + "; ".join(
+_ANOTHER_VENDOR: Final = "socs has a chip that is not the maker's: " + "; ".join(
     f"{vendor.value} has {', '.join(socs)}" for vendor, socs in NPU_SOCS.items()
 )
 
