@@ -33,6 +33,8 @@ _REFUSED_KINDS: Final = (
     re.compile(r"LiteRT Op #\d+ '\w*' \(code=(\d{1,3})\) is not supported"),
     re.compile(r"op type (\d{1,3}) is not supported"),
 )
+_OF_INTEL: Final = re.compile(r"Exception in compilation: (?:Exception from \S+\s+)*(.*\S)")
+"""OpenVINO names the places that it has come through first, a line for each."""
 _OF_QUALCOMM: Final = re.compile(r"<E> (.*\S)")
 _OF_OTHERS: Final = re.compile(r"ERROR: \[[\w.]+:\d+\] (?!ERROR)(.*\S)")
 _BARE: Final = re.compile(r"ERROR: \[Qnn\] (.*\S)")
@@ -120,6 +122,6 @@ def reason_of(kind: str, text: str) -> str | None:
 
 
 def _complaints(text: str) -> Iterator[str]:
-    for rule in (_BARE, _OF_QUALCOMM, _OF_OTHERS):
+    for rule in (_OF_INTEL, _BARE, _OF_QUALCOMM, _OF_OTHERS):
         for match in rule.finditer(text):
             yield match[1]

@@ -84,7 +84,10 @@ def test_refused_operators_are_named_as_the_file_does():
             "bring a newer SDK (Unexpected SoC model: SM9999)",
         ),
         ("ERROR: [apply_plugin.cc:455] ERROR: [litert/compiler/plugin/compiler_plugin.cc:504]\n", ""),
-        ("ERROR: [openvino.cc:714] Exception in compilation: it is too large\n", "it is too large"),
+        (
+            "ERROR: [ov.cc:714] Exception in compilation: Exception from src/core.cpp:1:\nIt is too large.\n",
+            "It is too large",
+        ),
         ("", ""),
     ],
 )
