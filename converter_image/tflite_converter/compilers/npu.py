@@ -26,7 +26,7 @@ from modelconversion_api.compilers import CPU_SOC, NPU, NPUVendor, npu_name
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.compilers.jobs import NPUJob
 from tflite_converter.compilers.npu_output import Output, complaint, read_output, reason_of, refused_kinds
-from tflite_converter.compilers.npu_sdk import manufacturer, what_to_bring
+from tflite_converter.compilers.npu_sdk import how_to_load, manufacturer
 from tflite_converter.compilers.results import compiled_file, missed_share
 from tflite_converter.errors import ConverterError
 from tflite_converter.tflite.file import read_file
@@ -208,7 +208,8 @@ def _why(run: Run, job: NPUJob) -> Refusal:
             name = f"signal {-run.code}"
         return Refusal(failed, f"the compiler died of {name}")
     if output.unloaded is not None:
-        words = f"a library cannot be loaded: {output.unloaded}; {what_to_bring(job.options.vendor)}"
+        mend = how_to_load(job.options.vendor, output.unloaded)
+        words = f"a library cannot be loaded: {output.unloaded}; {mend}"
         return Refusal(FailureReason.COMPILER_NOT_FOUND, words)
     if output.selected == 0 and output.operators is not None:
         return _nothing(output.operators, job)

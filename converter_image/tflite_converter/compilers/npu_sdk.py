@@ -7,6 +7,7 @@ library is looked at before anything is converted.
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,6 +114,17 @@ def what_to_bring(vendor: NPUVendor) -> str:
         f"{known.bring}; put them into {SYSTEM_PLACE / vendor.value.lower()}, or name their folder:"
         f" {SDKS_ENV}={vendor.value.lower()}=FOLDER"
     )
+
+
+def how_to_load(vendor: NPUVendor, unloaded: str) -> str:
+    """Return what to do about a library that cannot be loaded, of which the loader says ``unloaded``."""
+    name, _, _ = unloaded.partition(":")
+    of_system = name.startswith("lib") and not any(
+        fnmatch.fnmatch(name, pattern) for pattern in (*_VENDORS[vendor].libraries, _NPU_OF_INTEL)
+    )
+    if of_system:
+        return f"{vendor.value}'s SDK links it: install the system's package that has it, or put it beside"
+    return what_to_bring(vendor)
 
 
 def toolkit(npu: NPU, given: Path | None, environment: Mapping[str, str]) -> Toolkit:

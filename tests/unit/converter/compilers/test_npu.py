@@ -25,7 +25,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.tflite_files import O, T, floats, ints, tflite
 from support.paths import REPOSITORY
 from tflite_converter.compilers.compiling import Workplace, compile_alone, compile_file
-from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, toolkit
+from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, how_to_load, toolkit
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import other_values
 from tflite_converter.console.compilers import show_compilation
@@ -241,6 +241,18 @@ def test_a_variable_that_cannot_be_read_is_no_sdk_left_out(text):
     with pytest.raises(ConverterError, match=f"{SDKS_ENV} has the entry") as caught:
         toolkit(ON_CPU, None, {SDKS_ENV: text})
     assert caught.value.reason is FailureReason.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("unloaded", "words"),
+    [
+        ("libQnnHtp.so: cannot open shared object file", "bring the x86-64 libraries of Qualcomm's QAIRT"),
+        ("libatomic.so.1: cannot open shared object file", "install the system's package that has it"),
+        ("undefined symbol: _ZN2ov3Any4BaseD2Ev", "bring the x86-64 libraries of Qualcomm's QAIRT"),
+    ],
+)
+def test_a_library_of_the_system_is_told_from_the_vendor_s(unloaded, words):
+    assert words in how_to_load(NPUVendor.QUALCOMM, unloaded)
 
 
 def test_what_only_looks_like_a_library_is_found_out_by_the_real_program(tmp_path):
