@@ -38,8 +38,8 @@ class Runtime:
     run: Callable[[bytes, NamedArrays, Callable[[int], None]], Ran]
     """Runs a file on ``{input: (n, ...)}``, and tells after each sample how many are done.
 
-    Raises ``ImportError`` where the runtime is not there, with what to do about it, and ``RuntimeError`` or
-    ``ValueError`` where the file does not run on it.
+    Raises ``NotVerifiedError`` where nothing can be run, and ``RuntimeError`` or ``ValueError`` where the
+    file does not run there.
     """
     most_samples: int | None = None
     """How many samples it runs at most: the first ones. None runs all.
