@@ -26,8 +26,8 @@ from tflite_converter.console.verifications import verification_words
                 "fallbacks": ["ATAN2: Operation is not supported", "CUMSUM: Operation is not supported"],
             },
             (
-                "passed, agreement 100.0% on 64 samples, at most 0.00012 from LiteRT here, 2 operators left to"
-                " the CPU: ATAN2: Operation is not supported; CUMSUM: Operation is not supported"
+                "passed, agreement 100.0% on 64 samples, at most 0.00012 from LiteRT here, 2 operators left"
+                " to the CPU: ATAN2: Operation is not supported; CUMSUM: Operation is not supported"
             ),
         ),
         (
