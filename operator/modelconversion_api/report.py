@@ -303,10 +303,12 @@ class StageResult(ApiModel):
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
         Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and at
-        last those of chips with NPUs are left to the report.
+        last those of checks on other runtimes, and of chips with NPUs, are left to the report.
         """
-        shorter = (*(_shortened(self, keep) for keep in (64, 8, 2, 0, -1)), _rounded(self))
-        for result in (self, *shorter, _without_chips(shorter[-1])):
+        shortened = (_shortened(self, keep) for keep in (64, 8, 2, 0, -1))
+        rounded = _rounded(self)
+        bare = _with_bare_verdicts(rounded)
+        for result in (self, *shortened, rounded, bare, _without_chips(bare)):
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
@@ -415,6 +417,24 @@ def _rounded(result: StageResult) -> StageResult:
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
     return StageResult.model_validate(rounded(_shortened(result, -1).to_wire()))
+
+
+def _with_bare_verdicts(result: StageResult) -> StageResult:
+    """Return the result with nothing but the outcomes of checks on other runtimes."""
+    summary = result.summary
+    if summary is None:
+        return result
+    artifacts = tuple(
+        a.model_copy(
+            update={
+                "verifications": tuple(
+                    VerificationFigures(name=v.name, outcome=v.outcome) for v in a.verifications
+                )
+            }
+        )
+        for a in summary.artifacts
+    )
+    return result.model_copy(update={"summary": summary.model_copy(update={"artifacts": artifacts})})
 
 
 def _without_chips(result: StageResult) -> StageResult:
