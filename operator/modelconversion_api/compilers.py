@@ -224,6 +224,8 @@ class NPU(ApiModel):
     def _check_socs(self) -> Self:
         if not set(self.socs) <= set(NPU_SOCS[self.vendor]):
             raise ValueError(_ANOTHER_VENDOR)
+        if len(set(self.socs)) < len(self.socs):
+            raise ValueError("socs names a chip twice")
         return self
 
 

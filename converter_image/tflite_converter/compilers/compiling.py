@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelconversion_api.compilation import Compilations, CompiledFile, EdgeTPUReport, EthosUReport, NPUReport
-from modelconversion_api.compilers import CPU_SOC, EdgeTPU, EthosU, NPUVendor
+from modelconversion_api.compilers import CPU_SOC, EdgeTPU, EthosU, NPUVendor, npu_name
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
@@ -174,12 +174,25 @@ def _chips(name: str, compilers: Compilers, place: Workplace) -> Iterator[NPURep
                 reason=reason,
                 message=message,
             )
-        if report is None:
-            cause = "the compiler's process gave no report"
-            raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.COMPILE, cause)
+        report = believed(report, npu, name)
         if report.compiled and (options.vendor, soc) == RUNNABLE:
             report = _with_run(report, name, npu, place)
         yield report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
+
+
+def believed(report: NPUReport | None, npu: NPUJob, name: str) -> NPUReport:
+    """Return a child's report if it is on the chip and the file ``name`` that were asked for.
+
+    Raises:
+        ConverterError: ArtifactInvalid.
+
+    """
+    vendor, soc = npu.options.vendor, npu.soc
+    asked = (vendor, soc, {npu_name(name, vendor, soc)} if report is not None and report.compiled else set())
+    if report is None or (report.vendor, report.soc, {file.file_name for file in report.files}) != asked:
+        cause = f"the compiler's process reports on something else than {vendor.value} {soc}"
+        raise ConverterError(FailureReason.ARTIFACT_INVALID, Stage.COMPILE, cause)
+    return report
 
 
 def _with_run(report: NPUReport, name: str, npu: NPUJob, place: Workplace) -> NPUReport:

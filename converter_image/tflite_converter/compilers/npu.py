@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -232,19 +232,18 @@ def _fallbacks(behind: Counter[str], text: str, vendor: NPUVendor) -> tuple[Oper
 
 def _run(job: NPUJob, path: Path, compiled: Path, say: Say) -> Run:
     """Run the compiler; what it leaves beside the file is removed."""
-    place = path.parent / f"npu-{job.soc}"
-    place.mkdir()
     compiled.unlink(missing_ok=True)
-    searched = filter(None, (str(job.toolkit.sdk), os.environ.get("LD_LIBRARY_PATH")))
-    environment = {
-        **os.environ,
-        "LD_LIBRARY_PATH": os.pathsep.join(searched),
-        "HOME": str(place),
-        "TMPDIR": str(place),
-    }
-    # Two files: the vendor's lines come in pieces, and would tear LiteRT's apart.
-    said, printed = place / "stderr.log", place / "stdout.log"
-    try:
+    with tempfile.TemporaryDirectory(prefix="npu-", dir=path.parent, ignore_cleanup_errors=True) as name:
+        place = Path(name)
+        searched = filter(None, (str(job.toolkit.sdk), os.environ.get("LD_LIBRARY_PATH")))
+        environment = {
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join(searched),
+            "HOME": name,
+            "TMPDIR": name,
+        }
+        # Two files: the vendor's lines come in pieces, and would tear LiteRT's apart.
+        said, printed = place / "stderr.log", place / "stdout.log"
         with said.open("wb") as err, printed.open("wb") as out:
             process = subprocess.Popen(
                 command(job, path, compiled),
@@ -256,8 +255,6 @@ def _run(job: NPUJob, path: Path, compiled: Path, say: Say) -> Run:
             )
             code = _wait(process, job, say)
         text = f"{_text(said)}\n{_text(printed)}"
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     return Run(code, text, compiled.read_bytes() if compiled.is_file() else b"")
 
 

@@ -18,14 +18,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from conversion_engine.sandbox import NO_NETWORK
-from modelconversion_api.compilation import Compilations, NPUReport, NPURun
+from modelconversion_api.compilation import Compilations, CompiledFile, NPUReport, NPURun
 from modelconversion_api.compilers import NPU, NPU_METHODS, NPU_SOCS, NPUVendor, npu_name
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.tflite_files import O, T, floats, ints, tflite
 from support.paths import REPOSITORY
-from tflite_converter.compilers.compiling import Workplace, compile_alone, compile_file
-from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, how_to_load, toolkit
+from tflite_converter.compilers.compiling import Workplace, believed, compile_alone, compile_file
+from tflite_converter.compilers.jobs import NPUJob
+from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, Toolkit, how_to_load, toolkit
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import other_values
 from tflite_converter.console.compilers import show_compilation
@@ -348,6 +349,39 @@ def test_one_chip_that_is_refused_does_not_keep_the_others_from_theirs():
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"soc": "SM8350"},
+        {"vendor": NPUVendor.INTEL},
+        {"files": ()},
+        {"files": (CompiledFile(file_name="m_int8.tflite", size_bytes=1, sha256="a" * 64),)},
+        {"compiled": False},
+    ],
+)
+def test_a_child_s_report_on_something_else_is_not_believed(changes):
+    npu = NPUJob(
+        options=NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8750"]),
+        soc="SM8750",
+        toolkit=Toolkit(program=Path("p"), vendor_folder=Path("v"), sdk=Path("s")),
+    )
+    name = npu_name("m_int8.tflite", NPUVendor.QUALCOMM, "SM8750")
+    good = NPUReport(
+        passed=True,
+        compiled=True,
+        operators=3,
+        mapped_operators=3,
+        vendor=NPUVendor.QUALCOMM,
+        soc="SM8750",
+        files=(CompiledFile(file_name=name, size_bytes=1, sha256="a" * 64),),
+    )
+    assert believed(good, npu, "m_int8.tflite") is good
+    for report in (good.changed(**changes), None):
+        with pytest.raises(ConverterError, match="reports on something else than Qualcomm SM8750") as caught:
+            believed(report, npu, "m_int8.tflite")
+        assert caught.value.reason is FailureReason.ARTIFACT_INVALID
+
+
+@pytest.mark.parametrize(
     ("snr", "words"), [(None, None), (20.0, None), (19.9, "gives other values than on the CPU: 0.5 apart")]
 )
 def test_other_values_are_a_failure(snr, words):
@@ -363,6 +397,7 @@ def test_other_values_are_a_failure(snr, words):
         ({"vendor": "Qualcomm", "socs": ["LNL"]}, "socs has a chip that is not the maker's"),
         ({"vendor": "Apple", "socs": ["M4"]}, "Input should be"),
         ({"vendor": "Intel", "socs": []}, "at least 1 item"),
+        ({"vendor": "Intel", "socs": ["CPU", "CPU"]}, "socs names a chip twice"),
         ({"vendor": "Intel", "socs": ["CPU"], "maxPartitions": 0}, "greater than or equal to 1"),
     ],
 )
