@@ -295,6 +295,11 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         assert status["phase"] == "Succeeded", (name, status)
     for name, reason in FAIL.items():
         assert conversions.finished(name)["failure"]["reason"] == reason
+    chips = {a["method"]: a.get("npu", []) for a in conversions.status("gesture")["artifacts"]}
+    assert chips.pop("DynamicRange") == []
+    for method, (chip,) in chips.items():
+        assert (chip["soc"], chip["passed"], chip["partitions"]) == ("CPU", True, 1), method
+        assert chip["uri"].endswith("_intel_CPU.tflite")
     (failed,) = conversions.status("recurrent")["failedMethods"]
     assert failed["method"] == "FullInteger"
 
