@@ -6,7 +6,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
+
+Result = TypeVar("Result")
 
 _MOST_HEARD: Final = 65536
 """Bytes that are kept of what a library says."""
@@ -41,6 +43,21 @@ def heard() -> Iterator[Callable[[], str]]:
         text = said()
     finally:
         os.close(kept)
+
+
+def listened(call: Callable[[], Result], why: Callable[[str, Exception], str]) -> tuple[Result, str]:
+    """Call; return its result and what it said meanwhile.
+
+    Raises:
+        RuntimeError: the call raised it, or ``ValueError``; its message is ``why`` of what was said and that.
+
+    """
+    with heard() as said:
+        try:
+            result = call()
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeError(why(said(), error)) from error
+    return result, said()
 
 
 @contextlib.contextmanager

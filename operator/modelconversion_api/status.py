@@ -186,6 +186,10 @@ class VerificationResult(ApiModel):
     """Accuracy there, on the labelled validation data."""
     memory_bytes: int | None = None
     """Working memory that it took there: the arena of TFLite Micro."""
+    identical: bool | None = None
+    """Whether every value is the one that LiteRT gives in the Job's pod."""
+    fallback_operators: int | None = None
+    """Operators that stay on the CPU."""
     message: MessageText | None = None
     """Why it failed, or why nothing was run."""
 

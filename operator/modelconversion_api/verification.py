@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -16,11 +16,15 @@ class Verifier(StrEnum):
     """A runtime that artifacts can be checked on."""
 
     MICROCONTROLLER = "Microcontroller"
+    GPU = "GPU"
 
     @property
-    def target(self) -> Target:
-        """The target that it has the last word on."""
-        return {Verifier.MICROCONTROLLER: Target.MICROCONTROLLER}[self]
+    def target(self) -> Target | None:
+        """The target that it has the last word on; None where there is none."""
+        return _LAST_WORD.get(self)
+
+
+_LAST_WORD: Final = {Verifier.MICROCONTROLLER: Target.MICROCONTROLLER, Verifier.GPU: Target.GPU}
 
 
 class VerificationOutcome(StrEnum):
@@ -44,6 +48,10 @@ class VerificationFigures(ApiModel):
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     memory_bytes: Annotated[int, Field(ge=0)] | None = None
     """Working memory that it took there, where the runtime tells: the arena of TFLite Micro."""
+    identical: bool | None = None
+    """Whether every value is the one that LiteRT gives for this file and these samples on this machine."""
+    fallback_operators: Annotated[int, Field(ge=0)] | None = None
+    """Operators that stay on the CPU, where the runtime tells."""
     message: MessageText | None = None
     """Why it failed, or why nothing was run."""
 
@@ -60,8 +68,14 @@ class Verification(VerificationFigures):
     """Samples that it ran on."""
     snr_db: float | None = None
     """Signal-to-noise ratio of the outputs against the original's; None where both are equal, or unknown."""
+    largest_difference: Annotated[float, Field(ge=0)] | None = None
+    """Of one output value from the one that LiteRT gives for this file and sample on this machine, in the
+    output's units."""
+    fallbacks: Annotated[tuple[MessageText, ...], Field(max_length=16)] = ()
+    """Why operators stay on the CPU, in the runtime's words; the first 16 reasons."""
 
 
 def resolved_verifiers(asked: tuple[Verifier, ...], target: Target | None) -> tuple[Verifier, ...]:
     """Return the checks that were asked for, and that of the target."""
-    return tuple(dict.fromkeys((*asked, *(v for v in Verifier if v.target is target))))
+    of_target = (v for v in Verifier if target is not None and v.target is target)
+    return tuple(dict.fromkeys((*asked, *of_target)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Literal
 from modelconversion_api.methods import Method
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import TensorInfo
-from modelconversion_api.verification import resolved_verifiers
+from modelconversion_api.verification import Verifier, resolved_verifiers
 from tflite_converter.conversion.data import RANDOM_SAMPLES, SYNTHETIC_SAMPLES
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.verifying.drivers import driver
 from tflite_converter.workers.jobs import (
     FROZEN_FOLDER,
     OWN_RANGES_FOLDER,
@@ -130,8 +132,12 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
     """Return the job that makes and measures files from the float file."""
     source, samples = inputs.source, inputs.samples
     from_tflite = source.format is SourceFormat.TFLITE
+    verify_on = resolved_verifiers(tuple(options.verify_on), options.target)
+    limits = _limits(options, source, work)
+    if Verifier.GPU in verify_on and (manifest := driver(os.environ)) is not None:
+        limits = limits.model_copy(update={"readable": (*limits.readable, manifest.absolute().parent)})
     return LiteRTJob(
-        limits=_limits(options, source, work),
+        limits=limits,
         base_name=options.base_name,
         methods=basis.methods or options.made,
         recipes=() if basis.methods or basis.trained else _recipes(options),
@@ -141,7 +147,7 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         random_outputs=basis.random_outputs,
         layouts=dict(basis.layouts),
         target=options.target,
-        verify_on=resolved_verifiers(tuple(options.verify_on), options.target),
+        verify_on=verify_on,
         source=source.path.absolute() if from_tflite else None,
         signature=options.signature if from_tflite else None,
         source_bytes=source.size_bytes,

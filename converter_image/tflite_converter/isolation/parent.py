@@ -29,7 +29,10 @@ from tflite_converter.isolation.child import our_packages
 from tflite_converter.isolation.protocol import WorkerFailure, WorkerProgress
 from tflite_converter.progress import Event, Listener
 
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
+_PASSED_ON = (
+    *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"),
+    "VK_DRIVER_FILES",
+)
 _LOOK_SECONDS = 0.2
 """How often memory, silence and the child's end are looked at while it runs."""
 _MOST_RESULT_BYTES = 64 << 20

@@ -51,15 +51,24 @@ class Reference:
     not_finite: int = 0
     """How many samples are not among these because the original gives NaN or infinity on them."""
 
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.samples.values())))
+
     def head(self, count: int) -> Reference:
         """Return the first ``count`` samples, without labels."""
-        return replace(
-            self,
-            samples={name: array[:count] for name, array in self.samples.items()},
-            outputs={name: array[:count] for name, array in self.outputs.items()},
-            labels=None,
-            original=None,
-        )
+        return replace(self.first(count), labels=None, original=None)
+
+    def first(self, count: int) -> Reference:
+        """Return the first ``count`` samples, and the original's own figures on these."""
+        if count >= self.count:
+            return self
+        samples = {name: array[:count] for name, array in self.samples.items()}
+        outputs = {name: array[:count] for name, array in self.outputs.items()}
+        labels = None if self.labels is None else self.labels[:count]
+        original = None if labels is None else scores(self.task, samples, outputs, labels)
+        return replace(self, samples=samples, outputs=outputs, labels=labels, original=original)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edge_inference.tensors import Tensor, joined
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.compilers.arena import estimate
 from tflite_converter.errors import first_line, quoted
-from tflite_converter.native_output import heard
+from tflite_converter.native_output import heard, listened
 from tflite_converter.tflite.file import read_file
 
 PACKAGE: Final = "tflite-micro"
@@ -45,10 +45,10 @@ class MicroModel:
         except ImportError as error:
             raise ImportError(ABSENT) from error
         file = read_file(content, "the file")
-        self._interpreter: Any = _reported(
-            lambda: runtime.Interpreter.from_bytes(
-                content, arena_size=2 * estimate(file).total_bytes + _SLACK
-            )
+        size = 2 * estimate(file).total_bytes + _SLACK
+        self._interpreter: Any
+        self._interpreter, _ = listened(
+            lambda: runtime.Interpreter.from_bytes(content, arena_size=size), _why
         )
         details, give = self._interpreter.get_input_details, self._interpreter.get_output_details
         self._inputs = [_tensor(n.name, i, details(i)) for i, n in enumerate(file.inputs)]
@@ -70,7 +70,7 @@ class MicroModel:
             for tensor in self._inputs:
                 stored = tensor.store(samples[tensor.name][place])
                 self._interpreter.set_input(np.ascontiguousarray(stored.reshape(tensor.shape)), tensor.index)
-            _reported(self._interpreter.invoke)
+            listened(self._interpreter.invoke, _why)
             for tensor in self._outputs:
                 given[tensor.name].append(tensor.value(self._interpreter.get_output(tensor.index)).copy())
             after_each(place + 1)
@@ -87,15 +87,6 @@ class MicroModel:
 def version() -> str:
     """Return the package's name and version."""
     return f"{PACKAGE} {importlib.metadata.version(PACKAGE)}"
-
-
-def _reported(call: Callable[[], Any]) -> Any:
-    """Call, and put what it said on standard error into what it raises."""
-    with heard() as said:
-        try:
-            return call()
-        except (RuntimeError, ValueError) as error:
-            raise RuntimeError(_why(said(), error)) from error
 
 
 def _why(said: str, error: Exception) -> str:

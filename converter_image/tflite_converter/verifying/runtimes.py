@@ -9,7 +9,7 @@ from typing import Final
 
 from modelconversion_api.verification import Verifier
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.verifying import micro
+from tflite_converter.verifying import gpu, micro
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,15 @@ class Ran:
     """What a file gave on a runtime."""
 
     outputs: Mapping[str, Array]
-    """``{output: (n, ...)}``, as values and not as integers that stand for them."""
+    """``{output: (n, ...)}``, as values and not as integers that stand for them; of the first n samples."""
     runtime: str
     """Name and version."""
-    memory_bytes: int | None
+    memory_bytes: int | None = None
     """Working memory that it took; None where the runtime does not tell."""
+    fallback_operators: int | None = None
+    """Operators that stayed on the CPU; None where there is nothing else, or the runtime does not tell."""
+    fallbacks: tuple[str, ...] = ()
+    """Why they did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,24 @@ class Runtime:
     Raises ``ImportError`` where the runtime is not there, with what to do about it, and ``RuntimeError`` or
     ``ValueError`` where the file does not run on it.
     """
+    most_samples: int | None = None
+    """How many samples it runs at most: the first ones. None runs all.
+
+    Where it does not run all, a gate counts that LiteRT meets with the same file on the same samples: few
+    samples may miss one by chance. What differs from LiteRT is told.
+    """
 
 
 def _on_micro(content: bytes, samples: NamedArrays, after_each: Callable[[int], None]) -> Ran:
     model = micro.MicroModel(content)
     outputs = model.run_each(samples, after_each)
     return Ran(outputs, micro.version(), model.arena_bytes())
+
+
+def _on_gpu(content: bytes, samples: NamedArrays, after_each: Callable[[int], None]) -> Ran:
+    model = gpu.GPUModel(content)
+    outputs = model.run_each(samples, after_each)
+    return Ran(outputs, model.version, None, model.fallback_operators, model.fallbacks)
 
 
 RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
@@ -57,7 +73,19 @@ RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
                 " and without the vendor's own kernels."
             ),
             run=_on_micro,
-        )
+        ),
+        Verifier.GPU: Runtime(
+            proves=(
+                "LiteRT's GPU accelerator compiles the file, takes all operators but those that are counted,"
+                " and its shaders give these results in 32-bit floats."
+            ),
+            does_not_prove=(
+                "That it is fast, or that a phone's driver does the same: the shaders run on a CPU, without"
+                " the limits and 16-bit floats of a real GPU."
+            ),
+            run=_on_gpu,
+            most_samples=64,
+        ),
     }
 )
 """How to run on each."""

@@ -34,7 +34,7 @@ from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.tflite.file import inventory, read_file
-from tflite_converter.verifying.verify import failed, verify, with_verifications
+from tflite_converter.verifying.verify import failed, samples_on, verify, with_verifications
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FUSED_FILE,
@@ -197,7 +197,7 @@ class _Work:
             self._stability = answer.stability
         request, method = wanted.request, wanted.request.method
         words = f"measuring {wanted.words}"
-        count = len(next(iter(self._reference.samples.values())))
+        count = self._reference.count
 
         def measure() -> _Measured:
             content = (self._folder / answer.file).read_bytes()
@@ -231,16 +231,14 @@ class _Work:
     def _verified(self, artifact: ArtifactReport, content: bytes, wanted: _Wanted) -> ArtifactReport:
         """Run the file on the other runtimes, each in a fork of its own."""
         job, reference, gates = self._job, self._reference, wanted.request.gates
-        count = len(next(iter(reference.samples.values())))
         found = []
         for name in job.verify_on:
             started, words = time.monotonic(), f"verifying {wanted.words} on {name.value}"
 
             def check(name: Verifier = name, words: str = words) -> Verification:
                 self._process.say(Stage.EVALUATE, words)
-                return verify(
-                    name, content, reference, gates, self._process.counter(Stage.EVALUATE, words, count)
-                )
+                step = self._process.counter(Stage.EVALUATE, words, samples_on(name, reference))
+                return verify(name, content, reference, gates, step)
 
             answer = forked(self._process, LITERT.words, words, Verification, check)
             found.append(failed(name, answer.cause) if isinstance(answer, WorkerFailure) else answer)

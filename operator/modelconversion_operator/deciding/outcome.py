@@ -96,6 +96,8 @@ def _verification(figures: VerificationFigures) -> VerificationResult:
         agreement=share(figures.agreement),
         accuracy=share(figures.accuracy),
         memory_bytes=figures.memory_bytes,
+        identical=figures.identical,
+        fallback_operators=figures.fallback_operators,
         message=figures.message,
     )
 

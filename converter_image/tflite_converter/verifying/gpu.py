@@ -1,0 +1,176 @@
+"""Runs a file on LiteRT's GPU accelerator: its shaders, through a driver that runs them on this processor.
+
+The accelerator comes with LiteRT (WebGPU by Dawn, kernels of ML Drift); the driver is SwiftShader. What it
+takes and why it leaves the rest to the CPU it says on standard error only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from edge_inference.tensors import Tensor, joined
+from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.errors import first_line, quoted
+from tflite_converter.native_output import listened
+from tflite_converter.tflite.file import read_file
+from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.verifying.drivers import DRIVER_FILES_ENV, driver, loader
+
+ABSENT: Final = (
+    "there is no software driver for Vulkan: the converter's image has SwiftShader; elsewhere install"
+    f" Debian's chromium-common, or name a driver's manifest in {DRIVER_FILES_ENV}"
+)
+
+_SECONDS: Final = 30.0
+"""No further sample is begun after this."""
+_ADAPTER: Final = re.compile(r"Selected adapter: ([^,\n]{1,64})")
+_REASONS: Final = "operations are not supported by GPU delegate:"
+_SPLIT: Final = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+_MOST_REASONS: Final = 16
+_TYPES: Final = frozenset({"float32", "int32", "int8", "uint8", "bool"})
+"""What LiteRT's buffers can be filled with from Python, of what models have."""
+
+
+class GPUModel:
+    """A file that the GPU accelerator has compiled, with the CPU for what it does not take."""
+
+    def __init__(self, content: bytes) -> None:
+        """Compile the file.
+
+        Raises:
+            ImportError: there is no driver, or none that can be used.
+            RuntimeError: the accelerator refuses the file, or takes nothing of it.
+            ValueError: its inputs or outputs have a type that cannot be handed over.
+
+        """
+        self._content = content
+        tensors = TFLiteModel(content)
+        self._inputs, self._outputs = _by_name(tensors.inputs), _by_name(tensors.outputs)
+        file = read_file(content, "the file")
+        self._keeps_state = file.keeps_state
+        operators = sum(len(graph.operators) for graph in file.subgraphs)
+        self.fallback_operators = 0
+        """Operators that stay on the CPU."""
+        self.fallbacks: tuple[str, ...] = ()
+        """Why they do, each reason once."""
+        self.version = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+        """The runtime, and what its shaders run on."""
+        _prepare_driver()
+        said = self._compile()
+        adapter = _ADAPTER.search(said)
+        if adapter is None:
+            raise ImportError(f"the driver for Vulkan cannot be used here: {quoted(_fault(said))}")
+        self.version += f", GPU accelerator on {adapter[1].strip()}"
+        if not self._model.is_fully_accelerated():
+            splits = [int(match[2]) for match in _SPLIT.finditer(said)]
+            self.fallback_operators = sum(splits) if splits else operators
+            self.fallbacks = _reasons(said)
+            if self.fallback_operators >= operators:
+                raise RuntimeError(f"the GPU accelerator takes no operator: {'; '.join(self.fallbacks[:3])}")
+        types = {str(tensor.dtype) for tensor in (*tensors.inputs, *tensors.outputs)}
+        if others := sorted(types - _TYPES):
+            raise ValueError(f"LiteRT's GPU accelerator is handed no {others[0]} from here")
+
+    def run_each(self, samples: NamedArrays, after_each: Callable[[int], None]) -> dict[str, Array]:
+        """Return ``{output: (n, ...)}`` for ``{input: (n, ...)}``, as values, each sample by itself.
+
+        It ends with the sample during which 30 seconds were up: SwiftShader takes seconds for a large model.
+
+        Raises:
+            RuntimeError: it stops on a sample.
+            ValueError: an input is missing, or has another size.
+
+        """
+        if missing := [name for name in self._inputs if name not in samples]:
+            raise ValueError(f"it has the inputs {missing}, which the samples do not have")
+        deadline = time.monotonic() + _SECONDS
+        given: dict[str, list[Array]] = {name: [] for name in self._outputs}
+        for place in range(len(next(iter(samples.values())))):
+            if place and time.monotonic() > deadline:
+                break
+            if place and self._keeps_state:
+                self._compile()  # what a file keeps from one call to the next is another sample's
+            for name, values in self._run(samples, place).items():
+                given[name].append(values)
+            after_each(place + 1)
+        return {name: joined(each) for name, each in given.items()}
+
+    def _run(self, samples: NamedArrays, place: int) -> dict[str, Array]:
+        model, signature = self._model, self._model.get_signature_by_index(0)
+        into = model.get_input_tensor_details(signature["key"])
+        out_of = model.get_output_tensor_details(signature["key"])
+
+        def run() -> dict[str, Array]:
+            inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
+            for name, buffer in zip(signature["inputs"], inputs, strict=True):
+                stored = self._inputs[name].store(samples[name][place])
+                buffer.write(np.ascontiguousarray(stored.reshape(into[name]["shape"])).reshape(-1))
+            model.run_by_index(0, inputs, outputs)
+            given = {}
+            for name, buffer in zip(signature["outputs"], outputs, strict=True):
+                shape, tensor = out_of[name]["shape"], self._outputs[name]
+                given[name] = tensor.value(buffer.read(math.prod(shape), tensor.dtype).reshape(shape))
+            return given
+
+        return listened(run, _because(f"it stops on sample {place + 1} on the GPU"))[0]
+
+    def _compile(self) -> str:
+        """Compile anew; return what the accelerator said."""
+        from ai_edge_litert import compiled_model as litert
+
+        accelerators = litert.HardwareAccelerator.GPU | litert.HardwareAccelerator.CPU
+        # SwiftShader has no 16-bit floats.
+        gpu = litert.GpuOptions(enforce_f32=True, hint_waiting_for_completion=True)
+        options = litert.Options(hardware_accelerators=accelerators, gpu_options=gpu)
+        self._model: Any
+        self._model, said = listened(
+            lambda: litert.CompiledModel.from_buffer(self._content, options=options),
+            _because("the GPU accelerator refuses it"),
+        )
+        return said
+
+
+def _because(what: str) -> Callable[[str, Exception], str]:
+    return lambda said, error: f"{what}: {quoted(_fault(said)) or first_line(error)}"
+
+
+def _prepare_driver() -> None:
+    """Have the accelerator find the driver, which it asks the Vulkan loader for."""
+    manifest = driver(os.environ)
+    if manifest is None:
+        raise ImportError(ABSENT)
+    os.environ[DRIVER_FILES_ENV] = str(manifest)
+    try:
+        ctypes.CDLL(loader(manifest), mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        raise ImportError(f"{ABSENT}: {first_line(error)}") from error
+
+
+def _reasons(said: str) -> tuple[str, ...]:
+    """Return the accelerator's reasons for what it leaves to the CPU, each with the first tensor it names."""
+    found: dict[str, str] = {}
+    for part in said.split(_REASONS)[1:]:
+        for line in part.strip().splitlines():
+            if _SPLIT.search(line) or not re.match(r"[A-Z][A-Z0-9_]*\b.*: ", line):
+                break
+            found.setdefault(line.split(" supported. ")[0], quoted(line))
+    return tuple(found.values())[:_MOST_REASONS]
+
+
+def _fault(said: str) -> str:
+    """Return the line that says what is wrong; the last one, where none says so."""
+    lines = [line.strip(" └") for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith(("ERROR:", "E0000"))), lines[-1] if lines else "")
+
+
+def _by_name(tensors: list[Tensor]) -> Mapping[str, Tensor]:
+    return {tensor.name: tensor for tensor in tensors}
