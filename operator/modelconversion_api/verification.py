@@ -17,6 +17,11 @@ class Verifier(StrEnum):
 
     MICROCONTROLLER = "Microcontroller"
     GPU = "GPU"
+    CORTEX_A53 = "cortex-a53"
+    CORTEX_A72 = "cortex-a72"
+    CORTEX_A76 = "cortex-a76"
+    ARMV7 = "armv7"
+    OLDEST_RUNTIME = "OldestRuntime"
 
     @property
     def target(self) -> Target | None:
