@@ -19,6 +19,9 @@ if [ -z "$mirror" ]; then
     exit 1
 fi
 
+keys=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -e $keys ] || keys=/usr/share/keyrings/debian-archive-keyring.pgp
+
 # fetch SUITE ARCHITECTURE FOLDER PACKAGE...: unpacks the packages, and only these, into the folder. apt has
 # lists and settings of its own for it.
 fetch() {
@@ -27,7 +30,7 @@ fetch() {
     shift 3
     mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial" "$apt/etc/apt.conf.d" "$apt/etc/preferences.d" "$apt/debs" "$root"
     : > "$apt/status"
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $from main" > "$apt/etc/sources.list"
+    echo "deb [signed-by=$keys] $mirror $from main" > "$apt/etc/sources.list"
     cat > "$apt/apt.conf" << END
 Dir::Etc "$apt/etc";
 Dir::State "$apt/state";

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 import time
 import types
@@ -22,6 +23,7 @@ import numpy as np
 MODEL, SAMPLES, OUTPUTS, ERROR = "model.tflite", "samples.npz", "outputs.npz", "guest.error.json"
 LITERT = "ai_edge_litert"
 _FIRST_LINE = 400
+_LACKS = re.compile(r"Didn't find op for builtin opcode '([^']{1,64})' version '(\d{1,4})'")
 
 
 def main(runtime: str, seconds: float) -> int:
@@ -49,12 +51,18 @@ def main(runtime: str, seconds: float) -> int:
         doing = "its outputs cannot be kept"
         _write({name: joined(values) for name, values in given.items()})
     except Exception as error:  # whatever a runtime raises is what came of the file
-        lines = (line.strip() for line in str(error).splitlines())
-        words = next(filter(None, lines), type(error).__name__)[:_FIRST_LINE]
-        failure = {"reason": "EvaluationFailed", "stage": "Evaluate", "cause": f"{doing}: {words}"}
+        failure = {"reason": "EvaluationFailed", "stage": "Evaluate", "cause": f"{doing}: {_words(error)}"}
         Path(ERROR).write_text(json.dumps(failure))
         return 1
     return 0
+
+
+def _words(error: Exception) -> str:
+    """Return what a runtime says, in short."""
+    if lacking := _LACKS.search(str(error)):
+        return f"it has no {lacking[1]} of version {lacking[2]}"
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:_FIRST_LINE]
 
 
 def _provide(runtime: str) -> None:
