@@ -13,8 +13,8 @@ rm -rf tensorflow/include clang tensorflow/xla_aot_runtime_src
 rm -rf tensorflow/compiler/mlir/stablehlo
 # For TensorFlow's profiler of distributed training.
 rm -rf grpc
-# For accelerators that no container here has, and for compiling for them.
-rm -rf ai_edge_litert/libLiteRtWebGpuAccelerator.so ai_edge_litert/tools/apply_plugin_main ai_edge_litert/vendors
+# For compiling for accelerators that no container here has.
+rm -rf ai_edge_litert/tools/apply_plugin_main ai_edge_litert/vendors
 # Of the many services of AWS, what S3 needs: itself, and what gives credentials for it.
 for service in botocore/data/*/; do
     case $service in

@@ -6,7 +6,7 @@
     ├── BinariesError        the control plane's programs cannot be had
     │   └── DigestMismatchError   a download is not the file that was published
     ├── UnavailableError     an archive cannot be had from here; the caller has another way
-    ├── PrometheusUnavailableError    Prometheus can neither be found nor installed
+    ├── PackageUnavailableError   a program is neither installed nor to be had as a Debian package
     ├── ProcessError         a child process did not start, or died
     ├── ContainerConfigError     something that a container refers to is missing
     ├── HostError            this machine lacks what a real node needs, or is in use by another one
@@ -33,8 +33,8 @@ class UnavailableError(DevClusterError):
     """An archive cannot be had from here; the caller has another way."""
 
 
-class PrometheusUnavailableError(DevClusterError):
-    """Prometheus is neither installed nor to be had as a Debian package."""
+class PackageUnavailableError(DevClusterError):
+    """A program is neither installed nor to be had as a Debian package."""
 
 
 class ContainerConfigError(DevClusterError):

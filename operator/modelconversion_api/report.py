@@ -287,9 +287,12 @@ class StageResult(ApiModel):
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
-        Long tensor lists and texts are cut where it does not fit otherwise; at last figures are rounded.
+        Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and at
+        last those of checks on other runtimes are left to the report.
         """
-        for result in (self, *(_shortened(self, keep) for keep in (64, 8, 2, 0, -1)), _rounded(self)):
+        rounded = _rounded(self)
+        shortened = (_shortened(self, keep) for keep in (64, 8, 2, 0, -1))
+        for result in (self, *shortened, rounded, _with_bare_verdicts(rounded)):
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
@@ -398,6 +401,24 @@ def _rounded(result: StageResult) -> StageResult:
         return float(f"{value:.6g}") if isinstance(value, float) else value
 
     return StageResult.model_validate(rounded(_shortened(result, -1).to_wire()))
+
+
+def _with_bare_verdicts(result: StageResult) -> StageResult:
+    """Return the result with nothing but the outcomes of checks on other runtimes."""
+    summary = result.summary
+    if summary is None:
+        return result
+    artifacts = tuple(
+        a.model_copy(
+            update={
+                "verifications": tuple(
+                    VerificationFigures(name=v.name, outcome=v.outcome) for v in a.verifications
+                )
+            }
+        )
+        for a in summary.artifacts
+    )
+    return result.model_copy(update={"summary": summary.model_copy(update={"artifacts": artifacts})})
 
 
 def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:

@@ -76,8 +76,8 @@ class ConversionRequest(ApiModel):
     microcontroller: Microcontroller | None = None
     verify_on: Annotated[list[Verifier], Field(max_length=len(Verifier))] = Field(default_factory=list)
     """Run each file on another runtime too, and compare what it gives there; may be given several times.
-    Microcontroller is TFLite Micro: with the target of that name it is done unasked, and a file that fails
-    there fails."""
+    Microcontroller is TFLite Micro, GPU is LiteRT's GPU accelerator on a software driver: with the target of
+    that name it is done unasked, and a file that fails there fails."""
 
 
 _CERTIFICATE: Final = re.compile(

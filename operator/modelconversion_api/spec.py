@@ -371,7 +371,8 @@ class ModelConversionSpec(ApiModel):
         Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"}),
     ] = Field(default_factory=list)
     """Runtimes on which each file is run too, and what it gives there compared: Microcontroller is TFLite
-    Micro. With the target of that name it is done unasked, and a file that fails there fails."""
+    Micro, GPU is LiteRT's GPU accelerator on a software driver. With the target of that name it is done
+    unasked, and a file that fails there fails."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     class_name: Name | None = None

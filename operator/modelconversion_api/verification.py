@@ -84,3 +84,10 @@ def resolved_verifiers(asked: tuple[Verifier, ...], target: Target | None) -> tu
     """Return the checks that were asked for, and that of the target."""
     of_target = (v for v in Verifier if target is not None and v.target is target)
     return tuple(dict.fromkeys((*asked, *of_target)))
+
+
+def left_to_cpu(operators: int) -> str:
+    """Say how many operators an accelerator leaves to the CPU, as a part of a sentence."""
+    if not operators:
+        return "all operators on it"
+    return f"{operators} operator{'' if operators == 1 else 's'} left to the CPU"

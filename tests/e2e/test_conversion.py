@@ -19,11 +19,16 @@ METHODS = {"Float32", "DynamicRange", "Float16", "FullInteger"}
 
 
 def test_all_methods_in_containers(release: Release, conversions: Conversions) -> None:
-    name = conversions.apply(EXAMPLE)
+    name = conversions.apply(EXAMPLE, verifyOn=["GPU", "Microcontroller"])
     status = conversions.ended(name)
     assert status["phase"] == "Succeeded", conversions.describe(status)
     assert {artifact["method"] for artifact in status["artifacts"]} == METHODS
     assert all(artifact["passed"] for artifact in status["artifacts"])
+    checks = {a["method"]: {v["name"]: v for v in a["verifications"]} for a in status["artifacts"]}
+    for method in METHODS:  # the image has a driver that needs no GPU
+        gpu = checks[method]["GPU"]
+        assert (gpu["outcome"], gpu["fallbackOperators"]) == ("Passed", 0), gpu
+    assert checks["FullInteger"]["Microcontroller"]["outcome"] == "Passed"
     written = conversions.keys("converted/gesture-classifier/")
     assert {
         f"gesture_classifier_{m}.tflite" for m in ("float32", "dynamic_range", "float16", "int8")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from devcluster.cache import REPOSITORY
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
@@ -47,7 +47,7 @@ def test_prometheus_scrapes_by_the_chart_s_monitor(
     cluster.real_node()  # elsewhere, this machine reaches no pod
     try:
         ensure_prometheus()
-    except PrometheusUnavailableError as error:
+    except PackageUnavailableError as error:
         pytest.skip(str(error))
     rendered = yaml.safe_load_all(release.render({"metrics": {"mode": "ServiceMonitor"}}))
     (monitor,) = [o for o in rendered if o and o["kind"] == "ServiceMonitor"]

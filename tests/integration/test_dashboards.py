@@ -30,7 +30,7 @@ import pytest
 
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.control_plane import ControlPlane
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.processes import Process, free_ports
 from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from devcluster.services.s3 import ObjectStore
@@ -206,7 +206,7 @@ def run(
 ) -> Iterator[Run]:
     try:
         ensure_prometheus()
-    except PrometheusUnavailableError as error:
+    except PackageUnavailableError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("dashboards")
     namespace = bucket = f"dashboards-{secrets.token_hex(4)}"

@@ -20,7 +20,7 @@ import pytest
 
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.control_plane import ControlPlane
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from support.chart.dashboard_queries import Target, example_documents, targets
 from support.chart.monitors import EXAMPLE, monitor
@@ -77,7 +77,7 @@ def converted(gesture: Gesture) -> Path:
 def run(converted: Path, gesture: Gesture, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     try:
         ensure_prometheus()
-    except PrometheusUnavailableError as error:
+    except PackageUnavailableError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("monitor")
     samples = np.load(gesture.model.parents[1] / "datasets" / "val_features.npy")

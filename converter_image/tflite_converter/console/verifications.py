@@ -7,7 +7,7 @@ from rich.text import Text
 
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.text import human_size, printable
-from modelconversion_api.verification import Verification, VerificationOutcome
+from modelconversion_api.verification import Verification, VerificationOutcome, left_to_cpu
 
 _STYLES = {
     VerificationOutcome.PASSED: "green",
@@ -30,6 +30,19 @@ def verification_words(check: Verification) -> str:
         parts.append(f"agreement {check.agreement:.1%} on {check.samples} samples")
     if check.accuracy is not None:
         parts.append(f"accuracy {check.accuracy:.1%}")
+    if check.identical is not None:
+        parts.append(differing(check))
+    if check.fallback_operators is not None:
+        parts.append(left_to_cpu(check.fallback_operators))
     if check.memory_bytes is not None:
         parts.append(f"{human_size(check.memory_bytes)} of memory")
-    return ", ".join(parts) + (f": {printable(check.message)}" if check.message else "")
+    reasons = check.message or "; ".join(check.fallbacks)
+    return ", ".join(parts) + (f": {printable(reasons)}" if reasons else "")
+
+
+def differing(check: Verification) -> str:
+    """Say how far the results there are from LiteRT's on this machine."""
+    if check.identical:
+        return "identical to LiteRT here"
+    gap = check.largest_difference
+    return "other values than LiteRT here" if gap is None else f"at most {gap:.2g} from LiteRT here"

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from modelconversion_api.methods import TARGET_PLANS, Objective, Target
 from modelconversion_api.report import Alternative, ArtifactReport, ArtifactSummary, RecommendedMethod
 from modelconversion_api.text import human_latency, human_size
-from modelconversion_api.verification import VerificationOutcome
+from modelconversion_api.verification import VerificationOutcome, left_to_cpu
 from tflite_converter.targets.operators import INTEGER_ONLY
 
 S = TypeVar("S", bound=ArtifactSummary)
@@ -129,6 +129,9 @@ def pareto_front(artifacts: Sequence[ArtifactSummary]) -> list[ArtifactSummary]:
 def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[ArtifactSummary, str]:
     if target is not None:
         plan = TARGET_PLANS[target]
+        # What the target's runtime takes as a whole comes before what it takes a part of.
+        whole = [a for a in passed if not _left_behind(a, target)]
+        passed = whole or passed
         for rank, method in enumerate(plan.methods):
             for artifact in passed:
                 if artifact.made_by == method:
@@ -150,6 +153,11 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
     return best, f"agrees best with the original: {agreement:.1%}, none reaches {CLOSE_ENOUGH:.0%}"
 
 
+def _left_behind(artifact: ArtifactSummary, target: Target) -> int:
+    """Return how many operators the target's own runtime was seen to leave to the CPU."""
+    return sum(v.fallback_operators or 0 for v in artifact.verifications if v.name.target is target)
+
+
 def _verified(best: ArtifactSummary, target: Target | None) -> str:
     """Say what came of it on the target's own runtime; nothing where there is none."""
     check = next((v for v in best.verifications if v.name.target is target), None)
@@ -159,7 +167,8 @@ def _verified(best: ArtifactSummary, target: Target | None) -> str:
         return f"; not verified there: {check.message}"
     agreement = "" if check.agreement is None else f", {check.agreement:.1%} agreement"
     memory = "" if check.memory_bytes is None else f" in {human_size(check.memory_bytes)} of memory"
-    return f"; runs on its runtime{agreement}{memory}"
+    operators = "" if check.fallback_operators is None else f", {left_to_cpu(check.fallback_operators)}"
+    return f"; runs on its runtime{agreement}{memory}{operators}"
 
 
 def _neighbours(best: ArtifactSummary, passed: Sequence[ArtifactSummary]) -> tuple[Alternative, ...]:

@@ -29,6 +29,7 @@ ABSENT: Final = (
     "there is no software driver for Vulkan: the converter's image has SwiftShader; elsewhere install"
     f" Debian's chromium-common, or name a driver's manifest in {DRIVER_FILES_ENV}"
 )
+_NO_USE: Final = "the driver for Vulkan cannot be used here"
 
 _SECONDS: Final = 30.0
 """No further sample is begun after this."""
@@ -68,7 +69,7 @@ class GPUModel:
         said = self._compile()
         adapter = _ADAPTER.search(said)
         if adapter is None:
-            raise ImportError(f"the driver for Vulkan cannot be used here: {quoted(_fault(said))}")
+            raise ImportError(f"{_NO_USE}: {quoted(_fault(said))}")
         self.version += f", GPU accelerator on {adapter[1].strip()}"
         if not self._model.is_fully_accelerated():
             splits = [int(match[2]) for match in _SPLIT.finditer(said)]
@@ -121,7 +122,9 @@ class GPUModel:
                 given[name] = tensor.value(buffer.read(math.prod(shape), tensor.dtype).reshape(shape))
             return given
 
-        return listened(run, _because(f"it stops on sample {place + 1} on the GPU"))[0]
+        return listened(run, lambda said, e: f"it stops on sample {place + 1} on the GPU: {_words(said, e)}")[
+            0
+        ]
 
     def _compile(self) -> str:
         """Compile anew; return what the accelerator said."""
@@ -134,13 +137,20 @@ class GPUModel:
         self._model: Any
         self._model, said = listened(
             lambda: litert.CompiledModel.from_buffer(self._content, options=options),
-            _because("the GPU accelerator refuses it"),
+            _refusal,
         )
         return said
 
 
-def _because(what: str) -> Callable[[str, Exception], str]:
-    return lambda said, error: f"{what}: {quoted(_fault(said)) or first_line(error)}"
+def _refusal(said: str, error: Exception) -> str:
+    """Say why a file is refused; raise ``ImportError`` where the driver is to blame, and not the file."""
+    if _ADAPTER.search(said) is None:
+        raise ImportError(f"{_NO_USE}: {_words(said, error)}") from error
+    return f"the GPU accelerator refuses it: {_words(said, error)}"
+
+
+def _words(said: str, error: Exception) -> str:
+    return quoted(_fault(said)) or first_line(error)
 
 
 def _prepare_driver() -> None:

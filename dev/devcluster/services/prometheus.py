@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,12 +16,11 @@ from typing import Any, Final
 
 import httpx
 
-from devcluster.cache import cache_dir, locked
-from devcluster.errors import DevClusterError, PrometheusUnavailableError
+from devcluster.errors import DevClusterError
 from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.tools.debian import files_of_package
 
 PROGRAMS: Final = ("prometheus", "promtool")
-_PACKAGE: Final = "prometheus"
 _READY_SECONDS: Final = 30
 
 Json = dict[str, Any]
@@ -32,67 +29,13 @@ Json = dict[str, Any]
 def ensure_prometheus() -> dict[str, Path]:
     """Return the paths of :data:`PROGRAMS`.
 
-    Raises :class:`PrometheusUnavailableError`.
+    Raises :class:`~devcluster.errors.PackageUnavailableError`.
     """
     installed = {name: shutil.which(name) for name in PROGRAMS}
     if all(installed.values()):
         return {name: Path(path) for name, path in installed.items() if path is not None}
-    folder = cache_dir() / "prometheus-debian"
-    with locked("prometheus", lambda: None):
-        if not _complete(folder):
-            _unpack(folder)
+    folder = files_of_package("prometheus", [f"usr/bin/{name}" for name in PROGRAMS])
     return {name: folder / name for name in PROGRAMS}
-
-
-def _complete(folder: Path) -> bool:
-    return all((folder / name).exists() for name in PROGRAMS)
-
-
-def _unpack(folder: Path) -> None:
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
-    if missing:
-        raise PrometheusUnavailableError(
-            f"prometheus and promtool are not on PATH, and there is no {' and no '.join(missing)} to unpack "
-            "their Debian package with: install Prometheus"
-        )
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".prometheus-") as name:
-        partial = Path(name)
-        _download(partial)
-        (archive,) = partial.glob("*.deb")
-        _run(["dpkg-deb", "-x", archive.name, "all"], partial)
-        (partial / "bin").mkdir()
-        for program in PROGRAMS:
-            (partial / "all" / "usr" / "bin" / program).rename(partial / "bin" / program)
-        shutil.rmtree(folder, ignore_errors=True)
-        (partial / "bin").rename(folder)  # in one step: a folder of this name is always complete
-
-
-def _download(folder: Path) -> None:
-    download = ["download", "-qq", _PACKAGE]
-    try:
-        _run(["apt-get", *download], folder)
-    except PrometheusUnavailableError:
-        # The machine may have no lists of packages yet: these are read here, and thrown away.
-        (folder / "lists" / "partial").mkdir(parents=True)
-        (folder / "cache" / "archives" / "partial").mkdir(parents=True)
-        apt = [
-            "apt-get",
-            "-o",
-            f"Dir::State::lists={folder / 'lists'}",
-            "-o",
-            f"Dir::Cache={folder / 'cache'}",
-        ]
-        _run([*apt, "update", "-qq"], folder)
-        _run([*apt, *download], folder)
-
-
-def _run(command: Sequence[str], folder: Path) -> None:
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise PrometheusUnavailableError(
-            f"prometheus and promtool are not on PATH, and `{' '.join(command)}` failed: install Prometheus. "
-            f"It said: {result.stderr.strip()[-500:]}"
-        )
 
 
 class Prometheus:

@@ -18,7 +18,7 @@ import yaml
 
 from devcluster.cache import REPOSITORY
 from devcluster.dashboards.parts import runbook_url
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.services.prometheus import ensure_prometheus
 from modelconversion_api.reasons import FailureReason
 from support.chart.dashboard_queries import METRIC, exported_metrics
@@ -433,7 +433,7 @@ CASES = [
 def promtool() -> Path:
     try:
         return ensure_prometheus()["promtool"]
-    except PrometheusUnavailableError as error:
+    except PackageUnavailableError as error:
         pytest.skip(str(error))
 
 

@@ -17,7 +17,7 @@ from devcluster import programs
 from devcluster.cache import REPOSITORY
 from devcluster.dashboards import files as dashboards
 from devcluster.dashboards.parts import REPOSITORY_URL
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.services.prometheus import ensure_prometheus
 from modelconversion_api.reasons import FailureReason
 from support.chart.dashboard_queries import (
@@ -214,7 +214,7 @@ def test_documented_metrics_are_those_that_are_exported() -> None:
 def test_promtool_can_parse_every_query(tmp_path: Path) -> None:
     try:
         promtool = ensure_prometheus()["promtool"]
-    except PrometheusUnavailableError as error:
+    except PackageUnavailableError as error:
         pytest.skip(str(error))
     filled = [
         target.filled(namespace=".*", job="a|b", interval="1h", __range="6h", __rate_interval="1m")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster.errors import PrometheusUnavailableError
+from devcluster.errors import PackageUnavailableError
 from devcluster.services.prometheus import PROGRAMS, ensure_prometheus
 
 
@@ -32,7 +32,7 @@ def test_programs_on_the_path_are_taken(programs: Path) -> None:
 
 
 def test_where_there_is_no_debian_it_says_what_to_install(programs: Path) -> None:
-    with pytest.raises(PrometheusUnavailableError, match="no apt-get and no dpkg-deb"):
+    with pytest.raises(PackageUnavailableError, match="no apt-get and no dpkg-deb"):
         ensure_prometheus()
 
 
@@ -68,5 +68,5 @@ def test_lists_of_packages_are_read_where_there_are_none(programs: Path) -> None
 def test_a_registry_that_cannot_be_reached_is_no_crash(programs: Path) -> None:
     write(programs / "apt-get", "echo 'Temporary failure resolving' >&2; exit 100")
     write(programs / "dpkg-deb")
-    with pytest.raises(PrometheusUnavailableError, match="Temporary failure resolving"):
+    with pytest.raises(PackageUnavailableError, match="Temporary failure resolving"):
         ensure_prometheus()

@@ -114,6 +114,34 @@ def test_the_target_s_recommendation_says_what_came_of_it_there(
     assert words not in other.reason
 
 
+@pytest.mark.parametrize(
+    ("left", "chosen", "words"),
+    [
+        ((0, 0), Method.FLOAT16, "; runs on its runtime, all operators on it"),
+        ((2, 0), Method.FLOAT32, "; runs on its runtime, all operators on it"),
+        ((2, 1), Method.FLOAT16, "; runs on its runtime, 2 operators left to the CPU"),
+        ((1, None), Method.FLOAT32, "; runs on its runtime"),
+    ],
+)
+def test_what_a_gpu_was_seen_to_take_as_a_whole_comes_first(
+    left: tuple[int | None, ...], chosen: Method, words: str
+) -> None:
+    """``left`` are the operators that stay on the CPU, of the float16 and the float32 file."""
+    files = [
+        artifact(method, size).model_copy(update={"verifications": (seen_on_gpu(operators),)})
+        for method, size, operators in zip((Method.FLOAT16, Method.FLOAT32), (50, 100), left, strict=True)
+    ]
+    found = recommend(files, Target.GPU)
+    assert found is not None
+    assert (found.method, found.reason.endswith(words)) == (chosen, True)
+
+
+def seen_on_gpu(fallback_operators: int | None) -> VerificationFigures:
+    return VerificationFigures(
+        name=Verifier.GPU, outcome=VerificationOutcome.PASSED, fallback_operators=fallback_operators
+    )
+
+
 def test_alternatives_say_what_they_gain_and_cost() -> None:
     found = recommend(
         [

@@ -44,6 +44,23 @@ def test_each_outcome_has_its_figures_and_what_it_means_is_told_once() -> None:
     assert [a["id"] for a in page.named("section") if a.get("id") == "verifications"]
 
 
+def test_how_far_it_is_from_litert_and_what_stays_on_the_cpu() -> None:
+    page = page_with(
+        check(VerificationOutcome.PASSED, identical=True, largest_difference=0, samples=64),
+        check(
+            VerificationOutcome.PASSED,
+            identical=False,
+            largest_difference=0.00123,
+            samples=17,
+            fallback_operators=3,
+            fallbacks=["ATAN2: not supported"],
+        ),
+        check(VerificationOutcome.PASSED, identical=False),
+    )
+    for text in ("identical", "0.0012", "17", "NaN", "ATAN2: not supported"):
+        assert text in page.text
+
+
 def test_without_checks_there_is_no_part() -> None:
     assert "On other runtimes" not in page_with().text
 
