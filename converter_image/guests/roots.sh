@@ -2,13 +2,13 @@
 # Makes what files are verified in: for each of three architectures a folder with Python 3.11 of Debian 12 and a
 # runtime, and qemu, which runs two of them. Nothing is installed on the machine, and root is not needed.
 #
-#   PIP="python3 -m pip" sh roots.sh FOLDER     makes FOLDER/amd64, arm64, armhf and bin
+#   PIP="python3 -m pip" sh roots.sh FOLDER     makes FOLDER/amd64, arm64, armhf, bin and doc
 #
 # Needs apt-get, dpkg-deb and Debian's keys (the package debian-archive-keyring), on x86-64. MIRROR is the archive
 # that packages come from; unless it is set, the one that this machine's apt takes Debian from.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$1"
+mkdir -p "$1/bin" "$1/doc"
 into=$(cd "$1" && pwd)
 suite=bookworm
 qemu_suite=trixie # the first with qemu 10: under older ones LiteRT for Arm dies
@@ -48,6 +48,7 @@ END
         apt-get download -qq -o Dir::Etc::sourceparts=/dev/null "$@"
     )
     for package in "$apt"/debs/*.deb; do
+        { dpkg-deb --field "$package" && echo; } >> "$into/doc/packages"
         dpkg-deb --fsys-tarfile "$package" | tar -x -C "$root" --keep-directory-symlink -f -
     done
     rm -rf "$apt"
@@ -69,7 +70,6 @@ fetch $suite amd64 "$into/amd64" $python
 fetch $suite arm64 "$into/arm64" $python libatomic1
 fetch $suite armhf "$into/armhf" $python libatomic1 python3-numpy libblas3 liblapack3 libgfortran5
 fetch $qemu_suite amd64 "$into/.qemu" qemu-user
-mkdir -p "$into/bin" "$into/doc"
 cp "$into/.qemu/usr/bin/qemu-aarch64" "$into/.qemu/usr/bin/qemu-arm" "$into/bin"
 cp "$into/.qemu/usr/share/doc/qemu-user/copyright" "$into/doc/qemu-copyright"
 rm -rf "$into/.qemu"

@@ -40,7 +40,7 @@ class VerificationOutcome(StrEnum):
     FAILED = "Failed"
     """It does not run there, or misses a gate there."""
     NOT_VERIFIED = "NotVerified"
-    """Nothing was run; the message says why."""
+    """Nothing was run, or it ended for want of time or memory; the message says why."""
 
 
 class VerificationFigures(ApiModel):
@@ -58,7 +58,7 @@ class VerificationFigures(ApiModel):
     fallback_operators: Annotated[int, Field(ge=0)] | None = None
     """Operators that stay on the CPU, where the runtime tells."""
     message: MessageText | None = None
-    """Why it failed, or why nothing was run."""
+    """Why it failed, or why nothing came of it."""
 
 
 class Verification(VerificationFigures):
