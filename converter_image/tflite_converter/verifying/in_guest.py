@@ -51,7 +51,8 @@ def main(runtime: str, seconds: float) -> int:
         doing = "its outputs cannot be kept"
         _write({name: joined(values) for name, values in given.items()})
     except Exception as error:  # whatever a runtime raises is what came of the file
-        failure = {"reason": "EvaluationFailed", "stage": "Evaluate", "cause": f"{doing}: {_words(error)}"}
+        reason = "OutOfMemory" if isinstance(error, MemoryError) else "EvaluationFailed"
+        failure = {"reason": reason, "stage": "Evaluate", "cause": f"{doing}: {_words(error)}"}
         Path(ERROR).write_text(json.dumps(failure))
         return 1
     return 0

@@ -1,7 +1,7 @@
 """What files are verified in, for tests: the folder that ``converter_image/guests/roots.sh`` makes.
 
-Debian's packages and wheels for three architectures, 130 MB to download and 330 MB on disk. Needs neither root
-nor a registry of images, but apt-get and Debian's keys, on x86-64.
+Debian's packages and wheels for three architectures, 130 MB to download and 330 MB on disk. Needs neither
+root nor a registry of images, but apt-get and Debian's keys, on x86-64.
 """
 
 from __future__ import annotations
