@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -76,10 +76,13 @@ def _ran(file: Wanted, names: Sequence[Verifier], where: Workplace) -> GuestFile
         samples = stream.read(MOST_FILE_BYTES)
 
     def runs(name: Verifier) -> tuple[GuestRun, ...]:
-        where.listener(Event(Stage.EVALUATE, f"verifying {artifact.cli_name} on {name.value}"))
+        words = f"verifying {artifact.cli_name} on {name.value}"
+        where.listener(Event(Stage.EVALUATE, words))
+        # How far it is, in our words.
+        place = replace(where, listener=lambda e: where.listener(Event(Stage.EVALUATE, words, e.fraction)))
         return tuple(
-            run(guest, content, samples, folder / f"{artifact.file_name}.{name.value}.{place}.npz", where)
-            for place, guest in enumerate(GUESTS[name])
+            run(guest, content, samples, folder / f"{artifact.file_name}.{name.value}.{number}.npz", place)
+            for number, guest in enumerate(GUESTS[name])
         )
 
     checks = tuple(GuestCheck(name=name, runs=runs(name)) for name in names)

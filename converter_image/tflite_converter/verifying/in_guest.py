@@ -45,7 +45,7 @@ def main(runtime: str, seconds: float) -> int:
             doing = f"it stops on sample {place + 1} of {count}"
             for name, value in model.run({n: a[place : place + 1] for n, a in samples.items()}).items():
                 given[name].append(value)
-            _say(f"sample {place + 1} of {count}", (place + 1) / count)
+            _say((place + 1) / count)
             if time.monotonic() > ends:
                 break
         doing = "its outputs cannot be kept"
@@ -74,10 +74,10 @@ def _provide(runtime: str) -> None:
         sys.modules[f"{LITERT}.interpreter"] = interpreter
 
 
-def _say(text: str, fraction: float) -> None:
+def _say(fraction: float) -> None:
     pipe = os.environ.get("CONVERTER_PROGRESS_FD")
     if pipe is not None:
-        line = {"stage": "Evaluate", "text": text, "fraction": fraction}
+        line = {"stage": "Evaluate", "text": "running", "fraction": fraction}
         os.write(int(pipe), json.dumps(line).encode() + b"\n")
 
 
