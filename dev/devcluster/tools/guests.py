@@ -44,8 +44,8 @@ def lacking() -> str | None:
     if platform.machine() not in ("x86_64", "AMD64"):
         return f"they are for x86-64, and this machine is {platform.machine()}"
     missing = [program for program in _NEEDED if shutil.which(program) is None]
-    missing += [] if _KEYS.exists() else ["the package debian-archive-keyring"]
-    return f"{', '.join(missing)} is not there" if missing else None
+    missing += [] if _KEYS.exists() else ["package debian-archive-keyring"]
+    return f"there is no {', '.join(missing)}" if missing else None
 
 
 def ensure_guests(console: Console) -> Path:

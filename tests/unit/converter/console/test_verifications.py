@@ -25,8 +25,10 @@ from tflite_converter.console.verifications import verification_words
                 "fallback_operators": 2,
                 "fallbacks": ["ATAN2: Operation is not supported", "CUMSUM: Operation is not supported"],
             },
-            "passed, agreement 100.0% on 64 samples, at most 0.00012 from LiteRT here, 2 operators left to the"
-            " CPU: ATAN2: Operation is not supported; CUMSUM: Operation is not supported",
+            (
+                "passed, agreement 100.0% on 64 samples, at most 0.00012 from LiteRT here, 2 operators left"
+                " to the CPU: ATAN2: Operation is not supported; CUMSUM: Operation is not supported"
+            ),
         ),
         (
             {"outcome": "Passed", "identical": True, "fallback_operators": 0},
