@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from litert_quantizer import quantizer, recipe
 
 from conversion_engine.files import EVALUATION_FOLDER, REFERENCE_FOLDER
 from modelconversion_api.data import Task
@@ -18,7 +19,8 @@ from modelconversion_api.verification import Verification, VerificationOutcome, 
 from support.converter import guests, hostile_runtime
 from support.converter.converting import convert_into
 from support.converter.hard_models import INPUT, OUTPUT, chain
-from support.converter.tflite_files import O, T, dense, tflite
+from support.converter.tflite_files import O, T, dense, floats, tflite
+from tflite_converter.arrays import Array
 from tflite_converter.data.npz import write_folder
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.isolation.protocol import ChildLimits
@@ -65,9 +67,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("guest", "runtime"),
     [
-        (GUESTS[Verifier.CORTEX_A53][0], "ai-edge-litert 2.3.0, cortex-a53"),
-        (GUESTS[Verifier.CORTEX_A76][0], "ai-edge-litert 2.3.0, cortex-a76"),
-        (GUESTS[Verifier.ARMV7][0], "tflite-runtime 2.14.0, armv7"),
+        (GUESTS[Verifier.CORTEX_A53][0], "ai-edge-litert 2.3.0, cortex-a53 under qemu"),
+        (GUESTS[Verifier.CORTEX_A76][0], "ai-edge-litert 2.3.0, cortex-a76 under qemu"),
+        (GUESTS[Verifier.ARMV7][0], "tflite-runtime 2.14.0, armv7 under qemu"),
         (GUESTS[Verifier.OLDEST_RUNTIME][0], "tflite-runtime 2.14.0, x86-64"),
         (LITERT_1, "ai-edge-litert 1.0.1, x86-64"),
     ],
@@ -96,6 +98,48 @@ def test_what_a_runtime_lacks_is_its_own_words(content: bytes, failure: str, fol
     found = in_guest(GUESTS[Verifier.OLDEST_RUNTIME][0], content, folder)
     assert (found.failure or "").startswith(failure)
     assert (found.outputs, found.missing) == (None, None)
+
+
+@pytest.mark.usefixtures("with_roots")
+def test_a_guest_without_time_runs_one_sample(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tflite_converter.verifying.guests.SECONDS", 0.0)
+    in_guest(LITERT_1, dense(), folder)
+    np.testing.assert_allclose(np.load(folder / "work" / "outputs.npz")["scores"], SCORES[:1], rtol=1e-5)
+
+
+@pytest.mark.usefixtures("with_roots")
+def test_what_an_old_runtime_gets_wrong_without_a_word_fails(folder: Path) -> None:
+    """The quantizer alone leaves dense weights of many scales at a version that says nothing of them."""
+    work = folder / "work"
+    sizes = np.array([4.0, 0.04, 1.0])[:, np.newaxis]
+    weights = (sizes * np.random.default_rng(3).normal(size=(3, 4))).astype(np.float32)
+    content = tflite(
+        [
+            T("serving_x:0", (1, 4), "FLOAT32"),
+            T("StatefulPartitionedCall:0", (1, 3), "FLOAT32"),
+            T("weights", (3, 4), "FLOAT32", floats(*weights.ravel())),
+            T("bias", (3,), "FLOAT32", floats(0.0, 0.0, 0.0)),
+        ],
+        [O("FULLY_CONNECTED", (0, 2, 3), (1,))],
+        signature=({"x": 0}, {"scores": 1}),
+    )
+    made = quantizer.Quantizer(content, recipe.dynamic_wi8_afp32()).quantize().quantized_model
+    (work / "model.tflite").write_bytes(bytes(made))
+    runs = []
+    for number, guest in enumerate(GUESTS[Verifier.OLDEST_RUNTIME]):
+        found = in_guest(guest, bytes(made), folder)
+        (work / "outputs.npz").rename(work / f"{number}.npz")
+        runs.append(found.model_copy(update={"outputs": f"{number}.npz"}))
+    by_hand = (SAMPLES @ weights.T).astype(np.float32)
+    (check,) = judge(work, [runs], Gates(min_agreement=0.9), by_hand, Task.REGRESSION)
+    assert check.outcome is VerificationOutcome.FAILED
+    assert (check.message or "").startswith("tflite-runtime 2.14.0, x86-64: ")
+    assert "agreement 0.0000 is under 0.9" in (check.message or "")
+    assert check.runtime == "tflite-runtime 2.14.0, x86-64; ai-edge-litert 1.0.1, x86-64"
+    wrong = np.load(work / "0.npz")["scores"]
+    assert np.abs(wrong - by_hand).max() > 1
+    assert check.largest_difference == pytest.approx(np.abs(wrong - by_hand).max(), rel=0.05)
+    np.testing.assert_allclose(np.load(work / "1.npz")["scores"], by_hand, atol=0.1)
 
 
 def checks(report: ConversionReport, method: Method) -> dict[Verifier, Verification]:
@@ -235,7 +279,7 @@ def test_lies_about_outputs_are_told_as_such(folder: Path) -> None:
         assert found.outputs == "outputs.npz"
         runs.append(found.model_copy(update={"outputs": f"{does}.npz"}))
         (work / "outputs.npz").rename(work / f"{does}.npz")
-    judged = judge(work, runs)
+    judged = judge(work, [[each] for each in runs])
     assert {check.outcome for check in judged} == {VerificationOutcome.FAILED}
     said = dict(zip(LIES, (check.message or "" for check in judged), strict=True))
     assert {does: words[: len(LIES[does])] for does, words in said.items()} == LIES
@@ -255,7 +299,7 @@ def test_what_is_given_is_compared_with_the_processor_here(folder: Path) -> None
         GuestRun(runtime="b 1", outputs="fewer.npz"),
         GuestRun(runtime="c 1", missing="it took too long"),
     ]
-    differs, fewer, missing = judge(work, runs, Gates(min_agreement=0.9))
+    differs, fewer, missing = judge(work, [[each] for each in runs], Gates(min_agreement=0.9))
     assert differs.outcome is VerificationOutcome.FAILED
     assert (differs.samples, differs.identical) == (4, False)
     assert differs.largest_difference == pytest.approx(2 * np.abs(SCORES[:2]).max())
@@ -264,13 +308,19 @@ def test_what_is_given_is_compared_with_the_processor_here(folder: Path) -> None
     assert (missing.outcome, missing.message) == (VerificationOutcome.NOT_VERIFIED, "it took too long")
 
 
-def judge(work: Path, runs: Sequence[GuestRun], gates: Gates | None = None) -> tuple[Verification, ...]:
-    """Judge what guests gave for ``model.tflite`` in ``work``, each as a check of its own."""
+def judge(
+    work: Path,
+    runs: Sequence[Sequence[GuestRun]],
+    gates: Gates | None = None,
+    expected: Array = SCORES,
+    task: Task = Task.CLASSIFICATION,
+) -> tuple[Verification, ...]:
+    """Judge what guests gave for ``model.tflite`` in ``work``: the runs of each check."""
     write_folder(work / EVALUATION_FOLDER, {"x": SAMPLES})
-    write_folder(work / REFERENCE_FOLDER, {"scores": SCORES})
+    write_folder(work / REFERENCE_FOLDER, {"scores": expected})
     limits = ChildLimits(memory_limit_bytes=2 << 30)
-    basis = LiteRTJob(limits=limits, base_name="model", methods=(), source_bytes=1, task=Task.CLASSIFICATION)
-    made = tuple(GuestCheck(name=Verifier.OLDEST_RUNTIME, runs=(each,)) for each in runs)
+    basis = LiteRTJob(limits=limits, base_name="model", methods=(), source_bytes=1, task=task)
+    made = tuple(GuestCheck(name=Verifier.OLDEST_RUNTIME, runs=tuple(each)) for each in runs)
     file = GuestFile(name="model.tflite", gates=gates or Gates(), checks=made)
     job = GuestsJob(limits=limits, basis=basis, files=(file,))
     result = run_worker(JUDGING, job, GuestsResult, work, Watch(60, None), ignore)

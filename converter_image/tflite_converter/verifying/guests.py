@@ -86,7 +86,8 @@ class GuestRun(ApiModel):
 
 
 def _cortex(name: str) -> Guest:
-    return Guest(f"LiteRT on {name}", "arm64", "ai_edge_litert", name, "qemu-aarch64", name)
+    played = f"{name} under qemu"
+    return Guest(f"LiteRT on {name}", "arm64", "ai_edge_litert", played, "qemu-aarch64", name)
 
 
 GUESTS: Final[Mapping[Verifier, tuple[Guest, ...]]] = MappingProxyType(
@@ -95,7 +96,14 @@ GUESTS: Final[Mapping[Verifier, tuple[Guest, ...]]] = MappingProxyType(
         Verifier.CORTEX_A72: (_cortex("cortex-a72"),),
         Verifier.CORTEX_A76: (_cortex("cortex-a76"),),
         Verifier.ARMV7: (
-            Guest("tflite-runtime on armv7", "armhf", "tflite_runtime", "armv7", "qemu-arm", "cortex-a7"),
+            Guest(
+                "tflite-runtime on armv7",
+                "armhf",
+                "tflite_runtime",
+                "armv7 under qemu",
+                "qemu-arm",
+                "cortex-a7",
+            ),
         ),
         Verifier.OLDEST_RUNTIME: (
             Guest("tflite-runtime 2.14", "amd64", "tflite_runtime", "x86-64"),

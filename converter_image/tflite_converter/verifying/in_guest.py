@@ -1,8 +1,8 @@
 """Runs a file in a guest: ``in_guest.py RUNTIME SECONDS`` in a folder with the file and the samples.
 
 A script on the guest's own Python, with numpy, the runtime and :mod:`edge_inference` beside it and nothing
-else of ours. It leaves the outputs, ``{output: (n, ...)}`` as values, of as many samples as the seconds take,
-at least one; or the reason why there are none.
+else of ours. It leaves the outputs, ``{output: (n, ...)}`` as values, of as many samples as the seconds and
+the disk take, at least one; or the reason why there are none.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import numpy as np
 MODEL, SAMPLES, OUTPUTS, ERROR = "model.tflite", "samples.npz", "outputs.npz", "guest.error.json"
 LITERT = "ai_edge_litert"
 _FIRST_LINE = 400
+_MOST_KEPT_BYTES = 64 << 20
+"""Outputs beyond which no further sample is run."""
 _LACKS = re.compile(r"Didn't find op for builtin opcode '([^']{1,64})' version '(\d{1,4})'")
 
 
@@ -40,13 +42,14 @@ def main(runtime: str, seconds: float) -> int:
         doing = "it does not load"
         model = Model(Path(MODEL).read_bytes())
         given: dict[str, list[np.ndarray]] = {tensor.name: [] for tensor in model.outputs}
-        ends = time.monotonic() + seconds
+        ends, kept = time.monotonic() + seconds, 0
         for place in range(count):
             doing = f"it stops on sample {place + 1} of {count}"
             for name, value in model.run({n: a[place : place + 1] for n, a in samples.items()}).items():
                 given[name].append(value)
+                kept += value.nbytes
             _say((place + 1) / count)
-            if time.monotonic() > ends:
+            if time.monotonic() > ends or kept > _MOST_KEPT_BYTES:
                 break
         doing = "its outputs cannot be kept"
         _write({name: joined(values) for name, values in given.items()})
