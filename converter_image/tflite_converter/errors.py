@@ -65,6 +65,10 @@ class ConverterError(Exception):
         return self.message
 
 
+class NotVerifiedError(Exception):
+    """A file was not run on a runtime, which says nothing of the file; the message says what to do."""
+
+
 class UsageError(ConverterError):
     """A command line whose options do not fit together."""
 

@@ -79,7 +79,7 @@ def _sources(float_file: bytes, name: str) -> Iterator[str]:
     made_by = {
         graph.tensors[o.outputs[0]].name: (o.name, graph.tensors[o.inputs[0]].name)
         for o, graph in read_file(float_file, "the float file").operators()
-        if o.inputs and o.inputs[0] >= 0
+        if o.outputs and o.inputs and o.inputs[0] >= 0
     }
     while name in made_by:
         kind, name = made_by[name]

@@ -318,7 +318,8 @@ def in_float_by(rules: Any, float_file: bytes) -> frozenset[str]:
 
     never = algorithm_manager.AlgorithmName.NO_QUANTIZE
     named_by = {rule["regex"] for rule in rules.get_quantization_recipe() if rule["algorithm_key"] == never}
-    outputs = (graph.tensors[o.outputs[0]].name for o, graph in read_file(float_file, "it").operators())
+    operators = read_file(float_file, "it").operators()
+    outputs = (graph.tensors[o.outputs[0]].name for o, graph in operators if o.outputs)
     return frozenset(name for name in outputs if named(name) in named_by)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from edge_inference.tensors import Tensor, joined
 from tflite_converter.arrays import Array, NamedArrays
-from tflite_converter.errors import first_line, quoted
+from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import listened
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.runtime import TFLiteModel
@@ -48,16 +48,15 @@ class GPUModel:
         """Compile the file.
 
         Raises:
-            ImportError: there is no driver, or none that can be used.
+            NotVerifiedError: there is no driver that can be used, or the file has inputs or outputs that
+                cannot be handed over.
             RuntimeError: the accelerator refuses the file, or takes nothing of it.
-            ValueError: its inputs or outputs have a type that cannot be handed over.
 
         """
         self._content = content
         tensors = TFLiteModel(content)
         self._inputs, self._outputs = _by_name(tensors.inputs), _by_name(tensors.outputs)
         file = read_file(content, "the file")
-        self._keeps_state = file.keeps_state
         operators = sum(len(graph.operators) for graph in file.subgraphs)
         self.fallback_operators = 0
         """Operators that stay on the CPU."""
@@ -69,7 +68,7 @@ class GPUModel:
         said = self._compile()
         adapter = _ADAPTER.search(said)
         if adapter is None:
-            raise ImportError(f"{_NO_USE}: {quoted(_fault(said))}")
+            raise NotVerifiedError(f"{_NO_USE}: {quoted(_fault(said))}")
         self.version += f", GPU accelerator on {adapter[1].strip()}"
         if not self._model.is_fully_accelerated():
             splits = [int(match[2]) for match in _SPLIT.finditer(said)]
@@ -79,7 +78,14 @@ class GPUModel:
                 raise RuntimeError(f"the GPU accelerator takes no operator: {'; '.join(self.fallbacks[:3])}")
         types = {str(tensor.dtype) for tensor in (*tensors.inputs, *tensors.outputs)}
         if others := sorted(types - _TYPES):
-            raise ValueError(f"LiteRT's GPU accelerator is handed no {others[0]} from here")
+            raise NotVerifiedError(
+                f"it has {others[0]} at its inputs or outputs, which cannot be handed over here"
+            )
+        if given_back := sorted({t.index for t in tensors.inputs} & {t.index for t in tensors.outputs}):
+            names = ", ".join(repr(t.name) for t in tensors.outputs if t.index in given_back)
+            raise RuntimeError(
+                f"it gives inputs back as they are ({names}), which LiteRT's compiled models leave empty"
+            )
 
     def run_each(self, samples: NamedArrays, after_each: Callable[[int], None]) -> dict[str, Array]:
         """Return ``{output: (n, ...)}`` for ``{input: (n, ...)}``, as values, each sample by itself.
@@ -98,8 +104,6 @@ class GPUModel:
         for place in range(len(next(iter(samples.values())))):
             if place and time.monotonic() > deadline:
                 break
-            if place and self._keeps_state:
-                self._compile()  # what a file keeps from one call to the next is another sample's
             for name, values in self._run(samples, place).items():
                 given[name].append(values)
             after_each(place + 1)
@@ -143,9 +147,9 @@ class GPUModel:
 
 
 def _refusal(said: str, error: Exception) -> str:
-    """Say why a file is refused; raise ``ImportError`` where the driver is to blame, and not the file."""
-    if _ADAPTER.search(said) is None:
-        raise ImportError(f"{_NO_USE}: {_words(said, error)}") from error
+    """Say why a file is refused; raise ``NotVerifiedError`` where the driver is to blame."""
+    if "WebGPU environment" in said and _ADAPTER.search(said) is None:
+        raise NotVerifiedError(f"{_NO_USE}: {_words(said, error)}") from error
     return f"the GPU accelerator refuses it: {_words(said, error)}"
 
 
@@ -157,12 +161,12 @@ def _prepare_driver() -> None:
     """Have the accelerator find the driver, which it asks the Vulkan loader for."""
     manifest = driver(os.environ)
     if manifest is None:
-        raise ImportError(ABSENT)
+        raise NotVerifiedError(ABSENT)
     os.environ[DRIVER_FILES_ENV] = str(manifest)
     try:
         ctypes.CDLL(loader(manifest), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
-        raise ImportError(f"{ABSENT}: {first_line(error)}") from error
+        raise NotVerifiedError(f"{ABSENT}: {first_line(error)}") from error
 
 
 def _reasons(said: str) -> tuple[str, ...]:

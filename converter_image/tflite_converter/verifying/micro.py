@@ -16,7 +16,7 @@ import numpy as np
 from edge_inference.tensors import Tensor, joined
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.compilers.arena import estimate
-from tflite_converter.errors import first_line, quoted
+from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import heard, listened
 from tflite_converter.tflite.file import read_file
 
@@ -36,14 +36,14 @@ class MicroModel:
         """Load the file and plan its memory.
 
         Raises:
-            ImportError: the package is not there.
+            NotVerifiedError: the package is not there.
             RuntimeError: TFLite Micro refuses the file; the message has its own words.
 
         """
         try:
             from tflite_micro import runtime
         except ImportError as error:
-            raise ImportError(ABSENT) from error
+            raise NotVerifiedError(ABSENT) from error
         file = read_file(content, "the file")
         size = 2 * estimate(file).total_bytes + _SLACK
         self._interpreter: Any
@@ -66,7 +66,6 @@ class MicroModel:
             raise ValueError(f"it has the inputs {missing}, which the samples do not have")
         given: dict[str, list[Array]] = {tensor.name: [] for tensor in self._outputs}
         for place in range(len(next(iter(samples.values())))):
-            self._interpreter.reset()  # what a file keeps from one call to the next is another sample's
             for tensor in self._inputs:
                 stored = tensor.store(samples[tensor.name][place])
                 self._interpreter.set_input(np.ascontiguousarray(stored.reshape(tensor.shape)), tensor.index)

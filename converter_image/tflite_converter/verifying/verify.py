@@ -9,7 +9,7 @@ import numpy as np
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
 from tflite_converter.arrays import Array
-from tflite_converter.errors import first_line
+from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
@@ -27,7 +27,7 @@ def verify(
     asked = reference.first(samples_on(name, reference))
     try:
         ran = RUN_HERE[name](content, asked.samples, after_each)
-    except ImportError as error:
+    except NotVerifiedError as error:
         return not_verified(name, str(error))
     except (RuntimeError, ValueError) as error:
         return failed(name, first_line(error))

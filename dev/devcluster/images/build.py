@@ -236,7 +236,7 @@ def main() -> int:
         inspect(ensure_engine_images(console), options.into, options.markdown, console)
         return 0
     built = ensure_images(console)
-    more = (ensure_runtime_image(console), ensure_onnx_image(console))
+    more = (ensure_runtime_image(console), ensure_onnx_image(console), ensure_verify_image(console))
     images = (built.operator, built.converter, *more, built.object_store)
     if options.action == "sizes":
         _sizes(images, console)

@@ -35,7 +35,7 @@ class O:  # noqa: E742 - beside T, and as short, because graphs are written with
     inputs: Sequence[int] = (0,)
     outputs: Sequence[int] = (1,)
     version: int = 1
-    options: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, int | str] = field(default_factory=dict)
     """Fields of the operator's options table, named as in the schema."""
 
 
@@ -55,6 +55,7 @@ _OPTIONS = {
     "IF": "IfOptions",
     "WHILE": "WhileOptions",
     "CALL_ONCE": "CallOnceOptions",
+    "VAR_HANDLE": "VarHandleOptions",
 }
 
 
@@ -81,6 +82,8 @@ def tflite(
 ) -> bytes:
     """A file of one graph, and ``others`` by name, which take their first tensor and give their last.
 
+    One that ends with setting a variable takes and gives nothing.
+
     ``outside`` puts its constants behind the FlatBuffer, as litert-quantizer does.
     """
     model = schema.ModelT()
@@ -98,7 +101,8 @@ def tflite(
         other.name = name
         other.tensors = [_tensor(model, t) for t in own_tensors]
         other.operators = [_operator(model, o) for o in own_operators]
-        other.inputs, other.outputs = [0], [len(own_tensors) - 1]
+        sets = own_operators and not own_operators[-1].outputs
+        other.inputs, other.outputs = ([], []) if sets else ([0], [len(own_tensors) - 1])
         model.subgraphs.append(other)
     if signature is not None:
         model.signatureDefs = [_signature(*signature)]
@@ -123,6 +127,38 @@ def dense(
         signature=({"x": 0}, {"scores": 1}) if signature else None,
         metadata=metadata,
         outside=outside,
+    )
+
+
+def running_sum() -> bytes:
+    """A dense layer, and the sum of what it gave in this and all calls before: a variable, first set to 0."""
+    variable = {"container": "", "sharedName": "sum"}
+    weights = floats(*(((7 * i) % 11 - 5) / 4 for i in range(12)))
+    return tflite(
+        [
+            T("x", (1, 4), "FLOAT32"),
+            T("y", (1, 3), "FLOAT32"),
+            T("w", (3, 4), "FLOAT32", weights),
+            T("handle", (), "RESOURCE"),
+            T("before", (1, 3), "FLOAT32"),
+            T("h", (1, 3), "FLOAT32"),
+        ],
+        [
+            O("CALL_ONCE", (), (), options={"initSubgraphIndex": 1}),
+            O("VAR_HANDLE", (), (3,), options=variable),
+            O("READ_VARIABLE", (3,), (4,)),
+            O("FULLY_CONNECTED", (0, 2, -1), (5,)),
+            O("ADD", (5, 4), (1,)),
+            O("ASSIGN_VARIABLE", (3, 1), ()),
+        ],
+        signature=({"x": 0}, {"y": 1}),
+        others=[
+            (
+                "set",
+                [T("zero", (1, 3), "FLOAT32", floats(0, 0, 0)), T("its_handle", (), "RESOURCE")],
+                [O("VAR_HANDLE", (), (1,), options=variable), O("ASSIGN_VARIABLE", (1, 0), ())],
+            )
+        ],
     )
 
 

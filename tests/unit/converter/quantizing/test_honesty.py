@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from support.converter.hard_models import chain
-from support.converter.tflite_files import O, T, floats, tflite
+from support.converter.tflite_files import O, T, floats, running_sum, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.evaluation import Reference, quality
@@ -106,3 +106,18 @@ def test_what_passes_is_near_or_is_named(method: str, content: bytes) -> None:
 def test_how_much_coarser_one_scale_is_for_a_dense_layer(reach: tuple[float, float], spread: float) -> None:
     kernel = np.array([[reach[0], 0.1], [0.0, reach[1]]], dtype=np.float32)
     assert dense_spread(chain([np.eye(2, dtype=np.float32), kernel], ["a", "b"])) == spread
+
+
+@pytest.mark.parametrize("method", ["dynamic range", "full integer"])
+def test_a_file_with_variables_is_quantized(method: str) -> None:
+    """Setting a variable gives no output."""
+    content, samples = running_sum(), np.random.default_rng(2).uniform(-1, 1, (16, 4)).astype(np.float32)
+    if method == "full integer":
+        ranges = calibrate(content, {"x": samples}, 1, lambda _: None).ranges(RangeMethod.EXTREMES)
+        made = full_integer(content, ranges, Recipe())
+    else:
+        made = dynamic_range(content)
+    weights = ((7 * np.arange(12)) % 11 - 5).reshape(3, 4) / 4
+    expected = np.cumsum(samples @ weights.T, axis=0)
+    given = TFLiteModel(made).run_each({"x": samples})["y"]
+    assert np.abs(given - expected).max() < 0.1 * np.abs(expected).max()

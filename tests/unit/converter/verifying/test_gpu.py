@@ -13,7 +13,7 @@ import pytest
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
-from support.converter.tflite_files import O, T, dense, tflite
+from support.converter.tflite_files import O, T, dense, running_sum, tflite
 from support.converter.vulkan import software_driver
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.evaluation import Reference
@@ -91,6 +91,24 @@ def test_a_file_of_which_it_takes_nothing_fails() -> None:
     assert found.message == ("the GPU accelerator takes no operator: LOG_SOFTMAX: Operation is not supported")
 
 
+def test_what_cannot_be_handed_over_is_not_the_files_fault() -> None:
+    scaled = {"scales": [1 / 64], "zero_points": [0]}
+    content = tflite(
+        [row("x", "INT16", **scaled), row("y"), T("h", (1, 4), "INT16", **scaled)],
+        [O("ABS", (0,), (2,)), O("DEQUANTIZE", (2,), (1,))],
+    )
+    found = check(content, reference(np.abs(SAMPLES), "y"))
+    assert found.outcome is VerificationOutcome.NOT_VERIFIED
+    assert found.message == "it has int16 at its inputs or outputs, which cannot be handed over here"
+
+
+def test_an_input_that_is_given_back_is_told() -> None:
+    content = tflite([row("x"), row("y")], [O("ABS")], outputs=[1, 0])
+    found = check(content, reference(np.abs(SAMPLES), "y"))
+    assert found.outcome is VerificationOutcome.FAILED
+    assert "it gives inputs back as they are ('x')" in (found.message or "")
+
+
 def test_a_gate_that_is_missed_here_as_well_is_not_the_gpus_fault() -> None:
     wrong = SCORES.copy()
     wrong[:10] = -wrong[:10]
@@ -98,6 +116,11 @@ def test_a_gate_that_is_missed_here_as_well_is_not_the_gpus_fault() -> None:
     assert found.agreement is not None
     assert found.agreement < 0.95
     assert found.outcome is VerificationOutcome.PASSED
+
+
+def test_what_a_file_keeps_goes_from_one_sample_to_the_next_as_on_litert() -> None:
+    given = GPUModel(running_sum()).run_each({"x": SAMPLES[:8]}, lambda _: None)
+    np.testing.assert_allclose(given["y"], np.cumsum(SAMPLES[:8] @ WEIGHTS.T, axis=0), atol=1e-4)
 
 
 def test_labels_go_with_their_samples() -> None:
@@ -111,10 +134,11 @@ def test_labels_go_with_their_samples() -> None:
 _COMPILE = """
 import sys
 from pathlib import Path
+from tflite_converter.errors import NotVerifiedError
 from tflite_converter.verifying.gpu import GPUModel
 try:
     GPUModel(Path(sys.argv[1]).read_bytes())
-except ImportError as error:
+except NotVerifiedError as error:
     print(error)
 """
 

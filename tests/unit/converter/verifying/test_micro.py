@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from support.converter.tflite_files import O, T, ints, tflite
+from support.converter.tflite_files import O, T, ints, running_sum, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.compilers.arena import estimate
+from tflite_converter.errors import NotVerifiedError
 from tflite_converter.tflite.file import read_file
 from tflite_converter.verifying.micro import ABSENT, MicroModel
 
@@ -89,5 +90,12 @@ def test_samples_that_do_not_fit() -> None:
 
 def test_without_the_package_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tflite_micro", None)
-    with pytest.raises(ImportError, match=ABSENT):
+    with pytest.raises(NotVerifiedError, match=ABSENT):
         MicroModel(integers())
+
+
+def test_what_a_file_keeps_goes_from_one_sample_to_the_next_as_on_litert() -> None:
+    samples = np.random.default_rng(1).uniform(-1, 1, (8, 4)).astype(np.float32)
+    given = MicroModel(running_sum()).run_each({"x": samples}, lambda _: None)
+    weights = ((7 * np.arange(12)) % 11 - 5).reshape(3, 4) / 4
+    np.testing.assert_allclose(given["y"], np.cumsum(samples @ weights.T, axis=0), atol=1e-5)
