@@ -123,8 +123,8 @@ RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
 Run: TypeAlias = Callable[[bytes, NamedArrays, Callable[[int], None]], Ran]
 """Runs a file on ``{input: (n, ...)}``, and tells after each sample how many are done.
 
-Raises ``NotVerifiedError`` where nothing can be run, and ``RuntimeError`` or ``ValueError`` where the file does
-not run there.
+Raises ``NotVerifiedError`` where nothing can be run, and ``RuntimeError`` or ``ValueError`` where the file
+does not run there.
 """
 RUN_HERE: Final[Mapping[Verifier, Run]] = MappingProxyType(
     {Verifier.MICROCONTROLLER: _on_micro, Verifier.GPU: _on_gpu}
