@@ -13,6 +13,10 @@ into=$(cd "$1" && pwd)
 suite=bookworm
 qemu_suite=trixie # the first with qemu 10: under older ones LiteRT for Arm dies
 
+if [ "$(uname -m)" != x86_64 ]; then
+    echo "roots.sh: what it makes is for x86-64, and this machine is $(uname -m)" >&2
+    exit 1
+fi
 mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Label: Debian' | head -n 1)}
 if [ -z "$mirror" ]; then
     echo "roots.sh: apt here takes nothing from Debian: set MIRROR to the address of an archive of it" >&2

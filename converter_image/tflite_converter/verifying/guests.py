@@ -23,7 +23,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.limits import VersionText
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.verification import Verifier
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import guest as confined
 from tflite_converter.isolation import machine
@@ -142,28 +142,45 @@ def run(guest: Guest, content: bytes, samples: bytes, into: Path, where: Workpla
     Returns:
         What came of it. The outputs are as the guest has left them.
 
+    Raises:
+        ConverterError: NoSpace or OutputNotWritable, where the parent itself cannot write.
+
     """
     roots = place(os.environ)
     root = roots / guest.root
     runtime = f"{_version(root, guest.package)}, {guest.processor}"
     if not (root / "opt/site" / guest.package).is_dir():
         return GuestRun(runtime=runtime, missing=f"{root} is not there: {HOW_TO_ADD}")
-    folder = Path(tempfile.mkdtemp(dir=where.around, prefix="guest-"))
     try:
-        _furnish(folder, content, samples)
-        _start(guest, roots, folder, where)
-        with open_regular(folder / in_guest.OUTPUTS, MOST_OUTPUT_BYTES, Stage.EVALUATE) as stream:
-            outputs = stream.read(MOST_OUTPUT_BYTES)
+        with tempfile.TemporaryDirectory(
+            dir=where.around, prefix="guest-", ignore_cleanup_errors=True
+        ) as name:
+            outputs = _outputs(guest, roots, Path(name), content, samples, where)
+        into.unlink(missing_ok=True)  # a child that has ended could have left a link here; "x" opens none
+        with into.open("xb") as stream:
+            stream.write(outputs)
+    except OSError as error:
+        raise from_os_error(error, Stage.EVALUATE, f"running {guest.words}") from error
     except ConverterError as error:
         if error.reason in _NOT_THE_FILES_FAULT:
             return GuestRun(runtime=runtime, missing=error.cause)
         return GuestRun(runtime=runtime, failure=error.cause)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    into.unlink(missing_ok=True)  # a child that has ended could have left a link here; "x" opens none
-    with into.open("xb") as stream:
-        stream.write(outputs)
     return GuestRun(runtime=runtime, outputs=into.name)
+
+
+def _outputs(
+    guest: Guest, roots: Path, folder: Path, content: bytes, samples: bytes, where: Workplace
+) -> bytes:
+    """Run the guest in a folder of its own, and return the file that it leaves.
+
+    Raises:
+        ConverterError: what the guest says of the file, how it ended otherwise, or that it left nothing.
+
+    """
+    _furnish(folder, content, samples)
+    _start(guest, roots, folder, where)
+    with open_regular(folder / in_guest.OUTPUTS, MOST_OUTPUT_BYTES, Stage.EVALUATE) as stream:
+        return stream.read(MOST_OUTPUT_BYTES)
 
 
 def _furnish(folder: Path, content: bytes, samples: bytes) -> None:
