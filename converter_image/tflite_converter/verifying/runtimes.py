@@ -129,4 +129,4 @@ does not run there.
 RUN_HERE: Final[Mapping[Verifier, Run]] = MappingProxyType(
     {Verifier.MICROCONTROLLER: _on_micro, Verifier.GPU: _on_gpu}
 )
-"""How to run on those that are libraries of this process; the others are guests (:mod:`.guests`)."""
+"""How to run on those that are libraries of this process; the others are run in guests."""
