@@ -13,8 +13,9 @@ _WORDS = {
     VerificationOutcome.NOT_VERIFIED: "not verified",
 }
 _LEAD = (
-    "Agreement is by the same metric as on LiteRT, on as many of its samples as are named. The difference is"
-    " the largest of one value from what LiteRT gives for the same file and sample on the converter's machine."
+    "Agreement is by the same metric as on LiteRT, on as many of its samples as are named. The"
+    " difference is the largest of one value from what LiteRT gives for the same file and"
+    " sample on the converter's machine."
 )
 
 

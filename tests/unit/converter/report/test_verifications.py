@@ -39,7 +39,8 @@ def test_each_outcome_has_its_figures_and_what_it_means_is_told_once() -> None:
     )
     for text in ("On other runtimes", "97.5%", "4.0 KiB", "micro 1", "no kernel for GELU"):
         assert text in page.text
-    assert "not verifiednot installed here" in page.text
+    assert "not verified" in page.text
+    assert "on Microcontroller: not installed here" in page.text
     assert page.text.count("It does not show: That it is fast.") == 1
     assert [a["id"] for a in page.named("section") if a.get("id") == "verifications"]
 
