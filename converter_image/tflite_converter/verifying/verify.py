@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
-from tflite_converter.verifying.runtimes import RUNTIMES, Ran
+from tflite_converter.verifying.runtimes import RUN_HERE, RUNTIMES, Ran
 
 
 def verify(
@@ -24,15 +24,20 @@ def verify(
     after_each: Callable[[int], None],
 ) -> Verification:
     """Run ``content`` on every sample of ``reference`` there, and judge what it gives."""
-    runtime = RUNTIMES[name]
     asked = reference.first(samples_on(name, reference))
     try:
-        ran = runtime.run(content, asked.samples, after_each)
+        ran = RUN_HERE[name](content, asked.samples, after_each)
     except NotVerifiedError as error:
         return not_verified(name, str(error))
     except (RuntimeError, ValueError) as error:
-        return _record(name, VerificationOutcome.FAILED, message=first_line(error))
-    compared = asked.first(len(next(iter(ran.outputs.values()))))
+        return failed(name, first_line(error))
+    return judge(name, content, ran, reference, gates)
+
+
+def judge(name: Verifier, content: bytes, ran: Ran, reference: Reference, gates: Gates) -> Verification:
+    """Judge what ``content`` gave there on the first samples of ``reference``."""
+    given = len(next(iter(ran.outputs.values()))) if ran.outputs else 0
+    compared = reference.first(min(given, samples_on(name, reference)))
     record: dict[str, object] = {
         "runtime": ran.runtime,
         "memory_bytes": ran.memory_bytes,
@@ -44,7 +49,7 @@ def verify(
         return _record(name, VerificationOutcome.FAILED, message=fault, **record)
     judged = quality_of({n: ran.outputs[n] for n in compared.outputs}, compared, gates)
     missed = judged.missed
-    if runtime.most_samples is not None:
+    if RUNTIMES[name].most_samples is not None:
         here = TFLiteModel(content).run_each(compared.samples)
         record |= _difference(ran.outputs, here)
         local = quality_of({n: here[n] for n in compared.outputs}, compared, gates)
@@ -59,6 +64,27 @@ def verify(
         message="; ".join(missed) or None,
         **record,
     )
+
+
+def worst(found: Sequence[Verification]) -> Verification:
+    """Return the record of several runtimes that are one check: of the one that does worst.
+
+    It names all of them, and says of which one a message is.
+    """
+    ranks = [VerificationOutcome.FAILED, VerificationOutcome.NOT_VERIFIED, VerificationOutcome.PASSED]
+
+    def badness(check: Verification) -> tuple[int, float, float]:
+        agreement = -1.0 if check.agreement is None else check.agreement
+        return ranks.index(check.outcome), agreement, -(check.largest_difference or 0.0)
+
+    check = min(found, key=badness)
+    if len(found) == 1:
+        return check
+    names = [each.runtime for each in found if each.runtime is not None]
+    message = check.message
+    if message is not None and check.runtime is not None:
+        message = f"{check.runtime}: {message}"
+    return check.changed(runtime="; ".join(dict.fromkeys(names)) or None, message=message)
 
 
 def samples_on(name: Verifier, reference: Reference) -> int:
@@ -76,14 +102,14 @@ def _difference(there: Mapping[str, Array], here: Mapping[str, Array]) -> dict[s
     return {"identical": identical, "largest_difference": largest if np.isfinite(largest) else None}
 
 
-def not_verified(name: Verifier, why: str) -> Verification:
+def not_verified(name: Verifier, why: str, runtime: str | None = None) -> Verification:
     """Return the record of a check that was not made."""
-    return _record(name, VerificationOutcome.NOT_VERIFIED, message=why)
+    return _record(name, VerificationOutcome.NOT_VERIFIED, message=why, runtime=runtime)
 
 
-def failed(name: Verifier, why: str) -> Verification:
-    """Return the record of a check that ended the process that made it."""
-    return _record(name, VerificationOutcome.FAILED, message=why)
+def failed(name: Verifier, why: str, runtime: str | None = None) -> Verification:
+    """Return the record of a check in which nothing came of the file."""
+    return _record(name, VerificationOutcome.FAILED, message=why, runtime=runtime)
 
 
 def with_verifications(
