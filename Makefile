@@ -35,6 +35,7 @@ test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	# NODE=containers: a node's programs are built along, in less time than apart from these.
 	$(RUN) python -m devcluster.tools.binaries $(if $(filter containers,$(NODE)),--node)
 	$(RUN) python -m devcluster.tools.helm
+	$(RUN) python -m devcluster.tools.guests # half a minute and 330 MB, once
 	# Each worker waits most of the time: for Jobs, leases and deadlines.
 	exec $(RUN) pytest --numprocesses $(WORKERS) $(LANES) --durations 20 $(ARGS)
 

@@ -99,12 +99,7 @@ _NET_TCP = 0b11
 _SCOPE_SOCKETS_AND_SIGNALS = 0b11
 _O_PATH = 0o10000000
 
-_SYSTEM_PATHS = (
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
+_KERNEL_PATHS = (
     # Of /proc the process's own folder only: another's environ may hold credentials.
     "/proc/self",
     "/proc/cpuinfo",
@@ -118,6 +113,7 @@ _SYSTEM_PATHS = (
     "/dev/zero",
     "/dev/null",
 )
+_SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", *_KERNEL_PATHS)
 _WRITABLE_DEVICES = ("/dev/null",)
 _SYSTEM_PROGRAMS = ("/usr", "/lib", "/lib64")
 """A program that may be run needs the loader and perhaps a shell; /bin is a link to /usr/bin."""
@@ -134,15 +130,28 @@ def enter(
     kernel without them must not keep anybody from converting.
     """
     programs = list(programs)
+    run = [*programs, *map(Path, _SYSTEM_PROGRAMS)] if programs else []
+    return _enter([*_python_paths(), *readable], writable, run)
+
+
+def enter_as_guest(readable: Iterable[Path], writable: Iterable[Path], program: Path) -> tuple[str, ...]:
+    """Do as :func:`enter`, for a program that brings along all that it needs.
+
+    Of the system it can read what the kernel says of the machine, and nothing else; ``program`` is the one
+    file that can be run.
+    """
+    return _enter([*map(Path, _KERNEL_PATHS), *readable], writable, [program])
+
+
+def _enter(readable: Iterable[Path], writable: Iterable[Path], run: Sequence[Path]) -> tuple[str, ...]:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ()
     restrictions = []
-    run = [*programs, *map(Path, _SYSTEM_PROGRAMS)] if programs else []
-    if _restrict_files(libc, [*_python_paths(), *readable], writable, run):
+    if _restrict_files(libc, readable, writable, run):
         restrictions.append(OWN_FILES)
-    if _deny_system_calls(libc, set(_OF_PROGRAMS) if programs else set()):
-        restrictions += [NO_NETWORK] if programs else [NO_NETWORK, NO_PROGRAMS]
+    if _deny_system_calls(libc, set(_OF_PROGRAMS) if run else set()):
+        restrictions += [NO_NETWORK] if run else [NO_NETWORK, NO_PROGRAMS]
     return tuple(sorted(restrictions))
 
 

@@ -78,7 +78,8 @@ class ConversionRequest(ApiModel):
     verify_on: Annotated[list[Verifier], Field(max_length=len(Verifier))] = Field(default_factory=list)
     """Run each file on another runtime too, and compare what it gives there; may be given several times.
     Microcontroller is TFLite Micro, GPU is LiteRT's GPU accelerator on a software driver: with the target of
-    that name it is done unasked, and a file that fails there fails."""
+    that name it is done unasked, and a file that fails there fails. cortex-a53, cortex-a72, cortex-a76 and
+    armv7 are emulated processors, OldestRuntime is tflite-runtime 2.14 and LiteRT 1.0."""
 
 
 _CERTIFICATE: Final = re.compile(

@@ -387,7 +387,9 @@ class ModelConversionSpec(ApiModel):
     ] = Field(default_factory=list)
     """Runtimes on which each file is run too, and what it gives there compared: Microcontroller is TFLite
     Micro, GPU is LiteRT's GPU accelerator on a software driver. With the target of that name it is done
-    unasked, and a file that fails there fails."""
+    unasked, and a file that fails there fails. cortex-a53, cortex-a72, cortex-a76 and armv7 are emulated
+    processors, OldestRuntime is tflite-runtime 2.14 and LiteRT 1.0: they are in the image that is built with
+    --target verify, and what fails there is told."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     class_name: Name | None = None

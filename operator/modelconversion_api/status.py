@@ -185,9 +185,9 @@ class VerificationResult(ApiModel):
     """What came of one file on another runtime."""
 
     name: Verifier
-    """The runtime, by its target."""
+    """The runtime, as ``verifyOn`` names it."""
     outcome: VerificationOutcome
-    """Passed, Failed, or NotVerified where nothing was run."""
+    """Passed, Failed, or NotVerified where nothing came of it."""
     agreement: Fraction | None = None
     """Agreement with the original's outputs of what it gave there."""
     accuracy: Fraction | None = None
@@ -199,7 +199,7 @@ class VerificationResult(ApiModel):
     fallback_operators: int | None = None
     """Operators that stay on the CPU."""
     message: MessageText | None = None
-    """Why it failed, or why nothing was run."""
+    """Why it failed, or why nothing came of it."""
 
 
 class Artifact(OfMethod):

@@ -17,6 +17,11 @@ class Verifier(StrEnum):
 
     MICROCONTROLLER = "Microcontroller"
     GPU = "GPU"
+    CORTEX_A53 = "cortex-a53"
+    CORTEX_A72 = "cortex-a72"
+    CORTEX_A76 = "cortex-a76"
+    ARMV7 = "armv7"
+    OLDEST_RUNTIME = "OldestRuntime"
 
     @property
     def target(self) -> Target | None:
@@ -35,7 +40,7 @@ class VerificationOutcome(StrEnum):
     FAILED = "Failed"
     """It does not run there, or misses a gate there."""
     NOT_VERIFIED = "NotVerified"
-    """Nothing was run; the message says why."""
+    """Nothing was run, or it ended for want of time or memory; the message says why."""
 
 
 class VerificationFigures(ApiModel):
@@ -53,7 +58,7 @@ class VerificationFigures(ApiModel):
     fallback_operators: Annotated[int, Field(ge=0)] | None = None
     """Operators that stay on the CPU, where the runtime tells."""
     message: MessageText | None = None
-    """Why it failed, or why nothing was run."""
+    """Why it failed, or why nothing came of it."""
 
 
 class Verification(VerificationFigures):

@@ -18,6 +18,7 @@ from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.verifying.drivers import driver
+from tflite_converter.verifying.guests import GUESTS
 from tflite_converter.workers.jobs import (
     FROZEN_FOLDER,
     OWN_RANGES_FOLDER,
@@ -147,7 +148,8 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         random_outputs=basis.random_outputs,
         layouts=dict(basis.layouts),
         target=options.target,
-        verify_on=verify_on,
+        verify_on=tuple(name for name in verify_on if name not in GUESTS),
+        has_guests=bool(GUESTS.keys() & set(verify_on)),
         source=source.path.absolute() if from_tflite else None,
         signature=options.signature if from_tflite else None,
         source_bytes=source.size_bytes,

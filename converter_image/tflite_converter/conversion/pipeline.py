@@ -24,6 +24,7 @@ from tflite_converter.compilers.compiling import Workplace, adopt, compile_artif
 from tflite_converter.conversion import search
 from tflite_converter.conversion.data import choose, hand_over
 from tflite_converter.conversion.front import front_half, refuse_contradictions
+from tflite_converter.conversion.guests import Wanted, in_guests
 from tflite_converter.conversion.jobs import Basis, litert_job, tensorflow_int8_job, tensorflow_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
@@ -52,6 +53,8 @@ from tflite_converter.measuring.recommendation import (
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.tflite.file import read_file
 from tflite_converter.training.checkpoint import CheckpointKeeper
+from tflite_converter.verifying.guests import GUESTS
+from tflite_converter.verifying.guests import Workplace as GuestPlace
 from tflite_converter.workers.jobs import (
     CLIPPED_FOLDER,
     FROZEN_FOLDER,
@@ -131,6 +134,7 @@ class _Conversion:
         if training is not None:
             outcome = self._optimize(inputs, training, outcome)
         outcome = replace(outcome, results=self._compile(outcome.results))
+        outcome = self._verify_in_guests(inputs, outcome)
         if options.tries:
             outcome = search.settled(options, outcome)
         self._refuse_without_artifacts(outcome)
@@ -377,6 +381,39 @@ class _Conversion:
         artifact = compile_artifact(artifact, compilers, place)
         adopt(compilations_of(artifact).files, folder, self._workspace.write)
         return artifact
+
+    def _verify_in_guests(self, inputs: Inputs, outcome: Outcome) -> Outcome:
+        """Return the results with the checks that need another Python, if any was asked for."""
+        options = self._options
+        names = [name for name in dict.fromkeys(options.verify_on) if name in GUESTS]
+        if not (names and outcome.artifacts):
+            return outcome
+        started = time.monotonic()
+        files = [
+            Wanted(result.artifact, self._folder(method), options.gates)
+            for method, result in outcome.results.items()
+            if result.artifact is not None
+        ]
+        files += [
+            Wanted(result.artifact, self._work, options.gates.of_recipe(recipe.gates))
+            for recipe, result in outcome.recipes
+            if result.artifact is not None
+        ]
+        place = GuestPlace(self._workspace.folder.resolve(), options.memory_limit_bytes, self._tell)
+        basis = litert_job(options, inputs, self._work, Basis())
+        checked = {a.file_name: a for a in in_guests(files, names, basis, place)}
+        self._took({Stage.EVALUATE: time.monotonic() - started})
+
+        def with_checks(result: MethodResult) -> MethodResult:
+            if result.artifact is None:
+                return result
+            return result.model_copy(update={"artifact": checked[result.artifact.file_name]})
+
+        return replace(
+            outcome,
+            results={method: with_checks(result) for method, result in outcome.results.items()},
+            recipes=[(recipe, with_checks(result)) for recipe, result in outcome.recipes],
+        )
 
     def _folder(self, method: Method) -> Path:
         """Return the folder with the file of ``method`` that is published."""

@@ -73,6 +73,8 @@ class Watch:
     """How long it may say nothing."""
     memory_limit_bytes: int | None
     """How much resident memory it may have; None for what the container or machine has."""
+    most_seconds: float | None = None
+    """How long it may take in all; None for as long as it speaks."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,8 @@ def _messages(
 
     """
     limit = watch.memory_limit_bytes or machine.memory_limit_bytes()
-    last_heard, doing, stage, rest = time.monotonic(), "starting", Stage.LOAD, b""
+    started = last_heard = time.monotonic()
+    doing, stage, rest = "starting", Stage.LOAD, b""
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
@@ -229,15 +232,37 @@ def _messages(
                     selector.unregister(pipe)  # it speaks no more, but may still have work to do
             if ended and not received:
                 return
-            if limit is not None and (used := machine.resident_bytes(process.pid)) > limit:
-                cause = (
-                    f"{launch.words} took {human_size(used)} of memory while {printable(doing)}, "
-                    f"more than the {human_size(limit)} that it may"
-                )
-                raise ConverterError(FailureReason.OUT_OF_MEMORY, stage, cause)
-            if (silent := time.monotonic() - last_heard) > watch.timeout_seconds:
-                cause = f"{launch.words} has said nothing for {silent:.0f} s while {printable(doing)}"
-                raise ConverterError(FailureReason.CONVERTER_TIMED_OUT, stage, cause)
+            why = _short_of_memory(launch, process, limit, doing) or _out_of_time(
+                launch, watch, time.monotonic() - started, time.monotonic() - last_heard, doing
+            )
+            if why is not None:
+                raise ConverterError(why[0], stage, why[1])
+
+
+def _short_of_memory(
+    launch: Launch, process: subprocess.Popen[bytes], limit: int | None, doing: str
+) -> tuple[FailureReason, str] | None:
+    """Say that the child has more memory than ``limit`` bytes; None where it has not."""
+    if limit is None or (used := machine.resident_bytes(process.pid)) <= limit:
+        return None
+    cause = (
+        f"{launch.words} took {human_size(used)} of memory while {printable(doing)}, "
+        f"more than the {human_size(limit)} that it may"
+    )
+    return FailureReason.OUT_OF_MEMORY, cause
+
+
+def _out_of_time(
+    launch: Launch, watch: Watch, taken: float, silent: float, doing: str
+) -> tuple[FailureReason, str] | None:
+    """Say that the child has been silent, or at work, for too many seconds; None where it has not."""
+    if silent > watch.timeout_seconds:
+        cause = f"{launch.words} has said nothing for {silent:.0f} s while {printable(doing)}"
+    elif watch.most_seconds is not None and taken > watch.most_seconds:
+        cause = f"{launch.words} was not done after {taken:.0f} s, while {printable(doing)}"
+    else:
+        return None
+    return FailureReason.CONVERTER_TIMED_OUT, cause
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -1,4 +1,4 @@
-"""The samples that boards compare on: written where the original was run, read where the files are."""
+"""Samples for boards and guests: written where the original was run, read where the files are."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def write_board_samples(path: Path, reference: Reference) -> None:
         arrays[_LABELS] = reference.labels
     count = _fitting(arrays)
     write_npz(path, {name: values[:count] for name, values in arrays.items()})
+
+
+def write_samples(path: Path, reference: Reference, most: int) -> None:
+    """Write the first ``most`` samples alone, as far as they fit."""
+    count = min(most, _fitting(reference.samples))
+    write_npz(path, {name: values[:count] for name, values in reference.samples.items()})
 
 
 def _fitting(arrays: NamedArrays) -> int:

@@ -37,7 +37,7 @@ def recommend(
     # What was calibrated on made-up samples is a guess, and never better than what was not.
     passed = [a for a in passed if not a.synthetic] or passed
     best, reason = _best(passed, target) if objective is None else _by_objective(passed, objective)
-    reason += _verified(best, target)
+    reason += _verified(best, target) + _elsewhere(best, target)
     if best.synthetic:
         reason += "; calibrated on synthetic data, so measure it on your own"
     return RecommendedMethod(
@@ -161,7 +161,7 @@ def _left_behind(artifact: ArtifactSummary, target: Target) -> int:
 def _verified(best: ArtifactSummary, target: Target | None) -> str:
     """Say what came of it on the target's own runtime; nothing where there is none."""
     check = next((v for v in best.verifications if v.name.target is target), None)
-    if check is None:
+    if check is None or target is None:
         return ""
     if check.outcome is VerificationOutcome.NOT_VERIFIED:
         return f"; not verified there: {check.message}"
@@ -169,6 +169,17 @@ def _verified(best: ArtifactSummary, target: Target | None) -> str:
     memory = "" if check.memory_bytes is None else f" in {human_size(check.memory_bytes)} of memory"
     operators = "" if check.fallback_operators is None else f", {left_to_cpu(check.fallback_operators)}"
     return f"; runs on its runtime{agreement}{memory}{operators}"
+
+
+def _elsewhere(best: ArtifactSummary, target: Target | None) -> str:
+    """Say on which other runtimes it passed and failed, which decides nothing."""
+    others = [v for v in best.verifications if target is None or v.name.target is not target]
+    words = {VerificationOutcome.PASSED: "passed", VerificationOutcome.FAILED: "failed"}
+    return "".join(
+        f"; {word} on {', '.join(names)}"
+        for outcome, word in words.items()
+        if (names := [v.name.value for v in others if v.outcome is outcome])
+    )
 
 
 def _neighbours(best: ArtifactSummary, passed: Sequence[ArtifactSummary]) -> tuple[Alternative, ...]:

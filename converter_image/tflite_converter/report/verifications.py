@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from modelconversion_api.report import ArtifactReport, ConversionReport
-from modelconversion_api.verification import Verification, VerificationOutcome
-from tflite_converter.report.figures import NOTHING, decibels, name_of, percent, section, size, table, verdict
+from modelconversion_api.verification import Verification, VerificationOutcome, left_to_cpu
+from tflite_converter.report.figures import NOTHING, name_of, percent, section, size, table, verdict
 from tflite_converter.report.markup import Child, Markup, joined, tag
 
 _WORDS = {
@@ -14,59 +12,74 @@ _WORDS = {
     VerificationOutcome.FAILED: "failed",
     VerificationOutcome.NOT_VERIFIED: "not verified",
 }
+_LEAD = (
+    "Agreement is by the same metric as on LiteRT, on as many of its samples as are named. The"
+    " difference is the largest of one value from what LiteRT gives for the same file and"
+    " sample on the converter's machine."
+)
 
 
 def verifications(report: ConversionReport) -> Markup | None:
-    """Return a row for each check of each file; None where none was made."""
-    checks = [(artifact, check) for artifact in report.artifacts for check in artifact.verifications]
-    if not checks:
+    """Return a row for each file and a column for each runtime; None where nothing was checked."""
+    names = tuple(dict.fromkeys(check.name for file in report.artifacts for check in file.verifications))
+    if not names:
         return None
-    columns = [
-        *("File", "On", "Result", "Samples", "Agreement", "On LiteRT", "Accuracy", "SNR"),
-        *("From LiteRT here", "Left to the CPU", "Memory"),
+    rows = []
+    for file in report.artifacts:
+        found = {check.name: check for check in file.verifications}
+        rows.append([name_of(file), *(_cell(found.get(name), file) for name in names)])
+    filled = table(["File", *names], rows, caption="What the files gave on other runtimes")
+    reasons = [
+        tag("li", tag("strong", name_of(file), f" on {check.name.value}: "), check.message or "; ".join(said))
+        for file in report.artifacts
+        for check in file.verifications
+        if (said := check.fallbacks) or check.message
     ]
-    rows = [_row(artifact, check) for artifact, check in checks]
-    caption = "What the files gave on other runtimes"
-    filled = table(columns, rows, caption=caption, numbers=tuple(range(3, 11)))
-    meanings = {check.name.value: (check.proves, check.does_not_prove) for _, check in checks}
+    parts = [filled, tag("ul", *reasons, class_="reasons")] if reasons else [filled]
+    known = {check.name: check for file in report.artifacts for check in file.verifications}
+    runtimes = {c.name: c.runtime for file in report.artifacts for c in file.verifications if c.runtime}
     notes = [
-        tag("li", tag("strong", name), ": passed shows: ", proves, " It does not show: ", not_proved)
-        for name, (proves, not_proved) in meanings.items()
+        tag(
+            "li",
+            tag("strong", name),
+            f" ({runtimes[name]})" if name in runtimes else None,
+            ": passed shows: ",
+            check.proves,
+            " It does not show: ",
+            check.does_not_prove,
+        )
+        for name, check in known.items()
     ]
-    lead = (
-        "Agreement and accuracy are by the same metrics as on LiteRT, on as many of the same samples as are"
-        " named. “From LiteRT here” is the largest difference of a value from what LiteRT gives for the same"
-        " file on the converter's machine."
-    )
     return section(
-        "verifications", "On other runtimes", filled, tag("ul", *notes, class_="reasons"), lead=lead
+        "verifications", "On other runtimes", *parts, tag("ul", *notes, class_="reasons"), lead=_LEAD
     )
 
 
-def _row(artifact: ArtifactReport, check: Verification) -> Sequence[Child]:
-    made = check.outcome is not VerificationOutcome.NOT_VERIFIED
-    word = _WORDS[check.outcome]
-    badge = verdict(check.outcome is VerificationOutcome.PASSED, word, word) if made else word
-    reasons = check.message or "; ".join(check.fallbacks)
-    exact = "identical" if check.agreement is not None else NOTHING
-    return [
-        name_of(artifact),
-        joined(check.name.value, tag("small", check.runtime) if check.runtime else None),
-        joined(badge, tag("small", reasons) if reasons else None),
-        check.samples if made else NOTHING,
-        percent(check.agreement),
-        percent(artifact.agreement),
-        percent(check.accuracy),
-        decibels(check.snr_db, missing=exact),
-        _difference(check),
-        NOTHING if check.fallback_operators is None else check.fallback_operators,
-        NOTHING if check.memory_bytes is None else size(check.memory_bytes),
-    ]
-
-
-def _difference(check: Verification) -> str:
-    if check.identical is None:
+def _cell(check: Verification | None, file: ArtifactReport) -> Child:
+    if check is None:
         return NOTHING
-    if check.identical:
-        return "identical"
-    return "NaN" if check.largest_difference is None else f"{check.largest_difference:.2g}"
+    word = _WORDS[check.outcome]
+    if check.outcome is VerificationOutcome.NOT_VERIFIED:
+        return word
+    badge = verdict(check.outcome is VerificationOutcome.PASSED, word, word)
+    return joined(badge, *(tag("small", words) for words in _figures(check, file)))
+
+
+def _figures(check: Verification, file: ArtifactReport) -> list[str]:
+    """Say what was measured there, a line each."""
+    lines = []
+    if check.agreement is not None:
+        on_litert = "" if file.agreement is None else f" (LiteRT {percent(file.agreement)})"
+        lines.append(f"{percent(check.agreement)} agreement on {check.samples} samples{on_litert}")
+    if check.accuracy is not None:
+        lines.append(f"{percent(check.accuracy)} accuracy")
+    if check.identical is not None:
+        gap = check.largest_difference
+        lines.append(
+            "identical" if check.identical else "differs" if gap is None else f"differs by {gap:.2g} at most"
+        )
+    if check.fallback_operators is not None:
+        lines.append(left_to_cpu(check.fallback_operators))
+    if check.memory_bytes is not None:
+        lines.append(f"{size(check.memory_bytes)} of memory")
+    return lines

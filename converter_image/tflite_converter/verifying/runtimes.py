@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from modelconversion_api.verification import Verifier
 from tflite_converter.arrays import Array, NamedArrays
@@ -35,12 +35,6 @@ class Runtime:
     proves: str
     """What a check that passes shows, as a sentence."""
     does_not_prove: str
-    run: Callable[[bytes, NamedArrays, Callable[[int], None]], Ran]
-    """Runs a file on ``{input: (n, ...)}``, and tells after each sample how many are done.
-
-    Raises ``NotVerifiedError`` where nothing can be run, and ``RuntimeError`` or ``ValueError`` where the
-    file does not run there.
-    """
     most_samples: int | None = None
     """How many samples it runs at most: the first ones. None runs all.
 
@@ -61,6 +55,22 @@ def _on_gpu(content: bytes, samples: NamedArrays, after_each: Callable[[int], No
     return Ran(outputs, model.version, None, model.fallback_operators, model.fallbacks)
 
 
+MOST_IN_GUEST: Final = 64
+"""Most samples that a guest runs; an emulator takes a hundred times as long as the machine."""
+_NOT_AS_FAST: Final = (
+    "How fast it is there, or that the board has the memory: an emulator plays the processor on this"
+    " machine's kernel."
+)
+
+
+def _on_cortex(name: str) -> Runtime:
+    return Runtime(
+        proves=f"LiteRT for 64-bit Arm loads the file, and gives these results on an emulated {name}.",
+        does_not_prove=_NOT_AS_FAST,
+        most_samples=MOST_IN_GUEST,
+    )
+
+
 RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
     {
         Verifier.MICROCONTROLLER: Runtime(
@@ -72,7 +82,6 @@ RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
                 "That it fits a board or is fast on it: the run is on this machine, with pointers of 64 bits"
                 " and without the vendor's own kernels."
             ),
-            run=_on_micro,
         ),
         Verifier.GPU: Runtime(
             proves=(
@@ -83,9 +92,41 @@ RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
                 "That it is fast, or that a phone's driver does the same: the shaders run on a CPU, without"
                 " the limits and 16-bit floats of a real GPU."
             ),
-            run=_on_gpu,
             most_samples=64,
+        ),
+        Verifier.CORTEX_A53: _on_cortex("Cortex-A53"),
+        Verifier.CORTEX_A72: _on_cortex("Cortex-A72"),
+        Verifier.CORTEX_A76: _on_cortex("Cortex-A76"),
+        Verifier.ARMV7: Runtime(
+            proves=(
+                "The last tflite-runtime with a package for 32-bit Arm loads the file, and its kernels give"
+                " these results on an emulated Cortex-A7."
+            ),
+            does_not_prove=_NOT_AS_FAST,
+            most_samples=MOST_IN_GUEST,
+        ),
+        Verifier.OLDEST_RUNTIME: Runtime(
+            proves=(
+                "tflite-runtime 2.14, the last of that name, and LiteRT 1.0 both load the file; the results"
+                " are those of the one that does worse."
+            ),
+            does_not_prove=(
+                "What still older runtimes do, or these on another processor: Google Play services and apps"
+                " bring their own."
+            ),
+            most_samples=MOST_IN_GUEST,
         ),
     }
 )
-"""How to run on each."""
+"""What each shows."""
+
+Run: TypeAlias = Callable[[bytes, NamedArrays, Callable[[int], None]], Ran]
+"""Runs a file on ``{input: (n, ...)}``, and tells after each sample how many are done.
+
+Raises ``NotVerifiedError`` where nothing can be run, and ``RuntimeError`` or ``ValueError`` where the file
+does not run there.
+"""
+RUN_HERE: Final[Mapping[Verifier, Run]] = MappingProxyType(
+    {Verifier.MICROCONTROLLER: _on_micro, Verifier.GPU: _on_gpu}
+)
+"""How to run on those that are libraries of this process; the others are run in guests."""

@@ -18,17 +18,19 @@ from modelconversion_api.recipes import Recipe
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
-from modelconversion_api.verification import Verifier
+from modelconversion_api.verification import Verification, Verifier
 from tflite_converter.data.binding import SavedSamples
 from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.training.plan import TrainingPlan
+from tflite_converter.verifying.guests import GuestRun
 
 FUSED_FILE: Final = "fused.tflite"
 UNROLLED_FILE: Final = "unrolled.tflite"
 INTEGERS_FILE: Final = "float-for-integers.tflite"
 INT8_FILE: Final = "int8.tflite"
 CALIBRATION_FOLDER: Final = "calibration"
+GUEST_SAMPLES_FILE: Final = "guest-samples.npz"
 LABELS_FILE: Final = "labels.npy"
 TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
@@ -189,7 +191,9 @@ class LiteRTJob(ApiModel):
     """The conversion record that goes into each file."""
     task: Task | None = None
     verify_on: tuple[Verifier, ...] = ()
-    """Runtimes that each file is run on as well."""
+    """Runtimes that each file is run on as well, by this child."""
+    has_guests: bool = False
+    """Whether samples are written for runtimes that others run."""
     gates: Gates = Gates()
     benchmark: Benchmark = Benchmark()
     tuning_seconds: int = 0
@@ -258,4 +262,36 @@ class LiteRTResult(ApiModel):
     recipes: dict[str, MethodResult] = Field(default_factory=dict)
     """By the recipe's name."""
     seconds: dict[Stage, float] = Field(default_factory=dict)
+    isolation: tuple[str, ...] = ()
+
+
+class GuestCheck(ApiModel):
+    """One check that guests have made."""
+
+    name: Verifier
+    runs: tuple[GuestRun, ...]
+    """Of each of its guests."""
+
+
+class GuestFile(ApiModel):
+    """A file that guests have run."""
+
+    name: str
+    gates: Gates
+    checks: tuple[GuestCheck, ...]
+
+
+class GuestsJob(ApiModel):
+    """What guests gave that is to be judged."""
+
+    limits: ChildLimits
+    basis: LiteRTJob
+    """What the files were measured by."""
+    files: tuple[GuestFile, ...]
+
+
+class GuestsResult(ApiModel):
+    """The records of each file's checks, by the file's name."""
+
+    verifications: dict[str, tuple[Verification, ...]]
     isolation: tuple[str, ...] = ()

@@ -28,16 +28,18 @@ from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
-from tflite_converter.measuring.board_samples import write_board_samples
+from tflite_converter.measuring.board_samples import write_board_samples, write_samples
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
 from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.tflite.file import inventory, read_file
+from tflite_converter.verifying.runtimes import MOST_IN_GUEST
 from tflite_converter.verifying.verify import failed, samples_on, verify, with_verifications
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FUSED_FILE,
+    GUEST_SAMPLES_FILE,
     CalibrationBasis,
     EvaluationBasis,
     LiteRTJob,
@@ -306,6 +308,8 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
     reference, warnings = reference_of(job, process.folder)
     if job.benchmark.boards:
         write_board_samples(process.folder / BOARD_SAMPLES_FILE, reference)
+    if job.has_guests:
+        write_samples(process.folder / GUEST_SAMPLES_FILE, reference, MOST_IN_GUEST)
     synthetic: Mapping[str, str] = {}
     if job.synthetic_samples and job.needs_calibration:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)

@@ -16,3 +16,6 @@ LITERT: Final = Program("litert", "tflite_converter.workers.litert", "the LiteRT
 BINDING: Final = Program(
     "binding", "tflite_converter.workers.binding", "the process that prepares the samples"
 )
+JUDGING: Final = Program(
+    "judging", "tflite_converter.workers.judging", "the process that judges other runtimes"
+)

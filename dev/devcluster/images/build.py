@@ -68,6 +68,7 @@ CONVERTER: Final = Recipe(
 )
 RUNTIME: Final = replace(CONVERTER, name="tflite-runtime", target="runtime")
 ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
+VERIFY: Final = replace(CONVERTER, name="tflite-converter-verify", target="verify")
 JAX: Final = replace(CONVERTER, name="tflite-converter-jax", target="engine", engine="jax")
 
 
@@ -93,6 +94,11 @@ def ensure_onnx_image(console: Console) -> Image:
 def ensure_runtime_image(console: Console) -> Image:
     """Build what boards run. Raises :class:`~devcluster.errors.ImageError`."""
     return _ensure(RUNTIME, console)
+
+
+def ensure_verify_image(console: Console) -> Image:
+    """Build the converter with the guests. Raises :class:`~devcluster.errors.ImageError`."""
+    return _ensure(VERIFY, console)
 
 
 def ensure_engine_images(console: Console) -> dict[str, Image]:
@@ -230,7 +236,7 @@ def main() -> int:
         inspect(ensure_engine_images(console), options.into, options.markdown, console)
         return 0
     built = ensure_images(console)
-    more = (ensure_runtime_image(console), ensure_onnx_image(console))
+    more = (ensure_runtime_image(console), ensure_onnx_image(console), ensure_verify_image(console))
     images = (built.operator, built.converter, *more, built.object_store)
     if options.action == "sizes":
         _sizes(images, console)

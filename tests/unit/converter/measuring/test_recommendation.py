@@ -115,6 +115,30 @@ def test_the_target_s_recommendation_says_what_came_of_it_there(
 
 
 @pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (None, "; passed on Microcontroller, cortex-a53, armv7; failed on OldestRuntime"),
+        (
+            Target.MICROCONTROLLER,
+            "; runs on its runtime; passed on cortex-a53, armv7; failed on OldestRuntime",
+        ),
+    ],
+)
+def test_checks_that_decide_nothing_are_told(target: Target | None, words: str) -> None:
+    outcomes = {
+        Verifier.MICROCONTROLLER: VerificationOutcome.PASSED,
+        Verifier.CORTEX_A53: VerificationOutcome.PASSED,
+        Verifier.OLDEST_RUNTIME: VerificationOutcome.FAILED,
+        Verifier.ARMV7: VerificationOutcome.PASSED,
+        Verifier.CORTEX_A72: VerificationOutcome.NOT_VERIFIED,
+    }
+    checks = tuple(VerificationFigures(name=name, outcome=outcome) for name, outcome in outcomes.items())
+    found = recommend([artifact(INT8, 10).model_copy(update={"verifications": checks})], target)
+    assert found is not None
+    assert found.reason.endswith(words)
+
+
+@pytest.mark.parametrize(
     ("left", "chosen", "words"),
     [
         ((0, 0), Method.FLOAT16, "; runs on its runtime, all operators on it"),

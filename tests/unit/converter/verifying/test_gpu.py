@@ -13,6 +13,7 @@ import pytest
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from support.converter.graphs import artifact
 from support.converter.tflite_files import O, T, dense, running_sum, tflite
 from support.converter.vulkan import software_driver
 from tflite_converter.arrays import Array
@@ -20,7 +21,7 @@ from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.verifying.drivers import driver, loader
 from tflite_converter.verifying.gpu import ABSENT, GPUModel
-from tflite_converter.verifying.verify import verify
+from tflite_converter.verifying.verify import verify, with_verifications
 
 SAMPLES = np.random.default_rng(0).uniform(-2, 2, (100, 4)).astype(np.float32)
 WEIGHTS = ((7 * np.arange(12)) % 11 - 5).reshape(3, 4) / 4
@@ -116,6 +117,12 @@ def test_a_gate_that_is_missed_here_as_well_is_not_the_gpus_fault() -> None:
     assert found.agreement is not None
     assert found.agreement < 0.95
     assert found.outcome is VerificationOutcome.PASSED
+    assert (found.message or "").startswith("as on LiteRT here: agreement ")
+    file = artifact()
+    (kept,) = with_verifications(file.model_copy(update={"passed": True}), [found], []).verifications
+    assert kept.outcome is VerificationOutcome.PASSED
+    (alike,) = with_verifications(file.model_copy(update={"passed": False}), [found], []).verifications
+    assert alike.outcome is VerificationOutcome.FAILED
 
 
 def test_what_a_file_keeps_goes_from_one_sample_to_the_next_as_on_litert() -> None:
