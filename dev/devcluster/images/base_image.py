@@ -19,26 +19,34 @@ from devcluster.images.buildah import Buildah
 
 REFERENCE: Final = "docker.io/library/debian:trixie-slim"
 """What the Dockerfiles' default base is called in full."""
+_FOREIGN: Final = "localhost/debian-{architecture}:trixie-slim"
 _SUITE: Final = "trixie"
 _LEFT_OUT: Final = ("doc", "info", "lintian", "linda", "locale", "man")
 _STALE: Final = ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/ldconfig")
 
 
-def ensure_base_image(buildah: Buildah, console: Console) -> None:
-    """Make the image unless the store has it."""
-    if buildah.exists(REFERENCE):
-        return
-    console.print(f"Unpacking Debian {_SUITE} for the images' base", soft_wrap=True)
+def ensure_base_image(buildah: Buildah, console: Console, architecture: str | None = None) -> str:
+    """Make the image unless the store has it; return its name.
+
+    ``architecture`` is Debian's name of another one than this machine's, which is then emulated.
+    """
+    reference = _FOREIGN.format(architecture=architecture) if architecture else REFERENCE
+    if buildah.exists(reference):
+        return reference
+    kind = f" for {architecture}" if architecture else ""
+    console.print(f"Unpacking Debian {_SUITE}{kind} for the images' base", soft_wrap=True)
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix=".debian-") as name:
         root = Path(name, "root")
         try:
-            host.run("debootstrap", "--variant=minbase", _SUITE, root)
+            chosen = [f"--arch={architecture}"] if architecture else []
+            host.run("debootstrap", *chosen, "--variant=minbase", _SUITE, root)
         except HostError as error:
             log = root / "debootstrap" / "debootstrap.log"
             detail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
             raise ImageError(f"{error}\n{detail}") from error
         _slim(root)
-        buildah.from_folder(root, REFERENCE, ["/bin/bash"])
+        buildah.from_folder(root, reference, ["/bin/bash"], architecture)
+    return reference
 
 
 def _slim(root: Path) -> None:

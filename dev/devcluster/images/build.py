@@ -1,4 +1,4 @@
-"""The project's images, from their Dockerfiles: ``python -m devcluster.images [build|sizes|sbom]``.
+"""The project's images, from their Dockerfiles: ``python -m devcluster.images [build|sizes|sbom|arm64]``.
 
 Each is kept as an OCI archive in the cache folder under the digest of what it was made from, so that a second
 run takes no time, and a change of code builds no more than the layer that holds the code.
@@ -13,6 +13,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from devcluster.cache import REPOSITORY, locked
 from devcluster.images import pip_settings
 from devcluster.images.base_image import ensure_base_image
 from devcluster.images.buildah import Buildah
+from devcluster.images.emulation import emulated
 from devcluster.images.inspecting import inspect
 from devcluster.images.node_images import Image, images_dir, program_image
 from devcluster.images.oci_archive import layers
@@ -51,6 +53,8 @@ class Recipe:
     """Stage of the Dockerfile; None for the last."""
     engine: str | None = None
     """What the build argument ENGINE names, where the stage wants one."""
+    architecture: str | None = None
+    """Another one than this machine's, which is then emulated."""
 
     def files(self) -> list[Path]:
         """All files that the image is made from, in one order."""
@@ -67,6 +71,7 @@ CONVERTER: Final = Recipe(
     "tflite-converter", "converter_image/Dockerfile", ("operator/modelconversion_api", "converter_image")
 )
 RUNTIME: Final = replace(CONVERTER, name="tflite-runtime", target="runtime")
+RUNTIME_ARM64: Final = replace(RUNTIME, name="tflite-runtime-arm64", architecture="arm64")
 ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
 VERIFY: Final = replace(CONVERTER, name="tflite-converter-verify", target="verify")
 JAX: Final = replace(CONVERTER, name="tflite-converter-jax", target="engine", engine="jax")
@@ -99,6 +104,16 @@ def ensure_runtime_image(console: Console) -> Image:
 def ensure_verify_image(console: Console) -> Image:
     """Build the converter with the guests. Raises :class:`~devcluster.errors.ImageError`."""
     return _ensure(VERIFY, console)
+
+
+def ensure_arm64_runtime_image(console: Console) -> Image:
+    """Build what boards with an Arm processor run, by emulation: minutes, the first time.
+
+    Raises:
+        ImageError: The build failed, or programs of that architecture cannot be run here.
+
+    """
+    return _ensure(RUNTIME_ARM64, console)
 
 
 def ensure_engine_images(console: Console) -> dict[str, Image]:
@@ -154,19 +169,23 @@ def _build(recipe: Recipe, image: Image, console: Console) -> None:
     started = time.monotonic()
     buildah = Buildah()
     try:
-        ensure_base_image(buildah, console)
         log = images_dir() / f"{recipe.name}.log"
+        arguments = {"ENGINE": recipe.engine} if recipe.engine else {}
+        emulation = emulated(recipe.architecture, console) if recipe.architecture else nullcontext()
         with (
+            emulation,
             tempfile.TemporaryDirectory(prefix="devcluster-") as folder,
             Progress(console, f"Building {recipe.name}", 0) as progress,
         ):
+            base = ensure_base_image(buildah, console, recipe.architecture)
             buildah.build(
                 REPOSITORY / recipe.dockerfile,
                 REPOSITORY,
                 image.reference,
                 log,
                 target=recipe.target,
-                arguments={"ENGINE": recipe.engine} if recipe.engine else {},
+                architecture=recipe.architecture,
+                arguments=arguments | ({"BASE": base} if recipe.architecture else {}),
                 secrets=_secrets(Path(folder)),
                 tell=lambda line: progress.advance(1, line[:_SHORT]),
             )
@@ -223,9 +242,12 @@ def _short(instruction: str) -> str:
 
 @tells_errors
 def main() -> int:
-    """Build the images; ``sizes`` shows their layers, ``sbom`` writes what is in those with engines."""
+    """Build the images; ``sizes`` shows their layers, ``sbom`` writes what is in those with engines.
+
+    ``arm64`` builds what boards run for another architecture, by emulation.
+    """
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
-    parser.add_argument("action", nargs="?", choices=("build", "sizes", "sbom"), default="build")
+    parser.add_argument("action", nargs="?", choices=("build", "sizes", "sbom", "arm64"), default="build")
     parser.add_argument("--into", type=Path, default=Path(), help="folder for the bills of materials")
     parser.add_argument("--markdown", type=Path, help="page whose table of images is written anew")
     options = parser.parse_args()
@@ -234,6 +256,9 @@ def main() -> int:
     console = Console(highlight=False)
     if options.action == "sbom":
         inspect(ensure_engine_images(console), options.into, options.markdown, console)
+        return 0
+    if options.action == "arm64":
+        _sizes([ensure_arm64_runtime_image(console)], console)
         return 0
     built = ensure_images(console)
     more = (ensure_runtime_image(console), ensure_onnx_image(console), ensure_verify_image(console))

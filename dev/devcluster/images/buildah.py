@@ -48,6 +48,7 @@ class Buildah:
         log: Path,
         *,
         target: str | None,
+        architecture: str | None,
         arguments: Mapping[str, str],
         secrets: Mapping[str, Path],
         tell: Callable[[str], None],
@@ -60,6 +61,7 @@ class Buildah:
             reference: The image's name.
             log: Where the build's output goes.
             target: The stage to build; None for the last.
+            architecture: Another one than this machine's; None for its own.
             arguments: The build's arguments, by name.
             secrets: Files that commands of the build can mount, by their names there.
             tell: Is given the build's output, line by line.
@@ -70,6 +72,7 @@ class Buildah:
         command += ["--isolation=chroot", "--network=host", f"--timestamp={_EPOCH}"]
         command += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
         command += [f"--target={target}"] if target else []
+        command += [f"--platform=linux/{architecture}"] if architecture else []
         command += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         command += [f"--file={dockerfile}", f"--tag={reference}", context]
         log.unlink(missing_ok=True)
@@ -87,12 +90,15 @@ class Buildah:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
             raise ImageError(f"{dockerfile} could not be built; the log {log} ends:\n{tail}")
 
-    def from_folder(self, folder: Path, reference: str, command: Sequence[str]) -> None:
-        """Make an image of one layer from a folder."""
-        container = self.run("from", "scratch")
+    def from_folder(
+        self, folder: Path, reference: str, command: Sequence[str], architecture: str | None = None
+    ) -> None:
+        """Make an image of one layer from a folder, for this machine unless an architecture is named."""
+        chosen = [f"--arch={architecture}"] if architecture else []
+        container = self.run("from", *chosen, "scratch")
         try:
             self.run("add", "--quiet", container, folder, "/")
-            self.run("config", f"--cmd={' '.join(command)}", container)
+            self.run("config", *chosen, f"--cmd={' '.join(command)}", container)
             self.run("commit", "--quiet", f"--timestamp={_EPOCH}", container, reference)
         finally:
             self.run("rm", container)
