@@ -1,4 +1,4 @@
-"""What the compilers gave for one full-integer file: figures of the status, and the rest for the report."""
+"""What the compilers gave for one file: figures of the status, and the rest for the report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from .base import ApiModel, OpenReason, Sha256
+from .compilers import MOST_SOCS, NPUVendor
 from .limits import KindText, MessageText, VersionText
 from .reasons import FailureReason
 
@@ -34,7 +35,7 @@ class CompilerFigures(ApiModel):
     """Whether there is a compiled file; otherwise the figures are a prediction, or what is known of the
     failure."""
     operators: Annotated[int, Field(ge=0)]
-    """Operators in the full-integer file."""
+    """Operators in the file that was compiled."""
     mapped_operators: Annotated[int, Field(ge=0)]
     """Those that run on the accelerator."""
     size_bytes: Annotated[int, Field(ge=1)] | None = None
@@ -77,6 +78,22 @@ class EthosUFigures(CompilerFigures):
         Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,13}([.][0-9]{1,2})?$")] | None
     ) = None
     """Inferences in a second on the core alone, without the CPU's operators."""
+
+
+class NPUFigures(CompilerFigures):
+    """The same for one chip with an NPU."""
+
+    vendor: NPUVendor
+    """Whose compiler."""
+    soc: KindText
+    """The chip, e.g. SM8750."""
+    partitions: Annotated[int, Field(ge=0)] | None = None
+    """Parts of the graph that run on the NPU; between them data goes to the CPU and back."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, e.g. ``Qualcomm SM8750``."""
+        return f"{self.vendor.value} {self.soc}"
 
 
 class MicrocontrollerFigures(ApiModel):
@@ -128,6 +145,45 @@ class EthosUReport(EthosUFigures):
     seconds: float = 0.0
 
 
+class NPURun(ApiModel):
+    """What the compiled file gave through the vendor's own runtime, beside LiteRT's kernels on the CPU."""
+
+    runtime: VersionText
+    """What ran it."""
+    samples: Annotated[int, Field(ge=1)]
+    """Random inputs that both ran on."""
+    max_difference: Annotated[float, Field(ge=0)]
+    """Largest difference of any output's value; of quantized outputs in real numbers."""
+    output_range: Annotated[float, Field(ge=0)]
+    """Largest less smallest value that the CPU gave, to see the difference in proportion."""
+    snr_db: float | None = None
+    """Signal-to-noise ratio against the CPU's outputs, in dB; None where both are equal."""
+
+
+class NPUReport(NPUFigures):
+    """All that is known of the compilation for one chip."""
+
+    files: Annotated[tuple[CompiledFile, ...], Field(max_length=1)] = ()
+    compiler: VersionText | None = None
+    """LiteRT's version and that of the SDK, where it says one."""
+    run: NPURun | None = None
+    """None where the chip's runtime cannot be had here, and so nothing was run."""
+    seconds: float = 0.0
+
+    @property
+    def run_words(self) -> str:
+        """What was run of the compiled file, and how near its outputs are to those on the CPU."""
+        if self.run is None:
+            return "not run: the chip's runtime is not here"
+        tried = f"run on {self.run.samples} random inputs"
+        if self.run.snr_db is None:
+            return f"{tried}, equal to LiteRT on the CPU"
+        return (
+            f"{tried}, at most {self.run.max_difference:.3g} from LiteRT on the CPU, where outputs span"
+            f" {self.run.output_range:.3g}"
+        )
+
+
 class MicrocontrollerReport(MicrocontrollerFigures):
     """All that is known of the file under TFLite Micro."""
 
@@ -139,37 +195,47 @@ class MicrocontrollerReport(MicrocontrollerFigures):
 
 
 class Compilations(ApiModel):
-    """What the compilers made of one full-integer file; None where one was not asked for."""
+    """What the compilers made of one file; None or nothing where one was not asked for."""
 
     edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerReport | None = None
+    npu: Annotated[tuple[NPUReport, ...], Field(max_length=MOST_SOCS)] = ()
+    """One for each chip."""
+
+    @property
+    def accelerators(self) -> tuple[tuple[str, EdgeTPUReport | EthosUReport | NPUReport], ...]:
+        """What the compilers for accelerators said, with the accelerator's name."""
+        named: tuple[tuple[str, EdgeTPUReport | EthosUReport | NPUReport | None], ...] = (
+            ("Edge TPU", self.edge_tpu),
+            ("Ethos-U", self.ethos_u),
+            *((one.name, one) for one in self.npu),
+        )
+        return tuple((name, report) for name, report in named if report is not None)
+
+    @property
+    def _all(
+        self,
+    ) -> tuple[tuple[str, EdgeTPUReport | EthosUReport | NPUReport | MicrocontrollerReport], ...]:
+        micro = self.microcontroller
+        return (*self.accelerators, *((("microcontroller", micro),) if micro is not None else ()))
 
     @property
     def passed(self) -> bool:
         """Whether everything that was asked for is there and meets its gate."""
-        reports = (self.edge_tpu, self.ethos_u, self.microcontroller)
-        return all(one is None or one.passed for one in reports)
+        return all(report.passed for _, report in self._all)
 
     @property
     def reason(self) -> FailureReason | None:
         """Why there is no compiled file, of the first compiler that has a reason."""
-        reports = (self.edge_tpu, self.ethos_u)
-        return next((one.reason for one in reports if one is not None and one.reason is not None), None)
+        return next((one.reason for _, one in self.accelerators if one.reason is not None), None)
 
     @property
     def message(self) -> str | None:
         """What failed or which gate was missed, of all of them."""
-        reports = (
-            ("Edge TPU", self.edge_tpu),
-            ("Ethos-U", self.ethos_u),
-            ("microcontroller", self.microcontroller),
-        )
-        failed = [f"{name}: {one.message}" for name, one in reports if one is not None and not one.passed]
-        return "; ".join(failed) or None
+        return "; ".join(f"{name}: {one.message}" for name, one in self._all if not one.passed) or None
 
     @property
     def files(self) -> tuple[CompiledFile, ...]:
         """The files that they left."""
-        reports = (self.edge_tpu, self.ethos_u, self.microcontroller)
-        return tuple(file for one in reports if one is not None for file in one.files)
+        return tuple(file for _, one in self._all for file in one.files)

@@ -8,11 +8,15 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from .base import ApiModel, Fraction, cel
+from .methods import Method
 
 EDGE_TPU_TIMEOUT_SECONDS: Final = 180
 """The Edge TPU compiler's own limit."""
 ETHOS_U_TIMEOUT_SECONDS: Final = 600
 MOST_SEGMENTS: Final = 16
+NPU_TIMEOUT_SECONDS: Final = 600
+MOST_SOCS: Final = 8
+"""Chips of one conversion: each is a line for each file in the Job's termination message."""
 
 
 class EdgeTPU(ApiModel):
@@ -148,6 +152,86 @@ class Microcontroller(ApiModel):
     """PerTensor for a TFLite Micro from before October 2024, which refuses FULLY_CONNECTED by channel."""
     max_arena_bytes: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
     """Gate: largest estimate of the tensor arena, in bytes."""
+
+
+class NPUVendor(StrEnum):
+    """Who makes an NPU, and the compiler for it."""
+
+    QUALCOMM = "Qualcomm"
+    INTEL = "Intel"
+    MEDIATEK = "MediaTek"
+    GOOGLE_TENSOR = "GoogleTensor"
+    SAMSUNG = "Samsung"
+
+
+CPU_SOC: Final = "CPU"
+"""Intel's route without an NPU: OpenVINO's own plugin for CPUs, which runs where the converter does."""
+NPU_SOCS: Final[dict[NPUVendor, tuple[str, ...]]] = {
+    NPUVendor.QUALCOMM: (
+        *("SA8255", "SA8295", "SM8350", "SM8450", "SM8475"),
+        *("SM8550", "SM8650", "SM8750", "SM8845", "SM8850"),
+    ),
+    NPUVendor.INTEL: ("LNL", "PTL", CPU_SOC),
+    NPUVendor.MEDIATEK: (
+        *("MT6853", "MT6877", "MT6878", "MT6879", "MT6886", "MT6893", "MT6895", "MT6897", "MT6983"),
+        *("MT6985", "MT6989", "MT6991", "MT6993", "MT8171", "MT8188", "MT8189"),
+    ),
+    NPUVendor.GOOGLE_TENSOR: ("Tensor_G3", "Tensor_G4", "Tensor_G5", "Tensor_G6"),
+    NPUVendor.SAMSUNG: ("E9965",),
+}
+"""The chips that LiteRT 2.3 has a name for (``ai_edge_litert.aot.vendors``), and Intel's CPU route."""
+NPU_METHODS: Final = (Method.FULL_INTEGER, Method.FLOAT32, Method.FLOAT16)
+"""Files that are compiled for NPUs. The others keep weights in a form that kernels of CPUs widen as they
+compute; vendors' compilers refuse that, or leave most operators behind."""
+_ANOTHER_VENDOR: Final = "socs has a chip that is not the maker's: " + "; ".join(
+    f"{vendor.value} has {', '.join(socs)}" for vendor, socs in NPU_SOCS.items()
+)
+
+
+class NPU(ApiModel):
+    """Compile float and full-integer files for a vendor's NPU, into NAME_VENDOR_SOC.tflite beside each."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                cel(
+                    " || ".join(
+                        f"(self.vendor == '{vendor.value}' && self.socs.all(s, s in {list(socs)}))"
+                        for vendor, socs in NPU_SOCS.items()
+                    ),
+                    _ANOTHER_VENDOR,
+                )
+            ]
+        }
+    )
+
+    vendor: NPUVendor
+    """Whose NPU. The converter must have the vendor's SDK; only Intel's for CPU is there by itself."""
+    socs: Annotated[
+        list[Annotated[str, Field(max_length=32, pattern=r"^[A-Za-z0-9_]+$")]],
+        Field(min_length=1, max_length=MOST_SOCS, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ]
+    """Chips to compile for, a file for each, e.g. SM8750 or LNL. Intel's CPU is OpenVINO on an ordinary
+    processor: that file is run as well, and compared."""
+    min_delegated_fraction: Fraction | None = None
+    """Gate: smallest share of the file's operators that the NPU takes, e.g. "0.95"."""
+    max_partitions: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Gate: most parts that the graph may be cut into; between them data goes to the CPU and back."""
+    timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = NPU_TIMEOUT_SECONDS
+    """Seconds that the vendor's compiler may take for one file and chip."""
+
+    @model_validator(mode="after")
+    def _check_socs(self) -> Self:
+        if not set(self.socs) <= set(NPU_SOCS[self.vendor]):
+            raise ValueError(_ANOTHER_VENDOR)
+        if len(set(self.socs)) < len(self.socs):
+            raise ValueError("socs names a chip twice")
+        return self
+
+
+def npu_name(file_name: str, vendor: NPUVendor, soc: str) -> str:
+    """Return the name of what is compiled of ``x_int8.tflite`` for one chip."""
+    return f"{file_name.removesuffix('.tflite')}_{vendor.value.lower()}_{soc}.tflite"
 
 
 def edge_tpu_names(int8_name: str, segments: int) -> tuple[str, ...]:

@@ -208,7 +208,8 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.COMPILER_NOT_FOUND: Failure(
         43,
-        "use the edgetpu variant of the converter image (x86-64 only), or set edgeTPU.compile to false",
+        "use the variant of the converter image that has it (edgetpu or npu, x86-64 only), with the vendor's"
+        " SDK in it, or leave the compiler out; edgeTPU.compile: false needs none",
     ),
     FailureReason.COMPILER_TIMED_OUT: Failure(
         46, "raise timeoutSeconds of the compiler, or try a smaller model"

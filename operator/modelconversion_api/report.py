@@ -23,7 +23,10 @@ from .compilation import (
     EthosUReport,
     MicrocontrollerFigures,
     MicrocontrollerReport,
+    NPUFigures,
+    NPUReport,
 )
+from .compilers import MOST_SOCS
 from .data import Task
 from .graph import GraphReport
 from .limits import FailureText, MessageText, SentenceText, VersionText, WarningText
@@ -63,6 +66,8 @@ _LARGEST_RESULT: Final = 1 << 18
 """Bytes of a result when it is inflated; what a model's code has written could become any number."""
 
 
+_CHIPS_ARE_THERE: Final = "npu: see report.json"
+
 _Figures = TypeVar("_Figures", bound=CompilerFigures)
 
 
@@ -95,13 +100,19 @@ class ArtifactSummary(OfMethod):
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
+    npu: Annotated[tuple[NPUFigures, ...], Field(max_length=MOST_SOCS)] = ()
+    """One for each chip."""
     verifications: Annotated[tuple[VerificationFigures, ...], Field(max_length=len(Verifier))] = ()
     """What came of it on other runtimes."""
 
     @property
     def accelerators(self) -> tuple[tuple[str, CompilerFigures], ...]:
         """What the compilers for accelerators said, with the accelerator's name."""
-        reports = (("Edge TPU", self.edge_tpu), ("Ethos-U", self.ethos_u))
+        reports = (
+            ("Edge TPU", self.edge_tpu),
+            ("Ethos-U", self.ethos_u),
+            *((figures.name, figures) for figures in self.npu),
+        )
         return tuple((name, figures) for name, figures in reports if figures is not None)
 
 
@@ -111,6 +122,7 @@ class ArtifactReport(ArtifactSummary):
     edge_tpu: Annotated[EdgeTPUReport | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUReport | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerReport | None = None
+    npu: Annotated[tuple[NPUReport, ...], Field(max_length=MOST_SOCS)] = ()
     verifications: Annotated[tuple[Verification, ...], Field(max_length=len(Verifier))] = ()
 
     fidelity: Fidelity | None = None
@@ -138,7 +150,10 @@ class ArtifactReport(ArtifactSummary):
 def compilations_of(artifact: ArtifactReport) -> Compilations:
     """Collect the compilers' reports on an artifact; empty where none was asked for."""
     return Compilations(
-        edge_tpu=artifact.edge_tpu, ethos_u=artifact.ethos_u, microcontroller=artifact.microcontroller
+        edge_tpu=artifact.edge_tpu,
+        ethos_u=artifact.ethos_u,
+        microcontroller=artifact.microcontroller,
+        npu=artifact.npu,
     )
 
 
@@ -288,11 +303,12 @@ class StageResult(ApiModel):
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
         Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and at
-        last those of checks on other runtimes are left to the report.
+        last those of checks on other runtimes, and of chips with NPUs, are left to the report.
         """
-        rounded = _rounded(self)
         shortened = (_shortened(self, keep) for keep in (64, 8, 2, 0, -1))
-        for result in (self, *shortened, rounded, _with_bare_verdicts(rounded)):
+        rounded = _rounded(self)
+        bare = _with_bare_verdicts(rounded)
+        for result in (self, *shortened, rounded, bare, _without_chips(bare)):
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
@@ -421,21 +437,33 @@ def _with_bare_verdicts(result: StageResult) -> StageResult:
     return result.model_copy(update={"summary": summary.model_copy(update={"artifacts": artifacts})})
 
 
+def _without_chips(result: StageResult) -> StageResult:
+    """Return ``result`` without the figures of single chips, and a word on where they are."""
+    if result.summary is None:
+        return result
+    artifacts = tuple(
+        a.model_copy(update={"npu": (), "message": _CHIPS_ARE_THERE} if a.npu else {})
+        for a in result.summary.artifacts
+    )
+    return result.model_copy(update={"summary": result.summary.model_copy(update={"artifacts": artifacts})})
+
+
 def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:
     """``artifact`` with shorter texts, and of its latency only what the status and the metrics take."""
     latency = artifact.latency
     if latency is not None:
         latency = latency.model_copy(update={"p99_millis": None, "throughput_per_second": None})
     message = _cut(artifact.message, texts) if artifact.message else None
-    micro = artifact.microcontroller
+    micro, tpu, npu = artifact.microcontroller, artifact.edge_tpu, artifact.ethos_u
     return artifact.model_copy(
         update={
             "latency": latency,
             "message": message,
-            "edge_tpu": _shortened_figures(artifact.edge_tpu, keep, texts, bare=bare),
-            "ethos_u": _shortened_figures(artifact.ethos_u, keep, texts, bare=bare),
+            "edge_tpu": tpu and _shortened_figures(tpu, keep, texts, bare=bare),
+            "ethos_u": npu and _shortened_figures(npu, keep, texts, bare=bare),
             "microcontroller": micro
             and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
+            "npu": tuple(_shortened_chip(one, keep, texts, bare=bare) for one in artifact.npu),
             "verifications": tuple(
                 v.model_copy(update={"message": _cut(v.message or "", texts) or None})
                 for v in artifact.verifications
@@ -444,13 +472,11 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
     )
 
 
-def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare: bool) -> _Figures | None:
+def _shortened_figures(figures: _Figures, keep: int, texts: int, *, bare: bool) -> _Figures:
     """Return a compiler's figures with fewer kinds of operators that fell back, and shorter texts.
 
     ``bare`` are those without the digest as well, which the report has.
     """
-    if figures is None:
-        return None
     fallbacks = tuple(
         f.model_copy(update={"operator": f.operator[:32], "reason": _cut(f.reason, texts)})
         for f in figures.fallbacks[: keep // 4]
@@ -458,6 +484,14 @@ def _shortened_figures(figures: _Figures | None, keep: int, texts: int, *, bare:
     message = _cut(figures.message or "", texts) or None
     update = {"fallbacks": fallbacks, "message": message} | ({"sha256": None} if bare else {})
     return figures.model_copy(update=update)
+
+
+def _shortened_chip(figures: NPUFigures, keep: int, texts: int, *, bare: bool) -> NPUFigures:
+    """Return one chip's figures as :func:`_shortened_figures` does; ``bare`` ones are counts only."""
+    if not bare:
+        return _shortened_figures(figures, keep, texts, bare=bare)
+    left_out = {"fallbacks": (), "message": None, "sha256": None, "size_bytes": None}
+    return figures.model_copy(update=left_out)
 
 
 def _cut(text: str, limit_bytes: int) -> str:

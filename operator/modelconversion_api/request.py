@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from .base import ApiModel
-from .compilers import EdgeTPU, EthosU, Microcontroller
+from .compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .methods import Method, Target, artifact_base_name
 from .optimization import Optimize
@@ -74,6 +74,7 @@ class ConversionRequest(ApiModel):
     edge_tpu: Annotated[EdgeTPU | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosU | None, Field(alias="ethosU")] = None
     microcontroller: Microcontroller | None = None
+    npu: NPU | None = None
     verify_on: Annotated[list[Verifier], Field(max_length=len(Verifier))] = Field(default_factory=list)
     """Run each file on another runtime too, and compare what it gives there; may be given several times.
     Microcontroller is TFLite Micro, GPU is LiteRT's GPU accelerator on a software driver: with the target of
@@ -116,5 +117,6 @@ def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> Conv
         edge_tpu=spec.edge_tpu,
         ethos_u=spec.ethos_u,
         microcontroller=spec.microcontroller,
+        npu=spec.npu,
         verify_on=spec.verify_on,
     )

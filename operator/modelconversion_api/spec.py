@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from .base import ApiModel, S3Uri, Sha256, cel
 from .boards import MAX_BOARDS, Board
-from .compilers import EdgeTPU, EthosU, Microcontroller
+from .compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Objective, Target, methods_for_target
@@ -266,6 +266,18 @@ _FULL_INTEGER_FOR_COMPILERS = cel(
     "edgeTPU, ethosU and microcontroller take the full-integer file on: add FullInteger to methods, or a"
     " target that gets it, and calibration",
 )
+_COMPILED_FOR_NPUS: Final = [method.value for method in NPU_METHODS]
+_NONE_WITHOUT_DATA: Final = [
+    target.value
+    for target in Target
+    if not set(methods_for_target(target, has_calibration=False)) & set(NPU_METHODS)
+]
+_FILES_FOR_NPUS = cel(
+    f"!has(self.npu) || (has(self.methods) && self.methods.exists(m, m in {_COMPILED_FOR_NPUS}))"
+    f" || (has(self.target) && (has(self.calibration) || !(self.target in {_NONE_WITHOUT_DATA})))",
+    "npu compiles the files of FullInteger, Float32 and Float16: add one of them to methods, or calibration"
+    " where the target has no other of them",
+)
 _LABELS_FOR_ACCURACY = cel(
     "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
     " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
@@ -311,6 +323,7 @@ class ModelConversionSpec(ApiModel):
                 _TIME_FOR_TRIES,
                 _CALIBRATION_FOR_TARGET,
                 _FULL_INTEGER_FOR_COMPILERS,
+                _FILES_FOR_NPUS,
                 _LABELS_FOR_ACCURACY,
                 _output_outside("source.uri", optional=False),
                 _output_outside("calibration.uri", optional=True),
@@ -366,6 +379,8 @@ class ModelConversionSpec(ApiModel):
     """Compiles the full-integer file for an Arm Ethos-U."""
     microcontroller: Microcontroller | None = None
     """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
+    npu: NPU | None = None
+    """Compiles the files of FullInteger, Float32 and Float16 that pass, for NPUs of one vendor."""
     verify_on: Annotated[
         list[Verifier],
         Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"}),

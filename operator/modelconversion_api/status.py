@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from .base import ApiModel, Fraction, OpenReason, Sha256
 from .boards import MAX_BOARDS
-from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures
+from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
+from .compilers import MOST_SOCS
 from .limits import (
     ARTIFACT_URI_LENGTH,
     NAME_LENGTH,
@@ -166,6 +167,13 @@ class EthosUResult(EthosUFigures):
     """Where the compiled file lies."""
 
 
+class NPUResult(NPUFigures):
+    """The file on one chip with an NPU."""
+
+    uri: _Uri | None = None
+    """Where the compiled file lies."""
+
+
 class MicrocontrollerResult(MicrocontrollerFigures):
     """The full-integer file under TFLite Micro."""
 
@@ -229,6 +237,14 @@ class Artifact(OfMethod):
     """What Vela made of it for an Ethos-U."""
     microcontroller: MicrocontrollerResult | None = None
     """What it takes on a microcontroller."""
+    npu: Annotated[
+        list[NPUResult],
+        Field(
+            max_length=MOST_SOCS,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["soc"]},
+        ),
+    ] = Field(default_factory=list)
+    """What the vendor's compiler made of it for each chip."""
     verifications: Annotated[
         list[VerificationResult],
         Field(

@@ -11,16 +11,19 @@ import numpy as np
 import pytest
 
 from modelconversion_api.compilers import (
+    NPU,
     DenseWeights,
     EdgeTPU,
     EthosU,
     EthosUAccelerator,
     Microcontroller,
+    NPUVendor,
 )
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from support.converter.converting import convert_into
+from tflite_converter.compilers.npu_sdk import SDKS_ENV
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.errors import ConverterError
 from tflite_converter.tflite.file import read_file
@@ -159,6 +162,15 @@ def test_a_missing_edge_tpu_compiler_is_told_before_anything_is_converted(
         ([], 2, "nothing to compile for"),
         (["--c-array", "--max-arena", "10"], 41, "the arena takes about"),
         (["--ethos-u", "ethos-u55-128", "--json"], 0, ""),
+        (
+            ["--npu", "Qualcomm", "--npu-soc", "SM8750", "--npu-sdk", "."],
+            43,
+            "libQnnHtp.so of Qualcomm's SDK",
+        ),
+        (["--npu", "Qualcomm"], 2, "--npu without --npu-soc"),
+        (["--npu", "Qualcomm", "--npu-soc", "LNL"], 2, "--npu-soc has a chip that is not the maker's"),
+        (["--npu-soc", "CPU", "--c-array"], 2, "--npu-soc without --npu"),
+        (["--npu-sdk", ".", "--c-array"], 2, "--npu-sdk without --npu"),
     ],
 )
 def test_the_command_compile(
@@ -179,3 +191,53 @@ def test_the_command_compile(
         report = json.loads(ended.stdout)
         assert report["ethosU"]["compiled"] is True
         assert [p.name for p in (tmp_path / "converted_models").iterdir()] == ["model_int8_vela.tflite"]
+
+
+def test_files_that_pass_go_through_intel_s_compiler_and_are_run(models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", reason="the extra npu-intel is for x86-64")
+    methods = (Method.FULL_INTEGER, Method.FLOAT32, Method.DYNAMIC_RANGE)
+    found = convert_into(
+        tmp_path,
+        models / "keras3.keras",
+        *methods,
+        calibration=models / "images.npy",
+        compilers=Compilers(npu=NPU(vendor=NPUVendor.INTEL, socs=["CPU"], max_partitions=1)),
+    )
+    assert {artifact.method for artifact in found.report.artifacts} == set(methods)
+    for artifact in found.report.artifacts:
+        if artifact.method is Method.DYNAMIC_RANGE:
+            assert artifact.npu == ()
+            continue
+        (chip,) = artifact.npu
+        assert (artifact.passed, chip.passed, chip.partitions) == (True, True, 1)
+        assert chip.mapped_operators == chip.operators > 0
+        assert chip.run is not None
+        assert chip.run.max_difference < 0.05 * chip.run.output_range
+        (file,) = chip.files
+        content = (tmp_path / file.file_name).read_bytes()
+        assert [operator.name for operator, _ in read_file(content, "m").operators()] == ["DISPATCH_OP"]
+    assert {p.name for p in tmp_path.iterdir() if "intel" in p.name} == {
+        "model_int8_intel_CPU.tflite",
+        "model_float32_intel_CPU.tflite",
+    }
+
+
+def test_compilers_for_npus_without_a_file_that_they_take_are_refused_at_once(
+    models: Path, tmp_path: Path
+) -> None:
+    compilers = Compilers(npu=NPU(vendor=NPUVendor.INTEL, socs=["CPU"]))
+    with pytest.raises(ConverterError) as caught:
+        convert_into(tmp_path, models / "keras3.keras", Method.DYNAMIC_RANGE, compilers=compilers)
+    assert caught.value.reason is FailureReason.INVALID_REQUEST
+    assert "float and full-integer files" in caught.value.cause
+
+
+def test_a_vendor_s_sdk_that_is_not_there_is_told_before_anything_is_converted(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SDKS_ENV, f"qualcomm={tmp_path / 'nowhere'}")
+    compilers = Compilers(npu=NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8750"]))
+    with pytest.raises(ConverterError) as caught:
+        convert_into(tmp_path, models / "keras3.keras", Method.FLOAT32, compilers=compilers)
+    assert (caught.value.reason, caught.value.stage) == (FailureReason.COMPILER_NOT_FOUND, Stage.LOAD)
+    assert not list(tmp_path.glob("*.tflite"))

@@ -81,6 +81,18 @@ def of_layer(base, rules=None, **rule):
             "edgeTPU": {"numSegments": 2, "minRuntimeVersion": 13, "minMappedFraction": "0.9"},
             "ethosU": {"accelerator": "ethos-u85-256", "systemConfig": "Ethos_U85_SYS_DRAM_Mid"},
         },
+        {"methods": ["Float32"], "npu": {"vendor": "Qualcomm", "socs": ["SM8650", "SM8750"]}},
+        {
+            "methods": GONE,
+            "target": "Mobile",
+            "npu": {"vendor": "Intel", "socs": ["CPU"], "maxPartitions": 2},
+        },
+        {
+            "methods": GONE,
+            "target": "RaspberryPi",
+            "calibration": CALIBRATION,
+            "npu": {"vendor": "GoogleTensor", "socs": ["Tensor_G5"], "minDelegatedFraction": "0.95"},
+        },
         {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"], "calibration": CALIBRATION},
         {"methods": [method.value for method in Method], "calibration": CALIBRATION},
         {"methods": ["WeightOnlyInt8", "Int4"]},
@@ -146,6 +158,25 @@ def test_accepted(crd, namespace, changes):
                 "ethosU": {"accelerator": "ethos-u55-128", "systemConfig": "Ethos_U65_Embedded"},
             },
             "systemConfig is another core's",
+        ),
+        (
+            {"methods": ["DynamicRange"], "npu": {"vendor": "Intel", "socs": ["CPU"]}},
+            "npu compiles the files of FullInteger, Float32 and Float16",
+        ),
+        (
+            {"methods": GONE, "target": "RaspberryPi", "npu": {"vendor": "Intel", "socs": ["CPU"]}},
+            "or calibration where the target has no other of them",
+        ),
+        (
+            {"methods": ["Float32"], "npu": {"vendor": "Qualcomm", "socs": ["SM8750", "LNL"]}},
+            "socs has a chip that is not the maker's: Qualcomm has SA8255",
+        ),
+        ({"methods": ["Float32"], "npu": {"vendor": "Apple", "socs": ["M4"]}}, "Unsupported value"),
+        ({"methods": ["Float32"], "npu": {"vendor": "Intel", "socs": []}}, "should have at least 1 items"),
+        ({"methods": ["Float32"], "npu": {"vendor": "Intel"}}, "socs: Required value"),
+        (
+            {"methods": ["Float32"], "npu": {"vendor": "Intel", "socs": ["CPU"], "maxPartitions": 0}},
+            "should be greater than or equal to 1",
         ),
         ({"methods": ["Int3"]}, "Unsupported value"),
         ({"recipes": [FLOAT_HEAD]}, "needs calibration data: set calibration.uri"),
@@ -450,6 +481,7 @@ FIXED = [
         "ethosU": {"accelerator": "ethos-u55-128"},
         "microcontroller": {},
     },
+    {"methods": ["Float32"], "npu": {"vendor": "Intel", "socs": ["CPU"]}},
 ]
 
 

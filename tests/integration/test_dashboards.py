@@ -261,7 +261,11 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         "calibration": calibration,
         "validation": {"uri": uri("test.npy"), "labelsUri": uri("test_labels.npy")},
     }
-    compilers = {"ethosU": {"accelerator": "ethos-u55-128"}, "edgeTPU": {"compile": False}}
+    compilers = {
+        "ethosU": {"accelerator": "ethos-u55-128"},
+        "edgeTPU": {"compile": False},
+        "npu": {"vendor": "Intel", "socs": ["CPU"]},
+    }
     methods = ["Float32", "DynamicRange", "Float16", "FullInteger"]
     conversions.apply("gesture", methods=methods, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])
@@ -291,6 +295,11 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         assert status["phase"] == "Succeeded", (name, status)
     for name, reason in FAIL.items():
         assert conversions.finished(name)["failure"]["reason"] == reason
+    chips = {a["method"]: a.get("npu", []) for a in conversions.status("gesture")["artifacts"]}
+    assert chips.pop("DynamicRange") == []
+    for method, (chip,) in chips.items():
+        assert (chip["soc"], chip["passed"], chip["partitions"]) == ("CPU", True, 1), method
+        assert chip["uri"].endswith("_intel_CPU.tflite")
     (failed,) = conversions.status("recurrent")["failedMethods"]
     assert failed["method"] == "FullInteger"
 

@@ -1,4 +1,4 @@
-"""``tflite-converter compile``: a finished full-integer file for an accelerator or a microcontroller."""
+"""``tflite-converter compile``: a finished file for an accelerator or a microcontroller."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tflite_converter.cli.groups import (
     EDGE_TPU,
     ETHOS_U,
     MICROCONTROLLER,
+    NPU_CHIPS,
     OUTPUT,
     PRINTED,
     Compiling,
@@ -31,7 +32,7 @@ class CompileArguments(ApiModel):
     """The file to compile."""
 
     file: File
-    """A full-integer .tflite file."""
+    """A .tflite file: full integer, or for an NPU also float."""
 
 
 _ARGUMENTS: Final = Group(CompileArguments, names={"file": "FILE"})
@@ -40,12 +41,12 @@ _COMPILING: Final = Group(
     panel=COMPILING.panel,
     by_hand={"dense_per_tensor": "the file has its scales already"},
 )
-GROUPS: Final = (_ARGUMENTS, OUTPUT, PRINTED, _COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER)
+GROUPS: Final = (_ARGUMENTS, OUTPUT, PRINTED, _COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS)
 
 
 @takes(*GROUPS)
 def compile_file(given: Given) -> None:
-    """Compile a full-integer TFLite file for an Edge TPU, an Ethos-U or a microcontroller.
+    """Compile a TFLite file for an Edge TPU, an Ethos-U, an NPU or a microcontroller.
 
     For files that are there already; convert takes the same options. Says how many operators run on the
     accelerator, what memory they take, and why each other operator stays on the CPU.
@@ -57,6 +58,8 @@ def compile_file(given: Given) -> None:
 
       compile model_int8.tflite --c-array --max-arena 131072
 
+      compile model_int8.tflite --npu Intel --npu-soc CPU
+
     """
     # Not at the top: --help must not wait for numpy.
     from tflite_converter.cli.compilers import compilers_of
@@ -64,7 +67,7 @@ def compile_file(given: Given) -> None:
     compilers = compilers_of(given)
     if not compilers:
         raise UsageError(
-            "nothing to compile for", hint="give --edgetpu, --edgetpu-predict, --ethos-u or --c-array"
+            "nothing to compile for", hint="give --edgetpu, --edgetpu-predict, --ethos-u, --npu or --c-array"
         )
     file, output = given.build(_ARGUMENTS).file, given.build(OUTPUT).output
     _compile(file, output, compilers, as_json=given.build(PRINTED).as_json)
@@ -106,5 +109,8 @@ def _failure(file: Path, compilation: Compilations, compilers: Compilers) -> Con
             f" {for_shell(file)} --target Microcontroller says what is in the way"
         )
         return ConverterError(FailureReason.COMPILATION_FAILED, Stage.COMPILE, cause, hint=hint)
-    hint = "loosen --min-mapped or --max-arena, or give a file that meets them"
+    hint = (
+        "loosen --min-mapped, --min-delegated, --max-partitions or --max-arena, or give a file that meets"
+        " them"
+    )
     return ConverterError(FailureReason.GATES_NOT_MET, Stage.COMPILE, cause, hint=hint)

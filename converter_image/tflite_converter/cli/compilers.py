@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modelconversion_api.compilers import DenseWeights
 from tflite_converter.cli.given import Given
-from tflite_converter.cli.groups import COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER
+from tflite_converter.cli.groups import COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.errors import UsageError
 
@@ -31,6 +31,13 @@ def compilers_of(given: Given) -> Compilers:
     if options.c_array or options.dense_per_tensor or given.fields(MICROCONTROLLER):
         weights = DenseWeights.PER_TENSOR if options.dense_per_tensor else DenseWeights.PER_CHANNEL
         microcontroller = given.build(MICROCONTROLLER, c_array=options.c_array, dense_weights=weights)
+    npu = given.build_asked(NPU_CHIPS)
+    if options.npu_sdk is not None and npu is None:
+        raise UsageError("--npu-sdk without --npu", hint="--npu-sdk would change nothing: leave it out")
     return Compilers(
-        given.build_asked(EDGE_TPU, compile=options.edgetpu), given.build_asked(ETHOS_U), microcontroller
+        given.build_asked(EDGE_TPU, compile=options.edgetpu),
+        given.build_asked(ETHOS_U),
+        microcontroller,
+        npu,
+        options.npu_sdk,
     )

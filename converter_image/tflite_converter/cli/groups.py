@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 
 from modelconversion_api.base import ApiModel, Sha256
-from modelconversion_api.compilers import EdgeTPU, EthosU, Microcontroller
+from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from modelconversion_api.data import Calibration, Images, Seed, Validation
 from modelconversion_api.methods import Method
 from modelconversion_api.optimization import Distillation, Pruning, QuantizationAwareTraining, Training
@@ -183,6 +183,9 @@ class Compiling(ApiModel):
     """Write C source for TFLite Micro: NAME_int8.cc and .h, with arena size and operators."""
     dense_per_tensor: bool = False
     """One scale for the weights of each FULLY_CONNECTED: for TFLite Micro before October 2024."""
+    npu_sdk: Annotated[Path, Metavar("FOLDER")] | None = None
+    """Folder with the libraries of the NPU vendor's SDK; unless given, what TFLITE_CONVERTER_NPU_SDKS names,
+    /opt/npu-sdk/VENDOR, or for Intel the package openvino."""
 
 
 class Limits(ApiModel):
@@ -352,6 +355,19 @@ MICROCONTROLLER: Final = Group(
     names={"max_arena_bytes": "--max-arena"},
     by_hand={"c_array": "--c-array", "dense_weights": "--dense-per-tensor"},
 )
+NPU_CHIPS: Final = Group(
+    NPU,
+    panel=_COMPILERS,
+    prefix="npu-",
+    names={
+        "vendor": "--npu",
+        "socs": "--npu-soc",
+        "min_delegated_fraction": "--min-delegated",
+        "max_partitions": "--max-partitions",
+    },
+    asked_by=("--npu",),
+    introduced=True,
+)
 PRINTED: Final = Group(Printed, names={"as_json": "--json"})
 LIMITS: Final = Group(Limits, panel=_LIMITS)
 SHOWN: Final = Group(Shown, panel=_SHOWN, names={"as_json": "--json", "quiet": "--quiet -q"})
@@ -360,6 +376,6 @@ CONVERT: Final = (
     *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, VALIDATION, DRAWS),
     *(BENCHMARK, TUNING),
     *(STUDENT, DISTILLATION, PRUNING, QAT, TRAINING, CHECKPOINT),
-    *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER),
+    *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS),
     *(LIMITS, SHOWN),
 )

@@ -13,8 +13,13 @@ _HINTS: Final = {
     FailureReason.UNREADABLE_MODEL: "the file is truncated or corrupt: save or copy it again",
     FailureReason.CALIBRATION_MISSING: "methods of integers need calibration data: give --data",
     FailureReason.GATES_NOT_MET: "loosen the gates, or choose another method",
-    FailureReason.COMPILER_NOT_FOUND: "install edgetpu_compiler (x86-64 only), or give --edgetpu-predict",
-    FailureReason.COMPILER_TIMED_OUT: "raise --edgetpu-timeout or --ethos-u-timeout, or try a smaller model",
+    FailureReason.COMPILER_NOT_FOUND: (
+        "for the Edge TPU install edgetpu_compiler (x86-64 only), or give --edgetpu-predict; for an NPU bring"
+        " its vendor's SDK"
+    ),
+    FailureReason.COMPILER_TIMED_OUT: (
+        "raise --edgetpu-timeout, --ethos-u-timeout or --npu-timeout, or try a smaller model"
+    ),
     FailureReason.TRAINING_DIVERGED: "lower --learning-rate",
     FailureReason.SIGNING_FAILED: "give an elliptic-curve private key in PEM format, without a password",
     FailureReason.OUT_OF_MEMORY: "raise --memory-limit if it is given, or free memory on this machine",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Final
 
-from modelconversion_api.compilation import CompiledFile
+from modelconversion_api.compilation import CompiledFile, NPURun
 from tflite_converter.measuring.gates import ROUNDING
+
+_LEAST_DB: Final = 20.0
+"""Signal-to-noise ratio from which on outputs on random inputs are near enough, as for artifacts."""
 
 
 def compiled_file(name: str, content: bytes) -> CompiledFile:
@@ -21,3 +25,13 @@ def missed_share(mapped: int, operators: int, least: str | None, where: str) -> 
     if operators and mapped / operators >= share - ROUNDING:
         return None
     return f"{mapped} of {operators} operators map to {where}, less than {share:.0%}"
+
+
+def other_values(run: NPURun) -> str | None:
+    """Return the message for a compiled file that gives other values than the one that it was made of."""
+    if run.snr_db is None or run.snr_db >= _LEAST_DB:
+        return None
+    return (
+        f"it gives other values than on the CPU: {run.max_difference:.4g} apart at most, where all values"
+        f" span {run.output_range:.4g}"
+    )

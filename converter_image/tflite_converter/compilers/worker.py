@@ -1,8 +1,8 @@
-"""The child process that compiles: one job on one full-integer file.
+"""The child process that compiles: one job on one file.
 
-``python -m tflite_converter.compilers.worker FOLDER``: see :mod:`tflite_converter.isolation.child`. The Edge
-TPU's compiler is a program, so its child alone may run programs; it has no network, like every child, and
-sees the work folder only.
+``python -m tflite_converter.compilers.worker FOLDER``: see :mod:`tflite_converter.isolation.child`. The
+compilers for the Edge TPU and for NPUs are programs, so their children alone may run programs; they have no
+network, like every child, and see the work folder only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from tflite_converter.compilers.edge_tpu import compile_edge_tpu, predicted
 from tflite_converter.compilers.ethos_u import compile_ethos_u
 from tflite_converter.compilers.jobs import COMPILER, CompilerJob, CompilerResult
 from tflite_converter.compilers.microcontroller import prepare
+from tflite_converter.compilers.npu import compile_npu
+from tflite_converter.compilers.npu_running import compare_runs
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
@@ -41,6 +43,15 @@ def work(job: CompilerJob, process: Child) -> CompilerResult:
     if job.microcontroller is not None:
         process.say(Stage.COMPILE, "preparing for microcontrollers")
         return CompilerResult(microcontroller=prepare(content, file, job.microcontroller, process.folder))
+    if (npu := job.npu) is not None and npu.compiled is not None:
+        process.say(Stage.COMPILE, f"running what was compiled for {npu.options.vendor.value} {npu.soc}")
+        return CompilerResult(run=compare_runs(npu, path, process.folder / npu.compiled))
+    if npu is not None:
+        return CompilerResult(
+            npu=compile_npu(
+                npu, path, process.folder, lambda text, fraction: process.say(Stage.COMPILE, text, fraction)
+            )
+        )
     raise ConverterError(FailureReason.INTERNAL_ERROR, Stage.COMPILE, "no compiler was asked for")
 
 

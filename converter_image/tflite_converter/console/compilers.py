@@ -14,6 +14,7 @@ from modelconversion_api.compilation import (
     EdgeTPUFigures,
     EthosUFigures,
     MicrocontrollerReport,
+    NPUReport,
     OperatorFallback,
 )
 from modelconversion_api.text import human_size, printable
@@ -32,6 +33,9 @@ def show_compilation(console: Console, compilations: Compilations) -> None:
     if (npu := compilations.ethos_u) is not None:
         console.print(Text(f"{npu.accelerator}: {ethos_u_words(npu)}", style=_style(npu.passed)))
         show_fallbacks(console, "Operators that stay on the CPU", npu.fallbacks)
+    for chip in compilations.npu:
+        console.print(Text(f"{chip.name}: {npu_words(chip)}", style=_style(chip.passed)))
+        show_fallbacks(console, "Operators that stay on the CPU", chip.fallbacks)
     if (micro := compilations.microcontroller) is not None:
         console.print(Text(f"TFLite Micro: {microcontroller_words(micro)}", style=_style(micro.passed)))
 
@@ -65,6 +69,17 @@ def ethos_u_words(figures: EthosUFigures) -> str:
     if figures.inferences_per_second is not None:
         parts.append(f"about {float(figures.inferences_per_second):,.0f} inferences a second")
     return _with_message(parts, figures.message)
+
+
+def npu_words(report: NPUReport) -> str:
+    """One line on the compilation for one chip with an NPU."""
+    if not report.compiled:
+        return _not_compiled(report)
+    parts = [_mapped(report)]
+    if (count := report.partitions) is not None:
+        parts.append(f"{count} partition{'s' * (count != 1)}")
+    parts.append(report.run_words)
+    return _with_message(parts, report.message)
 
 
 def microcontroller_words(report: MicrocontrollerReport) -> str:

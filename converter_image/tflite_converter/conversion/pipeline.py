@@ -197,15 +197,22 @@ class _Conversion:
 
     def _refuse_contradictions(self, source: SourceModel) -> None:
         options = self._options
-        if options.compilers and Method.FULL_INTEGER not in options.methods:
-            raise ConverterError(
-                FailureReason.INVALID_REQUEST,
-                Stage.LOAD,
-                "the compilers take the full-integer file on, and none is made",
-                hint="add full integer to the methods",
-            )
-        options.compilers.edge_tpu_program()
+        self._refuse_without_files()
+        options.compilers.find()
         refuse_contradictions(options, source)
+
+    def _refuse_without_files(self) -> None:
+        """Refuse compilers that none of the methods makes a file for."""
+        compilers, methods = self._options.compilers, self._options.methods
+        cause = hint = None
+        if compilers.wants_integers and Method.FULL_INTEGER not in methods:
+            cause, hint = "the compilers take the full-integer file on, and none is made", "full integer"
+        elif compilers and not set(compilers.methods) & set(methods):
+            cause = "NPUs run float and full-integer files, and none is made"
+            hint = "float32, float16 or full integer"
+        if cause is not None:
+            hint = f"add {hint} to the methods"
+            raise ConverterError(FailureReason.INVALID_REQUEST, Stage.LOAD, cause, hint=hint)
 
     def _run_tensorflow(self, job: TensorFlowJob) -> TensorFlowResult:
         return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
@@ -346,20 +353,34 @@ class _Conversion:
         return None
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
-        """Return the results with the full-integer file compiled, if that was asked for and there is one."""
-        options, result = self._options, results.get(Method.FULL_INTEGER)
-        if not options.compilers or result is None:
-            return results
-        if result.artifact is None:
-            self._warn("nothing was compiled: there is no full-integer file")
+        """Return the results with their files compiled, as far as that was asked for."""
+        options = self._options
+        if not options.compilers:
             return results
         started = time.monotonic()
-        folder = self._folder(Method.FULL_INTEGER)
-        place = Workplace(folder, options.memory_limit_bytes, self._tell)
-        artifact = compile_artifact(result.artifact, options.compilers, place)
-        adopt(compilations_of(artifact).files, folder, self._workspace.write)
+        compiled = dict(results)
+        for method in options.compilers.methods:
+            result = results.get(method)
+            if result is not None and result.artifact is not None:
+                artifact = self._compiled(method, result.artifact)
+                compiled[method] = result.model_copy(update={"artifact": artifact})
+        if not any(results[m].artifact for m in options.compilers.methods if m in results):
+            self._warn("nothing was compiled: there is no file that the compilers take")
         self._took({Stage.COMPILE: time.monotonic() - started})
-        return {**results, Method.FULL_INTEGER: result.model_copy(update={"artifact": artifact})}
+        return compiled
+
+    def _compiled(self, method: Method, artifact: ArtifactReport) -> ArtifactReport:
+        """Return the artifact with what the compilers for files of ``method`` made of it."""
+        options, folder = self._options, self._folder(method)
+        compilers = options.compilers.of(method, passed=artifact.passed)
+        if options.compilers.npu is not None and compilers.npu is None:
+            self._warn(f"{artifact.file_name} was not compiled for NPUs: it has not passed")
+        if not compilers:
+            return artifact
+        place = Workplace(folder, options.memory_limit_bytes, self._tell)
+        artifact = compile_artifact(artifact, compilers, place)
+        adopt(compilations_of(artifact).files, folder, self._workspace.write)
+        return artifact
 
     def _verify_in_guests(self, inputs: Inputs, outcome: Outcome) -> Outcome:
         """Return the results with the checks that need another Python, if any was asked for."""

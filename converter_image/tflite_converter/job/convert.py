@@ -111,7 +111,7 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         rules=_rules(request, record, folder),
         training=_training(request, record, folder),
         verify_on=tuple(request.verify_on),
-        compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller),
+        compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller, request.npu),
         request=request,
     )
 

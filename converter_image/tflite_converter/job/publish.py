@@ -20,7 +20,7 @@ from typing import Final
 
 from modelconversion_api.board_report import BoardSamples
 from modelconversion_api.compilation import CompiledFile
-from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
+from modelconversion_api.compilers import NPU_METHODS, c_array_names, edge_tpu_names, ethos_u_name, npu_name
 from modelconversion_api.graph import GraphReport, graph_name
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
@@ -227,12 +227,10 @@ def _identity(made_by: OfMethod) -> tuple[str, str]:
 
 
 def _expected_compiled(report: ConversionReport, request: ConversionRequest) -> dict[str, CompiledFile]:
-    """Return the compiled files that may be there, by name: only of the full-integer file, as requested."""
+    """Return the compiled files that may be there, by name: only of what compilers take on, as requested."""
     files: dict[str, CompiledFile] = {}
     for artifact in report.artifacts:
-        allowed: set[str] = set()
-        if artifact.made_by == Method.FULL_INTEGER:
-            allowed = _names_of_compilers(artifact, request)
+        allowed = _names_of_compilers(artifact, request)
         for file in compilations_of(artifact).files:
             if file.file_name not in allowed - files.keys():
                 raise _invalid(f"{REPORT_FILE_NAME} lists a compiled file that was not asked for, or twice")
@@ -253,6 +251,10 @@ def _graphs(report: ConversionReport) -> dict[str, GraphReport]:
 
 def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) -> set[str]:
     names: set[str] = set()
+    if (npu := request.npu) is not None and artifact.made_by in NPU_METHODS:
+        names |= {npu_name(artifact.file_name, npu.vendor, soc) for soc in npu.socs}
+    if artifact.made_by != Method.FULL_INTEGER:
+        return names
     if request.edge_tpu is not None:
         names |= set(edge_tpu_names(artifact.file_name, request.edge_tpu.num_segments))
     if request.ethos_u is not None:

@@ -1,4 +1,4 @@
-"""The report's section on compilers: where the full-integer file runs, and why not all of it does."""
+"""The report's section on compilers: where files run on accelerators, and why not all of them does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modelconversion_api.compilation import (
     EdgeTPUReport,
     EthosUReport,
     MicrocontrollerReport,
+    NPUReport,
     OperatorFallback,
 )
 from modelconversion_api.report import ConversionReport, compilations_of
@@ -20,38 +21,53 @@ from tflite_converter.report.markup import Child, Markup, joined, tag
 
 def compilers(report: ConversionReport) -> Markup | None:
     """Show the results of each compiler; None where none was asked for."""
-    compilations = next((c for c in map(compilations_of, report.artifacts) if any(dict(c).values())), None)
-    if compilations is None:
+    all_of = [(a.file_name, compilations_of(a)) for a in report.artifacts]
+    asked = [(name, compilations) for name, compilations in all_of if any(dict(compilations).values())]
+    if not asked:
         return None
-    rows = list(_rows(compilations))
+    rows = [row for name, compilations in asked for row in _rows(name, compilations)]
     columns = ["For", "Operators mapped", "Memory", "File", "Result"]
-    filled = table(columns, rows, caption="What was compiled of the full-integer file")
-    reasons = [
-        (name, figures.fallbacks)
-        for name, figures in (("Edge TPU", compilations.edge_tpu), ("Ethos-U", compilations.ethos_u))
-        if figures is not None and figures.fallbacks
+    filled = table(columns, rows, caption="What was compiled")
+    fallbacks = [
+        _fallbacks(name, figures.fallbacks, of=file if len(asked) > 1 else None)
+        for file, compilations in asked
+        for name, figures in compilations.accelerators
+        if figures.fallbacks
     ]
-    fallbacks = [_fallbacks(name, listed) for name, listed in reasons]
-    lead = "Memory and speed are what the compiler or the planner computes; nothing was run on these devices."
+    lead = (
+        "Memory and speed are what the compiler or the planner computes; on these devices nothing was run."
+        " Where a row says that a file was run, that was on the converter's own processor."
+    )
     return section("compilers", "Compiled", filled, *fallbacks, lead=lead)
 
 
-def _rows(compilations: Compilations) -> list[Sequence[Child]]:
+def _rows(file: str, compilations: Compilations) -> list[Sequence[Child]]:
     rows: list[Sequence[Child]] = []
     if compilations.edge_tpu is not None:
         rows.append(_row("Edge TPU", compilations.edge_tpu, _edge_tpu_memory(compilations.edge_tpu)))
-    if compilations.ethos_u is not None:
-        rows.append(
-            _row(
-                compilations.ethos_u.accelerator, compilations.ethos_u, _ethos_u_memory(compilations.ethos_u)
-            )
-        )
+    if (npu := compilations.ethos_u) is not None:
+        rows.append(_row(npu.accelerator, npu, _ethos_u_memory(npu)))
+    rows += [_chip(file, chip) for chip in compilations.npu]
     if compilations.microcontroller is not None:
         rows.append(_microcontroller(compilations.microcontroller))
     return rows
 
 
-def _row(name: str, figures: EdgeTPUReport | EthosUReport, memory: str) -> Sequence[Child]:
+def _chip(file: str, report: NPUReport) -> Sequence[Child]:
+    """Build the row of one chip with an NPU: whose file, and into how many parts it was cut."""
+    name, mapped, _, files, result = _row(report.name, report, "")
+    parts = None if report.partitions is None else tag("small", f"in {counted(report.partitions, 'part')}")
+    ran = tag("small", report.run_words) if report.compiled else None
+    return [
+        joined(name, tag("small", f"of {file}")),
+        joined(mapped, parts),
+        NOTHING,
+        files,
+        joined(result, ran),
+    ]
+
+
+def _row(name: str, figures: EdgeTPUReport | EthosUReport | NPUReport, memory: str) -> Sequence[Child]:
     return [
         joined(name, tag("small", figures.compiler) if figures.compiler else None),
         _mapped(figures),
@@ -106,7 +122,7 @@ def _result(passed: bool, message: str | None, *, compiled: bool) -> Markup:
     return joined(words, tag("small", message) if message else None)
 
 
-def _fallbacks(name: str, fallbacks: Sequence[OperatorFallback]) -> Markup:
+def _fallbacks(name: str, fallbacks: Sequence[OperatorFallback], *, of: str | None) -> Markup:
     rows: list[Sequence[Child]] = [[code(f.operator), f"{f.count:,}", f.reason] for f in fallbacks]
-    caption = f"Operators that stay on the CPU beside the {name}"
+    caption = f"Operators that stay on the CPU beside the {name}{f', of {of}' if of else ''}"
     return table(["Operator", "Count", "Why, and what to do"], rows, caption=caption, numbers=(1,))

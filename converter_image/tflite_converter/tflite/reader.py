@@ -61,6 +61,11 @@ _OPERATOR_NAMES = _names(schema.BuiltinOperator)
 _DTYPE_NAMES = {value: name.lower() for value, name in _names(schema.TensorType).items()}
 
 
+def operator_name(number: int) -> str:
+    """Return the name of a builtin operator, e.g. ``CONV_2D`` for 3."""
+    return _OPERATOR_NAMES.get(number, f"BUILTIN_{number}")
+
+
 def unreadable(name: str, what: str) -> ConverterError:
     """Return the error for a file that begins like a TFLite file and goes wrong later."""
     return ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{name} cannot be read: {what}")
@@ -124,7 +129,7 @@ class Reader:
         number = max(code.DeprecatedBuiltinCode(), code.BuiltinCode())
         if number == schema.BuiltinOperator.CUSTOM:
             return self._text(code.CustomCode()) or "CUSTOM", True, code.Version()
-        return _OPERATOR_NAMES.get(number, f"BUILTIN_{number}"), False, code.Version()
+        return operator_name(number), False, code.Version()
 
     def _subgraph(
         self, graph: Any, buffers: list[memoryview | None], codes: list[tuple[str, bool, int]]

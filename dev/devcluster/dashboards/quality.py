@@ -327,7 +327,7 @@ def _compiled() -> list[PanelBuilder]:
             "percentunit",
             f"{on_it} / {increase(operators, labels=['compiler'])}",
             "{{compiler}}",
-            width=8,
+            width=6,
             height=8,
             decimals=0,
             top=1,
@@ -347,7 +347,7 @@ def _compiled() -> list[PanelBuilder]:
                     window="$interval",
                 )
             },
-            width=8,
+            width=6,
         ),
         lines(
             Text(
@@ -360,7 +360,17 @@ def _compiled() -> list[PanelBuilder]:
                     0.5, "modelconversion_compiled_memory_bytes", ["compiler", "memory"]
                 )
             },
-            width=8,
+            width=6,
+        ),
+        lines(
+            Text(
+                "Parts of compiled graphs",
+                "Mean number of parts into which compilers for the Edge TPU and NPUs have cut a graph; "
+                "between them data goes to the CPU and back.",
+            ),
+            "none",
+            {"{{compiler}}": mean("modelconversion_compiled_subgraphs", ["compiler"])},
+            width=6,
         ),
     ]
 

@@ -24,6 +24,7 @@ FILES: Final = {
     "operator/requirements.txt": ("--no-dev", "--extra", "operator"),
     "converter_image/requirements.txt": ("--no-dev", "--extra", "converter"),
     "converter_image/runtime-requirements.txt": ("--no-dev", "--extra", "runtime"),
+    "converter_image/npu-requirements.txt": ("--no-dev", "--extra", "npu-intel"),
     "examples/monitor/requirements.txt": ("--no-dev", "--extra", "edge"),
     "dev/build-requirements.txt": ("--only-group", "build"),
     f"{_ONNX}/requirements.txt": ("--frozen", "--project", _ONNX),

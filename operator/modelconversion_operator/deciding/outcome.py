@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from modelconversion_api.base import fraction
-from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name
+from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name, npu_name
 from modelconversion_api.report import (
     REPORT_FILE_NAME,
     ArtifactSummary,
@@ -20,6 +20,7 @@ from modelconversion_api.status import (
     FailedMethod,
     MicrocontrollerResult,
     ModelConversionStatus,
+    NPUResult,
     Recommended,
     VerificationResult,
 )
@@ -85,6 +86,7 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         edge_tpu=_edge_tpu(report, output_uri),
         ethos_u=_ethos_u(report, output_uri),
         microcontroller=_microcontroller(report, output_uri),
+        npu=_npu(report, output_uri),
         verifications=[_verification(v) for v in report.verifications],
     )
 
@@ -118,6 +120,18 @@ def _ethos_u(report: ArtifactSummary, output_uri: str) -> EthosUResult | None:
     return EthosUResult(**dict(figures), uri=object_uri(output_uri, name) if figures.compiled else None)
 
 
+def _npu(report: ArtifactSummary, output_uri: str) -> list[NPUResult]:
+    return [
+        NPUResult(
+            **dict(figures),
+            uri=object_uri(output_uri, npu_name(report.file_name, figures.vendor, figures.soc))
+            if figures.compiled
+            else None,
+        )
+        for figures in report.npu
+    ]
+
+
 def _microcontroller(report: ArtifactSummary, output_uri: str) -> MicrocontrollerResult | None:
     figures = report.microcontroller
     if figures is None:
@@ -138,7 +152,7 @@ def remarks_of(status: ModelConversionStatus) -> str | None:
     results = [
         (a, figures)
         for a in status.artifacts
-        for figures in (("Edge TPU", a.edge_tpu), ("Ethos-U", a.ethos_u))
+        for figures in (("Edge TPU", a.edge_tpu), ("Ethos-U", a.ethos_u), *((n.name, n) for n in a.npu))
     ]
     uncompiled = ", ".join(
         f"{name} ({figures.reason})"

@@ -132,7 +132,7 @@ DEFINITIONS: Final = (
     Definition(
         "counter",
         "compilations",
-        "Compilations of full-integer files that ended, by outcome; a prediction compiles nothing.",
+        "Compilations of files that ended, by outcome; a prediction compiles nothing.",
         ("compiler", "outcome"),
     ),
     Definition(
@@ -151,8 +151,9 @@ DEFINITIONS: Final = (
     Definition(
         "histogram",
         "compiled_subgraphs",
-        "Parts of a compiled graph that run on the Edge TPU; more than one costs transfers between them.",
-        buckets=_PARTS,
+        "Parts of a compiled graph that run on an Edge TPU or NPU; more than one costs transfers.",
+        ("compiler",),
+        _PARTS,
     ),
     Definition(
         "histogram",

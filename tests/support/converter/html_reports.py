@@ -18,8 +18,11 @@ from modelconversion_api.compilation import (
     EdgeTPUReport,
     EthosUReport,
     MicrocontrollerReport,
+    NPUReport,
+    NPURun,
     OperatorFallback,
 )
+from modelconversion_api.compilers import NPUVendor
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import (
     AccuracyMetric,
@@ -134,6 +137,35 @@ def compiled() -> dict[str, object]:
             sram_bytes=40_000,
             flash_bytes=12_000,
             inferences_per_second="2263.78",
+        ),
+        "npu": (
+            NPUReport(
+                passed=True,
+                compiled=True,
+                operators=9,
+                mapped_operators=8,
+                partitions=2,
+                vendor=NPUVendor.INTEL,
+                soc="CPU",
+                fallbacks=(OperatorFallback(operator="UNPACK", count=1, reason="Intel does not take it"),),
+                files=(
+                    CompiledFile(
+                        file_name="gesture_classifier_int8_intel_CPU.tflite", size_bytes=9, sha256="f" * 64
+                    ),
+                ),
+                run=NPURun(runtime="r", samples=8, max_difference=0.0039, output_range=0.95, snr_db=48.0),
+                compiler="LiteRT 2.3.0",
+            ),
+            NPUReport(
+                passed=False,
+                compiled=False,
+                operators=9,
+                mapped_operators=0,
+                vendor=NPUVendor.INTEL,
+                soc="LNL",
+                reason=FailureReason.COMPILER_NOT_FOUND,
+                message="bring the NPU compiler",
+            ),
         ),
         "microcontroller": MicrocontrollerReport(
             passed=True,

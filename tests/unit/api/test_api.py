@@ -21,11 +21,14 @@ from pydantic import ValidationError
 import modelconversion_api
 from modelconversion_api.base import fraction
 from modelconversion_api.compilation import (
+    CompilerFigures,
     EdgeTPUFigures,
     EthosUFigures,
     MicrocontrollerFigures,
+    NPUFigures,
     OperatorFallback,
 )
+from modelconversion_api.compilers import MOST_SOCS, NPU_METHODS, NPU_SOCS, NPUVendor
 from modelconversion_api.crd import custom_resource_definition
 from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import (
@@ -278,6 +281,29 @@ def compiled(text: str, count: int) -> dict[str, Any]:
     }
 
 
+def chips(text: str, count: int) -> tuple[NPUFigures, ...]:
+    """The same of the most chips of one conversion, whose texts differ."""
+    common = compiled(text, count)["ethos_u"]
+    return tuple(
+        NPUFigures(
+            **{name: getattr(common, name) for name in CompilerFigures.model_fields}
+            | {
+                "sha256": hashlib.sha256(soc.encode()).hexdigest(),
+                "size_bytes": count + place * 7919 + 1,
+                "mapped_operators": count + place * 31,
+            },
+            vendor=NPUVendor.QUALCOMM,
+            soc=soc,
+            partitions=place * 13,
+        )
+        for place, soc in enumerate(NPU_SOCS[NPUVendor.QUALCOMM][:MOST_SOCS])
+    )
+
+
+def npus() -> st.SearchStrategy[tuple[NPUFigures, ...]]:
+    return st.just(()) | st.builds(chips, texts(500), st.integers(0, 2**33))
+
+
 def compilations() -> st.SearchStrategy[dict[str, Any]]:
     return st.just({}) | st.builds(compiled, texts(500), st.integers(0, 2**33))
 
@@ -325,6 +351,7 @@ def summaries(draw: st.DrawFn) -> ConversionSummary:
             message=draw(st.none() | texts(512)),
             verifications=draw(verifications),
             **(draw(compilations()) if method is Method.FULL_INTEGER else {}),
+            npu=draw(npus()) if method in NPU_METHODS else (),
         )
         for method in list(Method)[len(Method) - made :]
     )
@@ -433,6 +460,13 @@ def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read
             if len(kept) > 2:  # its figures are the last that go, and go together
                 figures = mine.model_dump(exclude_none=True, exclude={"message"})
                 assert kept == {n: approx(v) if isinstance(v, float) else v for n, v in figures.items()}
+        if before.npu and not after.npu:
+            assert after.message == "npu: see report.json"
+        else:
+            counts = {"message": None, "fallbacks": (), "sha256": None, "size_bytes": None}
+            assert [chip.model_copy(update=counts) for chip in after.npu] == [
+                chip.model_copy(update=counts) for chip in before.npu
+            ]
         for mine, its in ((before.edge_tpu, after.edge_tpu), (before.ethos_u, after.ethos_u)):
             same = {"message": None, "fallbacks": (), "sha256": None}
             assert (its and its.model_copy(update=same)) == (mine and mine.model_copy(update=same))
@@ -447,6 +481,7 @@ def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read
                 "edge_tpu",
                 "ethos_u",
                 "microcontroller",
+                "npu",
                 "verifications",
                 *figures_of,
             )
@@ -463,6 +498,41 @@ def test_a_summary_always_fits_a_termination_message_with_all_that_programs_read
     if its is not None:  # the least of what is told: it goes first where nothing else can
         assert mine is not None
         assert (its.steps, its.methods) == (mine.steps, mine.methods)
+
+
+def test_figures_of_the_most_chips_are_in_the_status_unless_nothing_else_is_left_to_cut():
+    """Three files for eight chips each, as compilers give them: their figures are alike."""
+
+    def chip(soc: str, size_bytes: int, message: str | None) -> NPUFigures:
+        counts = {"operators": 31, "mapped_operators": 31 if message is None else 4, "partitions": 1}
+        figures = {"passed": message is None, "compiled": True, "size_bytes": size_bytes, "sha256": "d" * 64}
+        return NPUFigures(**counts, **figures, message=message, vendor=NPUVendor.QUALCOMM, soc=soc)
+
+    socs = NPU_SOCS[NPUVendor.QUALCOMM][:MOST_SOCS]
+    missed = "4 of 31 operators map to Qualcomm SM8750, less than 95%; behind stay CONV_2D (14x)"
+    (plain,) = summary(without=(Method.FLOAT16,)).artifacts
+    made = [
+        plain.model_copy(
+            update={
+                "method": method,
+                "npu": tuple(
+                    chip(soc, 345_472 + 4096 * place, missed if place == 1 else None)
+                    for place, soc in enumerate(socs)
+                ),
+            }
+        )
+        for method in NPU_METHODS
+    ]
+    whole = summary().model_copy(update={"artifacts": tuple(made)})
+    text = StageResult(summary=whole).encode()
+    assert len(text.encode()) <= TERMINATION_MESSAGE_LIMIT
+    found = StageResult.decode(text)
+    assert found is not None
+    assert found.summary is not None
+    for artifact in found.summary.artifacts:
+        assert [(one.soc, one.passed, one.mapped_operators, one.partitions) for one in artifact.npu] == [
+            (soc, place != 1, 4 if place == 1 else 31, 1) for place, soc in enumerate(socs)
+        ]
 
 
 def test_a_usual_summary_is_not_shortened():

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from modelconversion_api.calibration_report import DataInfo, DataRole
-from modelconversion_api.compilation import CompiledFile, EdgeTPUReport, EthosUReport
-from modelconversion_api.compilers import EthosU, EthosUAccelerator, Microcontroller
+from modelconversion_api.compilation import CompiledFile, EdgeTPUReport, EthosUReport, NPUReport
+from modelconversion_api.compilers import NPU, EthosU, EthosUAccelerator, Microcontroller, NPUVendor
 from modelconversion_api.data import Task
 from modelconversion_api.graph import GraphReport
 from modelconversion_api.limits import MAX_REPORT_BYTES
@@ -383,6 +383,42 @@ def compiled(tmp_path: Path) -> Path:
 def test_compiled_files_are_published_with_the_file_that_they_were_made_of(compiled: Path) -> None:
     found = checked_report(compiled, INT8, RECORD)
     assert list(_files(found)) == ["gesture_int8.tflite", "gesture_int8_vela.tflite"]
+
+
+NPUS = REQUEST.model_copy(
+    update={
+        "methods": (Method.FLOAT32, Method.DYNAMIC_RANGE),
+        "npu": NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8650", "SM8750"]),
+    }
+)
+
+
+def chip(soc: str, *names: str) -> NPUReport:
+    figures = {"passed": True, "compiled": True, "operators": 1, "mapped_operators": 1, "partitions": 1}
+    files = tuple(map(compiled_file, names))
+    return NPUReport(vendor=NPUVendor.QUALCOMM, soc=soc, files=files, **figures)
+
+
+def test_files_for_npus_are_published_beside_each_file_that_is_compiled_for_them(tmp_path: Path) -> None:
+    names = [f"gesture_float32_qualcomm_{soc}.tflite" for soc in ("SM8650", "SM8750")]
+    for name in ("gesture_float32.tflite", "gesture_dynamic_range.tflite", *names):
+        (tmp_path / name).write_bytes(CONTENT)
+    chips = (chip("SM8650", names[0]), chip("SM8750", names[1]))
+    plain = artifact(Method.DYNAMIC_RANGE)
+    write_report(tmp_path, artifact(Method.FLOAT32, npu=chips), plain)
+    found = _files(checked_report(tmp_path, NPUS, RECORD))
+    assert set(found) == {"gesture_float32.tflite", "gesture_dynamic_range.tflite", *names}
+    # a file of a method that is not compiled, and one for a chip that nobody asked for
+    other = "gesture_dynamic_range_qualcomm_SM8650.tflite"
+    (tmp_path / other).write_bytes(CONTENT)
+    write_report(tmp_path, artifact(Method.FLOAT32, npu=chips), plain.changed(npu=(chip("SM8650", other),)))
+    with pytest.raises(ConverterError, match="that was not asked for"):
+        checked_report(tmp_path, NPUS, RECORD)
+    write_report(tmp_path, artifact(Method.FLOAT32, npu=chips), plain)
+    (tmp_path / other).unlink()
+    fewer = NPUS.model_copy(update={"npu": NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8650"])})
+    with pytest.raises(ConverterError, match="that was not asked for"):
+        checked_report(tmp_path, fewer, RECORD)
 
 
 def _other_content(folder: Path) -> None:

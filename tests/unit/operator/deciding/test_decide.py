@@ -14,8 +14,10 @@ from modelconversion_api.compilation import (
     EdgeTPUFigures,
     EthosUFigures,
     MicrocontrollerFigures,
+    NPUFigures,
     OperatorFallback,
 )
+from modelconversion_api.compilers import NPUVendor
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, FailureReason, Stage
 from modelconversion_api.report import ConversionSummary, StageResult
@@ -138,6 +140,18 @@ def test_what_compilers_made_is_in_the_status_with_its_place():
         edge_tpu=EdgeTPUFigures(**common, segments=2, subgraphs=2, on_chip_bytes=5),
         ethos_u=EthosUFigures(**common, sram_bytes=7, inferences_per_second="9.50", fallbacks=(fallback,)),
         microcontroller=MicrocontrollerFigures(passed=True, arena_bytes=1, flash_bytes=2, has_source=True),
+        npu=(
+            NPUFigures(**common, vendor=NPUVendor.QUALCOMM, soc="SM8750", partitions=2),
+            NPUFigures(
+                passed=False,
+                compiled=False,
+                operators=4,
+                mapped_operators=0,
+                reason=FailureReason.NOTHING_MAPPED,
+                vendor=NPUVendor.QUALCOMM,
+                soc="SM8350",
+            ),
+        ),
         verifications=(
             VerificationFigures(
                 name=Verifier.MICROCONTROLLER,
@@ -159,6 +173,11 @@ def test_what_compilers_made_is_in_the_status_with_its_place():
     assert artifact.microcontroller.uri == "s3://models/out/gesture_int8.cc"
     assert (artifact.edge_tpu.on_chip_bytes, artifact.ethos_u.sram_bytes) == (5, 7)
     assert artifact.ethos_u.fallbacks == (fallback,)
+    assert [(chip.soc, chip.uri, chip.partitions) for chip in artifact.npu] == [
+        ("SM8750", "s3://models/out/gesture_int8_qualcomm_SM8750.tflite", 2),
+        ("SM8350", None, None),
+    ]
+    assert "not compiled for Qualcomm SM8350 (NothingMapped)" in decision.status.conditions[0].message
     (check,) = artifact.verifications
     assert (check.name, check.outcome) == (Verifier.MICROCONTROLLER, VerificationOutcome.PASSED)
     assert (check.agreement, check.accuracy, check.memory_bytes) == ("0.9877", None, 4096)

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures
+from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures, NPUFigures
+from modelconversion_api.compilers import NPUVendor
 from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
@@ -34,12 +35,14 @@ def measured() -> ConversionSummary:
     counts = {"passed": True, "compiled": True, "operators": 9, "mapped_operators": 7}
     tpu = EdgeTPUFigures(**counts, subgraphs=1, on_chip_bytes=1 << 20, off_chip_bytes=0)
     npu = EthosUFigures(**counts, sram_bytes=1 << 16, dram_bytes=0, flash_bytes=1 << 18)
+    chip = NPUFigures(**counts, vendor=NPUVendor.QUALCOMM, soc="SM8750", partitions=2)
     more = {
         "latency": latency,
         "operators": 9,
         "fallback_operators": 2,
         "edge_tpu": tpu,
         "ethos_u": npu,
+        "npu": (chip, chip.model_copy(update={"soc": "SM8650"})),
     }
     artifacts = tuple(a.model_copy(update=more) for a in whole.artifacts)
     return whole.model_copy(update={"artifacts": artifacts, "original_accuracy": 0.95})
@@ -187,5 +190,12 @@ def test_operators_on_the_accelerator_and_on_the_cpu_are_counted_by_compiler(met
         name = "modelconversion_compilations_total"
         assert value(metrics, name, compiler=compiler, outcome="Compiled") == artifacts
         assert value(metrics, name, compiler=compiler, outcome="NothingMapped") == 0
+    qualcomm = {"compiler": "npu-qualcomm"}
+    name = "modelconversion_compiled_operators_total"
+    assert value(metrics, name, placement="accelerator", **qualcomm) == 2 * 7 * artifacts
+    assert value(metrics, "modelconversion_compiled_subgraphs_sum", **qualcomm) == 2 * 2 * artifacts
+    name = "modelconversion_compilations_total"
+    assert value(metrics, name, outcome="Compiled", **qualcomm) == 2 * artifacts
+    assert value(metrics, name, outcome="CompilerNotFound", compiler="npu-samsung") == 0
     name = "modelconversion_compiled_memory_bytes_sum"
     assert value(metrics, name, compiler="ethos-u", memory="flash") == artifacts << 18
