@@ -90,7 +90,18 @@ annotations:
 {{- if or $value (kindIs "bool" $value) -}}{{- $_ := set $job $name $value -}}{{- end -}}
 {{- end -}}
 {{- with .Values.converter.image.pullSecrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
+{{- with .Values.converter.env -}}{{- $_ := set $job "env" . -}}{{- end -}}
+{{- range $name, $value := .Values.converter.proxy -}}
+{{- if $value -}}{{- $_ := set $job "proxy" (merge (dict $name $value) (default dict $job.proxy)) -}}{{- end -}}
+{{- end -}}
 {{- toYaml (dict "storage" .Values.defaults.storage "job" $job) -}}
+{{- end -}}
+
+{{/* Port of a URL: a dict with url; that of its scheme where it has none. */}}
+{{- define "model-conversion-operator.portOf" -}}
+{{- $url := urlParse .url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- default (ternary "80" "443" (eq $url.scheme "http")) $port -}}
 {{- end -}}
 
 {{- define "model-conversion-operator.networkPolicyDNS" -}}

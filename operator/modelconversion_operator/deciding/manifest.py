@@ -41,6 +41,7 @@ from modelconversion_operator.deciding.views import (
     UID_LABEL,
     Key,
 )
+from modelconversion_operator.job_environment import variables
 
 CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
     zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.MEASURE, Stage.PUBLISH), strict=True)
@@ -287,12 +288,16 @@ def _containers(
     of_fetch: list[dict[str, Any]],
     of_publish: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return ``fetch``, ``middle`` without any secret, and ``publish``; each writes only what is its own."""
+    """Return ``fetch``, ``middle`` without any secret, and ``publish``; each writes only what is its own.
+
+    What the platform says of the way to the store is for the two that speak with it.
+    """
     given = _mount(_INPUT, read_only=True)
+    way = variables(settings.defaults.job.env, settings.defaults.job.proxy)
     return [
-        _container("fetch", settings, job, of_fetch, [_mount(_INPUT)]),
+        _container("fetch", settings, job, [*way, *of_fetch], [_mount(_INPUT)]),
         _container(middle, settings, job, [], [given, _mount(_OUTPUT)]),
-        _container("publish", settings, job, of_publish, [given, _mount(_OUTPUT, read_only=True)]),
+        _container("publish", settings, job, [*way, *of_publish], [given, _mount(_OUTPUT, read_only=True)]),
     ]
 
 
@@ -340,7 +345,7 @@ def _container(
     name: str,
     settings: JobSettings,
     job: JobSpec,
-    secrets: list[dict[str, Any]],
+    more: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
@@ -355,7 +360,7 @@ def _container(
             {"name": "TMPDIR", "value": _TMP},
             {"name": "HOME", "value": _TMP},
             *([{"name": LOG_FORMAT_ENV, "value": "json"}] if settings.logs_json else []),
-            *secrets,
+            *more,
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.
         "volumeMounts": [*mounts, _mount(_TMP, sub_path=f"tmp-{name}")],

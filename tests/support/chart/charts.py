@@ -25,7 +25,13 @@ Json = dict[str, Any]
 EVERYTHING: Json = {
     "replicas": 2,
     "image": {"pullSecrets": [{"name": "registry"}]},
-    "converter": {"image": {"pullSecrets": [{"name": "registry"}]}},
+    "converter": {
+        "image": {"pullSecrets": [{"name": "registry"}]},
+        "env": [
+            {"name": "PROXY_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "password"}}}
+        ],
+        "proxy": {"httpsProxy": "http://edge:$(PROXY_PASSWORD)@proxy.example:3128", "noProxy": ".svc"},
+    },
     "defaults": {
         "storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3-credentials"}},
         "job": {"podAnnotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "batch"},

@@ -374,7 +374,7 @@ def test_the_jobs_policy_lies_in_each_namespace_and_fits_their_pods():
     (peer,) = json.loads(source)
     assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": NAMESPACE}
     assert peer["podSelector"]["matchLabels"] == SELECTOR
-    assert opens(policy, "egress") == {("", 53), ("", 443), ("", 9000)}
+    assert opens(policy, "egress") == {("", 53), ("", 443), ("", 9000), ("", 3128)}
     # And the operator's leads to the same pods.
     to = [t for t, port in opens(rendered.one("NetworkPolicy", NAME), "egress") if port == PROGRESS_PORT]
     (peer,) = json.loads(to[0])

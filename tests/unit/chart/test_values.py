@@ -13,6 +13,7 @@ import yaml
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
 from modelconversion_api.storage import SecretRef, Storage
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate
+from modelconversion_operator.job_environment import Proxy
 from modelconversion_operator.settings import ENV_PREFIX, Settings, load
 from support.chart.charts import (
     CHART,
@@ -55,6 +56,9 @@ OTHER: Json = {
     "converter.image.pullPolicy": "Always",
     "image.pullSecrets": [{"name": "other"}],
     "converter.image.pullSecrets": [{"name": "other"}],
+    "converter.env": [{"name": "A", "value": "b"}],
+    "converter.proxy.httpProxy": "http://other.example:3128",
+    "converter.proxy.httpsProxy": "http://other.example:3128",
     "converter.runtimeImage": "registry.example/runtime:1",
     "converter.engines": {"ONNX": "registry.example/onnx:1", "PyTorch": "registry.example/pytorch:1"},
     "watchNamespaces": ["elsewhere"],
@@ -202,8 +206,10 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
 
     assert OBJECTS["defaults.storage"]["properties"].keys() == names(Storage)
     assert OBJECTS["defaults.storage.secretRef"]["properties"].keys() == names(SecretRef)
-    # Pull secrets go with the image.
-    assert OBJECTS["defaults.job"]["properties"].keys() | {"imagePullSecrets"} == names(JobTemplate)
+    # These go with the image.
+    with_image = {"imagePullSecrets", "env", "proxy"}
+    assert OBJECTS["defaults.job"]["properties"].keys() | with_image == names(JobTemplate)
+    assert OBJECTS["converter.proxy"]["properties"].keys() == names(Proxy)
 
 
 @pytest.mark.parametrize(
