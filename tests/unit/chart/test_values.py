@@ -50,6 +50,8 @@ TOLERATIONS = [{"key": "a", "operator": "Exists"}]
 AFFINITY = {"nodeAffinity": {}}
 RELABELINGS = [{"action": "drop", "regex": "x", "sourceLabels": ["y"]}]
 OTHER: Json = {
+    "imageRegistry": "mirror.example:5000/edge",
+    "imagePullSecrets": [{"name": "mirror"}],
     "image.digest": "sha256:" + "0" * 64,
     "converter.image.digest": "sha256:" + "0" * 64,
     "image.pullPolicy": "Always",
@@ -219,6 +221,9 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
         ("replicas", -1, "minimum: got -1, want 0"),
         ("image.tag", 1.1, "at '/image/tag': got number, want string"),
         ("image.digest", "latest", "'latest' does not match pattern '^(sha256:[0-9a-f]{64})?$'"),
+        ("imageRegistry", "https://mirror.example", "'https://mirror.example' does not match pattern"),
+        ("imageRegistry", "mirror.example/", "'mirror.example/' does not match pattern"),
+        ("imagePullSecrets", ["registry"], "at '/imagePullSecrets/0': got string, want object"),
         ("image", None, "missing property 'image'"),
         ("image.pullSecrets", ["registry"], "at '/image/pullSecrets/0': got string, want object"),
         ("watchNamespaces", "ml", "at '/watchNamespaces': got string, want array"),
