@@ -226,15 +226,31 @@ class ChartsOperator(Operator):
 def defaults() -> Json:
     storage = {"endpoint": "https://minio.storage.svc:9000"}
     return {
-        "defaults": {"storage": storage, "job": {"nodeSelector": {"pool": "ml"}, "podLabels": {"a": "b"}}}
+        "defaults": {"storage": storage, "job": {"nodeSelector": {"pool": "ml"}, "podLabels": {"a": "b"}}},
+        "converter": {"hostUsers": False},
     }
+
+
+@pytest.fixture
+def walled(cluster: ControlPlane) -> Iterator[str]:
+    """A runtime class, which brings along what its pods cost and where they may run."""
+    name = f"walled-{secrets.token_hex(4)}"
+    described = {
+        "overhead": {"podFixed": {"memory": "64Mi"}},
+        "scheduling": {"nodeSelector": {"walled": "yes"}},
+    }
+    kind = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runsc"}
+    cluster.apply([{**kind, "metadata": {"name": name}, **described}])
+    yield name
+    cluster.kubectl("delete", "runtimeclass", name)
 
 
 @pytest.mark.parametrize("only_one_namespace", [False, True])
 def test_the_operator_works_under_the_charts_rules(
-    release: Release, tmp_path: Path, defaults: Json, *, only_one_namespace: bool
+    release: Release, tmp_path: Path, defaults: Json, walled: str, *, only_one_namespace: bool
 ):
     watched, other = release.new_namespace(), release.new_namespace()
+    defaults["converter"]["runtimeClassName"] = walled
     release.install(defaults | ({"watchNamespaces": [watched]} if only_one_namespace else {}))
     for namespace in (watched, other):
         release.cluster.apply([manifest("model", namespace, SPEC)])
@@ -264,8 +280,17 @@ def test_the_operator_works_under_the_charts_rules(
             until(lambda: len(jobs(other)) == 1, "a Job of the other", 30, operator.tail)
         (job,) = jobs(watched)
         # Pod Security lets the Job's own pod in as well.
-        pods = ("-n", watched, "get", "pods", "-o", "name")
-        until(lambda: release.cluster.kubectl(*pods).stdout != "", "its pod", 30, lambda: json.dumps(job))
+        pods = ("-n", watched, "get", "pods", "-o", "json")
+
+        def made() -> list[Json]:
+            found: list[Json] = json.loads(release.cluster.kubectl(*pods).stdout)["items"]
+            return found
+
+        until(lambda: made() != [], "its pod", 30, lambda: json.dumps(job))
+        (admitted,) = (p["spec"] for p in made())
+        assert (admitted["runtimeClassName"], admitted["hostUsers"]) == (walled, False)
+        assert admitted["overhead"] == {"memory": "64Mi"}
+        assert admitted["nodeSelector"] == {"pool": "ml", "walled": "yes"}
         pod = job["spec"]["template"]
         assert pod["spec"]["nodeSelector"] == {"pool": "ml"}
         assert pod["metadata"]["labels"]["a"] == "b"

@@ -107,6 +107,8 @@ what stands before the first slash is a registry where it has a dot or a port, o
 {{- if or $value (kindIs "bool" $value) -}}{{- $_ := set $job $name $value -}}{{- end -}}
 {{- end -}}
 {{- with (include "model-conversion-operator.pullSecrets" (dict "root" . "image" .Values.converter.image) | fromJson).secrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
+{{- with .Values.converter.runtimeClassName -}}{{- $_ := set $job "runtimeClassName" . -}}{{- end -}}
+{{- if not .Values.converter.hostUsers -}}{{- $_ := set $job "hostUsers" false -}}{{- end -}}
 {{- with .Values.converter.env -}}{{- $_ := set $job "env" . -}}{{- end -}}
 {{- range $name, $value := .Values.converter.proxy -}}
 {{- if $value -}}{{- $_ := set $job "proxy" (merge (dict $name $value) (default dict $job.proxy)) -}}{{- end -}}

@@ -61,6 +61,10 @@ class JobTemplate(ApiModel):
     fixed_user: bool = True
     """Whether the pods run as a user of our choice, 65532; false where the cluster chooses one for each
     namespace, as OpenShift does."""
+    runtime_class_name: Name | None = None
+    """Runtime class of the pods, for example of gVisor or Kata Containers."""
+    host_users: bool = True
+    """Whether user IDs in the pods are those of the node; false for a user namespace of each pod's own."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """More labels for the pods; the operator's own cannot be replaced."""
     pod_annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict)

@@ -30,7 +30,7 @@ from modelconversion_api.request import (
 from modelconversion_api.scheduling import JobSpec, Resources
 from modelconversion_api.spec import ModelConversionSpec, Signing, SourceFormat
 from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
-from modelconversion_operator.deciding.defaults import Defaults, bounded, scratch_limit
+from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -330,10 +330,17 @@ def _pod(
         "containers": containers[2:],
     }
     wire = job.to_wire()
-    for name in _PASSED_ON:
-        if name in wire:
-            pod[name] = wire[name]
-    return pod
+    return pod | {name: wire[name] for name in _PASSED_ON if name in wire} | _isolation(settings.defaults.job)
+
+
+def _isolation(platform: JobTemplate) -> dict[str, Any]:
+    """Return what of the node the platform keeps from every Job's pods: never a conversion's to say."""
+    fields: dict[str, Any] = {}
+    if platform.runtime_class_name is not None:
+        fields["runtimeClassName"] = platform.runtime_class_name
+    if not platform.host_users:
+        fields["hostUsers"] = False
+    return fields
 
 
 def _mount(path: str, *, sub_path: str = "", read_only: bool = False) -> dict[str, Any]:

@@ -146,6 +146,29 @@ def environments(job: Json) -> dict[str, list[Json]]:
 
 
 @pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({}, {}),
+        ({"runtimeClassName": "gvisor"}, {"runtimeClassName": "gvisor"}),
+        ({"hostUsers": False}, {"hostUsers": False}),
+        (
+            {"hostUsers": False, "runtimeClassName": "kata"},
+            {"hostUsers": False, "runtimeClassName": "kata"},
+        ),
+    ],
+)
+def test_the_walls_of_the_platform_are_around_every_job_s_pod(given: Json, fields: Json):
+    defaults = Defaults.model_validate(render({"converter": given}).defaults)
+    boards = [{"name": "pi", "nodeSelector": {"board": "pi"}}]
+    wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": boards}))
+    for part in (Part(), Part(board="pi"), Part(reads_report=True)):
+        job = job_manifest(KEY, 1, wanted, JobSettings("i", defaults=defaults), part=part)
+        pod = job["spec"]["template"]["spec"]
+        assert {name: pod[name] for name in ("runtimeClassName", "hostUsers") if name in pod} == fields
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize(
     ("proxy", "ports"),
     [
         ({}, {53, 443}),

@@ -209,7 +209,7 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
     assert OBJECTS["defaults.storage"]["properties"].keys() == names(Storage)
     assert OBJECTS["defaults.storage.secretRef"]["properties"].keys() == names(SecretRef)
     # These go with the image.
-    with_image = {"imagePullSecrets", "env", "proxy"}
+    with_image = {"imagePullSecrets", "env", "proxy", "runtimeClassName", "hostUsers"}
     assert OBJECTS["defaults.job"]["properties"].keys() | with_image == names(JobTemplate)
     assert OBJECTS["converter.proxy"]["properties"].keys() == names(Proxy)
 
