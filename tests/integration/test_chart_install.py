@@ -118,7 +118,13 @@ def test_install_upgrade_and_uninstall_keep_conversions(release: Release, tmp_pa
     assert columns(release)[0] == "Phase"
 
     later = changed_chart(tmp_path)
-    release.install({"replicas": 2, "podDisruptionBudget": {"enabled": True}}, chart=later)
+    kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+    more = {**kind, "metadata": {"name": "more"}, "data": {"of": "{{ .Release.Name }}"}}
+    values = {"replicas": 2, "podDisruptionBudget": {"enabled": True}}
+    release.install({**values, "extraObjects": [more]}, chart=later)
+    assert release.get("configmap", "more")["data"] == {"of": RELEASE}
+    release.install(values, chart=later)
+    assert "more" not in release.cluster.kubectl("-n", release.namespace, "get", "configmap").stdout
     assert release.get("deployment", NAME)["spec"]["replicas"] == 2
     assert release.get("pdb", NAME)["spec"]["maxUnavailable"] == 1
     assert columns(release)[0] == "Stage"
