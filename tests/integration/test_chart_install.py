@@ -83,6 +83,7 @@ class Release:
     def left(self) -> set[str]:
         """What of the release is in the cluster."""
         kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,sa,cm,deploy,svc,netpol,pdb,secret"
+        kinds += ",validatingadmissionpolicy,validatingadmissionpolicybinding"
         command = ("get", kinds, "-A", "-o", "name", "-l", f"app.kubernetes.io/instance={RELEASE}")
         return set(self.cluster.kubectl(*command).stdout.split())
 

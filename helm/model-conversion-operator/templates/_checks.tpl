@@ -28,6 +28,11 @@
 {{- if and $values.networkPolicy.jobs.enabled (empty (include "model-conversion-operator.jobPolicyNamespaces" . | fromJson).namespaces) -}}
 {{- fail "networkPolicy.jobs.enabled needs namespaces, because a NetworkPolicy reaches no further than its own: list them in networkPolicy.jobs.namespaces, or watch only some with watchNamespaces" -}}
 {{- end -}}
+{{- with $values.tenantPolicy -}}
+{{- if and .enabled (has "*" .allowedEndpoints) (has "*" .allowedOutputs) (has "*" .allowedServiceAccounts) -}}
+{{- fail "tenantPolicy.enabled is true, and everything is allowed: name what is in tenantPolicy.allowedEndpoints, allowedOutputs or allowedServiceAccounts, without *" -}}
+{{- end -}}
+{{- end -}}
 {{- if and $values.watchNamespaces $values.networkPolicy.jobs.namespaces -}}
 {{- fail "networkPolicy.jobs.namespaces is for an operator that watches the whole cluster: with watchNamespaces, those get the policy" -}}
 {{- end -}}

@@ -36,6 +36,12 @@ EVERYTHING: Json = {
         "storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3-credentials"}},
         "job": {"podAnnotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "batch"},
     },
+    "tenantPolicy": {
+        "enabled": True,
+        "allowedEndpoints": ["https://minio.storage.svc:9000"],
+        "allowedOutputs": ["s3://models/{namespace}/"],
+        "allowedServiceAccounts": ["converter"],
+    },
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [
         {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
@@ -53,8 +59,9 @@ NAMESPACED: Json = {
     "watchNamespaces": ["team-a", "team-b"],
     "networkPolicy": {"operator": {"enabled": True}, "jobs": {"enabled": True}},
     "metrics": {"mode": "PodMonitor"},
+    "tenantPolicy": {"enabled": False},
 }
-"""The same for an operator of two namespaces."""
+"""The same for an operator of two namespaces, which gets nothing of the cluster's."""
 
 
 class Rendered:

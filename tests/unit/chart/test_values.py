@@ -76,6 +76,11 @@ OTHER: Json = {
     "policy.credentialsRelease": "warn",
     "sharedOutput": "refuse",
     "className": "edge",
+    "tenantPolicy.validationActions": ["Warn", "Audit"],
+    "tenantPolicy.namespaceSelector": {"matchLabels": {"tenant": "yes"}},
+    "tenantPolicy.allowedEndpoints": ["AWS"],
+    "tenantPolicy.allowedOutputs": ["s3://other/"],
+    "tenantPolicy.allowedServiceAccounts": ["team-a/converter"],
     "policy.allowedResources": ["cpu", "memory", "nvidia.com/gpu"],
     "log.level": "debug",
     "log.format": "json",
@@ -180,7 +185,12 @@ def properties(node: Json, path: str = "") -> Iterator[tuple[str, Json]]:
 
 
 OBJECTS = dict(properties(SCHEMA))
-WITHOUT_DEFAULT = ("defaults.storage", "defaults.storage.secretRef", "strategy")
+WITHOUT_DEFAULT = (
+    "defaults.storage",
+    "defaults.storage.secretRef",
+    "strategy",
+    "tenantPolicy.namespaceSelector",
+)
 
 
 def at(path: str) -> Any:
@@ -226,6 +236,13 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
         ("imageRegistry", "mirror.example/", "'mirror.example/' does not match pattern"),
         ("extraObjects", [{"kind": "ConfigMap"}], "missing properties 'apiVersion', 'metadata'"),
         ("extraObjects", {"a": "b"}, "at '/extraObjects': got object, want array"),
+        ("tenantPolicy.allowedOutputs", ["s3://models/a"], "'s3://models/a' does not match pattern"),
+        ("tenantPolicy.allowedOutputs", ["models/"], "'models/' does not match pattern"),
+        ("tenantPolicy.allowedEndpoints", ["https://minio:9000/"], "does not match pattern"),
+        ("tenantPolicy.allowedOutputs", ["s3://models/{tenant}/"], "does not match pattern"),
+        ("tenantPolicy.enabled", True, "everything is allowed: name what is in tenantPolicy"),
+        ("tenantPolicy.allowedServiceAccounts", ["conv*"], "'conv*' does not match pattern"),
+        ("tenantPolicy.validationActions", ["Allow"], "must be one of 'Deny', 'Warn', 'Audit'"),
         ("imagePullSecrets", ["registry"], "at '/imagePullSecrets/0': got string, want object"),
         ("image", None, "missing property 'image'"),
         ("image.pullSecrets", ["registry"], "at '/image/pullSecrets/0': got string, want object"),
