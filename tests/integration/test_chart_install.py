@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from devcluster.control_plane.control_plane import ControlPlane
@@ -155,6 +157,33 @@ def test_a_resource_that_kubectl_installed_is_taken_over_when_asked_to(release: 
     release.install(None, "--take-ownership", "--force-conflicts")
     assert release.get("crd", CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == RELEASE
     assert columns(release)[0] == "Phase"
+
+
+def older_chart(folder: Path) -> Path:
+    """The chart of a version that did not have a part of today's."""
+    chart = folder / "older"
+    shutil.copytree(CHART, chart)
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    schema = json.loads((chart / "values.schema.json").read_text())
+    del values["tenantPolicy"], schema["properties"]["tenantPolicy"]
+    schema["required"].remove("tenantPolicy")
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
+    (chart / "values.schema.json").write_text(json.dumps(schema))
+    (chart / "templates" / "tenant-policy.yaml").unlink()
+    checks = chart / "templates" / "_checks.tpl"
+    checks.write_text(re.sub(r"\{\{- with \$values\.tenantPolicy -\}\}(.*\n){5}", "", checks.read_text()))
+    return chart
+
+
+def test_values_are_taken_over_from_a_version_that_had_fewer(release: Release, tmp_path: Path):
+    release.install({"log": {"format": "json"}}, chart=older_chart(tmp_path))
+    refused = release.helm("upgrade", str(CHART), "--reuse-values")
+    assert refused.returncode != 0
+    assert "tenantPolicy" in refused.stderr
+    taken = release.helm("upgrade", str(CHART), "--reset-then-reuse-values")
+    assert taken.returncode == 0, taken.stderr
+    (container,) = release.get("deployment", NAME)["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MODELCONVERSION_LOG_FORMAT", "value": "json"} in container["env"]
 
 
 def test_an_upgrade_sets_right_what_was_scaled_by_hand(release: Release):
