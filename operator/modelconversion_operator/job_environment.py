@@ -53,6 +53,8 @@ def _allowed(name: str) -> str:
             f"{name} makes a program load code or leave secrets behind: it cannot be given; build an image of"
             " your own for what it is to change"
         )
+    if name.upper() == "ALL_PROXY":
+        raise ValueError(f"nothing here reads {name}: give HTTPS_PROXY and HTTP_PROXY")
     return name
 
 

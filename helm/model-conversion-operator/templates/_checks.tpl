@@ -61,6 +61,9 @@
 {{- if regexMatch $loads $name -}}
 {{- fail (printf "converter.env has %s, which makes a program load code or leave secrets behind: it cannot be given; build an image of your own for what it is to change" .name) -}}
 {{- end -}}
+{{- if eq $name "ALL_PROXY" -}}
+{{- fail (printf "converter.env has %s, but nothing here reads %s: give HTTPS_PROXY and HTTP_PROXY" .name .name) -}}
+{{- end -}}
 {{- if and (hasKey . "value") (regexMatch "(PASSWORD|PASSWD|SECRET|TOKEN|PRIVATE_KEY)$" $name) -}}
 {{- fail (printf "converter.env has a value for %s, which sounds like a secret, and which all can read who may read a Job: %s" .name $reference) -}}
 {{- end -}}

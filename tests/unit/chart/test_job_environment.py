@@ -44,6 +44,7 @@ def variable(name: str, value: str = "x") -> Json:
 REFUSED: list[tuple[Json, str]] = [
     *(({"env": [variable(name)]}, f"{name}") for name in (*OURS, *LOAD)),
     ({"env": [{"name": "LD_PRELOAD", "valueFrom": REFERENCE}]}, "cannot be given"),
+    ({"env": [variable("all_proxy", "http://p")]}, "nothing here reads all_proxy: give HTTPS_PROXY"),
     ({"env": [variable("PROXY_PASSWORD")]}, "PROXY_PASSWORD"),
     ({"env": [variable("NPM_TOKEN")]}, "which sounds like a secret|sounds like a secret"),
     ({"env": [variable("HTTPS_PROXY", "http://edge:hunter2@proxy:3128")]}, "has a password|is a password"),
