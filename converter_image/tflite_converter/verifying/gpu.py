@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +35,11 @@ _SECONDS: Final = 30.0
 """No further sample is begun after this."""
 _ADAPTER: Final = re.compile(r"Selected adapter: ([^,\n]{1,64})")
 _REASONS: Final = "operations are not supported by GPU delegate:"
-_SPLIT: Final = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+_SPLIT: Final = re.compile(
+    r"^(?:(\d+) operations will run on the GPU, and the remaining|No operations will run on the GPU, and all)"
+    r" (\d+) operations will run on the CPU",
+    re.MULTILINE,
+)
 _MOST_REASONS: Final = 16
 _TYPES: Final = frozenset({"float32", "int32", "int8", "uint8", "bool"})
 """What LiteRT's buffers can be filled with from Python, of what models have."""
@@ -57,7 +61,7 @@ class GPUModel:
         tensors = TFLiteModel(content)
         self._inputs, self._outputs = _by_name(tensors.inputs), _by_name(tensors.outputs)
         file = read_file(content, "the file")
-        operators = sum(len(graph.operators) for graph in file.subgraphs)
+        sizes = [len(graph.operators) for graph in file.subgraphs]
         self.fallback_operators = 0
         """Operators that stay on the CPU."""
         self.fallbacks: tuple[str, ...] = ()
@@ -71,10 +75,9 @@ class GPUModel:
             raise NotVerifiedError(f"{_NO_USE}: {quoted(_fault(said))}")
         self.version += f", GPU accelerator on {adapter[1].strip()}"
         if not self._model.is_fully_accelerated():
-            splits = [int(match[2]) for match in _SPLIT.finditer(said)]
-            self.fallback_operators = sum(splits) if splits else operators
+            self.fallback_operators = left_behind(said, sizes)
             self.fallbacks = _reasons(said)
-            if self.fallback_operators >= operators:
+            if self.fallback_operators >= sum(sizes):
                 raise RuntimeError(f"the GPU accelerator takes no operator: {'; '.join(self.fallbacks[:3])}")
         types = {str(tensor.dtype) for tensor in (*tensors.inputs, *tensors.outputs)}
         if others := sorted(types - _TYPES):
@@ -167,6 +170,24 @@ def _prepare_driver() -> None:
         ctypes.CDLL(loader(manifest), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise NotVerifiedError(f"{ABSENT}: {first_line(error)}") from error
+
+
+def left_behind(said: str, sizes: Sequence[int]) -> int:
+    """Return how many operators the accelerator says that it leaves to the CPU.
+
+    It says so of the first subgraph first, and then of each branch or body of a loop as often as that is
+    planned, without a name: one is told by how many operators it has. Of equal ones the worst counts.
+
+    Args:
+        said: What the accelerator wrote.
+        sizes: How many operators each subgraph has.
+
+    """
+    splits = [(int(match[1] or 0), int(match[2])) for match in _SPLIT.finditer(said)]
+    if not splits:
+        return sum(sizes)
+    of_others = (max((left for on, left in splits[1:] if on + left == size), default=0) for size in sizes[1:])
+    return splits[0][1] + sum(of_others)
 
 
 def _reasons(said: str) -> tuple[str, ...]:
