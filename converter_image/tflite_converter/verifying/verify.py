@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
 from tflite_converter.arrays import Array
@@ -13,7 +14,7 @@ from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
-from tflite_converter.verifying.runtimes import RUN_HERE, RUNTIMES, Ran
+from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT, RUN_HERE, RUNTIMES, Ran
 
 _ALIKE = "as on LiteRT here: "
 """Begins the message where a gate is missed on both."""
@@ -113,6 +114,11 @@ def not_verified(name: Verifier, why: str, runtime: str | None = None) -> Verifi
 def failed(name: Verifier, why: str, runtime: str | None = None) -> Verification:
     """Return the record of a check in which nothing came of the file."""
     return _record(name, VerificationOutcome.FAILED, message=why, runtime=runtime)
+
+
+def ended(name: Verifier, reason: FailureReason, cause: str, runtime: str | None = None) -> Verification:
+    """Return the record of a check whose process ended for ``reason``: want of memory or time says nothing."""
+    return (not_verified if reason in NOT_THE_FILES_FAULT else failed)(name, cause, runtime)
 
 
 def with_verifications(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,38 @@ def test_other_files_may_fail_there(two_dense: Path, tmp_path: Path) -> None:
         Method.FLOAT32: (VerificationOutcome.PASSED, True),
         Method.DYNAMIC_RANGE: (VerificationOutcome.FAILED, True),
     }
+
+
+@pytest.mark.parametrize(
+    ("signal", "outcome"),
+    [("SIGKILL", VerificationOutcome.NOT_VERIFIED), ("SIGSEGV", VerificationOutcome.FAILED)],
+)
+def test_the_target_s_file_does_not_fail_for_want_of_memory_here(
+    two_dense: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signal: str,
+    outcome: VerificationOutcome,
+) -> None:
+    """The kernel kills the fork when memory runs out: a library in the driver's place has it do so."""
+    program = shutil.which("cc") or shutil.which("gcc")
+    if program is None:
+        pytest.skip("no C compiler on PATH")
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    (driver / "icd.json").write_text("{}")
+    (driver / "ends.c").write_text(
+        f"#include <signal.h>\n__attribute__((constructor)) static void end(void) {{ raise({signal}); }}\n"
+    )
+    library = driver / "libvulkan.so.1"
+    subprocess.run([program, "-shared", "-fPIC", driver / "ends.c", "-o", library], check=True)
+    monkeypatch.setenv("VK_DRIVER_FILES", str(driver / "icd.json"))
+    (tmp_path / "out").mkdir()
+    source = two_dense / "model.tflite"
+    found = convert_into(tmp_path / "out", source, Method.FLOAT32, target=Target.GPU)
+    (artifact,) = found.report.artifacts
+    assert _outcome(artifact) == (outcome, outcome is VerificationOutcome.NOT_VERIFIED)
+    assert signal in (artifact.verifications[0].message or "")
 
 
 def _outcome(artifact: ArtifactReport) -> tuple[VerificationOutcome, bool]:

@@ -10,6 +10,7 @@ import pytest
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Target
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.verification import (
     Verification,
     VerificationOutcome,
@@ -22,7 +23,7 @@ from tflite_converter.arrays import Array
 from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.verifying.runtimes import RUNTIMES
-from tflite_converter.verifying.verify import failed, not_verified, verify, with_verifications
+from tflite_converter.verifying.verify import ended, failed, not_verified, verify, with_verifications
 
 pytest.importorskip("tflite_micro", reason="there is no package for this machine")
 
@@ -52,6 +53,24 @@ def check(
     content: bytes, outputs: Array, gates: Gates | None = None, labels: Array | None = None
 ) -> Verification:
     return verify(MICRO, content, reference(outputs, labels), gates or Gates(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("OutOfMemory", "NotVerified"),
+        ("NoSpace", "NotVerified"),
+        ("Interrupted", "NotVerified"),
+        ("ConverterTimedOut", "NotVerified"),
+        ("InternalError", "NotVerified"),
+        ("ConverterCrashed", "Failed"),
+        ("EvaluationFailed", "Failed"),
+        ("DataUnreadable", "Failed"),
+    ],
+)
+def test_want_of_memory_or_time_says_nothing_of_the_file(reason: str, outcome: str) -> None:
+    check = ended(Verifier.GPU, FailureReason(reason), "it ended", "LiteRT 2")
+    assert (check.outcome.value, check.message, check.runtime) == (outcome, "it ended", "LiteRT 2")
 
 
 def test_a_file_that_does_what_the_original_does_passes() -> None:
