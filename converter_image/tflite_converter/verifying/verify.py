@@ -117,7 +117,7 @@ def failed(name: Verifier, why: str, runtime: str | None = None) -> Verification
 
 
 def ended(name: Verifier, reason: FailureReason, cause: str, runtime: str | None = None) -> Verification:
-    """Return the record of a check whose process ended for ``reason``: want of memory or time says nothing."""
+    """Return the record of a check whose process ended so: want of memory or time says nothing."""
     return (not_verified if reason in NOT_THE_FILES_FAULT else failed)(name, cause, runtime)
 
 
