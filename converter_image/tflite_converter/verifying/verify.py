@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from edge_inference.tensors import filled
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
@@ -49,14 +50,18 @@ def judge(name: Verifier, content: bytes, ran: Ran, reference: Reference, gates:
         "fallbacks": ran.fallbacks,
         "samples": compared.count,
     }
-    if fault := _fault(ran, compared):
-        return _record(name, VerificationOutcome.FAILED, message=fault, **record)
-    judged = quality_of({n: ran.outputs[n] for n in compared.outputs}, compared, gates)
-    missed, alike = judged.missed, False
-    if RUNTIMES[name].most_samples is not None:
+    there, here = ran.outputs, None
+    if RUNTIMES[name].most_samples is not None and compared.count:
         here = TFLiteModel(content).run_each(compared.samples)
-        record |= _difference(ran.outputs, here)
-        local = quality_of({n: here[n] for n in compared.outputs}, compared, gates)
+        open_ones = {n for n, v in compared.outputs.items() if here.get(n, v).shape != v.shape}
+        there, here = (_filled_up(outputs, compared, open_ones) for outputs in (there, here))
+    if fault := _fault(there, compared):
+        return _record(name, VerificationOutcome.FAILED, message=fault, **record)
+    judged = quality_of({n: there[n] for n in compared.outputs}, compared, gates)
+    missed, alike = judged.missed, False
+    if here is not None:
+        record |= _difference(there, here)
+        local = quality_of(here, compared, gates)
         # Few samples may miss a gate by chance, and a file that is no worse there is not the runtime's fault.
         alike = bool(missed and local.missed) and judged.agreement >= local.agreement
     return _record(
@@ -94,6 +99,23 @@ def worst(found: Sequence[Verification]) -> Verification:
 def samples_on(name: Verifier, reference: Reference) -> int:
     """Return how many samples are run there at most."""
     return min(reference.count, RUNTIMES[name].most_samples or reference.count)
+
+
+def _filled_up(
+    outputs: Mapping[str, Array], reference: Reference, open_ones: Collection[str]
+) -> dict[str, Array]:
+    """Fill outputs of sizes that the data decide with zeros, up to what the original's have.
+
+    Those were filled up to the largest of all samples, of which these are the first. ``open_ones`` are the
+    outputs that on LiteRT, with these samples, have another size than the original's with all.
+    """
+
+    def filled_up(name: str, values: Array) -> Array:
+        shape = reference.outputs[name].shape
+        is_part = values.ndim == len(shape) and all(np.less_equal(values.shape, shape))
+        return filled(values, shape) if name in open_ones and is_part else values
+
+    return {name: filled_up(name, outputs[name]) for name in reference.outputs if name in outputs}
 
 
 def _difference(there: Mapping[str, Array], here: Mapping[str, Array]) -> dict[str, object]:
@@ -146,10 +168,10 @@ def with_verifications(
     return artifact.changed(verifications=checks, passed=False, message="; ".join(words))
 
 
-def _fault(ran: Ran, reference: Reference) -> str | None:
+def _fault(outputs: Mapping[str, Array], reference: Reference) -> str | None:
     """Say in what the outputs are not the original's, which no metric could compare."""
     for name, expected in reference.outputs.items():
-        got = ran.outputs.get(name)
+        got = outputs.get(name)
         if got is None or got.shape != expected.shape:
             shape = None if got is None else got.shape
             return f"it gives {name!r} with shape {shape}, the original {expected.shape}"
