@@ -220,11 +220,11 @@ class _Work:
             attempts=answer.attempts,
             message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
         )
+        if self._fault is not None:
+            artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         if self._job.verify_on:
             content = (self._folder / answer.file).read_bytes()
             artifact = self._verified(artifact, content, wanted)
-        if self._fault is not None:
-            artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         if self._synthetic and method.needs_calibration and not wanted.is_ready:
             message = "; ".join(m for m in (SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
