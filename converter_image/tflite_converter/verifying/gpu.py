@@ -22,7 +22,7 @@ from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import listened
 from tflite_converter.tflite.file import read_file
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import TFLiteModel, names_given_back
 from tflite_converter.verifying.drivers import DRIVER_FILES_ENV, driver, loader
 
 ABSENT: Final = (
@@ -84,10 +84,9 @@ class GPUModel:
             raise NotVerifiedError(
                 f"it has {others[0]} at its inputs or outputs, which cannot be handed over here"
             )
-        if given_back := sorted({t.index for t in tensors.inputs} & {t.index for t in tensors.outputs}):
-            names = ", ".join(repr(t.name) for t in tensors.outputs if t.index in given_back)
+        if given_back := names_given_back(tensors):
             raise RuntimeError(
-                f"it gives inputs back as they are ({names}), which LiteRT's compiled models leave empty"
+                f"it gives inputs back as they are ({given_back}), which LiteRT's compiled models leave empty"
             )
 
     def run_each(self, samples: NamedArrays, after_each: Callable[[int], None]) -> dict[str, Array]:

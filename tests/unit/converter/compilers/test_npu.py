@@ -133,6 +133,36 @@ def test_a_file_goes_from_intel_s_compiler_to_outputs(tmp_path, content, operato
 
 
 @pytest.mark.usefixtures("intel")
+def test_a_file_that_takes_logarithms_is_compared_on_positive_inputs(tmp_path):
+    report = alone(chain("LOG", "TANH"), tmp_path)
+    assert (report.passed, report.compiled, report.message) == (True, True, None)
+    assert report.run is not None
+    assert report.run.max_difference <= 0.02
+    assert 0.3 < report.run.output_range <= 2
+
+
+@pytest.mark.usefixtures("intel")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        # The logarithm of what is negative, whatever goes in.
+        (
+            chain("ABS", "NEG", "LOG"),
+            "the file itself gives no numbers on random inputs, so that nothing can be compared",
+        ),
+        (
+            tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=(1, 0)),
+            "it gives inputs back as they are ('x'), which compiled files leave empty",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_says_so(tmp_path, content, words):
+    report = alone(content, tmp_path)
+    assert (report.passed, report.compiled, report.message) == (False, False, words)
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("intel")
 def test_what_stays_on_the_cpu_is_told_and_the_rest_runs_around_it(tmp_path):
     report = alone(split(), tmp_path)
     assert (report.passed, report.operators, report.mapped_operators, report.partitions) == (True, 3, 2, 2)
