@@ -21,7 +21,7 @@ from tflite_converter.compilers.jobs import NPUJob
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.metrics import snr_db
 from tflite_converter.native_output import heard
-from tflite_converter.tflite.runtime import TFLiteModel, names_given_back
+from tflite_converter.tflite.runtime import TFLiteModel, names_given_back, why
 
 _SAMPLES: Final = 8
 _PRELOADED: Final = ("libtbb.so.*", "libopenvino.so.*", "libopenvino_tensorflow_lite_frontend.so.*")
@@ -35,7 +35,10 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
         ConverterError: CompilationFailed, where the compiled file does not run, or gives NaN or infinity.
 
     """
-    reference, samples, expected = _compared_on(original)
+    try:
+        reference, samples, expected = _compared_on(original)
+    except (RuntimeError, ValueError) as error:
+        raise _failed(f"the file itself does not run on the CPU: {why(error)}") from error
     if given_back := names_given_back(reference):
         raise _failed(f"it gives inputs back as they are ({given_back}), which compiled files leave empty")
     with heard() as said:
@@ -64,9 +67,15 @@ def _compared_on(original: Path) -> tuple[TFLiteModel, list[dict[str, Array]], l
     """Return the original, random inputs, and what it gives: positive ones where it takes logarithms or roots.
 
     What is still no number then is left out of the comparison.
+
+    Raises:
+        RuntimeError, ValueError: the file does not run, or has no outputs.
+
     """
     for positive in (False, True):
         reference = TFLiteModel(original)  # anew: it may keep something from one call to the next
+        if not reference.outputs:
+            raise ValueError("it has no outputs")
         samples = list(_samples(reference.inputs, positive=positive))
         expected = [reference.run(sample) for sample in samples]
         if np.isfinite(_in_a_row(expected)).all():

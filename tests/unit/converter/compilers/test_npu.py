@@ -154,6 +154,15 @@ def test_a_file_that_takes_logarithms_is_compared_on_positive_inputs(tmp_path):
             tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=(1, 0)),
             "it gives inputs back as they are ('x'), which compiled files leave empty",
         ),
+        (
+            tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=()),
+            "the file itself does not run on the CPU: it has no outputs",
+        ),
+        (
+            tflite([T("x", (1, 4), "FLOAT64"), T("y", (1, 4), "FLOAT64")], [O("ABS")]),
+            "the file itself does not run on the CPU: tflite/kernels/elementwise.cc:146 Type FLOAT64 is"
+            " unsupported by op Abs (in operator 0, ABS)",
+        ),
     ],
 )
 def test_what_cannot_be_compared_says_so(tmp_path, content, words):
