@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from conversion_engine.process import ends_with_its_parent
 from modelconversion_api.compilation import MOST_FALLBACKS, NPUReport, OperatorFallback
 from modelconversion_api.compilers import CPU_SOC, NPU, NPUVendor, npu_name
 from modelconversion_api.reasons import FailureReason
@@ -252,6 +253,7 @@ def _run(job: NPUJob, path: Path, compiled: Path, say: Say) -> Run:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                preexec_fn=ends_with_its_parent,
             )
             code = _wait(process, job, say)
         text = f"{_text(said)}\n{_text(printed)}"

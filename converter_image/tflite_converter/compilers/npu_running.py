@@ -64,7 +64,7 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
 
 
 def _compared_on(original: Path) -> tuple[TFLiteModel, list[dict[str, Array]], list[dict[str, Array]]]:
-    """Return the original, random inputs, and what it gives: positive ones where it takes logarithms or roots.
+    """Return the original, random inputs, and what it gives: positive ones where it needs them.
 
     What is still no number then is left out of the comparison.
 

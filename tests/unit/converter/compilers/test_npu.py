@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +351,43 @@ def test_a_compiler_that_hangs_dies_or_lies_has_not_succeeded(misbehaving, tmp_p
     assert words in (report.message or "")
     assert (report.operators, report.mapped_operators, report.files) == (3, 0, ())
     assert left(tmp_path) == set()
+
+
+def test_no_compiler_is_left_behind_by_a_converter_that_is_killed(misbehaving, tmp_path):
+    """SIGKILL, as of a machine that is out of memory: nobody is there to end the compiler."""
+    (tmp_path / "m_int8.tflite").write_bytes(chain("TANH"))
+    arguments = ["--npu", "GoogleTensor", "--npu-soc", "Tensor_G5", "--npu-sdk", str(misbehaving("HANGS"))]
+    command = [sys.executable, "-m", "tflite_converter", "compile", "m_int8.tflite", *arguments]
+    process = subprocess.Popen([*command, "--output", "out"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    def compilers() -> list[str]:
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[0].endswith("apply_plugin_main") and str(tmp_path) in " ".join(words):
+                    found.append(folder.name)
+        return found
+
+    try:
+        assert until(compilers)
+        process.kill()
+        assert until(lambda: not compilers())
+    finally:
+        process.kill()
+        process.wait()
+        for number in compilers():
+            os.kill(int(number), signal.SIGKILL)
+
+
+def until(holds: Callable[[], object], seconds: float = 30) -> bool:
+    """Wait until it holds; return whether it did in time."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def test_a_compiler_that_was_taken_over_reaches_neither_secret_nor_network(
