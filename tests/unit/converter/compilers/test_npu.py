@@ -164,8 +164,10 @@ def test_a_file_that_takes_logarithms_is_compared_on_positive_inputs(tmp_path):
         ),
         (
             tflite([T("x", (1, 4), "FLOAT64"), T("y", (1, 4), "FLOAT64")], [O("ABS")]),
-            "the file itself does not run on the CPU: tflite/kernels/elementwise.cc:146 Type FLOAT64 is"
-            " unsupported by op Abs (in operator 0, ABS)",
+            (
+                "the file itself does not run on the CPU: tflite/kernels/elementwise.cc:146 Type FLOAT64 is"
+                " unsupported by op Abs (in operator 0, ABS)"
+            ),
         ),
     ],
 )
