@@ -24,8 +24,8 @@ def prepared(content: bytes, name: str, wanted: str | None = None) -> tuple[byte
     need.
 
     Raises:
-        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already, or has nothing
-            to run; UnsupportedOperation for inputs or outputs that are text; InvalidRequest for a signature
+        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already, or has
+            nothing to run; UnsupportedOperation for inputs or outputs of text; InvalidRequest for a signature
             that is not there.
 
     """
