@@ -46,12 +46,17 @@ def test_an_onnx_detector_by_the_image_with_its_engine(
         pytest.skip("needs an image with the ONNX engine: set E2E_ONNX_IMAGE")
     subprocess.run([sys.executable, DETECTOR / "make_model.py", tmp_path], check=True)
     conversions.upload({file.name: file for file in tmp_path.iterdir()})
-    name = conversions.apply(DETECTOR / "detector.yaml")
+    name = conversions.apply(DETECTOR / "detector.yaml", verifyOn=["cortex-a53", "OldestRuntime"])
     status = conversions.ended(name)
     assert status["phase"] == "Succeeded", conversions.describe(status)
     assert {artifact["method"] for artifact in status["artifacts"]} == METHODS
     assert all(artifact["usable"] for artifact in status["artifacts"])
     assert status["source"]["format"] == "ONNX"
+    (integers,) = (a for a in status["artifacts"] if a["method"] == "FullInteger")
+    # The same image has other processors and old runtimes, which run under the pod's own restrictions.
+    checks = {check["name"]: check for check in integers["verifications"]}
+    assert checks.keys() == {"cortex-a53", "OldestRuntime"}
+    assert {check["outcome"] for check in checks.values()} == {"Passed"}, checks
     (image,) = status["source"]["inputs"]
     assert (image["sourceShape"], image["shape"]) == ([1, 3, 64, 64], [1, 64, 64, 3])
     report = json.loads(conversions.read("converted/detector/report.json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelconversion_api.report import ArtifactReport, ConversionReport
-from modelconversion_api.verification import Verification, VerificationOutcome, left_to_cpu
+from modelconversion_api.verification import Verification, VerificationOutcome, Verifier, left_to_cpu
 from tflite_converter.report.figures import NOTHING, name_of, percent, section, size, table, verdict
 from tflite_converter.report.markup import Child, Markup, joined, tag
 
@@ -13,9 +13,9 @@ _WORDS = {
     VerificationOutcome.NOT_VERIFIED: "not verified",
 }
 _LEAD = (
-    "Agreement is by the same metric as on LiteRT, on as many of its samples as are named. The"
-    " difference is the largest of one value from what LiteRT gives for the same file and"
-    " sample on the converter's machine."
+    "The share is the agreement with the original, by the same metric as on LiteRT, on as many of its"
+    " samples as are named. Off is the largest difference of one value from what LiteRT gives for the"
+    " same file and sample on the converter's machine."
 )
 
 
@@ -30,10 +30,8 @@ def verifications(report: ConversionReport) -> Markup | None:
         rows.append([name_of(file), *(_cell(found.get(name), file) for name in names)])
     filled = table(["File", *names], rows, caption="What the files gave on other runtimes")
     reasons = [
-        tag("li", tag("strong", name_of(file), f" on {check.name.value}: "), check.message or "; ".join(said))
-        for file in report.artifacts
-        for check in file.verifications
-        if (said := check.fallbacks) or check.message
+        tag("li", tag("strong", ", ".join(files), f" on {name.value}: "), text)
+        for (name, text), files in _reasons(report).items()
     ]
     parts = [filled, tag("ul", *reasons, class_="reasons")] if reasons else [filled]
     known = {check.name: check for file in report.artifacts for check in file.verifications}
@@ -55,12 +53,22 @@ def verifications(report: ConversionReport) -> Markup | None:
     )
 
 
+def _reasons(report: ConversionReport) -> dict[tuple[Verifier, str], list[str]]:
+    """Return what was said of files on each runtime, once, with the names of the files."""
+    found: dict[tuple[Verifier, str], list[str]] = {}
+    for file in report.artifacts:
+        for check in file.verifications:
+            if text := check.message or "; ".join(check.fallbacks):
+                found.setdefault((check.name, text), []).append(name_of(file))
+    return found
+
+
 def _cell(check: Verification | None, file: ArtifactReport) -> Child:
     if check is None:
         return NOTHING
     word = _WORDS[check.outcome]
     if check.outcome is VerificationOutcome.NOT_VERIFIED:
-        return word
+        return tag("small", word)
     badge = verdict(check.outcome is VerificationOutcome.PASSED, word, word)
     return joined(badge, *(tag("small", words) for words in _figures(check, file)))
 
@@ -69,14 +77,16 @@ def _figures(check: Verification, file: ArtifactReport) -> list[str]:
     """Say what was measured there, a line each."""
     lines = []
     if check.agreement is not None:
-        on_litert = "" if file.agreement is None else f" (LiteRT {percent(file.agreement)})"
-        lines.append(f"{percent(check.agreement)} agreement on {check.samples} samples{on_litert}")
+        there, here = percent(check.agreement), percent(file.agreement)
+        lines.append(f"{there} on {check.samples} samples")
+        if file.agreement is not None and there != here:
+            lines.append(f"LiteRT: {here}")
     if check.accuracy is not None:
         lines.append(f"{percent(check.accuracy)} accuracy")
     if check.identical is not None:
         gap = check.largest_difference
         lines.append(
-            "identical" if check.identical else "differs" if gap is None else f"differs by {gap:.2g} at most"
+            "identical" if check.identical else "differs" if gap is None else f"at most {gap:.2g} off"
         )
     if check.fallback_operators is not None:
         lines.append(left_to_cpu(check.fallback_operators))

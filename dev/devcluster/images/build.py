@@ -74,6 +74,7 @@ RUNTIME: Final = replace(CONVERTER, name="tflite-runtime", target="runtime")
 RUNTIME_ARM64: Final = replace(RUNTIME, name="tflite-runtime-arm64", architecture="arm64")
 ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
 VERIFY: Final = replace(CONVERTER, name="tflite-converter-verify", target="verify")
+VERIFY_ONNX: Final = replace(ONNX, name="tflite-converter-onnx-verify", target="verify-engine", engine="onnx")
 JAX: Final = replace(CONVERTER, name="tflite-converter-jax", target="engine", engine="jax")
 
 
@@ -92,18 +93,18 @@ def ensure_images(console: Console) -> Images:
 
 
 def ensure_onnx_image(console: Console) -> Image:
-    """Build the converter with the ONNX engine. Raises :class:`~devcluster.errors.ImageError`."""
-    return _ensure(ONNX, console)
+    """Build the converter with the ONNX engine and the guests.
+
+    Raises:
+        ImageError: The build failed.
+
+    """
+    return _ensure(VERIFY_ONNX, console)
 
 
 def ensure_runtime_image(console: Console) -> Image:
     """Build what boards run. Raises :class:`~devcluster.errors.ImageError`."""
     return _ensure(RUNTIME, console)
-
-
-def ensure_verify_image(console: Console) -> Image:
-    """Build the converter with the guests. Raises :class:`~devcluster.errors.ImageError`."""
-    return _ensure(VERIFY, console)
 
 
 def ensure_arm64_runtime_image(console: Console) -> Image:
@@ -261,11 +262,12 @@ def main() -> int:
         _sizes([ensure_arm64_runtime_image(console)], console)
         return 0
     built = ensure_images(console)
-    more = (ensure_runtime_image(console), ensure_onnx_image(console), ensure_verify_image(console))
-    images = (built.operator, built.converter, *more, built.object_store)
+    runtime = ensure_runtime_image(console)
     if options.action == "sizes":
-        _sizes(images, console)
+        more = [_ensure(recipe, console) for recipe in (ONNX, VERIFY)]
+        _sizes([built.operator, built.converter, runtime, *more, built.object_store], console)
     else:
+        images = (built.operator, built.converter, runtime, ensure_onnx_image(console), built.object_store)
         for image in images:
             console.print(f"{image.reference} is in {image.archive}", soft_wrap=True)
     return 0

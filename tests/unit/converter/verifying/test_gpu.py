@@ -125,15 +125,18 @@ def test_a_branch_that_stays_on_the_cpu_as_a_whole_counts_too() -> None:
     assert left_behind("h: 2 operations will run on the GPU, and the remaining 0 operations", [2]) == 2
 
 
-def test_what_cannot_be_handed_over_is_not_the_files_fault() -> None:
-    scaled = {"scales": [1 / 64], "zero_points": [0]}
-    content = tflite(
-        [row("x", "INT16", **scaled), row("y"), T("h", (1, 4), "INT16", **scaled)],
-        [O("ABS", (0,), (2,)), O("DEQUANTIZE", (2,), (1,))],
-    )
-    found = check(content, reference(np.abs(SAMPLES), "y"))
+@pytest.mark.parametrize("dtype", ["INT16", "INT64"])
+def test_integers_that_stay_on_the_cpu_are_handed_over_whole(dtype: str) -> None:
+    content = tflite([row("x", dtype), row("y"), row("h")], [O("CAST", (0,), (2,)), O("TANH", (2,), (1,))])
+    samples = np.array([[-3, 0, 1, 300], [2, -1, 4, -30000]])
+    given = GPUModel(content).run_each({"x": samples}, lambda _: None)
+    np.testing.assert_allclose(given["y"], np.tanh(samples), atol=1e-6)
+
+
+def test_text_cannot_be_handed_over_and_is_not_the_files_fault() -> None:
+    found = check(tflite([row("x", "STRING"), row("y")]), reference(SAMPLES, "y"))
     assert found.outcome is VerificationOutcome.NOT_VERIFIED
-    assert found.message == "it has int16 at its inputs or outputs, which cannot be handed over here"
+    assert found.message == "it has text at its inputs or outputs, which cannot be handed over here"
 
 
 def test_an_input_that_is_given_back_is_told() -> None:
