@@ -418,6 +418,13 @@ def test_a_compiler_that_was_taken_over_reaches_neither_secret_nor_network(
     }
 
 
+@pytest.mark.parametrize(("name", "words"), [("absent.tflite", "is not there"), (".", "is no file")])
+def test_a_file_that_is_not_there_says_so(tmp_path, name, words):
+    with workspace(tmp_path / "out") as work, pytest.raises(ConverterError, match=words) as caught:
+        compile_alone(tmp_path / name, Compilers(npu=ON_CPU), work, ignore)
+    assert caught.value.reason is FailureReason.SOURCE_NOT_FOUND
+
+
 def test_one_chip_that_is_refused_does_not_keep_the_others_from_theirs():
     good = NPUReport(
         passed=True, compiled=True, operators=3, mapped_operators=3, vendor=NPUVendor.QUALCOMM, soc="SM8750"
