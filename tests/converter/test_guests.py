@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,6 +181,23 @@ def test_a_conversion_is_verified_there(tmp_path: Path) -> None:
     assert dynamic[Verifier.OLDEST_RUNTIME].message == f"tflite-runtime 2.14.0, x86-64: {refused}"
     assert "ai-edge-litert 1.0.1" in (dynamic[Verifier.OLDEST_RUNTIME].runtime or "")
     assert {dynamic[name].outcome for name in OLD} == {VerificationOutcome.FAILED}
+
+
+@pytest.mark.usefixtures("with_roots")
+def test_a_conversion_that_is_stopped_while_a_guest_runs_ends(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(dense())
+    arguments = ["--method", "float32", "--verify-on", "cortex-a53", "--output", "out"]
+    command = [sys.executable, "-m", "tflite_converter", "convert", "--model", "model.tflite", *arguments]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("verifying float32 on cortex-a53" in line for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 64
+    assert "error: stopped by SIGTERM" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
 
 
 @pytest.mark.shared_models
