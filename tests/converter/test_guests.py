@@ -259,6 +259,7 @@ def with_hostile_roots(hostile_roots: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "outputs.npz cannot be opened as a regular file: Too many levels of symbolic links",
         ),
         ("large", None, "it does not load: [Errno 27] File too large"),
+        ("full", "it does not load: [Errno 28] No space left on device", None),
         ("silent", "LiteRT 1.0 has said nothing for ", None),
         ("talkative", "LiteRT 1.0 was not done after 3 s, while still at it", None),
     ],
