@@ -185,7 +185,9 @@ def _furnish(folder: Path, content: bytes, samples: bytes) -> None:
     (folder / in_guest.SAMPLES).write_bytes(samples)
     ours = folder / "program"
     package = Path(edge_inference.__file__).parent
-    shutil.copytree(package, ours / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (ours / package.name).mkdir(parents=True)
+    for path in package.glob("*.py"):  # not by copytree, whose error of many files says no reason
+        shutil.copy(path, ours / package.name)
     shutil.copy(in_guest.__file__, ours / "in_guest.py")
 
 
