@@ -30,6 +30,7 @@ from support.converter.tflite_files import O, T, floats, ints, tflite
 from support.paths import REPOSITORY
 from tflite_converter.compilers.compiling import Workplace, believed, compile_alone, compile_file
 from tflite_converter.compilers.jobs import NPUJob
+from tflite_converter.compilers.npu import Run, lacks_room
 from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, Toolkit, how_to_load, toolkit
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import other_values
@@ -493,6 +494,25 @@ def test_other_values_are_a_failure(snr, words):
 def test_what_cannot_be_asked(fields, words):
     with pytest.raises(ValidationError, match=words):
         NPU.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("said", "left_bytes", "free", "expected"),
+    [
+        ("643683", 573_440, 0, True),
+        ("643683", 573_440, 70_242, True),
+        ("643683", 0, 643_682, True),
+        ("643683", 573_440, 70_243, False),
+        ("643683", 643_683, 0, False),
+        ("643683", 643_684, 0, False),
+        # No file has so many bytes: it is the compiler's lie, and not the disk's fault.
+        (str(3 << 30), 0, 0, False),
+        (None, 0, 0, False),
+    ],
+)
+def test_a_file_that_is_cut_off_by_a_full_disk_is_told_apart(said, left_bytes, free, expected):
+    text = "" if said is None else f"[LITERT_TOOLS:APPLY] Serialized a model of size {said} bytes\n"
+    assert lacks_room(Run(0, text, bytes(left_bytes)), free) is expected
 
 
 def test_only_files_that_passed_and_that_npus_take_are_compiled():
