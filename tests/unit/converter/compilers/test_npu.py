@@ -259,7 +259,14 @@ def test_each_vendor_has_the_same_door(tmp_path, vendor):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "is empty"), (b"<html>not found</html>", "is no library")]
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"<html>not found</html>", "is no library"),
+        (b"\x7fELF, cut off", "is no library"),
+        # 64 bits as here, and for a processor that nobody has.
+        (b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xfe\xfe" + bytes(44), "is for another processor"),
+    ],
 )
 def test_a_library_of_no_bytes_is_none(tmp_path, content, words):
     for name in ("libQnnHtp.so", "libQnnIr.so", "libQnnLpai.so", "libQnnSaver.so", "libQnnSystem.so"):
