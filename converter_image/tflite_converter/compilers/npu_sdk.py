@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,8 @@ _ELF_CLASS: Final = 4
 _ELF_MACHINE: Final = slice(18, 20)
 """Where it says for which processor it is."""
 _ELF_HEAD_BYTES: Final = 64
+_THIS_PROCESS: Final = Path("/proc/self/exe")
+"""A program that runs here; Python's own name may be a script's."""
 _NPU_OF_INTEL: Final = "libopenvino_intel_npu_compiler_loader.so"
 
 
@@ -195,7 +196,7 @@ def _in_its_place(vendor: NPUVendor) -> Path:
 def _fault(path: Path) -> str | None:
     """Why a file is no library or program of this machine; None where it is one."""
     try:
-        first = _head(path)
+        first, ours = _head(path), _head(_THIS_PROCESS)
     except FileNotFoundError:
         return "is not there"
     except OSError as error:
@@ -204,7 +205,6 @@ def _fault(path: Path) -> str | None:
         return "is empty"
     if not first.startswith(_ELF) or len(first) < _ELF_HEAD_BYTES:
         return "is no library"
-    ours = _head(Path(sys.executable))
     same = first[_ELF_CLASS] == ours[_ELF_CLASS] and first[_ELF_MACHINE] == ours[_ELF_MACHINE]
     return None if same else "is for another processor than this machine's"
 

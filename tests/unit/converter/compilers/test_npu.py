@@ -46,6 +46,8 @@ pytestmark = pytest.mark.slow
 ON_CPU = NPU(vendor=NPUVendor.INTEL, socs=["CPU"])
 NAME = "m_int8_intel_CPU.tflite"
 TENSOR = NPU(vendor=NPUVendor.GOOGLE_TENSOR, socs=["Tensor_G5"])
+HEAD = Path(sys.executable).read_bytes()[:64]
+"""What a program or library of this machine begins with, and no more of one."""
 QUALCOMM_ENV = "TEST_QUALCOMM_SDK"
 """Folder of Qualcomm's libraries, whose licence lets nobody ship them; else its tests are left out."""
 
@@ -264,13 +266,12 @@ def test_each_vendor_has_the_same_door(tmp_path, vendor):
         (b"", "is empty"),
         (b"<html>not found</html>", "is no library"),
         (b"\x7fELF, cut off", "is no library"),
-        # 64 bits as here, and for a processor that nobody has.
-        (b"\x7fELF\x02\x01\x01" + bytes(11) + b"\xfe\xfe" + bytes(44), "is for another processor"),
+        (HEAD[:18] + b"\xfe\xfe" + HEAD[20:], "is for another processor"),
     ],
 )
 def test_a_library_of_no_bytes_is_none(tmp_path, content, words):
     for name in ("libQnnHtp.so", "libQnnIr.so", "libQnnLpai.so", "libQnnSaver.so", "libQnnSystem.so"):
-        (tmp_path / name).write_bytes(b"\x7fELF...")
+        (tmp_path / name).write_bytes(HEAD)
     (tmp_path / "libQnnIr.so").write_bytes(content)
     npu = NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8750"])
     with pytest.raises(ConverterError, match=f"libQnnIr.so of Qualcomm's SDK in .* {words}") as caught:
@@ -282,7 +283,7 @@ def test_an_sdk_is_found_by_the_environment_and_the_flag_has_the_last_word(tmp_p
     named, given = tmp_path / "named", tmp_path / "given"
     for folder in (named, given):
         folder.mkdir()
-        (folder / "liblitert_plugin_compiler.so").write_bytes(b"\x7fELF")
+        (folder / "liblitert_plugin_compiler.so").write_bytes(HEAD)
     environment = {SDKS_ENV: f"qualcomm=/nowhere, googletensor={named}"}
     assert toolkit(TENSOR, None, environment).sdk == named
     assert toolkit(TENSOR, given, environment).sdk == given
@@ -311,7 +312,7 @@ def test_a_library_of_the_system_is_told_from_the_vendor_s(unloaded, words):
 
 def test_what_only_looks_like_a_library_is_found_out_by_the_real_program(tmp_path):
     for name in ("libopenvino.so.2631", "libopenvino_tensorflow_lite_frontend.so.2631"):
-        (tmp_path / name).write_bytes(b"\x7fELF is not enough")
+        (tmp_path / name).write_bytes(HEAD)
     report = alone(chain("TANH"), tmp_path, sdk=tmp_path)
     assert (report.passed, report.compiled, report.reason) == (False, False, "CompilerNotFound")
     assert "a library cannot be loaded: " in (report.message or "")
