@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from .boards import Board, BoardName
 from .limits import OBJECT_NAME_LENGTH, MessageText, SentenceText, VersionText
 from .measurements import ByteCount, Count, Latency, Performance
 from .recipes import OfMethod
+
+MOST_OPERATORS: Final = 1000
+"""Operators that a profile names."""
 
 
 class BoardSamples(ApiModel):
@@ -71,12 +74,35 @@ class BoardFile(OfMethod):
     """Why it did not pass."""
 
 
+class OperatorTime(ApiModel):
+    """What one operator took of an inference, by the runtime's own profiler."""
+
+    operator: SentenceText
+    """What ran: the operator's kind, or the kernel that XNNPACK took for it."""
+    by: Literal["LiteRT", "XNNPACK"]
+    calls: Annotated[int, Field(ge=1)] = 1
+    """How often it ran in one inference."""
+    millis: Annotated[float, Field(ge=0)]
+    """In one inference, all calls together; counted in whole microseconds, averaged over the runs."""
+    share: Annotated[float, Field(ge=0, le=1)]
+    """Of what all operators took; the body of a loop counts within the loop too."""
+
+
+class FileProfile(ApiModel):
+    """What the operators of a file took."""
+
+    operators: Annotated[tuple[OperatorTime, ...], Field(max_length=MOST_OPERATORS)]
+    """In the order in which they ran."""
+
+
 class BoardFileReport(BoardFile):
     """One file on one board, and all that was measured there."""
 
     file_name: Annotated[str, Field(max_length=160)]
     sha256: Sha256
     performance: Performance | None = None
+    operators: Annotated[tuple[OperatorTime, ...], Field(max_length=MOST_OPERATORS)] = ()
+    """Where a profile was asked for: the operators, in the order in which they ran."""
 
 
 class BoardSummary(ApiModel):

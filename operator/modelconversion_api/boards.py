@@ -46,6 +46,8 @@ class Board(ApiModel):
     """Threads of the interpreter."""
     runs: Annotated[int, Field(ge=1, le=10000)] = 50
     """Inferences that are timed, after those that warm up."""
+    profile: bool = False
+    """Times each operator as well, into boards/NAME.json."""
     max_latency_millis: Millis | None = None
     """Gate: longest median inference on this board that passes, in milliseconds, e.g. "25"."""
     min_agreement: Fraction | None = None

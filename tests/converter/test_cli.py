@@ -335,8 +335,9 @@ def test_benchmark_measures_each_number_of_threads(files: Path) -> None:
         assert single["runs"] == 20
         assert 0 < single["medianMillis"] <= single["p90Millis"] <= single["p99Millis"]
         assert batch is None or batch["batchSize"] == 8
-    shown = run("benchmark", paths[0], "--data", files / "samples.npy", "--runs", "5")
+    shown = run("benchmark", paths[0], "--data", files / "samples.npy", "--runs", "5", "--profile")
     assert "tiny_float32.tflite" in shown.stdout
+    assert "Fully Connected" in shown.stdout
 
 
 @pytest.mark.parametrize("command", ["compare", "benchmark", "inspect"])

@@ -53,6 +53,15 @@ def test_a_board_tells_and_publishes_what_the_files_gave(job: Job) -> None:
     assert "boards" not in {p.name for p in published.job.input.iterdir()}
 
 
+def test_a_board_times_each_operator_where_it_is_asked_to(job: Job) -> None:
+    published = Published(job, board=BOARD.changed(profile=True))
+    (operator, *_) = only(published.measured())["operators"]
+    assert operator["by"] in ("LiteRT", "XNNPACK")
+    assert published.run(Stage.PUBLISH).board is not None
+    (stored,) = BoardReport.model_validate_json(object_of(job, "out/boards/pi5.json")).files
+    assert "Fully Connected (NC, F32) GEMM" in {each.operator for each in stored.operators}
+
+
 def test_a_board_that_was_not_asked_for_is_an_invalid_request(job: Job) -> None:
     published = Published(job)
     for name in ("pi4", "", "PI5", "../pi5"):

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from modelconversion_api.base import ApiModel
+from modelconversion_api.board_report import FileProfile
 from modelconversion_api.measurements import Performance
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import Benchmark, Threads
 from tflite_converter.cli.flags import Group, Metavar
 from tflite_converter.cli.given import Given, takes
 from tflite_converter.cli.groups import NO_BOARDS, PRINTED, File
+
+if TYPE_CHECKING:  # numpy is not imported for --help
+    from tflite_converter.arrays import NamedArrays
+
+Found = TypeVar("Found", bound=ApiModel)
 
 
 def _split(texts: list[str]) -> list[str]:
@@ -33,6 +40,8 @@ class BenchmarkArguments(ApiModel):
     """Samples to run on, .npy, .npz or .csv; random ones without."""
     threads: Annotated[list[Threads], BeforeValidator(_split), Metavar("NUMBERS")] = Field(default=[1])
     """Numbers of threads, e.g. 1,2,4; each file is measured with each of them."""
+    profile: bool = False
+    """Time each operator as well, with the first number of threads."""
 
 
 _ARGUMENTS: Final = Group(BenchmarkArguments, names={"files": "FILES"})
@@ -57,9 +66,10 @@ def benchmark(given: Given) -> None:
     Examples:
       tflite-converter benchmark converted_models/*.tflite
       tflite-converter benchmark model_int8.tflite --threads 1,2,4 --runs 1000
+      tflite-converter benchmark model_int8.tflite --profile
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     # Not at the top: --help must not wait for numpy and rich.
-    from tflite_converter.console.performance import performance_table
+    from tflite_converter.console.performance import performance_table, profile_table
     from tflite_converter.console.report import open_console, stream_fd
     from tflite_converter.data.file_samples import read_tflite
     from tflite_converter.isolation.isolated import run_isolated
@@ -68,6 +78,7 @@ def benchmark(given: Given) -> None:
     options = [given.build(_BENCHMARK, threads=count) for count in arguments.threads]
     console = open_console(stream_fd(json=as_json))
     rows: list[tuple[str, int, Performance]] = []
+    profiles: dict[str, FileProfile] = {}
     for path in arguments.files:
         read_tflite(path)  # a wrong file ends the command before anything runs
         readable = [path] if arguments.data is None else [path, arguments.data]
@@ -75,25 +86,50 @@ def benchmark(given: Given) -> None:
             measure = partial(_measure, path, arguments.data, option)
             performance = run_isolated(f"running {path.name}", Performance, readable, measure)
             rows.append((path.name, path.stat().st_size, performance))
+        if arguments.profile:
+            time_each = partial(_profile, path, arguments.data, options[0])
+            profiles[path.name] = run_isolated(f"profiling {path.name}", FileProfile, readable, time_each)
     if as_json:
-        document = [{"file": n, "sizeBytes": s, "performance": p.to_wire()} for n, s, p in rows]
+        document = [
+            {"file": n, "sizeBytes": s, "performance": p.to_wire()}
+            | (profiles[n].to_wire() if n in profiles else {})
+            for n, s, p in rows
+        ]
         sys.stdout.write(f"{json.dumps(document, indent=2)}\n")
     else:
         console.print(performance_table(rows))
+        for name, found in profiles.items():
+            console.print(profile_table(name, found.operators))
 
 
 def _measure(path: Path, data: Path | None, options: Benchmark) -> Performance:
+    from tflite_converter.measuring.evaluation import measure_performance
+
+    return _on_samples(path, data, lambda content, samples: measure_performance(content, samples, options))
+
+
+def _profile(path: Path, data: Path | None, options: Benchmark) -> FileProfile:
+    from tflite_converter.measuring.profile import profile
+
+    def timed(content: bytes, samples: NamedArrays) -> FileProfile:
+        first = {name: array[:1] for name, array in samples.items()}
+        return FileProfile(operators=profile(content, first, threads=options.threads, runs=options.runs))
+
+    return _on_samples(path, data, timed)
+
+
+def _on_samples(path: Path, data: Path | None, run: Callable[[bytes, NamedArrays], Found]) -> Found:
+    """Run a file on the samples ``{input: (n, ...)}`` of ``data``, or on random ones."""
     from tflite_converter.data.file_samples import read_tflite, samples_for
     from tflite_converter.data.files import DataFiles
     from tflite_converter.errors import ConverterError, first_line
-    from tflite_converter.measuring.evaluation import measure_performance
     from tflite_converter.tflite.file import inventory
 
     content, file = read_tflite(path)
     with tempfile.TemporaryDirectory() as folder:
         samples = samples_for(file, None if data is None else DataFiles(data), 32, 0, Path(folder))
     try:
-        return measure_performance(content, samples.arrays, options)
+        return run(content, samples.arrays)
     except (RuntimeError, ValueError, KeyError) as error:
         flex = inventory(file).flex_operators
         why = f"it has operators of TensorFlow: {', '.join(flex)}" if flex else first_line(error)

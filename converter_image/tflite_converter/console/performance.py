@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from modelconversion_api.board_report import OperatorTime
 from modelconversion_api.measurements import Performance
 from modelconversion_api.report import ArtifactReport
-from modelconversion_api.text import human_latency, human_size
+from modelconversion_api.text import human_latency, human_size, printable
 
 
 def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
@@ -46,6 +47,18 @@ def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
             human_latency(performance.load_millis),
             "-" if performance.peak_memory_bytes is None else human_size(performance.peak_memory_bytes),
         )
+    return table
+
+
+def profile_table(name: str, operators: Sequence[OperatorTime]) -> Table:
+    """One row for each operator of a file, in the order in which they ran."""
+    table = Table(title=f"Operators of {printable(name)}", title_justify="left")
+    table.add_column("Operator, or kernel of XNNPACK", overflow="fold")
+    for column in ("Run by", "Calls", "Time", "Share"):
+        table.add_column(column, justify="right")
+    for each in operators:
+        words = Text(printable(each.operator))
+        table.add_row(words, each.by, str(each.calls), human_latency(each.millis), f"{each.share:.1%}")
     return table
 
 

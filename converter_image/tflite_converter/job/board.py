@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from modelconversion_api.board_report import BoardFileReport, BoardReport
+from modelconversion_api.board_report import BoardFileReport, BoardReport, FileProfile, OperatorTime
 from modelconversion_api.boards import BOARD_ENV, BOARD_SAMPLES_FILE, NODE_ENV, Board, board_report_name
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import REPORT_FILE_NAME, ArtifactReport, ConversionReport, StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark
-from tflite_converter.errors import ConverterError
+from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.files.untrusted import read_report_file
 from tflite_converter.isolation.board_machine import look, machine_between
 from tflite_converter.isolation.isolated import run_isolated
@@ -32,6 +32,7 @@ from tflite_converter.job.storage import Limit, ObjectStore, Stored
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES, read_board_samples
 from tflite_converter.measuring.evaluation import Request, evaluate
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.measuring.profile import profile
 
 _logger = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ def _measured(
         )
     return BoardFileReport(
         **known,
+        operators=_profiled(path, samples, report, board) if board.profile and passed else (),
         latency=found.latency,
         performance=found.performance,
         peak_memory_bytes=found.performance.peak_memory_bytes if found.performance else None,
@@ -148,6 +150,24 @@ def _measured(
         passed=passed,
         message=None if passed else found.message,
     )
+
+
+def _profiled(path: Path, samples: Path, report: ConversionReport, board: Board) -> tuple[OperatorTime, ...]:
+    """Time each operator; none, and a line in the log, where that cannot be done."""
+
+    def work() -> FileProfile:
+        sample = read_board_samples(samples, report).first(1).samples
+        try:
+            found = profile(path.read_bytes(), sample, threads=board.threads, runs=board.runs)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.MEASURE, first_line(error)) from error
+        return FileProfile(operators=found)
+
+    try:
+        return run_isolated(f"profiling {path.name}", FileProfile, [path, samples], work).operators
+    except ConverterError as error:
+        _logger.warning("%s was not profiled: %s", path.name, error.cause)
+        return ()
 
 
 def _evaluated(
