@@ -6,6 +6,8 @@
     └── ConverterError          a conversion that ended for a reason of the contract; carries its stage
         ├── UsageError          a command line that cannot be carried out (exit code 2)
         └── NoSnippetError      a file that a target's runtime cannot take (``snippets.model``)
+    KeyboardInterrupt
+    └── TerminatedError         SIGTERM
 
 The command line, the stages of the Job and the children all ask :func:`reason_of`, so that one failure has
 one name wherever it happens.
@@ -16,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
 from types import FrameType
 from typing import Final, NoReturn
 
@@ -65,6 +66,10 @@ class ConverterError(Exception):
         return self.message
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which stops everything: no step's failure, that another way or other files could make good."""
+
+
 class NotVerifiedError(Exception):
     """A file was not run on a runtime, which says nothing of the file; the message says what to do."""
 
@@ -91,7 +96,7 @@ def reason_of(
     no memory (``MemoryError``, ``ENOMEM``)           OutOfMemory
     a full disk (``ENOSPC``, ``EDQUOT``)              NoSpace
     any other ``OSError``                             OutputNotWritable
-    ``KeyboardInterrupt``                             Interrupted
+    ``KeyboardInterrupt``, ``TerminatedError``        Interrupted
     everything else                                   InternalError, which is a bug
     ================================================  =======================================
 
@@ -121,7 +126,8 @@ def machine_failure(
     if isinstance(error, OSError) and _is_disk_full(error):
         return from_os_error(error, stage, "writing files")
     if isinstance(error, KeyboardInterrupt):
-        return ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGINT")
+        name = "SIGTERM" if isinstance(error, TerminatedError) else "SIGINT"
+        return ConverterError(FailureReason.INTERRUPTED, stage, f"stopped by {name}")
     return None
 
 
@@ -140,13 +146,14 @@ def _is_disk_full(error: OSError) -> bool:
     return error.errno in _DISK_IS_FULL or (error.errno is None and bool(_SHORT_WRITE.search(str(error))))
 
 
-def on_sigterm(stage: Stage) -> Callable[[int, FrameType | None], NoReturn]:
-    """Return a signal handler that ends ``stage`` for the reason Interrupted."""
+def on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Handle SIGTERM: end what is under way for the reason Interrupted, past whoever minds a step's failure.
 
-    def interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise ConverterError(FailureReason.INTERRUPTED, stage, "stopped by SIGTERM")
+    Raises:
+        TerminatedError: always.
 
-    return interrupted
+    """
+    raise TerminatedError
 
 
 def problems_of(error: ValidationError) -> str:

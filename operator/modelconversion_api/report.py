@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import Field
@@ -66,7 +66,8 @@ _LARGEST_RESULT: Final = 1 << 18
 """Bytes of a result when it is inflated; what a model's code has written could become any number."""
 
 
-_CHIPS_ARE_THERE: Final = "npu: see report.json"
+_ALL_IS_THERE: Final = "see report.json"
+_CHIPS_ARE_THERE: Final = f"npu: {_ALL_IS_THERE}"
 
 _Figures = TypeVar("_Figures", bound=CompilerFigures)
 
@@ -302,19 +303,34 @@ class StageResult(ApiModel):
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
-        Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and at
-        last those of checks on other runtimes, and of chips with NPUs, are left to the report.
+        Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and
+        those of checks on other runtimes, and of chips with NPUs, are left to the report. Where there are
+        recipes besides the methods, more figures are, and at last files that are not recommended.
         """
-        shortened = (_shortened(self, keep) for keep in (64, 8, 2, 0, -1))
-        rounded = _rounded(self)
-        bare = _with_bare_verdicts(rounded)
-        for result in (self, *shortened, rounded, bare, _without_chips(bare)):
+        for result in self._shorter_and_shorter():
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
                 if len(form.encode()) <= TERMINATION_MESSAGE_LIMIT:
                     return form
         raise ValueError("a stage result cannot be cut to the termination message's limit")
+
+    def _shorter_and_shorter(self) -> Iterator[StageResult]:
+        yield self
+        for keep in (64, 8, 2, 0, -1):
+            yield _shortened(self, keep)
+        rounded = _rounded(_shortened(self, -1), 6)  # no file with seven methods needs more
+        yield rounded
+        bare = _with_bare_verdicts(rounded)
+        yield bare
+        without_chips = _without_chips(bare)
+        yield without_chips
+        least = _with_least_figures(without_chips)
+        yield least
+        least = _changed_artifacts(least, latency=None, verifications=())
+        yield least
+        for count in range(len(least.summary.artifacts) - 1 if least.summary else 0, 0, -1):
+            yield _with_fewer_artifacts(least, count)
 
     @classmethod
     def decode(cls, text: str | None) -> StageResult | None:
@@ -406,17 +422,47 @@ def _shortened_board(board: BoardSummary, texts: int, *, bare: bool) -> BoardSum
     return board.model_copy(update={"files": files, "machine": machine})
 
 
-def _rounded(result: StageResult) -> StageResult:
-    """Return the shortest form with each figure in six digits: no file with seven methods needs more."""
+def _rounded(result: StageResult, digits: int) -> StageResult:
+    """Return the result with each figure in so many digits."""
 
     def rounded(value: object) -> object:
         if isinstance(value, dict):
             return {name: rounded(item) for name, item in value.items()}
         if isinstance(value, list):
             return [rounded(item) for item in value]
-        return float(f"{value:.6g}") if isinstance(value, float) else value
+        return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
-    return StageResult.model_validate(rounded(_shortened(result, -1).to_wire()))
+    return StageResult.model_validate(rounded(result.to_wire()))
+
+
+def _changed_artifacts(result: StageResult, **changes: object) -> StageResult:
+    """Return the result with the same changes of every artifact."""
+    summary = result.summary
+    if summary is None:
+        return result
+    artifacts = tuple(a.model_copy(update=changes) for a in summary.artifacts)
+    return result.model_copy(update={"summary": summary.model_copy(update={"artifacts": artifacts})})
+
+
+def _with_least_figures(result: StageResult) -> StageResult:
+    """Return the result with four digits of what files are chosen by, and a word on where the rest is."""
+    left_out = {"snr_db": None, "min_runtime_version": None, "npu": (), "message": _ALL_IS_THERE}
+    return _rounded(_changed_artifacts(result, **left_out), 4)
+
+
+def _with_fewer_artifacts(result: StageResult, count: int) -> StageResult:
+    """Return the result with ``count`` artifacts: the recommended one, those that passed, the others."""
+    summary = result.summary
+    assert summary is not None  # noqa: S101 - there are artifacts to leave out
+
+    def last(artifact: ArtifactSummary) -> tuple[bool, bool]:
+        return not artifact.is_as(summary.recommended), not artifact.passed
+
+    kept = sorted(summary.artifacts, key=last)[:count]
+    more = len(summary.artifacts) - count
+    message = f"{more} more file{'s' * (more != 1)}: {_ALL_IS_THERE}"
+    artifacts = tuple(a.model_copy(update={"message": message}) for a in summary.artifacts if a in kept)
+    return result.model_copy(update={"summary": summary.model_copy(update={"artifacts": artifacts})})
 
 
 def _with_bare_verdicts(result: StageResult) -> StageResult:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +185,35 @@ def test_a_conversion_is_verified_there(tmp_path: Path) -> None:
     assert {dynamic[name].outcome for name in OLD} == {VerificationOutcome.FAILED}
 
 
+def runs_in_guest(folder: Path) -> bool:
+    """Whether a guest's Python runs the script of a folder in this one."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"qemu-aarch64") and str(folder).encode() in b" ".join(words):
+                return True
+    return False
+
+
+@pytest.mark.usefixtures("with_roots")
+def test_a_conversion_that_is_stopped_while_a_guest_runs_ends(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(dense())
+    arguments = ["--method", "float32", "--verify-on", "cortex-a53", "--output", "out"]
+    command = [sys.executable, "-m", "tflite_converter", "convert", "--model", "model.tflite", *arguments]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert any("verifying float32 on cortex-a53" in line for line in process.stdout)
+        while not runs_in_guest(tmp_path):  # until pytest's own timeout
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 64
+    assert "error: stopped by SIGTERM" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["model.tflite"]
+
+
 @pytest.mark.shared_models
 @pytest.mark.usefixtures("with_roots")
 def test_integers_of_a_published_model_are_those_of_the_processor_here(
@@ -225,6 +259,7 @@ def with_hostile_roots(hostile_roots: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "outputs.npz cannot be opened as a regular file: Too many levels of symbolic links",
         ),
         ("large", None, "it does not load: [Errno 27] File too large"),
+        ("full", "it does not load: [Errno 28] No space left on device", None),
         ("silent", "LiteRT 1.0 has said nothing for ", None),
         ("talkative", "LiteRT 1.0 was not done after 3 s, while still at it", None),
     ],

@@ -11,20 +11,20 @@ import typer
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.cli.hints import message_of
-from tflite_converter.errors import on_sigterm, reason_of
+from tflite_converter.errors import TerminatedError, on_sigterm, reason_of
 
 
 @contextmanager
 def ends_with_a_message() -> Iterator[None]:
     """Turn a failure inside into a message and its exit code; only a bug shows a traceback."""
-    signal.signal(signal.SIGTERM, on_sigterm(Stage.CONVERT))
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
-    except (typer.Exit, KeyboardInterrupt):
-        raise  # of an interruption, typer makes 130, as shells expect
+    except typer.Exit:
+        raise
     except BrokenPipeError:
         raise typer.Exit(1) from None  # the reader of the output has closed it, as head and less do
-    except Exception as error:
+    except (Exception, TerminatedError) as error:  # of SIGINT, typer makes 130, as shells expect
         failure = reason_of(error, Stage.CONVERT, "the command")
         if failure.reason is FailureReason.INTERNAL_ERROR:
             traceback.print_exc()

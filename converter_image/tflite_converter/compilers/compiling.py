@@ -18,6 +18,7 @@ from tflite_converter.compilers.jobs import COMPILER, CompilerJob, CompilerResul
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import compiled_file, other_values
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.names import for_shell
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.isolation.parent import Watch, run_worker
@@ -89,9 +90,14 @@ def compile_alone(path: Path, compilers: Compilers, work: Workspace, listener: L
     """Compiles a file that is there already; what comes of it is written to ``work``.
 
     Raises:
-        ConverterError: UnsupportedFormat or UnreadableModel for what is not a TFLite file; CompilerNotFound.
+        ConverterError: SourceNotFound; UnsupportedFormat or UnreadableModel for what is not a TFLite file;
+            CompilerNotFound.
 
     """
+    if not path.is_file():
+        cause = f"{for_shell(path)} is {'no file' if path.exists() else 'not there'}"
+        hint = "give the path of a .tflite file"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.LOAD, cause, hint=hint)
     compilers.find()
     content = path.read_bytes()
     read_file(content, path.name)

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from conversion_engine.process import ends_with_its_parent
 from modelconversion_api.compilation import MOST_FALLBACKS, EdgeTPUReport, OperatorFallback
 from modelconversion_api.compilers import EdgeTPU, edge_tpu_names
 from modelconversion_api.reasons import FailureReason
@@ -240,6 +241,7 @@ def _run(program: Path, path: Path, options: EdgeTPU, folder: Path, say: Say) ->
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
+            preexec_fn=ends_with_its_parent,
         )
         code = _wait(process, options.timeout_seconds, say)
     text = output.read_text(errors="replace")

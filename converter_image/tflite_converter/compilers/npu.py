@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,9 +22,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from conversion_engine.process import ends_with_its_parent
 from modelconversion_api.compilation import MOST_FALLBACKS, NPUReport, OperatorFallback
 from modelconversion_api.compilers import CPU_SOC, NPU, NPUVendor, npu_name
-from modelconversion_api.reasons import FailureReason
+from modelconversion_api.limits import MAX_TFLITE_BYTES
+from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.compilers.jobs import NPUJob
 from tflite_converter.compilers.npu_output import Output, complaint, read_output, reason_of, refused_kinds
 from tflite_converter.compilers.npu_sdk import how_to_load, manufacturer
@@ -80,14 +83,23 @@ class Refusal:
 
 
 def compile_npu(job: NPUJob, path: Path, folder: Path, say: Say) -> NPUReport:
-    """Compile the file at ``path`` into ``folder``; only a finished file stays there, and no log."""
+    """Compile the file at ``path`` into ``folder``; only a finished file stays there, and no log.
+
+    Raises:
+        ConverterError: NoSpace, which the compiler does not mind.
+
+    """
     started = time.monotonic()
     before = read_file(path.read_bytes(), path.name)
     compiled = folder / npu_name(path.name, job.options.vendor, job.soc)
     run = _run(job, path, compiled, say)
     refusal = judge(run, job)
     if refusal is not None:
+        free = shutil.disk_usage(folder).free
         compiled.unlink(missing_ok=True)
+        if lacks_room(run, free):
+            cause = f"the disk has no room for the {run.output.size_bytes:,} bytes of {compiled.name}"
+            raise ConverterError(FailureReason.NO_SPACE, Stage.COMPILE, cause)
     report = report_of(run, refusal, before, job)
     return report.model_copy(update={"seconds": round(time.monotonic() - started, 3)})
 
@@ -107,6 +119,12 @@ def command(job: NPUJob, path: Path, compiled: Path) -> list[str]:
         "--err=--",
     ]
     return [*words, "--intel_openvino_graph_backends=cpu"] if on_cpu else words
+
+
+def lacks_room(run: Run, free_bytes: int) -> bool:
+    """Whether the file of ``run`` is cut off where the disk, that has ``free_bytes`` left, is full."""
+    said = run.output.size_bytes or 0
+    return len(run.content) < said <= MAX_TFLITE_BYTES and free_bytes < said - len(run.content)
 
 
 def judge(run: Run, job: NPUJob) -> Refusal | None:
@@ -252,6 +270,7 @@ def _run(job: NPUJob, path: Path, compiled: Path, say: Say) -> Run:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                preexec_fn=ends_with_its_parent,
             )
             code = _wait(process, job, say)
         text = f"{_text(said)}\n{_text(printed)}"

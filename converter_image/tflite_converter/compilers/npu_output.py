@@ -20,12 +20,14 @@ _PARTITIONED: Final = re.compile(
 )
 _WRITTEN: Final = re.compile(r"Serialized a model of size (\d+) bytes")
 _VERSION: Final = re.compile(r"Applying plugin with SDK version: ([\w.+-]{1,64})")
+_WHY_NOT: Final = r"(?:cannot open shared object file|file too short|invalid ELF header|wrong ELF class)"
+"""What the system's loader says of a library that is missing or damaged."""
 _UNLOADED: Final = (
     re.compile(r"Could not load shared library \S+: (?:/\S+: )?(.+)"),
     re.compile(r"Cannot load library \"(?:[^\"]*/)?([^\"/]+)\""),
-    re.compile(r"Failed to load .{0,80}?: (\S+\.so[\w.]*: cannot open shared object file)"),
+    re.compile(rf"Failed to load .{{0,80}}?: (\S+\.so[\w.]*: {_WHY_NOT})"),
     re.compile(r"(Failed to load NeuronAdapter shared library)"),
-    re.compile(r"(\S+\.so[\w.]*: cannot open shared object file)"),
+    re.compile(rf"(\S+\.so[\w.]*: {_WHY_NOT})"),
     re.compile(r"(Loaded 0 plugins)"),
 )
 """What is said of a library that cannot be loaded, the most telling first."""

@@ -21,7 +21,7 @@ from tflite_converter.compilers.jobs import NPUJob
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.metrics import snr_db
 from tflite_converter.native_output import heard
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import TFLiteModel, names_given_back, why
 
 _SAMPLES: Final = 8
 _PRELOADED: Final = ("libtbb.so.*", "libopenvino.so.*", "libopenvino_tensorflow_lite_frontend.so.*")
@@ -35,9 +35,12 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
         ConverterError: CompilationFailed, where the compiled file does not run, or gives NaN or infinity.
 
     """
-    reference = TFLiteModel(original)
-    samples = list(_samples(reference.inputs))
-    expected = [reference.run(sample) for sample in samples]
+    try:
+        reference, samples, expected = _compared_on(original)
+    except (RuntimeError, ValueError) as error:
+        raise _failed(f"the file itself does not run on the CPU: {why(error)}") from error
+    if given_back := names_given_back(reference):
+        raise _failed(f"it gives inputs back as they are ({given_back}), which compiled files leave empty")
     with heard() as said:
         try:
             given = _run_dispatched(job, compiled, reference, samples, expected)
@@ -45,6 +48,10 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
             last = first_line(error) or said().strip().rpartition("\n")[2]
             raise _failed(f"the compiled file does not run: {last}") from error
     exact, other = _in_a_row(expected), _in_a_row(given)
+    are_numbers = np.isfinite(exact)
+    if not are_numbers.any():
+        raise _failed("the file itself gives no numbers on random inputs, so that nothing can be compared")
+    exact, other = exact[are_numbers], other[are_numbers]
     if not np.isfinite(other).all():
         raise _failed("the compiled file gives NaN or infinity on random inputs")
     return NPURun(
@@ -56,15 +63,39 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
     )
 
 
-def _samples(inputs: Sequence[Tensor]) -> Iterator[dict[str, Array]]:
-    """Yield random inputs: of quantized integers every value, of floats those of a normal distribution."""
+def _compared_on(original: Path) -> tuple[TFLiteModel, list[dict[str, Array]], list[dict[str, Array]]]:
+    """Return the original, random inputs, and what it gives: positive ones where it needs them.
+
+    What is still no number then is left out of the comparison.
+
+    Raises:
+        RuntimeError, ValueError: the file does not run, or has no outputs.
+
+    """
+    for positive in (False, True):
+        reference = TFLiteModel(original)  # anew: it may keep something from one call to the next
+        if not reference.outputs:
+            raise ValueError("it has no outputs")
+        samples = list(_samples(reference.inputs, positive=positive))
+        expected = [reference.run(sample) for sample in samples]
+        if np.isfinite(_in_a_row(expected)).all():
+            break
+    return reference, samples, expected
+
+
+def _samples(inputs: Sequence[Tensor], *, positive: bool) -> Iterator[dict[str, Array]]:
+    """Yield random inputs: of quantized integers every value, of floats those of a normal distribution.
+
+    ``positive`` takes the sizes of floats alone.
+    """
     random = np.random.default_rng(0)
     for _ in range(_SAMPLES):
         sample: dict[str, Array] = {}
         for tensor in inputs:
             shape = tuple(max(1, size) for size in tensor.shape)  # an open dimension is 1
             if tensor.dtype.kind == "f":
-                sample[tensor.name] = random.normal(size=shape).astype(tensor.dtype)
+                values = random.normal(size=shape)
+                sample[tensor.name] = (np.abs(values) if positive else values).astype(tensor.dtype)
             elif tensor.is_quantized:
                 least, most = np.iinfo(tensor.dtype).min, np.iinfo(tensor.dtype).max
                 sample[tensor.name] = random.integers(least, most, shape, tensor.dtype.type, endpoint=True)

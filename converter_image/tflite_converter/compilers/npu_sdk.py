@@ -25,6 +25,13 @@ SDKS_ENV: Final = "TFLITE_CONVERTER_NPU_SDKS"
 SYSTEM_PLACE: Final = Path("/opt/npu-sdk")
 """Where an image has them, a folder for each vendor."""
 _ELF: Final = b"\x7fELF"
+_ELF_CLASS: Final = 4
+"""Where a file says whether it has 32 or 64 bits."""
+_ELF_MACHINE: Final = slice(18, 20)
+"""Where it says for which processor it is."""
+_ELF_HEAD_BYTES: Final = 64
+_THIS_PROCESS: Final = Path("/proc/self/exe")
+"""A program that runs here; Python's own name may be a script's."""
 _NPU_OF_INTEL: Final = "libopenvino_intel_npu_compiler_loader.so"
 
 
@@ -187,17 +194,24 @@ def _in_its_place(vendor: NPUVendor) -> Path:
 
 
 def _fault(path: Path) -> str | None:
-    """Why a file is no library or program; None where it is one."""
+    """Why a file is no library or program of this machine; None where it is one."""
     try:
-        with path.open("rb") as stream:
-            first = stream.read(len(_ELF))
+        first, ours = _head(path), _head(_THIS_PROCESS)
     except FileNotFoundError:
         return "is not there"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     if not first:
         return "is empty"
-    return None if first == _ELF else "is no library"
+    if not first.startswith(_ELF) or len(first) < _ELF_HEAD_BYTES:
+        return "is no library"
+    same = first[_ELF_CLASS] == ours[_ELF_CLASS] and first[_ELF_MACHINE] == ours[_ELF_MACHINE]
+    return None if same else "is for another processor than this machine's"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_ELF_HEAD_BYTES)
 
 
 def _named(text: str) -> dict[NPUVendor, Path]:

@@ -55,6 +55,7 @@ from tflite_converter.tflite.file import read_file
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.verifying.guests import GUESTS
 from tflite_converter.verifying.guests import Workplace as GuestPlace
+from tflite_converter.verifying.verify import with_verifications
 from tflite_converter.workers.jobs import (
     CLIPPED_FOLDER,
     FROZEN_FOLDER,
@@ -380,7 +381,7 @@ class _Conversion:
         place = Workplace(folder, options.memory_limit_bytes, self._tell)
         artifact = compile_artifact(artifact, compilers, place)
         adopt(compilations_of(artifact).files, folder, self._workspace.write)
-        return artifact
+        return with_verifications(artifact, artifact.verifications, ())  # it may have failed by now
 
     def _verify_in_guests(self, inputs: Inputs, outcome: Outcome) -> Outcome:
         """Return the results with the checks that need another Python, if any was asked for."""

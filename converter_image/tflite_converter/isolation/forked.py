@@ -29,9 +29,19 @@ Found = TypeVar("Found", bound=ApiModel)
 
 
 def forked(
-    child: Child, words: str, name: str, result_type: type[Found], work: Callable[[], Found]
+    child: Child,
+    words: str,
+    name: str,
+    result_type: type[Found],
+    work: Callable[[], Found],
+    *,
+    most_seconds: float | None = None,
 ) -> Found | WorkerFailure:
-    """Run ``work`` in a fork; return its result, or its failure by exception or signal."""
+    """Run ``work`` in a fork; return its result, or its failure by exception, signal or time.
+
+    ``most_seconds``: how long it may take, also where native code never comes back; None for as long as the
+    parent bears it.
+    """
     path = child.folder / _RESULT_FILE
     path.unlink(missing_ok=True)
     kills_before = machine.out_of_memory_kills()
@@ -41,8 +51,11 @@ def forked(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
     pid = os.fork()
     if pid == 0:
-        _run(child, words, work, mask)
+        _run(child, words, work, mask, most_seconds)
     code = os.waitstatus_to_exitcode(_ended(pid, mask))
+    if code == -signal.SIGALRM and most_seconds is not None:
+        cause = f"{words} was not done after {most_seconds:.0f} s, while {name}"
+        return WorkerFailure(reason=FailureReason.CONVERTER_TIMED_OUT, stage=child.stage, cause=cause)
     if code < 0:
         killed = machine.out_of_memory_kills() > kills_before
         reason, cause = death(words, -code, out_of_memory=killed)
@@ -69,12 +82,17 @@ def _ended(pid: int, mask: set[int]) -> int:
     return status
 
 
-def _run(child: Child, words: str, work: Callable[[], ApiModel], mask: set[int]) -> NoReturn:
+def _run(
+    child: Child, words: str, work: Callable[[], ApiModel], mask: set[int], most_seconds: float | None
+) -> NoReturn:
     """In the fork: never returns, and never runs what its parent has yet to do."""
     code = 0
     try:
         ends_with_its_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if most_seconds is not None:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends it, whatever it is at
+            signal.setitimer(signal.ITIMER_REAL, most_seconds)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             result: ApiModel = work()

@@ -112,7 +112,7 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
     The exit code is 0, or the code of the reason. Never raises.
     """
     _configure_log()
-    earlier = signal.signal(signal.SIGTERM, on_sigterm(stage))
+    earlier = signal.signal(signal.SIGTERM, on_sigterm)
     failure: ConverterError | None = None
     bug: BaseException | None = None
     result = StageResult()

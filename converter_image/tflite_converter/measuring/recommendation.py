@@ -130,7 +130,7 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
     if target is not None:
         plan = TARGET_PLANS[target]
         # What the target's runtime takes as a whole comes before what it takes a part of.
-        whole = [a for a in passed if not _left_behind(a, target)]
+        whole = [a for a in passed if _is_whole(a, target)]
         passed = whole or passed
         for rank, method in enumerate(plan.methods):
             for artifact in passed:
@@ -153,9 +153,10 @@ def _best(passed: Sequence[ArtifactSummary], target: Target | None) -> tuple[Art
     return best, f"agrees best with the original: {agreement:.1%}, none reaches {CLOSE_ENOUGH:.0%}"
 
 
-def _left_behind(artifact: ArtifactSummary, target: Target) -> int:
-    """Return how many operators the target's own runtime was seen to leave to the CPU."""
-    return sum(v.fallback_operators or 0 for v in artifact.verifications if v.name.target is target)
+def _is_whole(artifact: ArtifactSummary, target: Target) -> bool:
+    """Whether the target's own runtime was not seen to leave operators to the CPU, nor left out the file."""
+    checks = [v for v in artifact.verifications if v.name.target is target]
+    return not any(v.fallback_operators or v.outcome is VerificationOutcome.NOT_VERIFIED for v in checks)
 
 
 def _verified(best: ArtifactSummary, target: Target | None) -> str:

@@ -24,8 +24,9 @@ def prepared(content: bytes, name: str, wanted: str | None = None) -> tuple[byte
     need.
 
     Raises:
-        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already;
-            InvalidRequest for a signature that is not there.
+        ConverterError: UnreadableModel; UnsupportedFormat for a file that is quantized already, or has
+            nothing to run; UnsupportedOperation for inputs or outputs of text; InvalidRequest for a signature
+            that is not there.
 
     """
     file = read_file(content, name)
@@ -39,11 +40,32 @@ def prepared(content: bytes, name: str, wanted: str | None = None) -> tuple[byte
         )
     signatures = [_described(file, signature) for signature in file.signatures]
     if not signatures and wanted is None:
-        return _modernised(content), ()
+        return _checked(_modernised(content), name), ()
     choice = choose_signature(signatures, wanted)
     if len(signatures) > 1:
         content = _alone(content, choice.name)
-    return _modernised(content), choice.warnings
+    return _checked(_modernised(content), name), choice.warnings
+
+
+def _checked(content: bytes, name: str) -> bytes:
+    """Return the file; refuse one of which nothing can be run, or compared as numbers."""
+    file = read_file(content, name)
+    parts = {"operators": file.subgraphs[0].operators, "inputs": file.inputs, "outputs": file.outputs}
+    if lacking := [part for part, found in parts.items() if not found]:
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_FORMAT,
+            Stage.LOAD,
+            f"{name} has no {' and no '.join(lacking)}: there is nothing to run",
+            hint="export the model's function with its arguments and results",
+        )
+    if text := [edge.name for edge in (*file.inputs, *file.outputs) if edge.tensor.dtype == "string"]:
+        raise ConverterError(
+            FailureReason.UNSUPPORTED_OPERATION,
+            Stage.LOAD,
+            f"{text[0]!r} of {name} is text, and an edge model takes and gives numbers",
+            hint="export the part of the model behind its text layers, and look words up outside of it",
+        )
+    return content
 
 
 def _described(file: TFLiteFile, signature: types.Signature) -> Signature:
@@ -100,7 +122,7 @@ def _modernised(content: bytes) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    outdated = [c for c in model.operatorCodes if c.deprecatedBuiltinCode > c.builtinCode]
+    outdated = [c for c in model.operatorCodes or () if c.deprecatedBuiltinCode > c.builtinCode]
     if model.signatureDefs and not outdated:
         return content
     for code in outdated:

@@ -35,6 +35,15 @@ def why(error: BaseException) -> str:
     return _NODE.sub(r" (in operator \1, \2)", first_line(error))
 
 
+def names_given_back(model: Model) -> str:
+    """Return the names of outputs that are inputs, with commas between them; empty where there are none.
+
+    LiteRT's compiled models leave their buffers as they were.
+    """
+    inputs = {tensor.index for tensor in model.inputs}
+    return ", ".join(repr(tensor.name) for tensor in model.outputs if tensor.index in inputs)
+
+
 class TFLiteModel(Model):
     """A TFLite file, loaded and ready to run, as users' programs run it, and measured.
 

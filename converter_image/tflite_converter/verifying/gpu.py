@@ -12,7 +12,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import listened
 from tflite_converter.tflite.file import read_file
-from tflite_converter.tflite.runtime import TFLiteModel
+from tflite_converter.tflite.runtime import TFLiteModel, names_given_back
 from tflite_converter.verifying.drivers import DRIVER_FILES_ENV, driver, loader
 
 ABSENT: Final = (
@@ -35,7 +35,11 @@ _SECONDS: Final = 30.0
 """No further sample is begun after this."""
 _ADAPTER: Final = re.compile(r"Selected adapter: ([^,\n]{1,64})")
 _REASONS: Final = "operations are not supported by GPU delegate:"
-_SPLIT: Final = re.compile(r"(\d+) operations will run on the GPU, and the remaining (\d+) operations")
+_SPLIT: Final = re.compile(
+    r"^(?:(\d+) operations will run on the GPU, and the remaining|No operations will run on the GPU, and all)"
+    r" (\d+) operations will run on the CPU",
+    re.MULTILINE,
+)
 _MOST_REASONS: Final = 16
 
 
@@ -55,7 +59,7 @@ class GPUModel:
         tensors = TFLiteModel(content)
         self._inputs, self._outputs = _by_name(tensors.inputs), _by_name(tensors.outputs)
         file = read_file(content, "the file")
-        operators = sum(len(graph.operators) for graph in file.subgraphs)
+        sizes = [len(graph.operators) for graph in file.subgraphs]
         self.fallback_operators = 0
         """Operators that stay on the CPU."""
         self.fallbacks: tuple[str, ...] = ()
@@ -71,15 +75,13 @@ class GPUModel:
             raise NotVerifiedError(f"{_NO_USE}: {quoted(_fault(said))}")
         self.version += f", GPU accelerator on {adapter[1].strip()}"
         if not self._model.is_fully_accelerated():
-            splits = [int(match[2]) for match in _SPLIT.finditer(said)]
-            self.fallback_operators = sum(splits) if splits else operators
+            self.fallback_operators = left_behind(said, sizes)
             self.fallbacks = _reasons(said)
-            if self.fallback_operators >= operators:
+            if self.fallback_operators >= sum(sizes):
                 raise RuntimeError(f"the GPU accelerator takes no operator: {'; '.join(self.fallbacks[:3])}")
-        if given_back := sorted({t.index for t in tensors.inputs} & {t.index for t in tensors.outputs}):
-            names = ", ".join(repr(t.name) for t in tensors.outputs if t.index in given_back)
+        if given_back := names_given_back(tensors):
             raise RuntimeError(
-                f"it gives inputs back as they are ({names}), which LiteRT's compiled models leave empty"
+                f"it gives inputs back as they are ({given_back}), which LiteRT's compiled models leave empty"
             )
 
     def run_each(self, samples: NamedArrays, after_each: Callable[[int], None]) -> dict[str, Array]:
@@ -165,6 +167,24 @@ def _prepare_driver() -> None:
         ctypes.CDLL(loader(manifest), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise NotVerifiedError(f"{ABSENT}: {first_line(error)}") from error
+
+
+def left_behind(said: str, sizes: Sequence[int]) -> int:
+    """Return how many operators the accelerator says that it leaves to the CPU.
+
+    It says so of the first subgraph first, and then of each branch or body of a loop as often as that is
+    planned, without a name: one is told by how many operators it has. Of equal ones the worst counts.
+
+    Args:
+        said: What the accelerator wrote.
+        sizes: How many operators each subgraph has.
+
+    """
+    splits = [(int(match[1] or 0), int(match[2])) for match in _SPLIT.finditer(said)]
+    if not splits:
+        return sum(sizes)
+    of_others = (max((left for on, left in splits[1:] if on + left == size), default=0) for size in sizes[1:])
+    return splits[0][1] + sum(of_others)
 
 
 def _reasons(said: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from typing import Final
 import edge_inference
 from modelconversion_api.base import ApiModel
 from modelconversion_api.limits import VersionText
-from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reasons import Stage
 from modelconversion_api.verification import Verifier
 from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.untrusted import open_regular
@@ -30,6 +30,7 @@ from tflite_converter.isolation import machine
 from tflite_converter.isolation.parent import Launch, Watch, child_environment, run_child
 from tflite_converter.progress import Listener
 from tflite_converter.verifying import in_guest
+from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT
 
 GUESTS_ENV: Final = "TFLITE_CONVERTER_GUESTS"
 """A folder with roots in another place."""
@@ -47,11 +48,6 @@ _SILENCE_SECONDS: Final = 240.0
 _MOST_SECONDS: Final = 480.0
 _MEMORY_BYTES: Final = 4 << 30
 """What it may have where neither the user nor the machine sets a limit."""
-_NOT_THE_FILES_FAULT: Final = (
-    *(FailureReason.OUT_OF_MEMORY, FailureReason.NO_SPACE, FailureReason.INTERRUPTED),
-    *(FailureReason.CONVERTER_TIMED_OUT, FailureReason.INTERNAL_ERROR),
-)
-"""What says of an emulator on this machine, and not of the file, that nothing came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +158,7 @@ def run(guest: Guest, content: bytes, samples: bytes, into: Path, where: Workpla
     except OSError as error:
         raise from_os_error(error, Stage.EVALUATE, f"running {guest.words}") from error
     except ConverterError as error:
-        if error.reason in _NOT_THE_FILES_FAULT:
+        if error.reason in NOT_THE_FILES_FAULT:
             return GuestRun(runtime=runtime, missing=error.cause)
         return GuestRun(runtime=runtime, failure=error.cause)
     return GuestRun(runtime=runtime, outputs=into.name)
@@ -189,7 +185,9 @@ def _furnish(folder: Path, content: bytes, samples: bytes) -> None:
     (folder / in_guest.SAMPLES).write_bytes(samples)
     ours = folder / "program"
     package = Path(edge_inference.__file__).parent
-    shutil.copytree(package, ours / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    (ours / package.name).mkdir(parents=True)
+    for path in package.glob("*.py"):  # not by copytree, whose error of many files says no reason
+        shutil.copy(path, ours / package.name)
     shutil.copy(in_guest.__file__, ours / "in_guest.py")
 
 

@@ -7,6 +7,7 @@ the disk take, at least one; or the reason why there are none.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -54,11 +55,20 @@ def main(runtime: str, seconds: float) -> int:
         doing = "its outputs cannot be kept"
         _write({name: joined(values) for name, values in given.items()})
     except Exception as error:  # whatever a runtime raises is what came of the file
-        reason = "OutOfMemory" if isinstance(error, MemoryError) else "EvaluationFailed"
+        Path(OUTPUTS).unlink(missing_ok=True)  # on a full disk the reason needs its room
+        reason = _reason(error)
         failure = {"reason": reason, "stage": "Evaluate", "cause": f"{doing}: {_words(error)}"}
         Path(ERROR).write_text(json.dumps(failure))
         return 1
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """Return what the error says of the machine, or else of the file."""
+    if isinstance(error, MemoryError):
+        return "OutOfMemory"
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "NoSpace" if is_full else "EvaluationFailed"
 
 
 def _words(error: Exception) -> str:

@@ -70,8 +70,10 @@ class MicroModel:
                 stored = tensor.store(samples[tensor.name][place])
                 self._interpreter.set_input(np.ascontiguousarray(stored.reshape(tensor.shape)), tensor.index)
             listened(self._interpreter.invoke, _why)
-            for tensor in self._outputs:
-                given[tensor.name].append(tensor.value(self._interpreter.get_output(tensor.index)).copy())
+            # One tensor that is given twice has one name.
+            each = {t.name: t.value(self._interpreter.get_output(t.index)).copy() for t in self._outputs}
+            for name, values in each.items():
+                given[name].append(values)
             after_each(place + 1)
         return {name: joined(each) for name, each in given.items()}
 

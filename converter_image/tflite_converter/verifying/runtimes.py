@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.verification import Verifier
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.verifying import gpu, micro
@@ -41,6 +42,8 @@ class Runtime:
     Where it does not run all, a gate counts that LiteRT meets with the same file on the same samples: few
     samples may miss one by chance. What differs from LiteRT is told.
     """
+    most_seconds: float | None = None
+    """How long it may take in a fork of this process; None where it says after samples how far it is."""
 
 
 def _on_micro(content: bytes, samples: NamedArrays, after_each: Callable[[int], None]) -> Ran:
@@ -55,8 +58,15 @@ def _on_gpu(content: bytes, samples: NamedArrays, after_each: Callable[[int], No
     return Ran(outputs, model.version, None, model.fallback_operators, model.fallbacks)
 
 
+NOT_THE_FILES_FAULT: Final = (
+    *(FailureReason.OUT_OF_MEMORY, FailureReason.NO_SPACE, FailureReason.INTERRUPTED),
+    *(FailureReason.CONVERTER_TIMED_OUT, FailureReason.INTERNAL_ERROR),
+)
+"""What says of a runtime on this machine, and not of the file, that nothing came of it."""
 MOST_IN_GUEST: Final = 64
 """Most samples that a guest runs; an emulator takes a hundred times as long as the machine."""
+_MOST_SECONDS_ON_GPU: Final = 480.0
+"""As long as a guest may take: compiling shaders, one sample, and the 30 seconds of the others."""
 _NOT_AS_FAST: Final = (
     "How fast it is there, or that the board has the memory: an emulator plays the processor on this"
     " machine's kernel."
@@ -93,6 +103,7 @@ RUNTIMES: Final[Mapping[Verifier, Runtime]] = MappingProxyType(
                 " the limits and 16-bit floats of a real GPU."
             ),
             most_samples=64,
+            most_seconds=_MOST_SECONDS_ON_GPU,
         ),
         Verifier.CORTEX_A53: _on_cortex("Cortex-A53"),
         Verifier.CORTEX_A72: _on_cortex("Cortex-A72"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from edge_inference.tensors import filled
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
 from tflite_converter.arrays import Array
@@ -13,10 +15,10 @@ from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
-from tflite_converter.verifying.runtimes import RUN_HERE, RUNTIMES, Ran
+from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT, RUN_HERE, RUNTIMES, Ran
 
 _ALIKE = "as on LiteRT here: "
-"""Begins the message where a gate is missed on both."""
+"""In the message where a gate is missed on both."""
 
 
 def verify(
@@ -48,14 +50,18 @@ def judge(name: Verifier, content: bytes, ran: Ran, reference: Reference, gates:
         "fallbacks": ran.fallbacks,
         "samples": compared.count,
     }
-    if fault := _fault(ran, compared):
-        return _record(name, VerificationOutcome.FAILED, message=fault, **record)
-    judged = quality_of({n: ran.outputs[n] for n in compared.outputs}, compared, gates)
-    missed, alike = judged.missed, False
-    if RUNTIMES[name].most_samples is not None:
+    there, here = ran.outputs, None
+    if RUNTIMES[name].most_samples is not None and compared.count:
         here = TFLiteModel(content).run_each(compared.samples)
-        record |= _difference(ran.outputs, here)
-        local = quality_of({n: here[n] for n in compared.outputs}, compared, gates)
+        open_ones = {n for n, v in compared.outputs.items() if here.get(n, v).shape != v.shape}
+        there, here = (_filled_up(outputs, compared, open_ones) for outputs in (there, here))
+    if fault := _fault(there, compared):
+        return _record(name, VerificationOutcome.FAILED, message=fault, **record)
+    judged = quality_of({n: there[n] for n in compared.outputs}, compared, gates)
+    missed, alike = judged.missed, False
+    if here is not None:
+        record |= _difference(there, here)
+        local = quality_of(here, compared, gates)
         # Few samples may miss a gate by chance, and a file that is no worse there is not the runtime's fault.
         alike = bool(missed and local.missed) and judged.agreement >= local.agreement
     return _record(
@@ -95,6 +101,23 @@ def samples_on(name: Verifier, reference: Reference) -> int:
     return min(reference.count, RUNTIMES[name].most_samples or reference.count)
 
 
+def _filled_up(
+    outputs: Mapping[str, Array], reference: Reference, open_ones: Collection[str]
+) -> dict[str, Array]:
+    """Fill outputs of sizes that the data decide with zeros, up to what the original's have.
+
+    Those were filled up to the largest of all samples, of which these are the first. ``open_ones`` are the
+    outputs that on LiteRT, with these samples, have another size than the original's with all.
+    """
+
+    def filled_up(name: str, values: Array) -> Array:
+        shape = reference.outputs[name].shape
+        is_part = values.ndim == len(shape) and all(np.less_equal(values.shape, shape))
+        return filled(values, shape) if name in open_ones and is_part else values
+
+    return {name: filled_up(name, outputs[name]) for name in reference.outputs if name in outputs}
+
+
 def _difference(there: Mapping[str, Array], here: Mapping[str, Array]) -> dict[str, object]:
     """Compare what two runtimes gave, ``{output: (n, ...)}`` of equal shapes, value by value."""
     pairs = [(there[name].astype(np.float64), here[name].astype(np.float64)) for name in here]
@@ -115,6 +138,11 @@ def failed(name: Verifier, why: str, runtime: str | None = None) -> Verification
     return _record(name, VerificationOutcome.FAILED, message=why, runtime=runtime)
 
 
+def ended(name: Verifier, reason: FailureReason, cause: str, runtime: str | None = None) -> Verification:
+    """Return the record of a check whose process ended so: want of memory or time says nothing."""
+    return (not_verified if reason in NOT_THE_FILES_FAULT else failed)(name, cause, runtime)
+
+
 def with_verifications(
     artifact: ArtifactReport, found: Iterable[Verification], decisive: Iterable[Verifier]
 ) -> ArtifactReport:
@@ -124,7 +152,7 @@ def with_verifications(
     """
     checks = tuple(
         check.changed(outcome=VerificationOutcome.FAILED)
-        if not artifact.passed and (check.message or "").startswith(_ALIKE)
+        if not artifact.passed and _ALIKE in (check.message or "")  # behind the name of one of several
         else check
         for check in found
     )
@@ -140,10 +168,10 @@ def with_verifications(
     return artifact.changed(verifications=checks, passed=False, message="; ".join(words))
 
 
-def _fault(ran: Ran, reference: Reference) -> str | None:
+def _fault(outputs: Mapping[str, Array], reference: Reference) -> str | None:
     """Say in what the outputs are not the original's, which no metric could compare."""
     for name, expected in reference.outputs.items():
-        got = ran.outputs.get(name)
+        got = outputs.get(name)
         if got is None or got.shape != expected.shape:
             shape = None if got is None else got.shape
             return f"it gives {name!r} with shape {shape}, the original {expected.shape}"

@@ -18,7 +18,7 @@ from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.verifying.guests import MOST_OUTPUT_BYTES, GuestRun
 from tflite_converter.verifying.runtimes import Ran
-from tflite_converter.verifying.verify import failed, judge, not_verified, worst
+from tflite_converter.verifying.verify import ended, failed, judge, not_verified, worst
 from tflite_converter.workers.jobs import GuestsJob, GuestsResult
 from tflite_converter.workers.programs import JUDGING
 from tflite_converter.workers.reference import reference_of
@@ -55,7 +55,9 @@ def _judged(
         return judge(name, content, Ran(outputs, run.runtime), reference, gates)
 
     answer = forked(process, JUDGING.words, f"judging {name.value}", Verification, compared)
-    return failed(name, answer.cause, run.runtime) if isinstance(answer, WorkerFailure) else answer
+    if isinstance(answer, WorkerFailure):
+        return ended(name, answer.reason, answer.cause, run.runtime)
+    return answer
 
 
 if __name__ == "__main__":

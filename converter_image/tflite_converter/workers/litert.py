@@ -34,8 +34,8 @@ from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.tflite.file import inventory, read_file
-from tflite_converter.verifying.runtimes import MOST_IN_GUEST
-from tflite_converter.verifying.verify import failed, samples_on, verify, with_verifications
+from tflite_converter.verifying.runtimes import MOST_IN_GUEST, RUNTIMES
+from tflite_converter.verifying.verify import ended, samples_on, verify, with_verifications
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FUSED_FILE,
@@ -220,11 +220,11 @@ class _Work:
             attempts=answer.attempts,
             message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
         )
+        if self._fault is not None:
+            artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         if self._job.verify_on:
             content = (self._folder / answer.file).read_bytes()
             artifact = self._verified(artifact, content, wanted)
-        if self._fault is not None:
-            artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         if self._synthetic and method.needs_calibration and not wanted.is_ready:
             message = "; ".join(m for m in (SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
@@ -242,8 +242,11 @@ class _Work:
                 step = self._process.counter(Stage.EVALUATE, words, samples_on(name, reference))
                 return verify(name, content, reference, gates, step)
 
-            answer = forked(self._process, LITERT.words, words, Verification, check)
-            found.append(failed(name, answer.cause) if isinstance(answer, WorkerFailure) else answer)
+            seconds = RUNTIMES[name].most_seconds
+            answer = forked(self._process, LITERT.words, words, Verification, check, most_seconds=seconds)
+            if isinstance(answer, WorkerFailure):
+                answer = ended(name, answer.reason, answer.cause)
+            found.append(answer)
             self._took(Stage.EVALUATE, time.monotonic() - started)
         return with_verifications(artifact, found, (v for v in job.verify_on if v.target is job.target))
 

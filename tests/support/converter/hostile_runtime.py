@@ -4,6 +4,7 @@ It is real code of a guest, in the guest's own Python, behind the real sandbox.
 """
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -30,6 +31,12 @@ def hungry() -> None:
     kept = []
     while True:
         kept.append(np.ones(1 << 22))
+
+
+def full() -> None:
+    """Play a disk that is full: the part of the outputs that was written goes, and the reason stays."""
+    Path("outputs.npz").write_bytes(b"PK")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def silent() -> None:

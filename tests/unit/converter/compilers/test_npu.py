@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from support.converter.tflite_files import O, T, floats, ints, tflite
 from support.paths import REPOSITORY
 from tflite_converter.compilers.compiling import Workplace, believed, compile_alone, compile_file
 from tflite_converter.compilers.jobs import NPUJob
+from tflite_converter.compilers.npu import Run, lacks_room
 from tflite_converter.compilers.npu_sdk import SDKS_ENV, SYSTEM_PLACE, Toolkit, how_to_load, toolkit
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import other_values
@@ -41,6 +46,8 @@ pytestmark = pytest.mark.slow
 ON_CPU = NPU(vendor=NPUVendor.INTEL, socs=["CPU"])
 NAME = "m_int8_intel_CPU.tflite"
 TENSOR = NPU(vendor=NPUVendor.GOOGLE_TENSOR, socs=["Tensor_G5"])
+HEAD = Path(sys.executable).read_bytes()[:64]
+"""What a program or library of this machine begins with, and no more of one."""
 QUALCOMM_ENV = "TEST_QUALCOMM_SDK"
 """Folder of Qualcomm's libraries, whose licence lets nobody ship them; else its tests are left out."""
 
@@ -133,6 +140,47 @@ def test_a_file_goes_from_intel_s_compiler_to_outputs(tmp_path, content, operato
 
 
 @pytest.mark.usefixtures("intel")
+def test_a_file_that_takes_logarithms_is_compared_on_positive_inputs(tmp_path):
+    report = alone(chain("LOG", "TANH"), tmp_path)
+    assert (report.passed, report.compiled, report.message) == (True, True, None)
+    assert report.run is not None
+    assert report.run.max_difference <= 0.02
+    assert 0.3 < report.run.output_range <= 2
+
+
+@pytest.mark.usefixtures("intel")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        # The logarithm of what is negative, whatever goes in.
+        (
+            chain("ABS", "NEG", "LOG"),
+            "the file itself gives no numbers on random inputs, so that nothing can be compared",
+        ),
+        (
+            tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=(1, 0)),
+            "it gives inputs back as they are ('x'), which compiled files leave empty",
+        ),
+        (
+            tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=()),
+            "the file itself does not run on the CPU: it has no outputs",
+        ),
+        (
+            tflite([T("x", (1, 4), "FLOAT64"), T("y", (1, 4), "FLOAT64")], [O("ABS")]),
+            (
+                "the file itself does not run on the CPU: tflite/kernels/elementwise.cc:146 Type FLOAT64 is"
+                " unsupported by op Abs (in operator 0, ABS)"
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_compared_says_so(tmp_path, content, words):
+    report = alone(content, tmp_path)
+    assert (report.passed, report.compiled, report.message) == (False, False, words)
+    assert left(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("intel")
 def test_what_stays_on_the_cpu_is_told_and_the_rest_runs_around_it(tmp_path):
     report = alone(split(), tmp_path)
     assert (report.passed, report.operators, report.mapped_operators, report.partitions) == (True, 3, 2, 2)
@@ -213,11 +261,17 @@ def test_each_vendor_has_the_same_door(tmp_path, vendor):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"", "is empty"), (b"<html>not found</html>", "is no library")]
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"<html>not found</html>", "is no library"),
+        (b"\x7fELF, cut off", "is no library"),
+        (HEAD[:18] + b"\xfe\xfe" + HEAD[20:], "is for another processor"),
+    ],
 )
 def test_a_library_of_no_bytes_is_none(tmp_path, content, words):
     for name in ("libQnnHtp.so", "libQnnIr.so", "libQnnLpai.so", "libQnnSaver.so", "libQnnSystem.so"):
-        (tmp_path / name).write_bytes(b"\x7fELF...")
+        (tmp_path / name).write_bytes(HEAD)
     (tmp_path / "libQnnIr.so").write_bytes(content)
     npu = NPU(vendor=NPUVendor.QUALCOMM, socs=["SM8750"])
     with pytest.raises(ConverterError, match=f"libQnnIr.so of Qualcomm's SDK in .* {words}") as caught:
@@ -229,7 +283,7 @@ def test_an_sdk_is_found_by_the_environment_and_the_flag_has_the_last_word(tmp_p
     named, given = tmp_path / "named", tmp_path / "given"
     for folder in (named, given):
         folder.mkdir()
-        (folder / "liblitert_plugin_compiler.so").write_bytes(b"\x7fELF")
+        (folder / "liblitert_plugin_compiler.so").write_bytes(HEAD)
     environment = {SDKS_ENV: f"qualcomm=/nowhere, googletensor={named}"}
     assert toolkit(TENSOR, None, environment).sdk == named
     assert toolkit(TENSOR, given, environment).sdk == given
@@ -258,7 +312,7 @@ def test_a_library_of_the_system_is_told_from_the_vendor_s(unloaded, words):
 
 def test_what_only_looks_like_a_library_is_found_out_by_the_real_program(tmp_path):
     for name in ("libopenvino.so.2631", "libopenvino_tensorflow_lite_frontend.so.2631"):
-        (tmp_path / name).write_bytes(b"\x7fELF is not enough")
+        (tmp_path / name).write_bytes(HEAD)
     report = alone(chain("TANH"), tmp_path, sdk=tmp_path)
     assert (report.passed, report.compiled, report.reason) == (False, False, "CompilerNotFound")
     assert "a library cannot be loaded: " in (report.message or "")
@@ -310,6 +364,43 @@ def test_a_compiler_that_hangs_dies_or_lies_has_not_succeeded(misbehaving, tmp_p
     assert left(tmp_path) == set()
 
 
+def test_no_compiler_is_left_behind_by_a_converter_that_is_killed(misbehaving, tmp_path):
+    """SIGKILL, as of a machine that is out of memory: nobody is there to end the compiler."""
+    (tmp_path / "m_int8.tflite").write_bytes(chain("TANH"))
+    arguments = ["--npu", "GoogleTensor", "--npu-soc", "Tensor_G5", "--npu-sdk", str(misbehaving("HANGS"))]
+    command = [sys.executable, "-m", "tflite_converter", "compile", "m_int8.tflite", *arguments]
+    process = subprocess.Popen([*command, "--output", "out"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+
+    def compilers() -> list[str]:
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[0].endswith("apply_plugin_main") and str(tmp_path) in " ".join(words):
+                    found.append(folder.name)
+        return found
+
+    try:
+        assert until(compilers)
+        process.kill()
+        assert until(lambda: not compilers())
+    finally:
+        process.kill()
+        process.wait()
+        for number in compilers():
+            os.kill(int(number), signal.SIGKILL)
+
+
+def until(holds: Callable[[], object], seconds: float = 30) -> bool:
+    """Wait until it holds; return whether it did in time."""
+    ends = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def test_a_compiler_that_was_taken_over_reaches_neither_secret_nor_network(
     misbehaving, tmp_path, monkeypatch
 ):
@@ -334,6 +425,13 @@ def test_a_compiler_that_was_taken_over_reaches_neither_secret_nor_network(
         found.name,
         "compiler.result.json",
     }
+
+
+@pytest.mark.parametrize(("name", "words"), [("absent.tflite", "is not there"), (".", "is no file")])
+def test_a_file_that_is_not_there_says_so(tmp_path, name, words):
+    with workspace(tmp_path / "out") as work, pytest.raises(ConverterError, match=words) as caught:
+        compile_alone(tmp_path / name, Compilers(npu=ON_CPU), work, ignore)
+    assert caught.value.reason is FailureReason.SOURCE_NOT_FOUND
 
 
 def test_one_chip_that_is_refused_does_not_keep_the_others_from_theirs():
@@ -404,6 +502,25 @@ def test_other_values_are_a_failure(snr, words):
 def test_what_cannot_be_asked(fields, words):
     with pytest.raises(ValidationError, match=words):
         NPU.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("said", "left_bytes", "free", "expected"),
+    [
+        ("643683", 573_440, 0, True),
+        ("643683", 573_440, 70_242, True),
+        ("643683", 0, 643_682, True),
+        ("643683", 573_440, 70_243, False),
+        ("643683", 643_683, 0, False),
+        ("643683", 643_684, 0, False),
+        # No file has so many bytes: it is the compiler's lie, and not the disk's fault.
+        (str(3 << 30), 0, 0, False),
+        (None, 0, 0, False),
+    ],
+)
+def test_a_file_that_is_cut_off_by_a_full_disk_is_told_apart(said, left_bytes, free, expected):
+    text = "" if said is None else f"[LITERT_TOOLS:APPLY] Serialized a model of size {said} bytes\n"
+    assert lacks_room(Run(0, text, bytes(left_bytes)), free) is expected
 
 
 def test_only_files_that_passed_and_that_npus_take_are_compiled():

@@ -59,8 +59,12 @@ def test_a_run_that_says_nothing_has_no_figures():
             "ERROR: [neuron_adapter_api.cc:65] Failed to load NeuronAdapter shared library: Failed to load\n",
             "Failed to load NeuronAdapter shared library",
         ),
+        (
+            "Failed to load Tensor TPU compiler library: /a/liblitert_plugin_compiler.so: file too short\n",
+            "liblitert_plugin_compiler.so: file too short",
+        ),
     ],
-    ids=["Qualcomm", "Samsung", "Intel", "Google", "MediaTek"],
+    ids=["Qualcomm", "Samsung", "Intel", "Google", "MediaTek", "damaged"],
 )
 def test_a_library_that_cannot_be_loaded_is_named(text, library):
     assert library in (read_output(text).unloaded or "")

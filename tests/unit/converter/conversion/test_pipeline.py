@@ -253,6 +253,47 @@ def test_a_source_that_cannot_be_quantized_says_why(tmp_path: Path, tensors: lis
     assert caught.value.reason is FailureReason.UNSUPPORTED_FORMAT
 
 
+_W = T("w", (4, 4), "FLOAT32", floats(*range(16)))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "says"),
+    [
+        (
+            tflite([T("x", dtype="FLOAT32"), _W], outputs=(1,)),
+            FailureReason.UNSUPPORTED_FORMAT,
+            "model.tflite has no operators: there is nothing to run",
+        ),
+        (
+            tflite(
+                [T("x", dtype="FLOAT32", data=floats(1, 2, 3, 4)), T("y", dtype="FLOAT32"), _W],
+                [O("FULLY_CONNECTED", (0, 2, -1), (1,))],
+                inputs=(),
+                outputs=(),
+            ),
+            FailureReason.UNSUPPORTED_FORMAT,
+            "model.tflite has no inputs and no outputs: there is nothing to run",
+        ),
+        (
+            tflite(
+                [T("x", dtype="FLOAT32"), T("y", dtype="FLOAT32"), _W, T("word", (1,), "STRING")],
+                [O("FULLY_CONNECTED", (0, 2, -1), (1,))],
+                inputs=(0, 3),
+            ),
+            FailureReason.UNSUPPORTED_OPERATION,
+            "'word' of model.tflite is text, and an edge model takes and gives numbers",
+        ),
+    ],
+)
+def test_a_source_of_which_nothing_can_be_run_says_why(
+    tmp_path: Path, content: bytes, reason: FailureReason, says: str
+) -> None:
+    (tmp_path / "model.tflite").write_bytes(content)
+    with pytest.raises(ConverterError) as caught:
+        convert_into(tmp_path / "out", tmp_path / "model.tflite", Method.FLOAT32)
+    assert (caught.value.reason, caught.value.cause) == (reason, says)
+
+
 def test_the_same_conversion_gives_the_same_files_and_figures(tmp_path: Path) -> None:
     reports = []
     for name in ("first", "second"):

@@ -115,6 +115,20 @@ def test_a_result_that_is_none_is_a_reason(tmp_path: Path, result: Callable[[Pat
     assert found.reason is FailureReason.CONVERTER_CRASHED
 
 
+def test_one_that_never_comes_back_is_ended(tmp_path: Path) -> None:
+    def hang() -> Found:
+        ctypes.CDLL(None).pause()  # in native code, where Python's own handlers do not run
+        return Found(text="back")
+
+    child, words, name = Child(tmp_path), "the LiteRT process", "verifying float32 on GPU"
+    found = forked(child, words, name, Found, hang, most_seconds=0.3)
+    assert isinstance(found, WorkerFailure)
+    assert found.reason is FailureReason.CONVERTER_TIMED_OUT
+    assert found.cause == "the LiteRT process was not done after 0 s, while verifying float32 on GPU"
+    assert forked(child, words, name, Found, lambda: Found(text="ä"), most_seconds=60) == Found(text="ä")
+    assert isinstance(run(tmp_path, lambda: die(signal.SIGALRM)), WorkerFailure)
+
+
 def test_an_earlier_result_is_not_taken_for_this_one(tmp_path: Path) -> None:
     run(tmp_path, lambda: Found(text="old"))
     found = run(tmp_path, lambda: os._exit(0))

@@ -160,6 +160,32 @@ def test_what_a_gpu_was_seen_to_take_as_a_whole_comes_first(
     assert (found.method, found.reason.endswith(words)) == (chosen, True)
 
 
+@pytest.mark.parametrize(
+    ("left", "chosen", "words"),
+    [
+        ((2, None), Method.FLOAT16, "; runs on its runtime, 2 operators left to the CPU"),
+        ((None, 0), Method.FLOAT32, "; runs on its runtime, all operators on it"),
+        ((None, None), Method.FLOAT16, "; not verified there: no memory"),
+    ],
+)
+def test_what_was_not_run_on_a_gpu_does_not_count_as_taken_as_a_whole(
+    left: tuple[int | None, ...], chosen: Method, words: str
+) -> None:
+    """As above; None is a file that was not verified."""
+    unknown = VerificationFigures(
+        name=Verifier.GPU, outcome=VerificationOutcome.NOT_VERIFIED, message="no memory"
+    )
+    files = [
+        artifact(method, size).model_copy(
+            update={"verifications": (unknown if operators is None else seen_on_gpu(operators),)}
+        )
+        for method, size, operators in zip((Method.FLOAT16, Method.FLOAT32), (50, 100), left, strict=True)
+    ]
+    found = recommend(files, Target.GPU)
+    assert found is not None
+    assert (found.method, found.reason.endswith(words)) == (chosen, True)
+
+
 def seen_on_gpu(fallback_operators: int | None) -> VerificationFigures:
     return VerificationFigures(
         name=Verifier.GPU, outcome=VerificationOutcome.PASSED, fallback_operators=fallback_operators

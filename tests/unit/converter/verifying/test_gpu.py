@@ -20,7 +20,7 @@ from tflite_converter.arrays import Array
 from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.verifying.drivers import driver, loader
-from tflite_converter.verifying.gpu import ABSENT, GPUModel
+from tflite_converter.verifying.gpu import ABSENT, GPUModel, left_behind
 from tflite_converter.verifying.verify import verify, with_verifications
 
 SAMPLES = np.random.default_rng(0).uniform(-2, 2, (100, 4)).astype(np.float32)
@@ -90,6 +90,39 @@ def test_a_file_of_which_it_takes_nothing_fails() -> None:
     found = check(content, reference(SAMPLES, "y"))
     assert (found.outcome, found.samples) == (VerificationOutcome.FAILED, 0)
     assert found.message == ("the GPU accelerator takes no operator: LOG_SOFTMAX: Operation is not supported")
+
+
+def branches(operator: str) -> bytes:
+    """TANH, and an IF whose two branches are each TANH and ``operator``."""
+    branch = [row("a"), row("b"), row("c")], [O("TANH"), O(operator, (1,), (2,))]
+    return tflite(
+        [row("x"), row("y"), row("h"), T("yes", (1,), "BOOL", b"\x01")],
+        [
+            O("TANH", (0,), (2,)),
+            O("IF", (3, 2), (1,), options={"thenSubgraphIndex": 1, "elseSubgraphIndex": 2}),
+        ],
+        others=[("then", *branch), ("else", *branch)],
+    )
+
+
+def test_a_branch_counts_once_however_often_it_is_planned() -> None:
+    twice = np.tanh(np.tanh(SAMPLES))
+    expected = twice - np.log(np.exp(twice).sum(1, keepdims=True))
+    found = check(branches("LOG_SOFTMAX"), reference(expected, "y"))
+    # IF, and LOG_SOFTMAX of each branch.
+    assert (found.outcome, found.fallback_operators, found.agreement) == (VerificationOutcome.PASSED, 3, 1)
+
+
+def test_a_branch_that_stays_on_the_cpu_as_a_whole_counts_too() -> None:
+    said = (
+        "1 operations will run on the GPU, and the remaining 1 operations will run on the CPU.\n"
+        "No operations will run on the GPU, and all 3 operations will run on the CPU.\n" * 2
+    )
+    assert left_behind(said, [2, 3]) == 4
+    assert left_behind(said, [2, 3, 4]) == 4
+    assert left_behind("", [2, 3]) == 5
+    # Only a line of its own is the accelerator's.
+    assert left_behind("h: 2 operations will run on the GPU, and the remaining 0 operations", [2]) == 2
 
 
 @pytest.mark.parametrize("dtype", ["INT16", "INT64"])

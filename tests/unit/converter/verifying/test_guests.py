@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from support.converter.graphs import artifact
 from tflite_converter.progress import ignore
 from tflite_converter.verifying.guests import GUESTS, GUESTS_ENV, HOW_TO_ADD, Workplace, command, place, run
 from tflite_converter.verifying.runtimes import RUN_HERE, RUNTIMES
-from tflite_converter.verifying.verify import failed, not_verified, worst
+from tflite_converter.verifying.verify import failed, not_verified, with_verifications, worst
 
 OLDEST = Verifier.OLDEST_RUNTIME
 
@@ -79,6 +80,19 @@ A, B = passed(0.9, "a 1", 0.5), passed(0.8, "b 2")
 def test_the_worst_of_several_counts(found: list[Verification], expected: tuple[object, ...]) -> None:
     check = worst(found)
     assert (check.outcome.value, check.agreement, check.message, check.runtime) == expected
+
+
+def test_one_of_several_that_is_no_worse_does_not_pass_beside_a_file_that_failed() -> None:
+    alike = passed(0.0, "a 1").changed(message="as on LiteRT here: unusable")
+    check = worst([alike, passed(0.0, "b 2").changed(message="as on LiteRT here: unusable")])
+    assert (check.outcome, check.message) == (
+        VerificationOutcome.PASSED,
+        "a 1: as on LiteRT here: unusable",
+    )
+    (kept,) = with_verifications(artifact(passed=True), [check], ()).verifications
+    assert kept.outcome is VerificationOutcome.PASSED
+    (told,) = with_verifications(artifact(passed=False), [check], ()).verifications
+    assert told.outcome is VerificationOutcome.FAILED
 
 
 def test_of_equal_agreement_the_larger_difference_is_told() -> None:

@@ -57,6 +57,18 @@ def test_it_gives_what_litert_s_reference_kernels_give() -> None:
     assert done == list(range(1, 21))
 
 
+def test_one_tensor_that_is_given_twice_gives_each_sample_once() -> None:
+    twice = tflite(
+        [ROW, T("y", (1, 8), scales=[1 / 128], zero_points=[0])],
+        [O("TANH")],
+        outputs=(1, 1),
+        signature=({"x": 0}, {"first": 1, "second": 1}),
+    )
+    (given,) = MicroModel(twice).run_each({"x": SAMPLES}, lambda _: None).values()
+    assert given.shape == (20, 8)
+    np.testing.assert_allclose(given, np.tanh(SAMPLES), atol=0.03)
+
+
 def test_the_arena_is_what_the_allocator_has_recorded() -> None:
     model = MicroModel(integers())
     model.run_each({"x": SAMPLES[:1]}, lambda _: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Target
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.verification import (
     Verification,
     VerificationOutcome,
@@ -17,12 +19,12 @@ from modelconversion_api.verification import (
     resolved_verifiers,
 )
 from support.converter.graphs import artifact
-from support.converter.tflite_files import O, T, tflite
+from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
-from tflite_converter.verifying.runtimes import RUNTIMES
-from tflite_converter.verifying.verify import failed, not_verified, verify, with_verifications
+from tflite_converter.verifying.runtimes import RUNTIMES, Ran
+from tflite_converter.verifying.verify import ended, failed, judge, not_verified, verify, with_verifications
 
 pytest.importorskip("tflite_micro", reason="there is no package for this machine")
 
@@ -52,6 +54,24 @@ def check(
     content: bytes, outputs: Array, gates: Gates | None = None, labels: Array | None = None
 ) -> Verification:
     return verify(MICRO, content, reference(outputs, labels), gates or Gates(), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome"),
+    [
+        ("OutOfMemory", "NotVerified"),
+        ("NoSpace", "NotVerified"),
+        ("Interrupted", "NotVerified"),
+        ("ConverterTimedOut", "NotVerified"),
+        ("InternalError", "NotVerified"),
+        ("ConverterCrashed", "Failed"),
+        ("EvaluationFailed", "Failed"),
+        ("DataUnreadable", "Failed"),
+    ],
+)
+def test_want_of_memory_or_time_says_nothing_of_the_file(reason: str, outcome: str) -> None:
+    check = ended(Verifier.GPU, FailureReason(reason), "it ended", "LiteRT 2")
+    assert (check.outcome.value, check.message, check.runtime) == (outcome, "it ended", "LiteRT 2")
 
 
 def test_a_file_that_does_what_the_original_does_passes() -> None:
@@ -90,6 +110,49 @@ def test_outputs_of_another_shape_fail() -> None:
     found = check(through(), SAMPLES[:, :3])
     assert found.outcome is VerificationOutcome.FAILED
     assert found.message == "it gives 'y' with shape (40, 4), the original (40, 3)"
+
+
+def test_a_size_that_the_data_decide_is_filled_up_as_the_original_s_is() -> None:
+    """The numbers over 0: at most 2 in the first 64 samples, which a guest runs, and 4 in the last."""
+    samples = np.full((65, 4), -1, np.float32)
+    samples[:64, 1] = np.arange(1, 65)
+    samples[5, 3] = 0.5
+    samples[64] = [1, 2, 3, 4]
+    content = tflite(
+        [
+            T("x", (1, 4), "FLOAT32"),
+            T("flat", (4,), "FLOAT32"),
+            T("size", (1,), "INT32", ints(-1)),
+            T("zero", (), "FLOAT32", floats(0)),
+            T("over", (4,), "BOOL"),
+            T("places", (4, 1), "INT64", open_shape=(-1, 1)),
+            T("y", (4,), "FLOAT32", open_shape=(-1,)),
+        ],
+        [
+            O("RESHAPE", (0, 2), (1,)),
+            O("GREATER", (1, 3), (4,)),
+            O("WHERE", (4,), (5,)),
+            O("GATHER_ND", (1, 5), (6,)),
+        ],
+        outputs=(6,),
+    )
+    whole = np.zeros((65, 4), np.float32)
+    whole[:64, 0] = np.arange(1, 65)
+    whole[5, 1] = 0.5
+    whole[64] = [1, 2, 3, 4]
+    of_all = replace(
+        reference(whole), samples={"x": samples}, task=Task.REGRESSION, metric=AgreementMetric.R2
+    )
+    given = whole[:64, :2].copy()
+    found = judge(Verifier.OLDEST_RUNTIME, content, Ran({"y": given}, "a 1"), of_all, Gates(min_agreement=1))
+    assert (found.outcome, found.message) == (VerificationOutcome.PASSED, None)
+    assert (found.samples, found.identical, found.largest_difference) == (64, True, 0)
+    given[3, 1] = 7
+    found = judge(Verifier.OLDEST_RUNTIME, content, Ran({"y": given}, "a 1"), of_all, Gates())
+    assert (found.identical, found.largest_difference) == (False, 7)
+    wide = np.zeros((64, 5), np.float32)
+    found = judge(Verifier.OLDEST_RUNTIME, content, Ran({"y": wide}, "a 1"), of_all, Gates())
+    assert found.message == "it gives 'y' with shape (64, 5), the original (64, 4)"
 
 
 def test_without_the_runtime_nothing_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
