@@ -100,6 +100,7 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
         ({"output": {"uri": "s3://models//NAMESPACE/"}}, OUTPUT),
         ({"output": {"uri": "s3://models-too/NAMESPACE/"}}, OUTPUT),
         ({"output": {"uri": "s3://models/NAMESPACE/../other/"}}, "must not contain '.' or '..'"),
+        ({"output": {"uri": "s3://models/other/"}, "className": "of-another-operator"}, ""),
         ({"storage": {}}, ""),
         ({"storage": {"checksums": "WhenRequired"}}, ""),
         ({"storage": PLATFORM}, ""),

@@ -61,6 +61,13 @@ def test_whose_conversions_it_is_for(values: Json, selector: Json | None):
     assert binding["spec"].get("matchResources", {}).get("namespaceSelector") == selector
 
 
+@pytest.mark.parametrize("name", ["", "edge"])
+def test_it_is_for_the_class_of_its_operator(name: str):
+    rendered = render({"tenantPolicy": {"enabled": True, "allowedOutputs": []}, "className": name})
+    condition = rendered.one(KINDS[0])["spec"]["matchConditions"][0]
+    assert condition["expression"].endswith(f" == '{name}'")
+
+
 def test_a_cluster_that_is_too_old_for_it_is_told():
     values = {"tenantPolicy": {"enabled": True, "allowedOutputs": []}}
     args = ("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version")
