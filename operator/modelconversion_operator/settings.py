@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     defaults_file: str = ""
     """YAML file with what conversions get that leave it out: storage as in spec.storage, and job with
     resources, nodeSelector, tolerations, affinity, serviceAccountName, priorityClassName and imagePullSecrets
-    as in spec.job, podLabels and podAnnotations."""
+    as in spec.job, podLabels, podAnnotations, runtimeClassName, hostUsers, env and proxy."""
     leader_elect: bool = False
     """Work only while holding a Lease, so that further replicas stand by."""
     lease_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9.-]+$")] = MANAGED_BY

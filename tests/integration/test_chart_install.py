@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from devcluster.control_plane.control_plane import ControlPlane
@@ -83,6 +85,7 @@ class Release:
     def left(self) -> set[str]:
         """What of the release is in the cluster."""
         kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,sa,cm,deploy,svc,netpol,pdb,secret"
+        kinds += ",validatingadmissionpolicy,validatingadmissionpolicybinding"
         command = ("get", kinds, "-A", "-o", "name", "-l", f"app.kubernetes.io/instance={RELEASE}")
         return set(self.cluster.kubectl(*command).stdout.split())
 
@@ -118,7 +121,13 @@ def test_install_upgrade_and_uninstall_keep_conversions(release: Release, tmp_pa
     assert columns(release)[0] == "Phase"
 
     later = changed_chart(tmp_path)
-    release.install({"replicas": 2, "podDisruptionBudget": {"enabled": True}}, chart=later)
+    kind = {"apiVersion": "v1", "kind": "ConfigMap"}
+    more = {**kind, "metadata": {"name": "more"}, "data": {"of": "{{ .Release.Name }}"}}
+    values = {"replicas": 2, "podDisruptionBudget": {"enabled": True}}
+    release.install({**values, "extraObjects": [more]}, chart=later)
+    assert release.get("configmap", "more")["data"] == {"of": RELEASE}
+    release.install(values, chart=later)
+    assert "more" not in release.cluster.kubectl("-n", release.namespace, "get", "configmap").stdout
     assert release.get("deployment", NAME)["spec"]["replicas"] == 2
     assert release.get("pdb", NAME)["spec"]["maxUnavailable"] == 1
     assert columns(release)[0] == "Stage"
@@ -148,6 +157,33 @@ def test_a_resource_that_kubectl_installed_is_taken_over_when_asked_to(release: 
     release.install(None, "--take-ownership", "--force-conflicts")
     assert release.get("crd", CRD)["metadata"]["annotations"]["meta.helm.sh/release-name"] == RELEASE
     assert columns(release)[0] == "Phase"
+
+
+def older_chart(folder: Path) -> Path:
+    """The chart of a version that did not have a part of today's."""
+    chart = folder / "older"
+    shutil.copytree(CHART, chart)
+    values = yaml.safe_load((chart / "values.yaml").read_text())
+    schema = json.loads((chart / "values.schema.json").read_text())
+    del values["tenantPolicy"], schema["properties"]["tenantPolicy"]
+    schema["required"].remove("tenantPolicy")
+    (chart / "values.yaml").write_text(yaml.safe_dump(values))
+    (chart / "values.schema.json").write_text(json.dumps(schema))
+    (chart / "templates" / "tenant-policy.yaml").unlink()
+    checks = chart / "templates" / "_checks.tpl"
+    checks.write_text(re.sub(r"\{\{- with \$values\.tenantPolicy -\}\}(.*\n){5}", "", checks.read_text()))
+    return chart
+
+
+def test_values_are_taken_over_from_a_version_that_had_fewer(release: Release, tmp_path: Path):
+    release.install({"log": {"format": "json"}}, chart=older_chart(tmp_path))
+    refused = release.helm("upgrade", str(CHART), "--reuse-values")
+    assert refused.returncode != 0
+    assert "tenantPolicy" in refused.stderr
+    taken = release.helm("upgrade", str(CHART), "--reset-then-reuse-values")
+    assert taken.returncode == 0, taken.stderr
+    (container,) = release.get("deployment", NAME)["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MODELCONVERSION_LOG_FORMAT", "value": "json"} in container["env"]
 
 
 def test_an_upgrade_sets_right_what_was_scaled_by_hand(release: Release):
@@ -226,15 +262,31 @@ class ChartsOperator(Operator):
 def defaults() -> Json:
     storage = {"endpoint": "https://minio.storage.svc:9000"}
     return {
-        "defaults": {"storage": storage, "job": {"nodeSelector": {"pool": "ml"}, "podLabels": {"a": "b"}}}
+        "defaults": {"storage": storage, "job": {"nodeSelector": {"pool": "ml"}, "podLabels": {"a": "b"}}},
+        "converter": {"hostUsers": False},
     }
+
+
+@pytest.fixture
+def walled(cluster: ControlPlane) -> Iterator[str]:
+    """A runtime class, which brings along what its pods cost and where they may run."""
+    name = f"walled-{secrets.token_hex(4)}"
+    described = {
+        "overhead": {"podFixed": {"memory": "64Mi"}},
+        "scheduling": {"nodeSelector": {"walled": "yes"}},
+    }
+    kind = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "runsc"}
+    cluster.apply([{**kind, "metadata": {"name": name}, **described}])
+    yield name
+    cluster.kubectl("delete", "runtimeclass", name)
 
 
 @pytest.mark.parametrize("only_one_namespace", [False, True])
 def test_the_operator_works_under_the_charts_rules(
-    release: Release, tmp_path: Path, defaults: Json, *, only_one_namespace: bool
+    release: Release, tmp_path: Path, defaults: Json, walled: str, *, only_one_namespace: bool
 ):
     watched, other = release.new_namespace(), release.new_namespace()
+    defaults["converter"]["runtimeClassName"] = walled
     release.install(defaults | ({"watchNamespaces": [watched]} if only_one_namespace else {}))
     for namespace in (watched, other):
         release.cluster.apply([manifest("model", namespace, SPEC)])
@@ -264,8 +316,17 @@ def test_the_operator_works_under_the_charts_rules(
             until(lambda: len(jobs(other)) == 1, "a Job of the other", 30, operator.tail)
         (job,) = jobs(watched)
         # Pod Security lets the Job's own pod in as well.
-        pods = ("-n", watched, "get", "pods", "-o", "name")
-        until(lambda: release.cluster.kubectl(*pods).stdout != "", "its pod", 30, lambda: json.dumps(job))
+        pods = ("-n", watched, "get", "pods", "-o", "json")
+
+        def made() -> list[Json]:
+            found: list[Json] = json.loads(release.cluster.kubectl(*pods).stdout)["items"]
+            return found
+
+        until(lambda: made() != [], "its pod", 30, lambda: json.dumps(job))
+        (admitted,) = (p["spec"] for p in made())
+        assert (admitted["runtimeClassName"], admitted["hostUsers"]) == (walled, False)
+        assert admitted["overhead"] == {"memory": "64Mi"}
+        assert admitted["nodeSelector"] == {"pool": "ml", "walled": "yes"}
         pod = job["spec"]["template"]
         assert pod["spec"]["nodeSelector"] == {"pool": "ml"}
         assert pod["metadata"]["labels"]["a"] == "b"

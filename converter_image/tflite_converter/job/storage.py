@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
@@ -22,6 +23,7 @@ from modelconversion_api.request import CREDENTIALS_ENDPOINT_ENV
 from modelconversion_api.storage import ENDPOINT_KEY, AddressingStyle, ChecksumPolicy, StorageAccess
 from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.job.proxies import is_direct, proxy_problem
 from tflite_converter.job.storage_errors import storage_errors
 
 if TYPE_CHECKING:
@@ -94,12 +96,16 @@ class ObjectStore:
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._stage = stage
         _check_endpoint(access.endpoint, stage)
-        try:
-            self._client = _client(access)
-        except ValueError as error:
-            raise ConverterError(
-                FailureReason.INVALID_REQUEST, stage, f"spec.storage: {error}", hint="correct spec.storage"
-            ) from error
+        if problem := proxy_problem(os.environ):
+            hint = "correct it in the Secret or in converter.proxy of the operator's chart"
+            raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, problem, hint=hint)
+        # Making a client looks for credentials, where the cloud has some.
+        with storage_errors(stage, access.endpoint or "AWS S3"):
+            try:
+                self._client = _client(access)
+            except ValueError as error:
+                cause, hint = f"spec.storage: {error}", "correct spec.storage"
+                raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause, hint=hint) from error
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with the URI's."""
@@ -221,10 +227,14 @@ def _client(access: StorageAccess) -> S3Client:
     if access.addressing_style is AddressingStyle.AUTO and access.endpoint is not None:
         style = "path"  # an endpoint of one's own rarely has a host name for every bucket
     options: dict[str, Any] = {}
+    core = botocore.session.get_session()
     if access.ca_bundle is not None:
         options["verify"] = _ca_file(access.ca_bundle)
+        if access.endpoint is None:
+            # Of a proxy that opens what is said to AWS: credentials come from there as well.
+            core.set_config_variable("ca_bundle", options["verify"])
     # A session of its own: boto3.client() remembers the first credentials it has seen.
-    return boto3.session.Session().client(
+    return boto3.session.Session(botocore_session=core).client(
         "s3",
         endpoint_url=access.endpoint,
         # Third-party stores accept any region, but signing needs one.
@@ -237,6 +247,7 @@ def _client(access: StorageAccess) -> S3Client:
             response_checksum_validation=checksums,
             s3={"addressing_style": style},
             user_agent_extra="tflite-converter",
+            proxies={} if is_direct(access.endpoint, os.environ) else None,
         ),
         **options,
     )

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    ProxyConnectionError,
     SSLError,
     TokenRetrievalError,
 )
@@ -57,15 +58,31 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
         raise ConverterError(
             FailureReason.INVALID_REQUEST, stage, f"{uri} is not a valid location"
         ) from error
+    except ProxyConnectionError as error:
+        raise ConverterError(
+            FailureReason.STORAGE_UNAVAILABLE,
+            stage,
+            f"{uri}: the proxy does not let it through ({_said_by_proxy(error)})",
+            hint="correct converter.proxy of the operator's chart: the proxy's address or password, or"
+            " noProxy where the store is reached without it",
+        ) from error
     except SSLError as error:
         raise ConverterError(
             FailureReason.STORAGE_UNAVAILABLE,
             stage,
             f"{uri}: the store's certificate is not trusted: {error}",
-            hint="set spec.storage.caBundle to the certificate authority of the endpoint",
+            hint="set spec.storage.caBundle to the certificate authority of the endpoint, or of a proxy that"
+            " opens connections",
         ) from error
     except BotoCoreError as error:
         raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
+
+
+def _said_by_proxy(error: ProxyConnectionError) -> str:
+    """Return what the proxy answered, or that it did not: never its URL, which may have a password."""
+    reason = getattr(error.kwargs.get("error"), "original_error", None)
+    text = str(reason)
+    return text if text.startswith("Tunnel connection failed") else type(reason or error).__name__
 
 
 def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterError:

@@ -5,7 +5,7 @@
 - name: MODELCONVERSION_ENGINES
   value: {{ include "model-conversion-operator.engines" . | quote }}
 - name: MODELCONVERSION_RUNTIME_IMAGE
-  value: {{ .Values.converter.runtimeImage | quote }}
+  value: {{ include "model-conversion-operator.inRegistry" (dict "root" . "reference" .Values.converter.runtimeImage) | quote }}
 - name: MODELCONVERSION_IMAGE_PULL_POLICY
   value: {{ .Values.converter.image.pullPolicy | quote }}
 - name: MODELCONVERSION_NAMESPACES

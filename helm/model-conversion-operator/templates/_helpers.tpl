@@ -66,15 +66,32 @@ annotations:
 {{- define "model-conversion-operator.image" -}}
 {{- $tag := .image.tag | toString -}}
 {{- if and (not $tag) (not .image.digest) -}}{{- $tag = .root.Chart.AppVersion -}}{{- end -}}
-{{- .image.repository -}}
+{{- include "model-conversion-operator.inRegistry" (dict "root" .root "reference" .image.repository) -}}
 {{- with $tag }}:{{ . }}{{ end -}}
 {{- with .image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{/*
+A reference in the registry that takes the place of all: a dict with root and reference. As container engines read it,
+what stands before the first slash is a registry where it has a dot or a port, or is localhost.
+*/}}
+{{- define "model-conversion-operator.inRegistry" -}}
+{{- $path := .reference -}}
+{{- if and .root.Values.imageRegistry .reference -}}
+{{- $path = printf "%s/%s" .root.Values.imageRegistry (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" .reference "") -}}
+{{- end -}}
+{{- $path -}}
+{{- end -}}
+
+{{/* Secrets for pulling an image, as JSON: {"secrets": [...]}. A dict with root and image. */}}
+{{- define "model-conversion-operator.pullSecrets" -}}
+{{- dict "secrets" (concat .root.Values.imagePullSecrets .image.pullSecrets | uniq) | toJson -}}
 {{- end -}}
 
 {{/* FORMAT=IMAGE of each engine, with commas between them. */}}
 {{- define "model-conversion-operator.engines" -}}
 {{- $entries := list -}}
-{{- range $format, $image := .Values.converter.engines -}}{{- $entries = append $entries (printf "%s=%s" $format $image) -}}{{- end -}}
+{{- range $format, $image := .Values.converter.engines -}}{{- $entries = append $entries (printf "%s=%s" $format (include "model-conversion-operator.inRegistry" (dict "root" $ "reference" $image))) -}}{{- end -}}
 {{- join "," $entries -}}
 {{- end -}}
 
@@ -89,8 +106,21 @@ annotations:
 {{- range $name, $value := .Values.defaults.job -}}
 {{- if or $value (kindIs "bool" $value) -}}{{- $_ := set $job $name $value -}}{{- end -}}
 {{- end -}}
-{{- with .Values.converter.image.pullSecrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
+{{- with (include "model-conversion-operator.pullSecrets" (dict "root" . "image" .Values.converter.image) | fromJson).secrets -}}{{- $_ := set $job "imagePullSecrets" . -}}{{- end -}}
+{{- with .Values.converter.runtimeClassName -}}{{- $_ := set $job "runtimeClassName" . -}}{{- end -}}
+{{- if not .Values.converter.hostUsers -}}{{- $_ := set $job "hostUsers" false -}}{{- end -}}
+{{- with .Values.converter.env -}}{{- $_ := set $job "env" . -}}{{- end -}}
+{{- range $name, $value := .Values.converter.proxy -}}
+{{- if $value -}}{{- $_ := set $job "proxy" (merge (dict $name $value) (default dict $job.proxy)) -}}{{- end -}}
+{{- end -}}
 {{- toYaml (dict "storage" .Values.defaults.storage "job" $job) -}}
+{{- end -}}
+
+{{/* Port of a URL: a dict with url; that of its scheme where it has none. */}}
+{{- define "model-conversion-operator.portOf" -}}
+{{- $url := urlParse .url -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- default (ternary "80" "443" (eq $url.scheme "http")) $port -}}
 {{- end -}}
 
 {{- define "model-conversion-operator.networkPolicyDNS" -}}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.scheduling import (
@@ -21,6 +21,7 @@ from modelconversion_api.scheduling import (
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.storage import Storage
 from modelconversion_operator.errors import SettingsError
+from modelconversion_operator.job_environment import Proxy, Variable, environment_problem
 
 _DISK: Final = "ephemeral-storage"
 _RESOURCES: Final = Resources(
@@ -60,10 +61,24 @@ class JobTemplate(ApiModel):
     fixed_user: bool = True
     """Whether the pods run as a user of our choice, 65532; false where the cluster chooses one for each
     namespace, as OpenShift does."""
+    runtime_class_name: Name | None = None
+    """Runtime class of the pods, for example of gVisor or Kata Containers."""
+    host_users: bool = True
+    """Whether user IDs in the pods are those of the node; false for a user namespace of each pod's own."""
     pod_labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """More labels for the pods; the operator's own cannot be replaced."""
     pod_annotations: dict[LabelKey, Annotated[str, Field(max_length=4096)]] = Field(default_factory=dict)
     """More annotations for the pods, for example to keep a service mesh's sidecar away."""
+    env: Annotated[tuple[Variable, ...], Field(max_length=64)] = ()
+    """More variables for the containers that speak with the store; that of the model's code gets none."""
+    proxy: Proxy = Proxy()
+    """The proxy by which these containers reach the store."""
+
+    @model_validator(mode="after")
+    def _has_one_environment(self) -> Self:
+        if problem := environment_problem(self.env, self.proxy):
+            raise ValueError(problem)
+        return self
 
 
 class Defaults(ApiModel):

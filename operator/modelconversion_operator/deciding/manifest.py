@@ -30,7 +30,7 @@ from modelconversion_api.request import (
 from modelconversion_api.scheduling import JobSpec, Resources
 from modelconversion_api.spec import ModelConversionSpec, Signing, SourceFormat
 from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
-from modelconversion_operator.deciding.defaults import Defaults, bounded, scratch_limit
+from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -41,6 +41,7 @@ from modelconversion_operator.deciding.views import (
     UID_LABEL,
     Key,
 )
+from modelconversion_operator.job_environment import variables
 
 CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
     zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.MEASURE, Stage.PUBLISH), strict=True)
@@ -287,12 +288,16 @@ def _containers(
     of_fetch: list[dict[str, Any]],
     of_publish: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return ``fetch``, ``middle`` without any secret, and ``publish``; each writes only what is its own."""
+    """Return ``fetch``, ``middle`` without any secret, and ``publish``; each writes only what is its own.
+
+    What the platform says of the way to the store is for the two that speak with it.
+    """
     given = _mount(_INPUT, read_only=True)
+    way = variables(settings.defaults.job.env, settings.defaults.job.proxy)
     return [
-        _container("fetch", settings, job, of_fetch, [_mount(_INPUT)]),
+        _container("fetch", settings, job, [*way, *of_fetch], [_mount(_INPUT)]),
         _container(middle, settings, job, [], [given, _mount(_OUTPUT)]),
-        _container("publish", settings, job, of_publish, [given, _mount(_OUTPUT, read_only=True)]),
+        _container("publish", settings, job, [*way, *of_publish], [given, _mount(_OUTPUT, read_only=True)]),
     ]
 
 
@@ -325,10 +330,17 @@ def _pod(
         "containers": containers[2:],
     }
     wire = job.to_wire()
-    for name in _PASSED_ON:
-        if name in wire:
-            pod[name] = wire[name]
-    return pod
+    return pod | {name: wire[name] for name in _PASSED_ON if name in wire} | _isolation(settings.defaults.job)
+
+
+def _isolation(platform: JobTemplate) -> dict[str, Any]:
+    """Return what of the node the platform keeps from every Job's pods: never a conversion's to say."""
+    fields: dict[str, Any] = {}
+    if platform.runtime_class_name is not None:
+        fields["runtimeClassName"] = platform.runtime_class_name
+    if not platform.host_users:
+        fields["hostUsers"] = False
+    return fields
 
 
 def _mount(path: str, *, sub_path: str = "", read_only: bool = False) -> dict[str, Any]:
@@ -340,7 +352,7 @@ def _container(
     name: str,
     settings: JobSettings,
     job: JobSpec,
-    secrets: list[dict[str, Any]],
+    more: list[dict[str, Any]],
     mounts: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
@@ -355,7 +367,7 @@ def _container(
             {"name": "TMPDIR", "value": _TMP},
             {"name": "HOME", "value": _TMP},
             *([{"name": LOG_FORMAT_ENV, "value": "json"}] if settings.logs_json else []),
-            *secrets,
+            *more,
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.
         "volumeMounts": [*mounts, _mount(_TMP, sub_path=f"tmp-{name}")],

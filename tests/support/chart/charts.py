@@ -25,10 +25,22 @@ Json = dict[str, Any]
 EVERYTHING: Json = {
     "replicas": 2,
     "image": {"pullSecrets": [{"name": "registry"}]},
-    "converter": {"image": {"pullSecrets": [{"name": "registry"}]}},
+    "converter": {
+        "image": {"pullSecrets": [{"name": "registry"}]},
+        "env": [
+            {"name": "PROXY_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "password"}}}
+        ],
+        "proxy": {"httpsProxy": "http://edge:$(PROXY_PASSWORD)@proxy.example:3128", "noProxy": ".svc"},
+    },
     "defaults": {
         "storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3-credentials"}},
         "job": {"podAnnotations": {"sidecar.istio.io/inject": "false"}, "priorityClassName": "batch"},
+    },
+    "tenantPolicy": {
+        "enabled": True,
+        "allowedEndpoints": ["https://minio.storage.svc:9000"],
+        "allowedOutputs": ["s3://models/{namespace}/"],
+        "allowedServiceAccounts": ["converter"],
     },
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [
@@ -47,8 +59,9 @@ NAMESPACED: Json = {
     "watchNamespaces": ["team-a", "team-b"],
     "networkPolicy": {"operator": {"enabled": True}, "jobs": {"enabled": True}},
     "metrics": {"mode": "PodMonitor"},
+    "tenantPolicy": {"enabled": False},
 }
-"""The same for an operator of two namespaces."""
+"""The same for an operator of two namespaces, which gets nothing of the cluster's."""
 
 
 class Rendered:

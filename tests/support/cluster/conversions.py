@@ -27,7 +27,7 @@ Json = dict[str, Any]
 class Operator:
     """An operator process that can be killed and started again."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
         self.log = log
         self.kubeconfig = str(kubeconfig)
         (self.port,) = free_ports(1)
@@ -37,6 +37,7 @@ class Operator:
             "MODELCONVERSION_HTTP_HOST": "127.0.0.1",
             "MODELCONVERSION_HTTP_PORT": str(self.port),
             "MODELCONVERSION_ALLOWED_SERVICE_ACCOUNTS": "ghost-*",
+            **{f"MODELCONVERSION_{name.upper()}": value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
 

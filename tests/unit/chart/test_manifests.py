@@ -374,7 +374,7 @@ def test_the_jobs_policy_lies_in_each_namespace_and_fits_their_pods():
     (peer,) = json.loads(source)
     assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": NAMESPACE}
     assert peer["podSelector"]["matchLabels"] == SELECTOR
-    assert opens(policy, "egress") == {("", 53), ("", 443), ("", 9000)}
+    assert opens(policy, "egress") == {("", 53), ("", 443), ("", 9000), ("", 3128)}
     # And the operator's leads to the same pods.
     to = [t for t, port in opens(rendered.one("NetworkPolicy", NAME), "egress") if port == PROGRESS_PORT]
     (peer,) = json.loads(to[0])
@@ -492,6 +492,20 @@ def test_dashboards_are_installed_as_they_are(chart: Path):
     assert made["metadata"]["namespace"] == "monitoring"
     assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert made["metadata"]["annotations"] == {"grafana_folder": "Model conversion"}
+
+
+def test_more_objects_come_as_they_are_with_their_templates_filled_in():
+    """Braces of other languages, and numbers that are texts, are what templates get wrong."""
+    texts = {"a": "{{ .Release.Namespace }}/{{ .Values.image.tag }}", "port": "8080", "rule": "{a: [b]}"}
+    given = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": texts}
+    text = (
+        "{{- range list 2 3 }}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: 'no-{{ . }}'}\n{{- end }}"
+    )
+    rendered = render({"extraObjects": [given, text], "image": {"tag": "v1"}})
+    assert rendered.one("ConfigMap", "one") == given | {"data": texts | {"a": f"{NAMESPACE}/v1"}}
+    assert [o["metadata"]["name"] for o in rendered.all("Secret")] == ["no-2", "no-3"]
+    others = [o for o in rendered if o["metadata"]["name"] not in ("one", "no-2", "no-3")]
+    assert others == list(render({"image": {"tag": "v1"}}))
 
 
 def test_the_charts_own_files_are_installed():

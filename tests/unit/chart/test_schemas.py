@@ -10,6 +10,8 @@ from kubernetes_validate import ValidationError, validate
 from support.chart.charts import CHART, EVERYTHING, NAMESPACED, Rendered, render
 from support.chart.schemas import MONITORING, NEWEST, OLDEST, SPECS
 
+SINCE_1_30 = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+"""The chart refuses to write these for the oldest version."""
 PROFILES = {"defaults": {}, "everything": EVERYTHING, "namespaced": NAMESPACED}
 
 
@@ -21,7 +23,7 @@ def rendered(request: pytest.FixtureRequest) -> Rendered:
 @pytest.mark.parametrize("version", [OLDEST, "1.33", NEWEST])
 def test_kubernetes_knows_every_field(rendered: Rendered, version: str):
     for thing in rendered:
-        if thing["apiVersion"] != MONITORING:
+        if thing["apiVersion"] != MONITORING and not (version == OLDEST and thing["kind"] in SINCE_1_30):
             assert validate(thing, version, strict=True) == version
 
 

@@ -13,6 +13,7 @@ import yaml
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
 from modelconversion_api.storage import SecretRef, Storage
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate
+from modelconversion_operator.job_environment import Proxy
 from modelconversion_operator.settings import ENV_PREFIX, Settings, load
 from support.chart.charts import (
     CHART,
@@ -49,12 +50,17 @@ TOLERATIONS = [{"key": "a", "operator": "Exists"}]
 AFFINITY = {"nodeAffinity": {}}
 RELABELINGS = [{"action": "drop", "regex": "x", "sourceLabels": ["y"]}]
 OTHER: Json = {
+    "imageRegistry": "mirror.example:5000/edge",
+    "imagePullSecrets": [{"name": "mirror"}],
     "image.digest": "sha256:" + "0" * 64,
     "converter.image.digest": "sha256:" + "0" * 64,
     "image.pullPolicy": "Always",
     "converter.image.pullPolicy": "Always",
     "image.pullSecrets": [{"name": "other"}],
     "converter.image.pullSecrets": [{"name": "other"}],
+    "converter.env": [{"name": "A", "value": "b"}],
+    "converter.proxy.httpProxy": "http://other.example:3128",
+    "converter.proxy.httpsProxy": "http://other.example:3128",
     "converter.runtimeImage": "registry.example/runtime:1",
     "converter.engines": {"ONNX": "registry.example/onnx:1", "PyTorch": "registry.example/pytorch:1"},
     "watchNamespaces": ["elsewhere"],
@@ -70,6 +76,11 @@ OTHER: Json = {
     "policy.credentialsRelease": "warn",
     "sharedOutput": "refuse",
     "className": "edge",
+    "tenantPolicy.validationActions": ["Warn", "Audit"],
+    "tenantPolicy.namespaceSelector": {"matchLabels": {"tenant": "yes"}},
+    "tenantPolicy.allowedEndpoints": ["AWS"],
+    "tenantPolicy.allowedOutputs": ["s3://other/"],
+    "tenantPolicy.allowedServiceAccounts": ["team-a/converter"],
     "policy.allowedResources": ["cpu", "memory", "nvidia.com/gpu"],
     "log.level": "debug",
     "log.format": "json",
@@ -84,6 +95,7 @@ OTHER: Json = {
     "extraEnvFrom": [{"secretRef": {"name": "other"}}],
     "extraVolumes": [{"name": "more", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}],
     "networkPolicy.dnsPorts": [5353],
     "networkPolicy.operator.scrapeNamespaces": ["elsewhere"],
     "networkPolicy.operator.apiServerPorts": [16443],
@@ -173,7 +185,12 @@ def properties(node: Json, path: str = "") -> Iterator[tuple[str, Json]]:
 
 
 OBJECTS = dict(properties(SCHEMA))
-WITHOUT_DEFAULT = ("defaults.storage", "defaults.storage.secretRef", "strategy")
+WITHOUT_DEFAULT = (
+    "defaults.storage",
+    "defaults.storage.secretRef",
+    "strategy",
+    "tenantPolicy.namespaceSelector",
+)
 
 
 def at(path: str) -> Any:
@@ -202,8 +219,10 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
 
     assert OBJECTS["defaults.storage"]["properties"].keys() == names(Storage)
     assert OBJECTS["defaults.storage.secretRef"]["properties"].keys() == names(SecretRef)
-    # Pull secrets go with the image.
-    assert OBJECTS["defaults.job"]["properties"].keys() | {"imagePullSecrets"} == names(JobTemplate)
+    # These go with the image.
+    with_image = {"imagePullSecrets", "env", "proxy", "runtimeClassName", "hostUsers"}
+    assert OBJECTS["defaults.job"]["properties"].keys() | with_image == names(JobTemplate)
+    assert OBJECTS["converter.proxy"]["properties"].keys() == names(Proxy)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +232,18 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
         ("replicas", -1, "minimum: got -1, want 0"),
         ("image.tag", 1.1, "at '/image/tag': got number, want string"),
         ("image.digest", "latest", "'latest' does not match pattern '^(sha256:[0-9a-f]{64})?$'"),
+        ("imageRegistry", "https://mirror.example", "'https://mirror.example' does not match pattern"),
+        ("imageRegistry", "mirror.example/", "'mirror.example/' does not match pattern"),
+        ("extraObjects", [{"kind": "ConfigMap"}], "missing properties 'apiVersion', 'metadata'"),
+        ("extraObjects", {"a": "b"}, "at '/extraObjects': got object, want array"),
+        ("tenantPolicy.allowedOutputs", ["s3://models/a"], "'s3://models/a' does not match pattern"),
+        ("tenantPolicy.allowedOutputs", ["models/"], "'models/' does not match pattern"),
+        ("tenantPolicy.allowedEndpoints", ["https://minio:9000/"], "does not match pattern"),
+        ("tenantPolicy.allowedOutputs", ["s3://models/{tenant}/"], "does not match pattern"),
+        ("tenantPolicy.enabled", True, "everything is allowed: name what is in tenantPolicy"),
+        ("tenantPolicy.allowedServiceAccounts", ["conv*"], "'conv*' does not match pattern"),
+        ("tenantPolicy.validationActions", ["Allow"], "must be one of 'Deny', 'Warn', 'Audit'"),
+        ("imagePullSecrets", ["registry"], "at '/imagePullSecrets/0': got string, want object"),
         ("image", None, "missing property 'image'"),
         ("image.pullSecrets", ["registry"], "at '/image/pullSecrets/0': got string, want object"),
         ("watchNamespaces", "ml", "at '/watchNamespaces': got string, want array"),

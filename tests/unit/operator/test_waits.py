@@ -286,6 +286,12 @@ CREATION = [
         60,
     ),
     (
+        'pods "gesture-1-x7k2p" is forbidden: pod rejected: RuntimeClass "gvisor" not found',
+        "PodRejected",
+        'RuntimeClass "gvisor" not found',
+        60,
+    ),
+    (
         'pods "gesture-1-x7k2p" is forbidden: maximum memory usage per Container is 1Gi, but limit is 4Gi',
         "PodRejected",
         "maximum memory usage per Container is 1Gi",

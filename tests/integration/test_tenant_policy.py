@@ -1,0 +1,201 @@
+"""The chart's policy for tenants at a real API server: what it refuses, what it takes, and what it says."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from devcluster.control_plane.control_plane import ControlPlane
+from support.chart.charts import Json, render
+from support.cluster.conversions import manifest, until
+
+pytestmark = pytest.mark.cluster
+
+PLATFORM = {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}
+LIMITS: Json = {
+    "allowedEndpoints": ["https://minio.storage.svc:9000", "https://{namespace}.example"],
+    "allowedOutputs": ["s3://models/{namespace}/", "s3://{namespace}/"],
+    "allowedServiceAccounts": ["converter", "{namespace}-runner", "elsewhere/special"],
+}
+
+
+class Fence:
+    """A policy of the chart around one namespace of its own."""
+
+    def __init__(self, cluster: ControlPlane, values: Json, **limits: Any) -> None:
+        self.cluster = cluster
+        self.namespace = f"tenant-{secrets.token_hex(3)}"
+        self.cluster.create_namespace(self.namespace)
+        self._release = f"fence-{secrets.token_hex(3)}"
+        selector = {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}
+        policy = {"enabled": True, "namespaceSelector": selector, **limits}
+        rendered = render(values | {"tenantPolicy": policy}, release=self._release)
+        kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+        self.objects = [o for o in rendered if o["kind"] in kinds]
+        self.name = self.objects[0]["metadata"]["name"]
+        self.cluster.apply(self.objects)
+
+    def write(self, name: str = "tested", **changes: Any) -> str:
+        """What the API server says to a conversion that is written; nothing where it takes it."""
+        text = self._text(name, changes)
+        return self.cluster.kubectl("apply", "-f", "-", input=text, check=False).stderr
+
+    def would_say(self, **changes: Any) -> str:
+        """What it would say to a new one."""
+        text = self._text("probe", changes)
+        return self.cluster.kubectl("create", "--dry-run=server", "-f", "-", input=text, check=False).stderr
+
+    def _text(self, name: str, changes: Json) -> str:
+        spec = {
+            "source": {"uri": "s3://anywhere/gesture.h5"},
+            "output": {"uri": f"s3://models/{self.namespace}/gesture/"},
+            "methods": ["DynamicRange"],
+        } | changes
+        text = json.dumps(manifest(name, self.namespace, spec))
+        return text.replace("NAMESPACE", self.namespace)
+
+    def in_force(self) -> Fence:
+        outside = {"output": {"uri": "s3://outside/x/"}, "storage": {"endpoint": "https://outside.example"}}
+        until(lambda: "denied request" in self.would_say(**outside), "the policy is in force", 30)
+        return self
+
+    def remove(self) -> None:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            self.cluster.kubectl("delete", kind, self.name, "--wait=false")
+        self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def fence(crd: ControlPlane) -> Iterator[Fence]:
+    made = Fence(crd, {"defaults": {"storage": PLATFORM}}, **LIMITS)
+    yield made.in_force()
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def without_store(crd: ControlPlane) -> Iterator[Fence]:
+    """One of a platform that has no store of its own, so that those who name none go to AWS."""
+    made = Fence(crd, {}, **{**LIMITS, "allowedEndpoints": ["AWS"], "allowedServiceAccounts": []})
+    yield made.in_force()
+    made.remove()
+
+
+OUTPUT, STORE, ACCOUNT = "spec.output.uri: ", "spec.storage: ", "spec.job.serviceAccountName: "
+ELSEWHERE = {"endpoint": "https://attacker.example"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, ""),
+        ({"output": {"uri": "s3://models/NAMESPACE"}}, ""),
+        ({"output": {"uri": "s3://NAMESPACE/any/where"}}, ""),
+        ({"output": {"uri": "s3://models/NAMESPACE-not/x/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models/other/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models/x/NAMESPACE/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models//NAMESPACE/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models-too/NAMESPACE/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models/NAMESPACE/../other/"}}, "must not contain '.' or '..'"),
+        ({"storage": {}}, ""),
+        ({"storage": {"checksums": "WhenRequired"}}, ""),
+        ({"storage": PLATFORM}, ""),
+        ({"storage": {"endpoint": "https://minio.storage.svc:9000/"}}, ""),
+        ({"storage": {"endpoint": "https://NAMESPACE.example"}}, ""),
+        ({"storage": {"endpoint": "http://minio.storage.svc:9000"}}, STORE),
+        ({"storage": {"endpoint": "https://minio.storage.svc:9001"}}, STORE),
+        ({"storage": {"endpoint": "https://other.example"}}, STORE),
+        ({"storage": {"region": "eu-west-1"}}, f"{STORE}AWS is none"),
+        ({"storage": {"secretRef": {"name": "own"}}}, f"{STORE}AWS is none"),
+        ({"storage": {"addressingStyle": "Virtual"}}, f"{STORE}AWS is none"),
+        ({"job": {"backoffLimit": 1}}, ""),
+        ({"job": {"serviceAccountName": "default"}}, ""),
+        ({"job": {"serviceAccountName": "converter"}}, ""),
+        ({"job": {"serviceAccountName": "NAMESPACE-runner"}}, ""),
+        ({"job": {"serviceAccountName": "special"}}, ACCOUNT),
+        ({"job": {"serviceAccountName": "admin"}}, ACCOUNT),
+    ],
+)
+def test_what_tenants_may_write(fence: Fence, changes: Json, refused: str):
+    said = fence.write(f"c-{secrets.token_hex(4)}", **changes)
+    assert (refused in said) if refused else (said == ""), said
+
+
+def test_the_words_say_what_would_be_right(fence: Fence):
+    name = fence.namespace
+    said = fence.write(output={"uri": "s3://models/x/"})
+    assert f"may write to: s3://models/{name}/, s3://{name}/ (tenantPolicy.allowedOutputs of the op" in said
+    said = fence.write(storage=ELSEWHERE)
+    assert (
+        f"https://attacker.example is none of the stores that conversions of {name} may use: https://m"
+        in said
+    )
+    said = fence.write(job={"serviceAccountName": "admin"})
+    assert f"beside default: converter, {name}-runner, elsewhere/special (tenantPolicy.allowedServ" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, ""),
+        ({"storage": {"region": "eu-west-1", "secretRef": {"name": "own"}}}, ""),
+        ({"storage": PLATFORM}, f"{STORE}https://minio.storage.svc:9000 is none"),
+        ({"job": {"serviceAccountName": "converter"}}, "may use beside default: none"),
+    ],
+)
+def test_where_there_is_no_store_of_the_platform(without_store: Fence, changes: Json, refused: str):
+    said = without_store.write(f"c-{secrets.token_hex(4)}", **changes)
+    assert (refused in said) if refused else (said == ""), said
+
+
+def test_other_namespaces_are_none_of_its_business(fence: Fence, namespace: str):
+    text = json.dumps(
+        manifest(
+            "free",
+            namespace,
+            {
+                "source": {"uri": "s3://anywhere/m.h5"},
+                "output": {"uri": "s3://else/where/"},
+                "methods": ["Float16"],
+                "storage": ELSEWHERE,
+            },
+        )
+    )
+    assert fence.cluster.kubectl("apply", "-f", "-", input=text).stderr == ""
+
+
+def test_what_was_there_before_can_be_labelled_and_deleted_but_not_written_anew(crd: ControlPlane):
+    """A policy that comes later must not get in the way of an operator, a collector, or a clean-up."""
+    fence = Fence(crd, {}, validationActions=["Warn"], **LIMITS)
+    try:
+        outside = {"output": {"uri": "s3://models/other/"}, "storage": PLATFORM}
+        until(lambda: "Warning: Validation failed" in fence.would_say(**outside), "the policy warns", 30)
+        assert OUTPUT in fence.write("old", **outside)
+        binding = next(o for o in fence.objects if o["kind"].endswith("Binding"))
+        crd.apply([{**binding, "spec": {**binding["spec"], "validationActions": ["Deny"]}}])
+        until(lambda: "denied request" in fence.would_say(**outside), "the policy denies", 30)
+        where = ("-n", fence.namespace)
+        crd.kubectl(*where, "label", "mconv", "old", "team=edge")
+        as_status = ("--subresource=status", "--type=merge", "-p")
+        crd.kubectl(*where, "patch", "mconv", "old", *as_status, '{"status": {"phase": "Running"}}')
+        assert fence.write("old", **outside, suspend=True) == ""
+        assert OUTPUT in fence.write("old", **outside, suspend=False)
+        crd.kubectl(*where, "patch", "mconv", "old", *as_status, '{"status": {"phase": "Failed"}}')
+        assert OUTPUT in fence.write("old", **outside, methods=["Float16"])
+        assert fence.write("old", storage=PLATFORM) == ""
+        crd.kubectl(*where, "delete", "mconv", "old")
+    finally:
+        fence.remove()
+
+
+def test_the_api_server_finds_no_mistake_in_the_expressions(fence: Fence):
+    def status() -> Json:
+        command = ("get", "validatingadmissionpolicy", fence.name, "-o", "json")
+        found: Json = json.loads(fence.cluster.kubectl(*command).stdout).get("status", {})
+        return found
+
+    until(lambda: "observedGeneration" in status(), "the expressions are checked", 30)
+    assert status().get("typeChecking", {}).get("expressionWarnings", []) == []

@@ -1,0 +1,73 @@
+"""The policy for tenants as the chart writes it; what it does is asked of a real API server."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.chart.charts import CHART, NAME, NAMESPACE, RELEASE, Json, refusal, render, run_helm
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+def test_there_is_none_unless_asked_for():
+    assert [o for o in render() if o["kind"] in KINDS] == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "fields"),
+    [
+        ({"allowedEndpoints": ["AWS"]}, ["spec.storage.endpoint"]),
+        ({"allowedOutputs": []}, ["spec.output.uri"]),
+        ({"allowedServiceAccounts": [], "allowedEndpoints": ["*", "AWS"]}, ["spec.job.serviceAccountName"]),
+        ({"allowedOutputs": ["s3://a/"], "allowedServiceAccounts": []}, ["spec.output.uri", "spec.job"]),
+    ],
+)
+def test_only_what_is_limited_is_looked_at(limits: Json, fields: list[str]):
+    rendered = render({"tenantPolicy": {"enabled": True, **limits}})
+    validations = rendered.one(KINDS[0])["spec"]["validations"]
+    assert len(validations) == len(fields)
+    assert all(v["message"].startswith(field) for v, field in zip(validations, fields, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "selector"),
+    [
+        ({}, None),
+        ({"namespaceSelector": {"matchLabels": {"a": "b"}}}, {"matchLabels": {"a": "b"}}),
+        ({"watch": ["x", "y"]}, {"matchExpressions": ["x", "y"]}),
+        (
+            {"watch": ["x"], "namespaceSelector": {"matchLabels": {"a": "b"}}},
+            {"matchLabels": {"a": "b"}, "matchExpressions": ["x"]},
+        ),
+    ],
+)
+def test_whose_conversions_it_is_for(values: Json, selector: Json | None):
+    policy = {"enabled": True, "allowedOutputs": [], **{k: v for k, v in values.items() if k != "watch"}}
+    rendered = render({"tenantPolicy": policy, "watchNamespaces": values.get("watch", [])})
+    binding = rendered.one(KINDS[1])
+    assert (binding["spec"]["policyName"], binding["spec"]["validationActions"]) == (
+        f"{NAME}-tenants",
+        ["Deny"],
+    )
+    if selector is not None and "matchExpressions" in selector:
+        watched = {
+            "key": "kubernetes.io/metadata.name",
+            "operator": "In",
+            "values": selector["matchExpressions"],
+        }
+        selector = {**selector, "matchExpressions": [watched]}
+    assert binding["spec"].get("matchResources", {}).get("namespaceSelector") == selector
+
+
+def test_a_cluster_that_is_too_old_for_it_is_told():
+    values = {"tenantPolicy": {"enabled": True, "allowedOutputs": []}}
+    args = ("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version")
+    refused, taken = (run_helm(*args, version, values=values) for version in ("1.29.14", "1.30.0"))
+    assert "tenantPolicy.enabled needs Kubernetes 1.30 or newer, and this is v1.29.14" in refused.stderr
+    assert taken.returncode == 0, taken.stderr
+
+
+def test_one_that_limits_nothing_is_a_mistake():
+    assert "everything is allowed" in refusal({"tenantPolicy": {"enabled": True}})
