@@ -21,6 +21,7 @@ from tflite_converter.compilers.jobs import NPUJob
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.metrics import snr_db
 from tflite_converter.native_output import heard
+from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.runtime import TFLiteModel, names_given_back, why
 
 _SAMPLES: Final = 8
@@ -35,6 +36,9 @@ def compare_runs(job: NPUJob, original: Path, compiled: Path) -> NPURun:
         ConverterError: CompilationFailed, where the compiled file does not run, or gives NaN or infinity.
 
     """
+    if flex := inventory(read_file(original.read_bytes(), original.name)).flex_operators:
+        names = ", ".join(flex)
+        raise _failed(f"the file needs the Flex delegate for {names}, and nothing can be compared")
     try:
         reference, samples, expected = _compared_on(original)
     except (RuntimeError, ValueError) as error:

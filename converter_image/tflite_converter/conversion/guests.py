@@ -17,6 +17,7 @@ from tflite_converter.measuring.board_samples import MOST_FILE_BYTES
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.progress import Event
 from tflite_converter.verifying.guests import GUESTS, GuestRun, Workplace, run
+from tflite_converter.verifying.runtimes import lacks_flex
 from tflite_converter.verifying.verify import with_verifications
 from tflite_converter.workers.jobs import (
     GUEST_SAMPLES_FILE,
@@ -75,7 +76,11 @@ def _ran(file: Wanted, names: Sequence[Verifier], where: Workplace) -> GuestFile
     with open_regular(folder / GUEST_SAMPLES_FILE, MOST_FILE_BYTES, Stage.EVALUATE) as stream:
         samples = stream.read(MOST_FILE_BYTES)
 
+    flex = () if artifact.inventory is None else artifact.inventory.flex_operators
+
     def runs(name: Verifier) -> tuple[GuestRun, ...]:
+        if why := lacks_flex(name, flex):
+            return tuple(GuestRun(runtime=guest.words, missing=why) for guest in GUESTS[name])
         words = f"verifying {artifact.cli_name} on {name.value}"
         where.listener(Event(Stage.EVALUATE, words))
         # How far it is, in our words.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -63,6 +63,19 @@ NOT_THE_FILES_FAULT: Final = (
     *(FailureReason.CONVERTER_TIMED_OUT, FailureReason.INTERNAL_ERROR),
 )
 """What says of a runtime on this machine, and not of the file, that nothing came of it."""
+_NEVER_HAS_FLEX: Final = (Verifier.MICROCONTROLLER,)
+
+
+def lacks_flex(name: Verifier, operators: Collection[str]) -> str | None:
+    """Say why a file with TensorFlow's own ``operators`` is not run there; None where it is.
+
+    The packages of these runtimes have no Flex delegate, which a device can have.
+    """
+    if not operators or name in _NEVER_HAS_FLEX:
+        return None
+    return f"it needs the Flex delegate for {', '.join(operators)}, which this runtime's package has not"
+
+
 MOST_IN_GUEST: Final = 64
 """Most samples that a guest runs; an emulator takes a hundred times as long as the machine."""
 _MOST_SECONDS_ON_GPU: Final = 480.0

@@ -14,8 +14,9 @@ from tflite_converter.arrays import Array
 from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.runtime import TFLiteModel
-from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT, RUN_HERE, RUNTIMES, Ran
+from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT, RUN_HERE, RUNTIMES, Ran, lacks_flex
 
 _ALIKE = "as on LiteRT here: "
 """In the message where a gate is missed on both."""
@@ -29,6 +30,8 @@ def verify(
     after_each: Callable[[int], None],
 ) -> Verification:
     """Run ``content`` on every sample of ``reference`` there, and judge what it gives."""
+    if why := lacks_flex(name, inventory(read_file(content, "the file")).flex_operators):
+        return not_verified(name, why)
     asked = reference.first(samples_on(name, reference))
     try:
         ran = RUN_HERE[name](content, asked.samples, after_each)

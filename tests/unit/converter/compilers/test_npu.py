@@ -162,6 +162,10 @@ def test_a_file_that_takes_logarithms_is_compared_on_positive_inputs(tmp_path):
             "it gives inputs back as they are ('x'), which compiled files leave empty",
         ),
         (
+            chain("TANH", "FlexMatrixInverse"),
+            "the file needs the Flex delegate for FlexMatrixInverse, and nothing can be compared",
+        ),
+        (
             tflite([row(name="x"), row(name="y")], [O("TANH")], outputs=()),
             "the file itself does not run on the CPU: it has no outputs",
         ),

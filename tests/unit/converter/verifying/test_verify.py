@@ -23,7 +23,7 @@ from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.evaluation import Reference
 from tflite_converter.measuring.gates import Gates
-from tflite_converter.verifying.runtimes import RUNTIMES, Ran
+from tflite_converter.verifying.runtimes import RUNTIMES, Ran, lacks_flex
 from tflite_converter.verifying.verify import ended, failed, judge, not_verified, verify, with_verifications
 
 pytest.importorskip("tflite_micro", reason="there is no package for this machine")
@@ -153,6 +153,20 @@ def test_a_size_that_the_data_decide_is_filled_up_as_the_original_s_is() -> None
     wide = np.zeros((64, 5), np.float32)
     found = judge(Verifier.OLDEST_RUNTIME, content, Ran({"y": wide}, "a 1"), of_all, Gates())
     assert found.message == "it gives 'y' with shape (64, 5), the original (64, 4)"
+
+
+def test_a_file_that_needs_the_flex_delegate_is_not_verified_where_a_device_can_have_it() -> None:
+    content = through("FlexMatrixInverse")
+    found = verify(Verifier.GPU, content, reference(SAMPLES), Gates(), lambda _: None)
+    assert found.outcome is VerificationOutcome.NOT_VERIFIED
+    words = "it needs the Flex delegate for FlexMatrixInverse, which this runtime's package has not"
+    assert found.message == words
+    on_target = with_verifications(artifact(passed=True), [found], [Verifier.GPU])
+    assert on_target.passed
+    # TFLite Micro never has it.
+    assert check(content, SAMPLES).outcome is VerificationOutcome.FAILED
+    assert lacks_flex(Verifier.ARMV7, ["FlexMatrixInverse"]) == words
+    assert lacks_flex(Verifier.ARMV7, []) is None
 
 
 def test_without_the_runtime_nothing_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
