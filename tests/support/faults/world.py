@@ -123,6 +123,8 @@ class OperatorProcess:
                 self._process = await asyncio.create_subprocess_exec(
                     *self.command, env=self.environment, stdout=log, stderr=log
                 )
+                if not self._restarts:
+                    self._process.kill()  # it was ended for good while this one was being made
                 try:
                     self.exits.append(await self._process.wait())
                 except asyncio.CancelledError:
