@@ -21,7 +21,14 @@ from tflite_converter.measuring.breakdown import confusion, worst_class
 from tflite_converter.measuring.drift_record import output_record
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.metrics import fidelity, scores
-from tflite_converter.measuring.outputs import MOST_OUTPUTS, cautions, judge, under_floor, worst
+from tflite_converter.measuring.outputs import (
+    MOST_OUTPUTS,
+    cautions,
+    incomparable,
+    judge,
+    under_floor,
+    worst,
+)
 from tflite_converter.measuring.quality import Quality
 from tflite_converter.targets.check import check_target
 from tflite_converter.targets.operators import INTEGER_ONLY
@@ -236,15 +243,9 @@ def _outputs(
     except StopsError as error:
         cause = f"{file_name} is unusable: {error}, where the original goes on"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
-    for name, expected in reference.outputs.items():
-        got = outputs.get(name)
-        shape = None if got is None else got.shape
-        if got is None or shape != expected.shape:
-            cause = f"{file_name} gives {name!r} with shape {shape}, the original {expected.shape}"
-            raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause)
-        if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
-            cause = f"{file_name} gives NaN or infinite values in {name!r} where the original does not"
-            raise ConverterError(FailureReason.OUTPUT_NOT_FINITE, Stage.EVALUATE, cause)
+    if (fault := incomparable(reference.outputs, outputs)) is not None:
+        reason, words = fault
+        raise ConverterError(reason, Stage.EVALUATE, f"{file_name} {words}")
     return {name: outputs[name] for name in reference.outputs}
 
 

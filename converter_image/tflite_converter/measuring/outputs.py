@@ -12,6 +12,7 @@ import numpy as np
 
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric, OutputFidelity
+from modelconversion_api.reasons import FailureReason
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.measuring.metrics import POWER_FLOOR, agreement, as_float, r2, snr_db, top1
 from tflite_converter.measuring.tasks import is_distribution, lies_in_unit
@@ -42,6 +43,23 @@ def judge(
         _judge(task, metric if alone else _beside_others(metric, r), name, r, outputs[name])
         for name, r in reference.items()
     )
+
+
+def incomparable(originals: NamedArrays, outputs: NamedArrays) -> tuple[FailureReason, str] | None:
+    """Return in what outputs are not the original's, so that no metric could compare them.
+
+    Both are ``{output: (n, ...)}``. The words go on after the name of what gave the outputs.
+    """
+    for name, expected in originals.items():
+        got = outputs.get(name)
+        if got is None or got.shape != expected.shape:
+            shape = None if got is None else got.shape
+            words = f"gives {name!r} with shape {shape}, the original {expected.shape}"
+            return FailureReason.EVALUATION_FAILED, words
+        if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
+            words = f"gives NaN or infinite values in {name!r} where the original does not"
+            return FailureReason.OUTPUT_NOT_FINITE, words
+    return None
 
 
 def worst(judged: tuple[OutputFidelity, ...]) -> OutputFidelity:

@@ -11,19 +11,19 @@ import importlib.metadata
 import math
 import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from edge_inference.tensors import Tensor, joined
+from edge_inference.tensors import Tensor
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import listened
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.runtime import TFLiteModel, names_given_back
 from tflite_converter.verifying.drivers import DRIVER_FILES_ENV, driver, loader
+from tflite_converter.verifying.samples import run_each
 
 ABSENT: Final = (
     "there is no software driver for Vulkan: the converter's image has SwiftShader; elsewhere install"
@@ -55,7 +55,6 @@ class GPUModel:
             RuntimeError: the accelerator refuses the file, or takes nothing of it.
 
         """
-        self._content = content
         tensors = TFLiteModel(content)
         self._inputs, self._outputs = _by_name(tensors.inputs), _by_name(tensors.outputs)
         file = read_file(content, "the file")
@@ -69,7 +68,7 @@ class GPUModel:
         if any(tensor.dtype.kind in "OSU" for tensor in (*tensors.inputs, *tensors.outputs)):
             raise NotVerifiedError("it has text at its inputs or outputs, which cannot be handed over here")
         _prepare_driver()
-        said = self._compile()
+        self._model, said = _compiled(content)
         adapter = _ADAPTER.search(said)
         if adapter is None:
             raise NotVerifiedError(f"{_NO_USE}: {quoted(_fault(said))}")
@@ -83,6 +82,10 @@ class GPUModel:
             raise RuntimeError(
                 f"it gives inputs back as they are ({given_back}), which LiteRT's compiled models leave empty"
             )
+        self._signature = self._model.get_signature_by_index(0)
+        key = self._signature["key"]
+        self._into = self._model.get_input_tensor_details(key)
+        self._out_of = self._model.get_output_tensor_details(key)
 
     def run_each(self, samples: NamedArrays, after_each: Callable[[int], None]) -> dict[str, Array]:
         """Return ``{output: (n, ...)}`` for ``{input: (n, ...)}``, as values, each sample by itself.
@@ -94,56 +97,42 @@ class GPUModel:
             ValueError: an input is missing, or has another size.
 
         """
-        if missing := [name for name in self._inputs if name not in samples]:
-            raise ValueError(f"it has the inputs {missing}, which the samples do not have")
-        deadline = time.monotonic() + _SECONDS
-        given: dict[str, list[Array]] = {name: [] for name in self._outputs}
-        for place in range(len(next(iter(samples.values())))):
-            if place and time.monotonic() > deadline:
-                break
-            for name, values in self._run(samples, place).items():
-                given[name].append(values)
-            after_each(place + 1)
-        return {name: joined(each) for name, each in given.items()}
+        return run_each(
+            self._inputs, samples, lambda place: self._run(samples, place), after_each, seconds=_SECONDS
+        )
 
     def _run(self, samples: NamedArrays, place: int) -> dict[str, Array]:
-        model, signature = self._model, self._model.get_signature_by_index(0)
-        into = model.get_input_tensor_details(signature["key"])
-        out_of = model.get_output_tensor_details(signature["key"])
+        model = self._model
 
         def run() -> dict[str, Array]:
             inputs, outputs = model.create_input_buffers(0), model.create_output_buffers(0)
-            for name, buffer in zip(signature["inputs"], inputs, strict=True):
+            for name, buffer in zip(self._signature["inputs"], inputs, strict=True):
                 stored = self._inputs[name].store(samples[name][place])
                 # As bytes: the binding has names for few types, int16 and int64 not among them.
-                whole = np.ascontiguousarray(stored.reshape(into[name]["shape"]))
+                whole = np.ascontiguousarray(stored.reshape(self._into[name]["shape"]))
                 buffer.write(whole.reshape(-1).view(np.int8))
             model.run_by_index(0, inputs, outputs)
             given = {}
-            for name, buffer in zip(signature["outputs"], outputs, strict=True):
-                shape, tensor = out_of[name]["shape"], self._outputs[name]
+            for name, buffer in zip(self._signature["outputs"], outputs, strict=True):
+                shape, tensor = self._out_of[name]["shape"], self._outputs[name]
                 read = buffer.read(math.prod(shape) * tensor.dtype.itemsize, np.int8)
                 given[name] = tensor.value(read.view(tensor.dtype).reshape(shape))
             return given
 
-        return listened(run, lambda said, e: f"it stops on sample {place + 1} on the GPU: {_words(said, e)}")[
-            0
-        ]
+        words = f"it stops on sample {place + 1} on the GPU"
+        given, _ = listened(run, lambda said, error: f"{words}: {_words(said, error)}")
+        return given
 
-    def _compile(self) -> str:
-        """Compile anew; return what the accelerator said."""
-        from ai_edge_litert import compiled_model as litert
 
-        accelerators = litert.HardwareAccelerator.GPU | litert.HardwareAccelerator.CPU
-        # SwiftShader has no 16-bit floats.
-        gpu = litert.GpuOptions(enforce_f32=True, hint_waiting_for_completion=True)
-        options = litert.Options(hardware_accelerators=accelerators, gpu_options=gpu)
-        self._model: Any
-        self._model, said = listened(
-            lambda: litert.CompiledModel.from_buffer(self._content, options=options),
-            _refusal,
-        )
-        return said
+def _compiled(content: bytes) -> tuple[Any, str]:
+    """Return the compiled file, and what the accelerator said of it."""
+    from ai_edge_litert import compiled_model as litert
+
+    accelerators = litert.HardwareAccelerator.GPU | litert.HardwareAccelerator.CPU
+    # SwiftShader has no 16-bit floats.
+    gpu = litert.GpuOptions(enforce_f32=True, hint_waiting_for_completion=True)
+    options = litert.Options(hardware_accelerators=accelerators, gpu_options=gpu)
+    return listened(lambda: litert.CompiledModel.from_buffer(content, options=options), _refusal)
 
 
 def _refusal(said: str, error: Exception) -> str:

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from edge_inference.tensors import Tensor, joined
+from edge_inference.tensors import Tensor
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.compilers.arena import estimate
 from tflite_converter.errors import NotVerifiedError, first_line, quoted
 from tflite_converter.native_output import heard, listened
 from tflite_converter.tflite.file import read_file
+from tflite_converter.verifying.samples import run_each
 
 PACKAGE: Final = "tflite-micro"
 ABSENT: Final = f"{PACKAGE} is not installed here; it is a package for x86-64"
@@ -62,20 +63,20 @@ class MicroModel:
             ValueError: an input is missing, or has another size.
 
         """
-        if missing := [tensor.name for tensor in self._inputs if tensor.name not in samples]:
-            raise ValueError(f"it has the inputs {missing}, which the samples do not have")
-        given: dict[str, list[Array]] = {tensor.name: [] for tensor in self._outputs}
-        for place in range(len(next(iter(samples.values())))):
-            for tensor in self._inputs:
-                stored = tensor.store(samples[tensor.name][place])
-                self._interpreter.set_input(np.ascontiguousarray(stored.reshape(tensor.shape)), tensor.index)
-            listened(self._interpreter.invoke, _why)
-            # One tensor that is given twice has one name.
-            each = {t.name: t.value(self._interpreter.get_output(t.index)).copy() for t in self._outputs}
-            for name, values in each.items():
-                given[name].append(values)
-            after_each(place + 1)
-        return {name: joined(each) for name, each in given.items()}
+        return run_each(
+            [tensor.name for tensor in self._inputs],
+            samples,
+            lambda place: self._run(samples, place),
+            after_each,
+        )
+
+    def _run(self, samples: NamedArrays, place: int) -> dict[str, Array]:
+        for tensor in self._inputs:
+            stored = tensor.store(samples[tensor.name][place])
+            self._interpreter.set_input(np.ascontiguousarray(stored.reshape(tensor.shape)), tensor.index)
+        listened(self._interpreter.invoke, _why)
+        # One tensor that is given twice has one name.
+        return {t.name: t.value(self._interpreter.get_output(t.index)).copy() for t in self._outputs}
 
     def arena_bytes(self) -> int | None:
         """Return the bytes of arena that it took; None where it does not say so."""

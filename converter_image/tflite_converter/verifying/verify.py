@@ -14,6 +14,7 @@ from tflite_converter.arrays import Array
 from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.measuring.outputs import incomparable
 from tflite_converter.tflite.file import inventory, read_file
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT, RUN_HERE, RUNTIMES, Ran, lacks_flex
@@ -58,8 +59,8 @@ def judge(name: Verifier, content: bytes, ran: Ran, reference: Reference, gates:
         here = TFLiteModel(content).run_each(compared.samples)
         open_ones = {n for n, v in compared.outputs.items() if here.get(n, v).shape != v.shape}
         there, here = (_filled_up(outputs, compared, open_ones) for outputs in (there, here))
-    if fault := _fault(there, compared):
-        return _record(name, VerificationOutcome.FAILED, message=fault, **record)
+    if (fault := incomparable(compared.outputs, there)) is not None:
+        return _record(name, VerificationOutcome.FAILED, message=f"it {fault[1]}", **record)
     judged = quality_of({n: there[n] for n in compared.outputs}, compared, gates)
     missed, alike = judged.missed, False
     if here is not None:
@@ -169,18 +170,6 @@ def with_verifications(
         return artifact.changed(verifications=checks)
     words = [artifact.message, *missed] if artifact.message else missed
     return artifact.changed(verifications=checks, passed=False, message="; ".join(words))
-
-
-def _fault(outputs: Mapping[str, Array], reference: Reference) -> str | None:
-    """Say in what the outputs are not the original's, which no metric could compare."""
-    for name, expected in reference.outputs.items():
-        got = outputs.get(name)
-        if got is None or got.shape != expected.shape:
-            shape = None if got is None else got.shape
-            return f"it gives {name!r} with shape {shape}, the original {expected.shape}"
-        if not np.isfinite(got.astype(np.float64)).all() and np.isfinite(expected.astype(np.float64)).all():
-            return f"it gives NaN or infinite values in {name!r} where the original does not"
-    return None
 
 
 def _record(name: Verifier, outcome: VerificationOutcome, **fields: object) -> Verification:

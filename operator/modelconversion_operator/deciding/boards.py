@@ -10,7 +10,6 @@ from typing import Any
 from modelconversion_api.board_report import BoardFile, BoardSummary
 from modelconversion_api.boards import Board, board_report_name
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import StageResult
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import (
     Artifact,
@@ -28,7 +27,12 @@ from modelconversion_operator.deciding.decisions import Decision, Event, failed,
 from modelconversion_operator.deciding.failures import failure
 from modelconversion_operator.deciding.following import Run
 from modelconversion_operator.deciding.manifest import Part, job_name
-from modelconversion_operator.deciding.outcome import object_uri, seconds_to_end_by_itself, share
+from modelconversion_operator.deciding.outcome import (
+    object_uri,
+    results_of_publish,
+    seconds_to_end_by_itself,
+    share,
+)
 from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.views import PodView
 
@@ -111,14 +115,8 @@ def next_board(spec: ModelConversionSpec, status: ModelConversionStatus) -> Boar
 
 
 def summary_of_board(pods: Sequence[PodView]) -> BoardSummary | None:
-    """Return what ``publish`` said of a board; no other container is believed."""
-    for pod in pods:
-        for container in pod.containers:
-            if container.name == "publish" and container.exit_code == 0:
-                result = StageResult.decode(container.message)
-                if result is not None and result.board is not None:
-                    return result.board
-    return None
+    """Return what ``publish`` said of a board."""
+    return next((r.board for r in results_of_publish(pods) if r.board is not None), None)
 
 
 def measured(board: Board, summary: BoardSummary, output_uri: str, now: datetime) -> Measurement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from modelconversion_api.base import fraction
@@ -37,7 +37,12 @@ def newest(pods: Sequence[PodView]) -> PodView | None:
 
 
 def summary_of(pods: Sequence[PodView]) -> ConversionSummary | None:
-    """Return the summary that ``publish`` left.
+    """Return the summary that ``publish`` left."""
+    return next((r.summary for r in results_of_publish(pods) if r.summary is not None), None)
+
+
+def results_of_publish(pods: Sequence[PodView]) -> Iterator[StageResult]:
+    """Yield what ``publish`` said where it ended well.
 
     No other container is believed, for they run the model's code.
     """
@@ -45,9 +50,8 @@ def summary_of(pods: Sequence[PodView]) -> ConversionSummary | None:
         for container in pod.containers:
             if container.name == "publish" and container.exit_code == 0:
                 result = StageResult.decode(container.message)
-                if result is not None and result.summary is not None:
-                    return result.summary
-    return None
+                if result is not None:
+                    yield result
 
 
 def failure_of_publish(pods: Sequence[PodView]) -> str | None:
