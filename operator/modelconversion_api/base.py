@@ -24,15 +24,18 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 
 class ApiModel(BaseModel):
-    """A contract type: camelCase on the wire, snake_case in Python, unknown fields refused, immutable."""
+    """A contract type: camelCase on the wire, snake_case in Python, unknown fields refused, immutable.
+
+    What a field means stands as a text under it: :mod:`modelconversion_api.descriptions` reads it.
+    """
 
     model_config = ConfigDict(
+        defer_build=True,  # a schema is made when a model is first used: most programs use few of them
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
         extra="forbid",
         frozen=True,
-        use_attribute_docstrings=True,
     )
 
     def changed(self, **fields: Any) -> Self:

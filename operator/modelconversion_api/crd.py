@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .base import GROUP, KIND, PLURAL, VERSION, cel
+from .descriptions import describe
 from .scheduling import JobSpec
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
 from .status import ModelConversionStatus
@@ -37,6 +38,8 @@ _COLUMNS = [
 
 def custom_resource_definition() -> dict[str, Any]:
     """Return the CRD as a Kubernetes object."""
+    for model in (ModelConversionSpec, ModelConversionStatus):
+        describe(model)
     schema = {
         "type": "object",
         "description": "Converts a trained model to TFLite artifacts for edge devices.",

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from modelconversion_api.base import ApiModel, NumberText
+from modelconversion_api.descriptions import description
 
 M = TypeVar("M", bound=ApiModel)
 
@@ -172,7 +173,7 @@ class _Field:
     @property
     def help(self) -> str:
         """The field's description, after that of the whole model where it introduces it."""
-        texts = [self.info.description or ""]
+        texts = [description(self.group.model, self.name) or ""]
         if self.asks and self.group.introduced:
             texts.insert(0, inspect.cleandoc(self.group.model.__doc__ or "").partition("\n\n")[0])
         choices = _choices(parts(self.info)[0])

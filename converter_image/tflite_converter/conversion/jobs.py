@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from modelconversion_api.methods import Method
 from modelconversion_api.spec import SourceFormat
@@ -16,6 +16,7 @@ from tflite_converter.conversion.data import RANDOM_SAMPLES, SYNTHETIC_SAMPLES
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
+from tflite_converter.isolation import machine
 from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.verifying.drivers import driver
 from tflite_converter.verifying.guests import GUESTS
@@ -129,6 +130,21 @@ def _recipes(options: Options) -> tuple[RecipeJob, ...]:
     return tuple(RecipeJob(recipe=recipe, rules=rules(recipe.name)) for recipe in options.recipes)
 
 
+_MOST_BESIDE: Final = 4
+_CHILD_BYTES: Final = 150 << 20
+"""What a child takes without a model."""
+_COPIES: Final = 6
+"""How often a float file may lie in memory while another one is made of it."""
+
+
+def _beside(options: Options, work: Path) -> int:
+    """Return how many files may be made beside each other: a processor for each, half the memory for all."""
+    files = [path.lstat().st_size for path in work.rglob("*") if path.is_file()]
+    each = _CHILD_BYTES + sum(files) + _COPIES * max(files, default=0)
+    memory = options.memory_limit_bytes or machine.memory_limit_bytes() or 0
+    return max(1, min(_MOST_BESIDE, machine.processors(), memory // 2 // each))
+
+
 def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> LiteRTJob:
     """Return the job that makes and measures files from the float file."""
     source, samples = inputs.source, inputs.samples
@@ -148,6 +164,7 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         random_outputs=basis.random_outputs,
         layouts=dict(basis.layouts),
         target=options.target,
+        beside=_beside(options, work),
         verify_on=tuple(name for name in verify_on if name not in GUESTS),
         has_guests=bool(GUESTS.keys() & set(verify_on)),
         source=source.path.absolute() if from_tflite else None,

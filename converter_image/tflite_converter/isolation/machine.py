@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -15,6 +16,10 @@ ended a moment early has a reason, while a container that the kernel ends has no
 
 _CGROUP = Path("/sys/fs/cgroup")
 _LIMITS = (_CGROUP / "memory.max", _CGROUP / "memory" / "memory.limit_in_bytes")
+_QUOTAS = (
+    (_CGROUP / "cpu.max", _CGROUP / "cpu.max"),
+    (_CGROUP / "cpu" / "cpu.cfs_quota_us", _CGROUP / "cpu" / "cpu.cfs_period_us"),
+)
 _KILLS = (_CGROUP / "memory.events", _CGROUP / "memory" / "memory.oom_control")
 
 
@@ -43,6 +48,18 @@ def resident_bytes(pid: int) -> int:
     Pages that a child shares with its parent since the fork count twice: a little early is the safe side.
     """
     return sum(_anonymous(member) for member in _family(pid))
+
+
+def processors() -> int:
+    """How many processors this process may keep busy: those of its set, within the container's quota."""
+    count = len(os.sched_getaffinity(0))
+    for quota_path, period_path in _QUOTAS:
+        with contextlib.suppress(OSError, ValueError):
+            # Version 2 has both in one file: "200000 100000", or "max 100000".
+            quota, period, *_ = f"{quota_path.read_text()} {period_path.read_text()}".split()
+            if int(quota) > 0:
+                count = min(count, math.ceil(int(quota) / int(period)))
+    return max(1, count)
 
 
 def processor() -> str:

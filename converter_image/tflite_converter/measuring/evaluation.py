@@ -103,9 +103,15 @@ def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int,
 
 
 def evaluate(
-    content: bytes, reference: Reference, request: Request, after_each: Callable[[int], None]
+    content: bytes,
+    reference: Reference,
+    request: Request,
+    after_each: Callable[[int], None],
+    performance: Performance | None = None,
 ) -> ArtifactReport:
     """Run the artifact on every sample and measure it, in a fresh process so that memory is its own.
+
+    ``performance`` is what :func:`measure_performance` has found; None to find it here.
 
     Raises:
         ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
@@ -118,11 +124,13 @@ def evaluate(
     try:
         model = TFLiteModel(content, threads=request.benchmark.threads)
         outputs = _outputs(model, reference, request.file_name, after_each)
-        performance = _performance(model, content, reference.samples, request.benchmark)
+        if performance is None:
+            performance = _performance(model, content, reference.samples, request.benchmark)
+            grown = max(0, _peak_bytes() - before)
+            performance = performance.model_copy(update={"peak_memory_bytes": grown})
     except (RuntimeError, ValueError, KeyError) as error:
         cause = f"{request.file_name} does not run: {why(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
-    performance = performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
     return _report(content, file, outputs, reference, request, performance)
 
 

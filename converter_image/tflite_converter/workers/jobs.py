@@ -190,6 +190,8 @@ class LiteRTJob(ApiModel):
     record: dict[str, object] = Field(default_factory=dict)
     """The conversion record that goes into each file."""
     task: Task | None = None
+    beside: int = 1
+    """How many files may be made, or compared, beside each other."""
     verify_on: tuple[Verifier, ...] = ()
     """Runtimes that each file is run on as well, by this child."""
     has_guests: bool = False

@@ -6,36 +6,44 @@ of work that runs a model is a fork of its own: one that dies takes its method a
 
 from __future__ import annotations
 
-import gc
-import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeVar
 
 from conversion_engine.files import FLOAT_FILE
 from modelconversion_api.base import ApiModel
 from modelconversion_api.boards import BOARD_SAMPLES_FILE
 from modelconversion_api.calibration_report import Stability
-from modelconversion_api.measurements import LayerError
+from modelconversion_api.measurements import LayerError, Performance
 from modelconversion_api.methods import Method
-from modelconversion_api.reasons import Stage
+from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.verification import Verification, Verifier
 from tflite_converter.data.checks import coverage, range_warnings
 from tflite_converter.data.npz import read_folder, write_folder
+from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
-from tflite_converter.isolation.forked import forked
+from tflite_converter.isolation.forked import Task, forked, forked_beside
 from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.board_samples import write_board_samples, write_samples
-from tflite_converter.measuring.evaluation import Reference, Request, evaluate, quality
+from tflite_converter.measuring.evaluation import (
+    Reference,
+    Request,
+    evaluate,
+    measure_performance,
+    quality,
+)
 from tflite_converter.measuring.layers import layer_errors
 from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.tflite.file import inventory, read_file
+from tflite_converter.tflite.runtime import why
 from tflite_converter.verifying.runtimes import MOST_IN_GUEST, RUNTIMES
 from tflite_converter.verifying.verify import ended, samples_on, verify, with_verifications
+from tflite_converter.workers.imports import import_litert
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FUSED_FILE,
@@ -50,6 +58,13 @@ from tflite_converter.workers.jobs import (
 from tflite_converter.workers.making import SYNTHETIC, Made, Maker
 from tflite_converter.workers.programs import LITERT
 from tflite_converter.workers.reference import input_infos, output_infos, prepare, reference_of
+
+Found = TypeVar("Found", bound=ApiModel)
+
+_CALIBRATING: Final = "calibrating"
+"""The lane of those that calibrate: each may leave samples out, for all that come after it."""
+_SIGNS_OF_LIFE: Final = 20
+"""How often a file that is being measured is heard of."""
 
 
 class _Fault(ApiModel):
@@ -78,6 +93,29 @@ class _Wanted:
     """The user's recipe that it is made by."""
     is_ready: bool = False
     """Whether it is made already, with ranges that need no samples."""
+
+
+@dataclass
+class _File:
+    """What has become of a wanted file."""
+
+    wanted: _Wanted
+    made: Made | None = None
+    performance: Performance | None = None
+    artifact: ArtifactReport | None = None
+    failure: WorkerFailure | None = None
+    """Why it is not made, or of no use."""
+    seconds: float = 0.0
+    """How long it took to make and to measure, whatever else ran beside it."""
+
+    @property
+    def name(self) -> str:
+        return "" if self.made is None else self.made.file
+
+    @property
+    def result(self) -> MethodResult:
+        seconds = round(self.seconds, 3)
+        return MethodResult(artifact=self.artifact, failure=self.failure, seconds=seconds)
 
 
 class _Work:
@@ -115,12 +153,13 @@ class _Work:
             is_synthetic=bool(self._synthetic),
         )
         self._deadline = time.monotonic() + job.tuning_seconds
-        methods = {
-            method: self._timed(self._of_method(method))
-            for method in job.methods
-            if method not in job.tried or time.monotonic() < self._deadline
-        }
-        recipes = {wanted.recipe.name: self._timed(self._of_recipe(wanted)) for wanted in job.recipes}
+        sure = [method for method in job.methods if method not in job.tried]
+        methods = dict(zip(sure, self._results([self._of_method(m) for m in sure]), strict=True))
+        for method in job.methods:
+            if method in job.tried and time.monotonic() < self._deadline:
+                (methods[method],) = self._results([self._of_method(method)])
+        names = [wanted.recipe.name for wanted in job.recipes]
+        recipes = dict(zip(names, self._results([self._of_recipe(r) for r in job.recipes]), strict=True))
         return LiteRTResult(
             inputs=input_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
             outputs=output_infos(self._folder / FLOAT_FILE) if job.source is not None else (),
@@ -133,7 +172,7 @@ class _Work:
                 warnings=warnings,
             ),
             calibration=self._calibration_basis(),
-            methods=methods,
+            methods={method: methods[method] for method in job.methods if method in methods},
             recipes=recipes,
             seconds=self._seconds,
             isolation=self._process.isolation,
@@ -179,56 +218,127 @@ class _Work:
         request = Request(recipe.base, name, gates, job.benchmark, job.target)
         return _Wanted(recipe.name, lambda: self._maker.make_recipe(wanted), request, recipe_name=recipe.name)
 
-    def _timed(self, wanted: _Wanted) -> MethodResult:
-        started = time.monotonic()
-        result = self._made_and_measured(wanted)
-        return result.changed(seconds=round(time.monotonic() - started, 3))
+    def _results(self, wanted: Sequence[_Wanted]) -> list[MethodResult]:
+        """Make and measure files, some beside each other; how fast each one runs is measured alone."""
+        files = [_File(one) for one in wanted]
+        self._make(files)
+        made = [file for file in files if file.made is not None]
+        for file in made:
+            self._time(file)
+        self._measure(made)
+        return [file.result for file in files]
 
-    def _made_and_measured(self, wanted: _Wanted) -> MethodResult:
-        """Make and measure one artifact."""
-        started = time.monotonic()
-        answer = forked(self._process, LITERT.words, f"making {wanted.words}", Made, wanted.make)
-        now = time.monotonic()
-        if isinstance(answer, WorkerFailure):
-            self._took(Stage.QUANTIZE, now - started)
-            return MethodResult(failure=answer)
-        self._took(Stage.QUANTIZE, now - started - answer.calibrating_seconds)
-        if answer.calibrating_seconds:
-            self._took(Stage.CALIBRATE, answer.calibrating_seconds)
-        if answer.stability is not None:
-            self._stability = answer.stability
-        request, method = wanted.request, wanted.request.method
-        words = f"measuring {wanted.words}"
-        count = self._reference.count
+    def _make(self, files: Sequence[_File]) -> None:
+        def task(file: _File) -> Task[Made]:
+            wanted = file.wanted
+            lane = _CALIBRATING if wanted.request.method.needs_calibration else None
+            return Task(f"making {wanted.words}", Made, wanted.make, lane)
 
-        def measure() -> _Measured:
-            content = (self._folder / answer.file).read_bytes()
-            step = self._process.counter(Stage.EVALUATE, words, count)
+        for file, answer, passed in self._beside(files, task):
+            if isinstance(answer, WorkerFailure):
+                self._took(Stage.QUANTIZE, passed)
+                file.failure = answer
+                continue
+            file.made = answer
+            calibrating = min(passed, answer.calibrating_seconds)
+            self._took(Stage.QUANTIZE, passed - calibrating)
+            if calibrating:
+                self._took(Stage.CALIBRATE, calibrating)
+            if answer.stability is not None:
+                self._stability = answer.stability
+
+    def _time(self, file: _File) -> None:
+        """Measure how fast a file runs, while nothing else does; what fails here is told by its outputs."""
+        wanted, words = file.wanted, f"timing {file.wanted.words}"
+        content = (self._folder / file.name).read_bytes()
+        if inventory(read_file(content, file.name)).flex_operators:
+            return  # nothing here runs it
+
+        def measure() -> Performance:
             self._process.say(Stage.EVALUATE, words)
-            artifact = evaluate(content, self._reference, request, step)
-            if method.needs_calibration:
-                artifact = artifact.model_copy(update={"layers": self._layers(content)})
-            return _Measured(artifact=artifact)
+            try:
+                return measure_performance(content, self._reference.samples, wanted.request.benchmark)
+            except (RuntimeError, ValueError, KeyError) as error:
+                cause = f"{file.name} does not run: {why(error)}"
+                raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
 
-        measured = forked(self._process, LITERT.words, words, _Measured, measure)
-        self._took(Stage.EVALUATE, time.monotonic() - now)
-        if isinstance(measured, WorkerFailure):
-            return MethodResult(failure=measured)
-        artifact = measured.artifact.changed(
-            recipe=answer.recipe,
+        for _, answer, passed in self._beside([file], lambda _file: Task(words, Performance, measure)):
+            self._took(Stage.EVALUATE, passed)
+            if isinstance(answer, WorkerFailure):
+                file.failure = answer
+            else:
+                file.performance = answer
+
+    def _measure(self, files: Sequence[_File]) -> None:
+        def task(file: _File) -> Task[_Measured]:
+            words = f"measuring {file.wanted.words}"
+            return Task(words, _Measured, lambda: self._measured(file, words))
+
+        for file, answer, passed in self._beside(files, task):
+            self._took(Stage.EVALUATE, passed)
+            if isinstance(answer, WorkerFailure):
+                file.failure = answer  # it says more than a file that cannot be timed
+            elif file.failure is None:
+                file.artifact = self._judged(file, answer.artifact)
+
+    def _measured(self, file: _File, words: str) -> _Measured:
+        """In a fork: compare a file's outputs with the original's."""
+        request = file.wanted.request
+        content = (self._folder / file.name).read_bytes()
+        artifact = evaluate(content, self._reference, request, self._counter(words), file.performance)
+        if request.method.needs_calibration:
+            artifact = artifact.model_copy(update={"layers": self._layers(content)})
+        return _Measured(artifact=artifact)
+
+    def _counter(self, words: str) -> Callable[[int], None]:
+        """Return a function that tells how many samples are done; of several files at once, that some are."""
+        if self._job.beside == 1:
+            self._process.say(Stage.EVALUATE, words)
+            return self._process.counter(Stage.EVALUATE, words, self._reference.count)
+        every = max(1, self._reference.count // _SIGNS_OF_LIFE)
+
+        def step(done: int) -> None:
+            if done % every == 0:
+                self._process.say(Stage.EVALUATE, "measuring the files")
+
+        return step
+
+    def _judged(self, file: _File, measured: ArtifactReport) -> ArtifactReport:
+        """Add how it was made, and all that speaks against it."""
+        wanted, made = file.wanted, file.made
+        if made is None:
+            raise ValueError(f"{wanted.words} is measured, and was not made")
+        artifact = measured.changed(
+            recipe=made.recipe,
             recipe_name=wanted.recipe_name,
-            attempts=answer.attempts,
-            message="; ".join(m for m in (measured.artifact.message, answer.message) if m) or None,
+            attempts=made.attempts,
+            message="; ".join(m for m in (measured.message, made.message) if m) or None,
         )
         if self._fault is not None:
             artifact = artifact.changed(usable=False, passed=False, message=self._fault)
         if self._job.verify_on:
-            content = (self._folder / answer.file).read_bytes()
-            artifact = self._verified(artifact, content, wanted)
-        if self._synthetic and method.needs_calibration and not wanted.is_ready:
+            started = time.monotonic()
+            artifact = self._verified(artifact, (self._folder / made.file).read_bytes(), wanted)
+            file.seconds += time.monotonic() - started
+        if self._synthetic and wanted.request.method.needs_calibration and not wanted.is_ready:
             message = "; ".join(m for m in (SYNTHETIC, artifact.message) if m)
             artifact = artifact.changed(synthetic=True, message=message)
-        return MethodResult(artifact=artifact)
+        return artifact
+
+    def _beside(
+        self, files: Sequence[_File], task: Callable[[_File], Task[Found]]
+    ) -> Iterator[tuple[_File, Found | WorkerFailure, float]]:
+        """Do a task for each file, as many beside each other as may be.
+
+        Yields each file with the answer, and its part, in seconds, of the time that passed: stages that ran
+        beside each other have taken no longer than it did.
+        """
+        started = time.monotonic()
+        ended = forked_beside(self._process, LITERT.words, [task(file) for file in files], self._job.beside)
+        passed, total = time.monotonic() - started, sum(one.seconds for one in ended)
+        for file, one in zip(files, ended, strict=True):
+            file.seconds += one.seconds
+            yield file, one.answer, one.seconds * min(1.0, passed / max(total, 1e-9))
 
     def _verified(self, artifact: ArtifactReport, content: bytes, wanted: _Wanted) -> ArtifactReport:
         """Run the file on the other runtimes, each in a fork of its own."""
@@ -297,16 +407,9 @@ class _Work:
         self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
 
-def _import_for_the_forks() -> None:
-    """Import what each fork would otherwise import again; none of it starts a thread."""
-    for name in ("ai_edge_litert.interpreter", "litert_quantizer.calibrator", "litert_quantizer.quantizer"):
-        importlib.import_module(name)
-    gc.freeze()  # a collection in a fork would copy every page that it looks at
-
-
 def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
-    _import_for_the_forks()
+    import_litert()
     about_source = () if job.source is None else prepare(job, process, job.source)
     reference, warnings = reference_of(job, process.folder)
     if job.benchmark.boards:

@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import importlib.metadata
-import sys
 import time
-from typing import Final
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
@@ -20,6 +16,7 @@ from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.errors import classify
 from tflite_converter.original.keras_files import KerasFile, describe
+from tflite_converter.workers.imports import import_tensorflow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     INT8_FILE,
@@ -27,9 +24,6 @@ from tflite_converter.workers.jobs import (
     TensorFlowResult,
 )
 from tflite_converter.workers.programs import TENSORFLOW
-
-_NOT_WANTED: Final = ("sklearn", "scipy")
-"""Packages that Keras imports where it finds them, for wrappers and augmentation: a quarter of its start."""
 
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
@@ -122,15 +116,7 @@ def _start_tensorflow(job: TensorFlowJob, process: Child) -> KerasFile | None:
     """
     process.say(Stage.LOAD, "starting TensorFlow")
     file = describe(job.source, job.format) if job.format.is_keras else None
-    for name in _NOT_WANTED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # makes the import of it fail
-    gc.disable()  # there is none while modules are made, and looking for it took a sixth of the time
-    importlib.import_module("tensorflow")
-    importlib.import_module("keras" if file is not None and file.is_keras_3 else "tf_keras")
-    # TFLiteConverter collects garbage on its way: a third of a small model's conversion went into a look at
-    # what was just imported.
-    gc.freeze()
-    gc.enable()
+    import_tensorflow("keras" if file is not None and file.is_keras_3 else "tf_keras")
     return file
 
 

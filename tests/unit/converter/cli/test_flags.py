@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from modelconversion_api.base import ApiModel, Fraction
 from modelconversion_api.compilers import EdgeTPU, EthosUAccelerator
+from modelconversion_api.descriptions import description
 from modelconversion_api.request import ConversionRequest
 from support.converter.command_lines import given, program, refusal, run
 from tflite_converter.cli import benchmark, calibrate_check, compare, groups
@@ -103,7 +104,7 @@ def test_every_flag_has_help(command: str) -> None:
     for group in ALL[command]:
         for name, flag in group.flags.items():
             assert flag.split()[0] in shown
-            assert group.model.model_fields[name].description, f"{group.model.__name__}.{name}"
+            assert description(group.model, name), f"{group.model.__name__}.{name}"
 
 
 def test_a_flag_that_asks_for_a_model_introduces_it_and_lists_its_choices() -> None:

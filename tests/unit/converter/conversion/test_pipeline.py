@@ -23,6 +23,7 @@ from support.converter.tiny_tflite import write_tiny_tflite
 from tflite_converter.arrays import Array
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError
+from tflite_converter.isolation import machine
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.tflite.runtime import TFLiteModel
 
@@ -307,3 +308,20 @@ def test_the_same_conversion_gives_the_same_files_and_figures(tmp_path: Path) ->
         )
         reports.append([(a.sha256, a.agreement, a.recipe, a.layers) for a in found.report.artifacts])
     assert reports[0] == reports[1]
+
+
+def test_files_are_the_same_beside_each_other_and_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hard = hard_models.easy()
+    methods = (*BOTH, Method.DYNAMIC_RANGE, Method.INT16_ACTIVATIONS)
+
+    def digests(name: str, processors: int) -> dict[Method, tuple[str, float | None]]:
+        monkeypatch.setattr(machine, "processors", lambda: processors)
+        report = converted(tmp_path / name, hard, *methods).report
+        assert all(artifact.performance is not None for artifact in report.artifacts)
+        return {artifact.method: (artifact.sha256, artifact.snr_db) for artifact in report.artifacts}
+
+    alone = digests("alone", 1)
+    assert list(digests("beside", 4).items()) == list(alone.items())
+    assert set(alone) == set(methods)

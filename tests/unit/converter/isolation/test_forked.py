@@ -19,7 +19,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation.child import Child
-from tflite_converter.isolation.forked import forked
+from tflite_converter.isolation.forked import Task, forked, forked_beside
 from tflite_converter.isolation.isolated import run_isolated
 from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
 
@@ -56,7 +56,7 @@ def fail() -> NoReturn:
 
 
 def leave(result: Callable[[Path], object], folder: Path) -> NoReturn:
-    result(folder / "fork.json")
+    result(folder / f"fork-{os.getppid()}-0.json")
     os._exit(0)
 
 
@@ -207,6 +207,105 @@ def test_an_interruption_during_the_fork_itself_is_not_lost(
         signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+class Times(ApiModel):
+    """When a fork began and ended."""
+
+    name: str
+    begin: float
+    end: float
+
+
+def timed(name: str, seconds: float, lane: str | None = None) -> Task[Times]:
+    def work() -> Times:
+        begin = time.monotonic()
+        time.sleep(seconds)
+        return Times(name=name, begin=begin, end=time.monotonic())
+
+    return Task(name, Times, work, lane)
+
+
+def together(folder: Path, tasks: list[Task[Times]], most: int) -> list[Times]:
+    ended = forked_beside(Child(folder), "the LiteRT process", tasks, most)
+    found = [one.answer for one in ended if isinstance(one.answer, Times)]
+    assert len(found) == len(tasks)
+    assert all(one.seconds >= answer.end - answer.begin for one, answer in zip(ended, found, strict=True))
+    return found
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_forks_run_beside_each_other_and_answer_in_order(tmp_path: Path, most: int) -> None:
+    found = together(tmp_path, [timed(str(i), 0.3 if i == 0 else 0.05) for i in range(4)], most)
+    assert [one.name for one in found] == ["0", "1", "2", "3"]
+    at_once = max(sum(other.begin <= one.begin < other.end for other in found) for one in found)
+    assert at_once <= most
+    assert (at_once == 1) == (most == 1)
+
+
+def test_of_a_lane_one_runs_at_a_time_and_others_go_past(tmp_path: Path) -> None:
+    tasks = [timed("a", 0.3, "slow"), timed("b", 0.05, "slow"), timed("c", 0.05)]
+    first, second, other = together(tmp_path, tasks, 2)
+    assert second.begin >= first.end
+    assert other.begin < first.end
+
+
+def test_a_death_takes_nothing_else_along(tmp_path: Path) -> None:
+    def fails(name: str) -> Task[Found]:
+        return Task(name, Found, lambda: die(signal.SIGSEGV))
+
+    def finds(name: str) -> Task[Found]:
+        return Task(name, Found, lambda: Found(text=name))
+
+    child, words = Child(tmp_path), "the LiteRT process"
+    tasks = [fails("one"), finds("two"), Task("three", Found, refuse), finds("four")]
+    one, two, three, four = (ended.answer for ended in forked_beside(child, words, tasks, 4))
+    assert isinstance(one, WorkerFailure)
+    assert one.cause == "the LiteRT process died of SIGSEGV while one"
+    assert (two, four) == (Found(text="two"), Found(text="four"))
+    assert isinstance(three, WorkerFailure)
+    assert three.reason is FailureReason.QUANTIZATION_FAILED
+    assert forked_beside(child, words, [], 4) == ()
+
+
+def test_an_interruption_ends_all_forks(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+
+    def hang() -> NoReturn:
+        os.write(writer, f"{os.getpid()}\n".encode())
+        time.sleep(300)
+        os._exit(9)
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise InterruptedError
+
+    def tell() -> NoReturn:
+        time.sleep(0.5)
+        os.kill(os.getppid(), signal.SIGUSR1)
+        time.sleep(300)
+        os._exit(9)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        tasks = [Task("hanging", Found, hang), Task("hanging", Found, hang), Task("telling", Found, tell)]
+        with pytest.raises(InterruptedError):
+            forked_beside(Child(tmp_path), "the LiteRT process", tasks, 3)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    pids = os.read(reader, 100).split()
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_fork_of_somebody_else_is_left_to_them(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(3)
+    time.sleep(0.05)
+    together(tmp_path, [timed("a", 0.05), timed("b", 0.05)], 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
 
 
 def test_isolated_work_reads_what_it_may_and_writes_nothing(tmp_path: Path) -> None:
