@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from modelconversion_api.base import ApiModel
+from modelconversion_api.spec import SourceFormat
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
 from tflite_converter.cli.groups import File
@@ -33,9 +34,10 @@ _ARGUMENTS: Final = Group(EnginesArguments)
 
 @takes(_ARGUMENTS)
 def engines(given: Given) -> None:
-    """List the engines, which read formats that TensorFlow does not, and add one.
+    """List the engines, which read the formats of models, and add one.
 
-    An engine has an environment of its own: its packages are installed beside nobody else's.
+    TensorFlow's is part of the converter. Every other one has an environment of its own: its packages are
+    installed beside nobody else's.
 
     \b
     Examples:
@@ -50,6 +52,7 @@ def engines(given: Given) -> None:
 
     arguments = given.build(_ARGUMENTS)
     if arguments.install is None:
+        _show_tensorflow()
         for engine in ENGINES:
             _show(engine)
         return
@@ -61,6 +64,22 @@ def engines(given: Given) -> None:
         )
     install(chosen, os.environ, _say, arguments.python)
     _show(chosen)
+
+
+def _show_tensorflow() -> None:
+    from tflite_converter.engines.finding import refuse_without_tensorflow, tensorflow_versions
+    from tflite_converter.errors import ConverterError
+
+    formats = ", ".join(
+        f.value for f in (SourceFormat.KERAS_H5, SourceFormat.KERAS, SourceFormat.SAVED_MODEL)
+    )
+    try:
+        refuse_without_tensorflow(SourceFormat.SAVED_MODEL)
+    except ConverterError as error:
+        _say(f"tensorflow: not installed. To read {formats} models: {error.hint}")
+        return
+    versions = ", ".join(f"{name} {version}" for name, version in tensorflow_versions().items())
+    _say(f"tensorflow: reads {formats}, part of the converter ({versions})")
 
 
 def _show(engine: Engine) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,10 +14,11 @@ from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import TensorInfo
 from tflite_converter.conversion.jobs import binding_job, tensorflow_job
 from tflite_converter.conversion.options import Options
+from tflite_converter.conversion.own_quantizer import Measure, OwnQuantizer, Warn
 from tflite_converter.conversion.report import Inputs
 from tflite_converter.data.binding import array_shapes
 from tflite_converter.engines import asking
-from tflite_converter.engines.finding import Engine, engine_for, found
+from tflite_converter.engines.finding import Engine, engine_for, found, refuse_without_tensorflow
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.onnx_file import read_onnx
 from tflite_converter.files.pytorch_file import read_exported_program
@@ -23,7 +26,14 @@ from tflite_converter.files.sources import SourceModel
 from tflite_converter.files.stablehlo_file import read_stablehlo
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.progress import Event, Listener
-from tflite_converter.workers.jobs import BindingResult, FrontResult, TensorFlowResult
+from tflite_converter.training.checkpoint import CheckpointKeeper
+from tflite_converter.workers.jobs import (
+    BindingResult,
+    FrontResult,
+    TensorFlowResult,
+    TrainingJob,
+    TrainingOutcome,
+)
 from tflite_converter.workers.programs import BINDING, TENSORFLOW
 
 _RANDOM: Final = (
@@ -32,12 +42,18 @@ _RANDOM: Final = (
 )
 
 
-def front_half(
-    options: Options, inputs: Inputs, work: Path, watch: Watch, tell: Listener
-) -> FrontResult | None:
-    """Make the float file, the bound samples and the original's outputs on them, in the folder ``work``.
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What the front half has left in the folder for everything after it, whichever engine it was."""
 
-    None for a TFLite file, of which the LiteRT child does the same.
+    result: FrontResult | None
+    """None for a TFLite file, of which the LiteRT child does the same."""
+    own_quantizer: Callable[[Measure, Warn], OwnQuantizer | None]
+    """Gives the engine's own quantizer, if it has one: a second way to full integer."""
+
+
+def front_half(options: Options, inputs: Inputs, work: Path, watch: Watch, tell: Listener) -> Front:
+    """Make the float file, the bound samples and the original's outputs on them, in the folder ``work``.
 
     Raises:
         ConverterError: for each of the contract's reasons up to the original's evaluation.
@@ -45,13 +61,51 @@ def front_half(
     """
     source = inputs.source
     if source.format is SourceFormat.TFLITE:
-        return None
+        return Front(None, lambda _measure, _warn: None)
     engine = engine_for(source.format)
     if engine is not None:
-        return _by_engine(engine, options, inputs, work, watch, tell)
+        result = _by_engine(engine, options, inputs, work, watch, tell)
+        return Front(result, lambda _measure, _warn: None)
     tell(Event(Stage.LOAD, "starting TensorFlow"))
     job = tensorflow_job(options, inputs, work, "float")
-    return run_worker(TENSORFLOW, job, TensorFlowResult, work, watch, tell)
+    loaded = run_worker(TENSORFLOW, job, TensorFlowResult, work, watch, tell)
+    return Front(
+        loaded, lambda measure, warn: OwnQuantizer(options, source, loaded, work, watch, tell, measure, warn)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training has left, beside a float file."""
+
+    outcome: TrainingOutcome
+    seconds: Mapping[Stage, float]
+
+
+def train(
+    options: Options,
+    inputs: Inputs,
+    training: TrainingJob,
+    work: Path,
+    folder: Path,
+    watch: Watch,
+    keeper: CheckpointKeeper,
+) -> Trained:
+    """Train a Keras model, and make its float file in ``folder``; ``work`` is that of the front half.
+
+    Raises:
+        ConverterError: TrainingFailed, and the other reasons of the child.
+
+    """
+    job = tensorflow_job(options, inputs, work, "optimize").model_copy(update={"training": training})
+    try:
+        found = run_worker(TENSORFLOW, job, TensorFlowResult, folder, watch, keeper)
+    finally:
+        keeper.take()
+    if found.training is None:
+        cause = f"{TENSORFLOW.words} does not say what it trained"
+        raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.TRAIN, cause)
+    return Trained(found.training, found.seconds)
 
 
 def refuse_contradictions(options: Options, source: SourceModel) -> None:
@@ -65,8 +119,11 @@ def refuse_contradictions(options: Options, source: SourceModel) -> None:
         if is_wrong:
             raise ConverterError(FailureReason.INVALID_REQUEST, Stage.LOAD, cause, hint=hint)
     engine = engine_for(source.format)
+    # Before data are read, which may take long.
     if engine is not None:
-        found(engine, os.environ)  # before data are read, which may take long
+        found(engine, os.environ)
+    elif source.format is not SourceFormat.TFLITE:
+        refuse_without_tensorflow(source.format)
 
 
 def _contradictions(options: Options, source: SourceModel) -> list[tuple[bool, str, str]]:

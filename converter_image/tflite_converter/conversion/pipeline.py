@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from modelconversion_api.board_report import BoardSamples
 from modelconversion_api.boards import BOARD_SAMPLES_FILE
 from modelconversion_api.limits import MAX_TFLITE_BYTES
-from modelconversion_api.methods import Method, Target
+from modelconversion_api.methods import Method
 from modelconversion_api.optimization import Measured
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.recipes import OfMethod
@@ -23,9 +23,9 @@ from modelconversion_api.report import (
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion import search
 from tflite_converter.conversion.data import choose, hand_over
-from tflite_converter.conversion.front import front_half, refuse_contradictions
+from tflite_converter.conversion.front import front_half, refuse_contradictions, train
 from tflite_converter.conversion.guests import Wanted, in_guests
-from tflite_converter.conversion.jobs import Basis, litert_job, tensorflow_int8_job, tensorflow_job
+from tflite_converter.conversion.jobs import Basis, litert_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -43,13 +43,7 @@ from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.graph.writing import written
 from tflite_converter.isolation.parent import Watch, run_worker
-from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES, count_of
-from tflite_converter.measuring.recommendation import (
-    is_better_integer,
-    is_better_recurrent,
-    leaves_floats,
-)
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.tflite.file import read_file
 from tflite_converter.training.checkpoint import CheckpointKeeper
@@ -57,36 +51,10 @@ from tflite_converter.verifying.guests import GUESTS
 from tflite_converter.verifying.guests import Workplace as GuestPlace
 from tflite_converter.verifying.verify import with_verifications
 from tflite_converter.workers.jobs import (
-    CLIPPED_FOLDER,
-    FROZEN_FOLDER,
-    FUSED_INTEGERS_FOLDER,
-    INT8_FILE,
-    OWN_RANGES_FOLDER,
-    FrontResult,
     LiteRTResult,
     MethodResult,
-    TensorFlowJob,
-    TensorFlowResult,
 )
-from tflite_converter.workers.programs import LITERT, TENSORFLOW
-
-_SECOND_WAY = (
-    FailureReason.QUANTIZATION_FAILED,
-    FailureReason.CONVERTER_CRASHED,
-    FailureReason.EVALUATION_FAILED,
-    FailureReason.OUTPUT_NOT_FINITE,
-    FailureReason.NOTHING_QUANTIZED,
-    FailureReason.NOT_SMALLER,
-)
-"""Reasons for which TensorFlow's own quantizer is tried."""
-
-_CALIBRATED_ALL_THE_SAME = (
-    "full integer is calibrated, and does not have the steps of the graph's fake quantization"
-)
-_FLOAT_LOOPS = (
-    "take another method, or fix every size of the inputs (--input-shape, spec.source.inputs) and write loops"
-    " with a number of steps that is the same for every input"
-)
+from tflite_converter.workers.programs import LITERT
 
 
 def convert(options: Options, workspace: Workspace, listener: Listener = ignore) -> ConversionReport:
@@ -148,15 +116,19 @@ class _Conversion:
 
     def _plain(self, inputs: Inputs) -> Outcome:
         """Make and measure every file without training."""
-        loaded = front_half(self._options, inputs, self._work, self._watch(), self._tell)
+        front = front_half(self._options, inputs, self._work, self._watch(), self._tell)
+        loaded, basis = front.result, Basis()
         if loaded is not None:
             self._took(loaded.seconds)
             self._warn(*loaded.warnings)
-        measurement = self._run_litert(inputs, self._basis(inputs, loaded))
+            basis = Basis(random_outputs=loaded.random_outputs, layouts=loaded.layouts)
+        own = front.own_quantizer(lambda given: self._run_litert(inputs, given), self._warn)
+        measurement = self._run_litert(inputs, basis if own is None else own.basis(basis))
         self._took(measurement.seconds)
         results: Mapping[Method, MethodResult] = measurement.methods
-        if isinstance(loaded, TensorFlowResult):  # whose own quantizer is a second way
-            results = self._second_way(inputs, measurement, loaded)
+        if own is not None:
+            results = own.settled(measurement)
+            self._took(*own.seconds)
         calibration = measurement.calibration
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         recipes = [(recipe, measurement.recipes[recipe.name]) for recipe in self._options.recipes]
@@ -166,18 +138,10 @@ class _Conversion:
         """Train, make and measure every file again, and keep the better one of each method."""
         task = plain.measured.evaluation.task
         keeper = CheckpointKeeper(self._trained, training.options.checkpoint, self._tell)
-        job = tensorflow_job(self._options, inputs, self._work, "optimize").model_copy(
-            update={"training": training.job(task, inputs.source.sha256)}
-        )
-        try:
-            trained = run_worker(TENSORFLOW, job, TensorFlowResult, self._trained, self._watch(), keeper)
-        finally:
-            keeper.take()
-        if trained.training is None:
-            cause = f"{TENSORFLOW.words} does not say what it trained"
-            raise ConverterError(FailureReason.CONVERTER_CRASHED, Stage.TRAIN, cause)
+        job = training.job(task, inputs.source.sha256)
+        trained = train(self._options, inputs, job, self._work, self._trained, self._watch(), keeper)
         self._took(trained.seconds)
-        steps = tuple(step.step.value for step in trained.training.steps)
+        steps = tuple(step.step.value for step in trained.outcome.steps)
         again = self._run_litert(inputs, Basis(trained=steps))
         self._took(again.seconds)
 
@@ -193,7 +157,7 @@ class _Conversion:
         for comparison in comparisons.values():
             self._tell(Event(Stage.EVALUATE, f"{comparison.method.cli_name}: {comparison.message}"))
         better = {method: again.methods[method] for method in self._optimized}
-        optimization = report_of(training.told(trained.training, task), trained.training, comparisons)
+        optimization = report_of(training.told(trained.outcome, task), trained.outcome, comparisons)
         return replace(plain, results={**plain.results, **better}, optimization=optimization)
 
     def _refuse_contradictions(self, source: SourceModel) -> None:
@@ -215,143 +179,10 @@ class _Conversion:
             hint = f"add {hint} to the methods"
             raise ConverterError(FailureReason.INVALID_REQUEST, Stage.LOAD, cause, hint=hint)
 
-    def _run_tensorflow(self, job: TensorFlowJob) -> TensorFlowResult:
-        return run_worker(TENSORFLOW, job, TensorFlowResult, self._work, self._watch(), self._tell)
-
-    def _basis(self, inputs: Inputs, loaded: FrontResult | None) -> Basis:
-        """Quantize by the graph's own ranges where it has some, and return what there is to start from."""
-        if loaded is None:
-            return Basis()
-        basis = Basis(random_outputs=loaded.random_outputs, layouts=loaded.layouts)
-        if not isinstance(loaded, TensorFlowResult):
-            return basis
-        if not (loaded.fake_quantized and Method.FULL_INTEGER in self._options.made):
-            return basis
-        fault = loaded.own_ranges_fault
-        if fault is None:
-            job = tensorflow_int8_job(self._options, inputs.source, self._work, frozen=OWN_RANGES_FOLDER)
-            try:
-                self._run_tensorflow(job)
-            except ConverterError as error:
-                fault = error.cause
-        if fault is None:
-            return replace(basis, ready={Method.FULL_INTEGER: INT8_FILE}, own_ranges=True)
-        self._warn(f"{_CALIBRATED_ALL_THE_SAME}: {fault}")
-        return basis
-
     def _run_litert(self, inputs: Inputs, basis: Basis) -> LiteRTResult:
         job = litert_job(self._options, inputs, self._work, basis)
         folder = self._trained if basis.trained else self._work
         return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
-
-    def _second_way(
-        self, inputs: Inputs, measurement: LiteRTResult, loaded: TensorFlowResult
-    ) -> dict[Method, MethodResult]:
-        """Make full integer by TensorFlow's own quantizer where litert-quantizer failed, or left floats.
-
-        Or the deeper one, where the model has a loop or branch that neither can take.
-        """
-        control_flow = loaded.control_flow
-        first = measurement.methods.get(Method.FULL_INTEGER)
-        if first is None:
-            return measurement.methods
-        if first.artifact is not None:
-            return self._less_in_float(inputs, measurement, first.artifact, loaded)
-        if first.failure is None or first.failure.reason not in _SECOND_WAY:
-            return measurement.methods
-        try:
-            again = self._by_tensorflow(inputs, loaded)
-        except ConverterError as second:
-            cause = (
-                f"full integer failed in litert-quantizer ({first.failure.cause})"
-                f" and in TensorFlow ({second.cause})"
-            )
-            if control_flow is not None:
-                cause = f"integers cannot be computed in the model's loops and branches: {control_flow}"
-            failure = WorkerFailure(
-                reason=FailureReason.QUANTIZATION_FAILED,
-                stage=Stage.QUANTIZE,
-                cause=cause,
-                hint=None if control_flow is None else _FLOAT_LOOPS,
-            )
-            return measurement.methods | {Method.FULL_INTEGER: MethodResult(failure=failure)}
-        self._took(again.seconds)
-        self._warn(f"full integer was made by TensorFlow's quantizer: {first.failure.cause}")
-        return measurement.methods | again.methods
-
-    def _by_tensorflow(
-        self, inputs: Inputs, loaded: TensorFlowResult, frozen: str | None = None
-    ) -> LiteRTResult:
-        """Make and measure full integer by TensorFlow's own quantizer.
-
-        Raises:
-            ConverterError: it failed, or its file does not run.
-
-        """
-        integers = Method.FULL_INTEGER
-        frozen = frozen or (CLIPPED_FOLDER if loaded.fake_quantized else FROZEN_FOLDER)
-        self._run_tensorflow(tensorflow_int8_job(self._options, inputs.source, self._work, frozen=frozen))
-        basis = Basis(
-            methods=(integers,),
-            ready={integers: INT8_FILE},
-            fused=frozen == FUSED_INTEGERS_FOLDER,
-            random_outputs=loaded.random_outputs,
-        )
-        return self._run_litert(inputs, basis)
-
-    def _less_in_float(
-        self,
-        inputs: Inputs,
-        measurement: LiteRTResult,
-        first: ArtifactReport,
-        loaded: TensorFlowResult,
-    ) -> dict[Method, MethodResult]:
-        """Take TensorFlow's full-integer file where it uses integer kernels that the first one does not."""
-        if self._options.training is not None:
-            return measurement.methods
-        second = None
-        if loaded.fused_integers:
-            target = self._options.target
-            if self._options.compilers:
-                target = Target.MICROCONTROLLER  # what is compiled has to fit into one
-
-            def is_better(fused: ArtifactReport, unrolled: ArtifactReport) -> bool:
-                return is_better_recurrent(fused, unrolled, target)
-
-            second = self._better(inputs, first, loaded, FUSED_INTEGERS_FOLDER, is_better)
-        elif leaves_floats(first):
-            second = self._better(inputs, first, loaded, None, is_better_integer)
-        return measurement.methods if second is None else measurement.methods | second.methods
-
-    def _better(
-        self,
-        inputs: Inputs,
-        first: ArtifactReport,
-        loaded: TensorFlowResult,
-        frozen: str | None,
-        is_better: Callable[[ArtifactReport, ArtifactReport], bool],
-    ) -> LiteRTResult | None:
-        """Return TensorFlow's full integer of ``frozen``, or of the graph itself, if it is better.
-
-        Else the first file stays.
-        """
-        path = self._work / Method.FULL_INTEGER.file_name(self._options.base_name)
-        with open_regular(path, MAX_TFLITE_BYTES, Stage.EVALUATE) as stream:
-            kept = stream.read(MAX_TFLITE_BYTES)
-        try:
-            again = self._by_tensorflow(inputs, loaded, frozen)
-        except ConverterError:
-            again = None  # it was worth a try: there is a file already
-        if again is not None:
-            self._took(again.seconds)
-            second = again.methods[Method.FULL_INTEGER].artifact
-            if second is not None and is_better(second, first):
-                return again
-        # A child that has ended could have left a link here; "x" opens none.
-        path.unlink(missing_ok=True)
-        with path.open("xb") as stream:
-            stream.write(kept)
-        return None
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
         """Return the results with their files compiled, as far as that was asked for."""
@@ -487,6 +318,7 @@ class _Conversion:
             self._warnings.append(text)
             self._tell(Event(Stage.EVALUATE, text, warning=True))
 
-    def _took(self, seconds: dict[Stage, float]) -> None:
-        for stage, spent in seconds.items():
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
+    def _took(self, *several: Mapping[Stage, float]) -> None:
+        for seconds in several:
+            for stage, spent in seconds.items():
+                self._seconds[stage] = self._seconds.get(stage, 0.0) + spent

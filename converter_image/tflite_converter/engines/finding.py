@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,30 @@ ENGINES: Final = (
 def engine_for(source_format: SourceFormat) -> Engine | None:
     """Return the engine that reads a format; None for those that TensorFlow's or LiteRT's process reads."""
     return next((engine for engine in ENGINES if engine.format is source_format), None)
+
+
+def tensorflow_versions() -> dict[str, str]:
+    """Return the packages of TensorFlow's engine, which is part of the converter, with their versions."""
+    versions = {}
+    for name in ("tensorflow", "tensorflow-cpu", "keras", "tf-keras"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def refuse_without_tensorflow(source_format: SourceFormat) -> None:
+    """Refuse a format that TensorFlow reads where it is not installed.
+
+    Raises:
+        ConverterError: EngineNotFound.
+
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        cause = f"{source_format.value} models are read by TensorFlow, and this Python has none"
+        hint = 'use the converter\'s image, or install its packages (the extra "converter") into this Python'
+        raise ConverterError(FailureReason.ENGINE_NOT_FOUND, Stage.LOAD, cause, hint=hint)
 
 
 def users_place(environment: Mapping[str, str]) -> Path:

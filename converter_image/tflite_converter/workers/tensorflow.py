@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
 from tflite_converter.data.npz import read_folder
+from tflite_converter.engines.finding import tensorflow_versions
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
@@ -82,7 +82,7 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
         writer=model.writer,
         seconds=clock.seconds,
         import_seconds=importing,
-        tool_versions=_versions(),
+        tool_versions=tensorflow_versions(),
         isolation=process.isolation,
     )
 
@@ -145,16 +145,6 @@ class _Clock:
         now = time.monotonic()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._started
         self._started = now
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in ("tensorflow", "tensorflow-cpu", "keras", "tf-keras"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _classify(error: BaseException, stage: Stage, at_memory_limit: bool) -> ConverterError:

@@ -5,6 +5,8 @@ The engines here are stand-ins of a few lines that run on this Python: each does
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import sys
 import tomllib
@@ -16,7 +18,9 @@ import pytest
 from conversion_engine import CONTRACT, wire
 from conversion_engine.messages import Description, Request, Tensor
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.spec import SourceFormat
 from support.paths import REPOSITORY
+from tflite_converter.cli.main import app
 from tflite_converter.engines import asking, finding, installing
 from tflite_converter.engines.asking import Place
 from tflite_converter.engines.finding import ENGINES, ENGINES_ENV
@@ -53,6 +57,27 @@ def test_none_is_a_reason_with_the_command_that_adds_it(tmp_path: Path) -> None:
         finding.found(ONNX, {"HOME": str(tmp_path)})
     assert raised.value.reason is FailureReason.ENGINE_NOT_FOUND
     assert "tflite-converter engines --install onnx" in raised.value.hint
+
+
+def test_tensorflow_is_an_engine_that_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+
+    def listed() -> str:
+        app(["engines"], standalone_mode=False)
+        return capsys.readouterr().out.splitlines()[0]
+
+    finding.refuse_without_tensorflow(SourceFormat.KERAS)
+    assert listed().startswith("tensorflow: reads KerasH5, Keras, SavedModel, part of the converter (")
+    assert f"keras {importlib.metadata.version('keras')}" in listed()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert listed().startswith("tensorflow: not installed. To read KerasH5, Keras, SavedModel models: use")
+    with pytest.raises(ConverterError) as raised:
+        finding.refuse_without_tensorflow(SourceFormat.KERAS)
+    assert raised.value.reason is FailureReason.ENGINE_NOT_FOUND
+    assert raised.value.cause == "Keras models are read by TensorFlow, and this Python has none"
 
 
 @pytest.mark.parametrize(
