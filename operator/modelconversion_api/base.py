@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
-from .limits import URI_LENGTH
 from .reasons import REASON_PATTERN, FailureReason
 
 GROUP = "edgeml.dev"
@@ -101,41 +99,6 @@ def cel(rule: str, message: str) -> JsonDict:
     """Return one ``x-kubernetes-validations`` entry."""
     return {"rule": rule, "message": message}
 
-
-_S3_URI_PATTERN = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"
-
-
-def _check_s3_uri(uri: str) -> str:
-    if not re.fullmatch(_S3_URI_PATTERN, uri):
-        raise ValueError("must be an S3 URI with a bucket and a key, e.g. s3://bucket/path/model.h5")
-    if {".", ".."} & set(uri.split("/")):
-        raise ValueError("must not contain '.' or '..' as a path part")
-    return uri
-
-
-S3Uri = Annotated[
-    str,
-    Field(max_length=URI_LENGTH),
-    AfterValidator(_check_s3_uri),
-    # In the CRD the form is a CEL rule: its message says more than a pattern that did not match.
-    WithJsonSchema(
-        {
-            "type": "string",
-            "maxLength": URI_LENGTH,
-            "x-kubernetes-validations": [
-                cel(
-                    f"self.matches('{_S3_URI_PATTERN}')",
-                    "must be an S3 URI with a bucket and a key, e.g. s3://bucket/path/model.h5",
-                ),
-                cel(
-                    "!self.split('/').exists(part, part == '..' || part == '.')",
-                    "must not contain '.' or '..' as a path part; write the full key, e.g. s3://bucket/path/model.h5",
-                ),
-            ],
-        }
-    ),
-]
-"""``s3://bucket/key``; the key may not climb with ``..``."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 """SHA-256 digest, 64 lower-case hexadecimal digits."""

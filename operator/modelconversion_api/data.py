@@ -8,7 +8,8 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from .base import ApiModel, Fraction, Millis, S3Uri, cel
+from .base import ApiModel, Fraction, Millis, cel
+from .uris import SourceUri, ends_in
 
 DEFAULT_CALIBRATION_SAMPLES: Final = 200
 """How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
@@ -94,16 +95,17 @@ def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
             "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), not both",
         ),
         cel(
-            f"{optional}!has(self.labelColumn) || self.uri.lowerAscii().endsWith('.csv')",
+            f"{optional}!has(self.labelColumn) || {ends_in('self.uri', 'csv')}",
             "labelColumn is a column of a .csv file: give a uri that ends in .csv, or set labelsUri instead",
         ),
         cel(
-            f"{optional}has(self.images) || !self.uri.lowerAscii().matches('(/|[.](zip|tar|tgz|tar[.]gz))$')",
+            f"{optional}has(self.images) || !({ends_in('self.uri', 'zip|tar|tgz|tar[.]gz')}"
+            " || self.uri.endsWith('/'))",
             "a prefix or an archive holds images: set images.scaling to what the model was trained with,"
             " or give the object key of a .npy, .npz or .csv file",
         ),
         cel(
-            f"{optional}!has(self.images) || !self.uri.lowerAscii().matches('[.](npy|npz|csv)$')",
+            f"{optional}!has(self.images) || !{ends_in('self.uri', 'npy|npz|csv')}",
             "images is for image files: remove it, for the numbers of a .npy, .npz or .csv file are taken"
             " as they are",
         ),
@@ -119,10 +121,10 @@ class Calibration(ApiModel):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
-    uri: S3Uri
+    uri: SourceUri
     """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
     prefix ending in /, or a .zip or .tar.gz file, with one folder for each class where there are labels."""
-    labels_uri: S3Uri | None = None
+    labels_uri: SourceUri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
     """Column of the .csv file that holds the labels: its name, or its number from 1."""
@@ -147,10 +149,10 @@ class Validation(ApiModel):
         }
     )
 
-    uri: S3Uri | None = None
+    uri: SourceUri | None = None
     """Samples other than the calibration samples, in the same formats. Without it, artifacts are measured on
     the part of the calibration data that does not calibrate."""
-    labels_uri: S3Uri | None = None
+    labels_uri: SourceUri | None = None
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
     the true values."""
     label_column: LabelColumn | None = None

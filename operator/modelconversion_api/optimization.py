@@ -7,10 +7,11 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .base import ApiModel, Fraction, NumberText, S3Uri, Sha256, cel, number_text
+from .base import ApiModel, Fraction, NumberText, Sha256, cel, number_text
 from .data import Images, LabelColumn, Seed, Task, reading_rules
 from .limits import MessageText, SentenceText
 from .methods import Method
+from .uris import SourceUri
 
 DEFAULT_BATCH_SIZE: Final = 32
 DEFAULT_TRAINING_SECONDS: Final = 1800
@@ -36,6 +37,7 @@ _FROM_ONE = number_text(
     8,
     NumberText("1<=x<1000", 4, 'must be a number from "1" to "999" in quotes, e.g. "3"'),
 )
+
 Temperature = Annotated[str, _FROM_ONE[0], _FROM_ONE[1], _FROM_ONE[2]]
 """A number from 1 on, in decimal notation."""
 
@@ -47,10 +49,10 @@ class Training(ApiModel):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
-    uri: S3Uri
+    uri: SourceUri
     """Training samples, in the same formats as calibration data. Those that are also measured on are left
     out."""
-    labels_uri: S3Uri | None = None
+    labels_uri: SourceUri | None = None
     """A .npy or .csv file of labels, as for validation. Without labels, the original's outputs are
     learned."""
     label_column: LabelColumn | None = None
@@ -129,7 +131,7 @@ class Distillation(ApiModel):
 
     epochs: Epochs = DEFAULT_DISTILLATION_EPOCHS
     """Passes over the data."""
-    student_uri: S3Uri | None = None
+    student_uri: SourceUri | None = None
     """Object key of the student, a .h5 or .keras file with the original's inputs and outputs."""
     width: Between | None = None
     """Share of the original's filters and units that the student has, where none is given. 0.5 by default."""

@@ -16,6 +16,7 @@ from .reasons import Stage
 from .recipes import MAX_RECIPES, Recipe
 from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
 from .storage import StorageAccess
+from .uris import bare
 from .verification import Verifier
 
 REQUEST_ENV: Final = "CONVERSION_REQUEST"
@@ -102,7 +103,7 @@ def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> Conv
         storage = storage.model_copy(update={"ca_bundle": certificates(storage.ca_bundle)})
     return ConversionRequest(
         run=run,
-        base_name=artifact_base_name(spec.source.uri),
+        base_name=artifact_base_name(bare(spec.source.uri)),
         source=spec.source,
         output=spec.output,
         storage=storage,

@@ -8,16 +8,17 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-from .base import ApiModel, S3Uri, Sha256, cel
+from .base import ApiModel, Sha256, cel
 from .boards import MAX_BOARDS, Board
 from .compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
 from .data import Calibration, Validation
 from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Objective, Target, methods_for_target
-from .optimization import Optimize
+from .optimization import Optimize, Training
 from .recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
 from .scheduling import JobSpec, Name
 from .storage import Storage
+from .uris import S3Uri, SourceUri, bare, ends_in
 from .verification import Verifier
 
 NAME_MAX_LENGTH = 52
@@ -56,11 +57,9 @@ _SUFFIXES: Final = {
     ".mlirbc": SourceFormat.STABLEHLO,
 }
 """Ends of names that say that an engine is needed."""
-_IS_ONNX: Final = "(self.format == 'ONNX' || self.uri.lowerAscii().endsWith('.onnx'))"
-_IS_PYTORCH: Final = "(self.format == 'PyTorch' || self.uri.lowerAscii().endsWith('.pt2'))"
-_IS_STABLEHLO: Final = (
-    "(self.format == 'StableHLO' || self.uri.lowerAscii().matches('[.](jax|stablehlo|mlirbc)$'))"
-)
+_IS_ONNX: Final = f"(self.format == 'ONNX' || {ends_in('self.uri', 'onnx')})"
+_IS_PYTORCH: Final = f"(self.format == 'PyTorch' || {ends_in('self.uri', 'pt2')})"
+_IS_STABLEHLO: Final = f"(self.format == 'StableHLO' || {ends_in('self.uri', 'jax|stablehlo|mlirbc')})"
 
 
 TensorName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s]+$")]
@@ -86,7 +85,7 @@ class Source(ApiModel):
             "x-kubernetes-validations": [
                 cel(
                     "!self.selectTensorFlowOps"
-                    " || !(self.format == 'TFLite' || self.uri.lowerAscii().endsWith('.tflite'))",
+                    f" || !(self.format == 'TFLite' || {ends_in('self.uri', 'tflite')})",
                     "a TFLite file has its operations already: remove selectTensorFlowOps, or give the Keras"
                     " file or SavedModel that it was made from",
                 ),
@@ -115,7 +114,7 @@ class Source(ApiModel):
                 ),
                 cel(
                     "!has(self.signature) || !(self.format in ['KerasH5', 'Keras']"
-                    " || self.uri.lowerAscii().matches('[.](h5|hdf5|keras)$'))",
+                    f" || {ends_in('self.uri', 'h5|hdf5|keras')})",
                     "a Keras file has no signatures: remove signature, or give the SavedModel",
                 ),
                 cel(
@@ -127,10 +126,11 @@ class Source(ApiModel):
         }
     )
 
-    uri: S3Uri
+    uri: SourceUri
     """Object key of a .h5, .keras, .onnx, .pt2, .jax or float .tflite file, or of a .zip or .tar.gz file of a
     SavedModel or of an ONNX model with its external data, or the prefix under which a SavedModel folder
-    lies."""
+    lies. Or such a file on a web server, https://host/path#sha256=DIGEST, or on the Hugging Face Hub,
+    hf://organisation/repository@COMMIT/path; data may lie there too."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
     conversion."""
@@ -160,7 +160,7 @@ class Source(ApiModel):
             return self.format
         if self.format is not SourceFormat.AUTO:
             return None
-        uri = self.uri.lower()
+        uri = bare(self.uri).lower()
         return next((known for suffix, known in _SUFFIXES.items() if uri.endswith(suffix)), None)
 
 
@@ -288,7 +288,7 @@ _LABELS_FOR_ACCURACY = cel(
 
 _KERAS_FOR_TRAINING = cel(
     "!has(self.optimize) || !(self.source.format in ['TFLite', 'SavedModel'] || self.source.uri.endsWith('/')"
-    " || self.source.uri.lowerAscii().matches('[.](tflite|zip|tgz|tar|tar[.]gz)$'))",
+    f" || {ends_in('self.source.uri', 'tflite|zip|tgz|tar|tar[.]gz')})",
     "optimize trains the model, which needs the Keras file (.h5 or .keras): a SavedModel and a TFLite file"
     " have no layers left to train",
 )
@@ -410,3 +410,24 @@ class ModelConversionSpec(ApiModel):
         if self.target is not None:
             return methods_for_target(self.target, has_calibration=self.calibration is not None)
         return tuple(self.methods or ())
+
+
+def uris_of(spec: ModelConversionSpec) -> dict[str, str]:
+    """Return everything that a conversion reads, by where in the spec it stands."""
+    training = None if spec.optimize is None else spec.optimize.training
+    student = None if spec.optimize is None else spec.optimize.distillation
+    found: dict[str, str | None] = {"spec.source.uri": spec.source.uri}
+    data: dict[str, Calibration | Validation | Training | None] = {
+        "spec.calibration": spec.calibration,
+        "spec.validation": spec.validation,
+        "spec.optimize.training": training,
+    }
+    for place, part in data.items():
+        if part is not None:
+            found |= {f"{place}.uri": part.uri, f"{place}.labelsUri": part.labels_uri}
+    if student is not None:
+        found["spec.optimize.distillation.studentUri"] = student.student_uri
+    for recipe in spec.recipes:
+        if recipe.rules is not None:
+            found[f"spec.recipes[{recipe.name}].rules.uri"] = recipe.rules.uri
+    return {place: uri for place, uri in found.items() if uri is not None}

@@ -147,8 +147,9 @@ class Settings(BaseSettings):
     allowed_resources: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_RESOURCES)
     """Resources that spec.job.resources may name, written alike, e.g. with nvidia.com/gpu added."""
     allowed_endpoints: Annotated[str, AfterValidator(_urls)] = "*"
-    """Endpoints that spec.storage.endpoint may name: URLs or patterns, separated by commas, without a slash
-    at the end, e.g. https://minio.storage.svc:9000. AWS S3 itself is always allowed."""
+    """Endpoints that spec.storage.endpoint may name, and web servers that https and hf uris may: URLs or
+    patterns, separated by commas, without a slash at the end, e.g. https://minio.storage.svc:9000. AWS S3
+    itself is always allowed."""
     allowed_secret_keys: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_KEYS)
     """Keys of Secrets that conversions may name, or patterns, separated by commas."""
     credentials_release: Literal["required", "warn"] = "required"

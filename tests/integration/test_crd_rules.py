@@ -15,6 +15,7 @@ from support.cluster.conversions import manifest, until
 from support.paths import REPOSITORY
 
 CALIBRATION = {"uri": "s3://models/val.npy"}
+PIN = f"#sha256={'0a' * 32}"
 IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
 SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
 
@@ -104,6 +105,12 @@ def of_layer(base, rules=None, **rule):
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
         {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
         {"source": {"uri": "s3://models/a..b/model..h5"}},
+        {"source": {"uri": f"https://models.example:8443/v1/a%20b.keras{PIN}"}},
+        {"source": {"uri": f"https://[fd00::1]/a.keras{PIN}"}},
+        {"source": {"uri": f"hf://org/repo.v1@{'0a' * 20}/onnx/model.onnx"}},
+        {"source": {"uri": f"hf://org/repo@{'0a' * 20}/model.onnx{PIN}"}},
+        {"methods": ["FullInteger"], "calibration": {"uri": f"hf://datasets/org/data@{'0a' * 20}/val.npy"}},
+        {"calibration": {"uri": f"https://models.example/log.csv{PIN}", "labelColumn": "gesture"}},
         {"source": {"uri": "s3://models/net.tflite", "format": "TFLite"}},
         {"source": {"uri": "s3://models/net.tar.gz", "format": "SavedModel", "selectTensorFlowOps": True}},
         {"source": {"uri": "s3://models/net/", "signature": "serve:encode"}},
@@ -265,8 +272,27 @@ def test_accepted(crd, namespace, changes):
         ({"methods": ["Int4", "Int16Activations"]}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "EdgeTPU"}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "Microcontroller"}, "need calibration data: set calibration.uri"),
-        ({"source": {"uri": "http://models/a.h5"}}, "must be an S3 URI with a bucket and a key"),
-        ({"source": {"uri": "s3://models"}}, "must be an S3 URI with a bucket and a key"),
+        ({"source": {"uri": "http://models/a.h5"}}, "must be s3://bucket/path/model.h5, https://host"),
+        ({"source": {"uri": "s3://models"}}, "must be s3://bucket/path/model.h5, https://host"),
+        ({"output": {"uri": "https://models/out"}}, "must be an S3 URI with a bucket and a key"),
+        (
+            {"source": {"uri": "https://models.example/a.h5"}},
+            "must end in #sha256= and the digest",
+        ),
+        ({"source": {"uri": f"https://user@models.example/a.h5{PIN}"}}, "(no user, no query)"),
+        ({"source": {"uri": f"https://models.example/a.h5?token=x{PIN}"}}, "(no user, no query)"),
+        ({"source": {"uri": f"https://models.example/net/{PIN}"}}, "(no user, no query)"),
+        ({"source": {"uri": f"https://models.example/../a.h5{PIN}"}}, "must not contain '.' or '..'"),
+        ({"calibration": {"uri": f"https://models.example/a.npy#{PIN}"}}, "(no user, no query)"),
+        ({"source": {"uri": "hf://org/repo@main/a.onnx"}}, "must name a commit of 40 digits"),
+        (
+            {"source": {"uri": f"hf://repo@{'0' * 40}/a.onnx"}},
+            "must be s3://bucket/path/model.h5, https://host",
+        ),
+        (
+            {"source": {"uri": f"https://models.example/a.onnx{PIN}", "signature": "serve"}},
+            "an ONNX model has no signatures",
+        ),
         ({"source": {"uri": "s3://models/../secret.h5"}}, "must not contain '.' or '..'"),
         ({"output": {"uri": "s3://models/out/../../x"}}, "must not contain '.' or '..'"),
         ({"calibration": {"uri": "s3://models/./v.npy"}}, "must not contain '.' or '..'"),

@@ -16,6 +16,9 @@ from support.cluster.conversions import manifest, until
 pytestmark = pytest.mark.cluster
 
 PLATFORM = {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}
+PIN = f"#sha256={'0' * 64}"
+CALIBRATION = {"uri": "s3://models/val.npy"}
+ELSE = {"uri": f"https://else.example/x.npy{PIN}"}
 LIMITS: Json = {
     "allowedEndpoints": ["https://minio.storage.svc:9000", "https://{namespace}.example"],
     "allowedOutputs": ["s3://models/{namespace}/", "s3://{namespace}/"],
@@ -84,6 +87,8 @@ def without_store(crd: ControlPlane) -> Iterator[Fence]:
     made.remove()
 
 
+SERVER = "denied request: spec: "
+NOT_ELSE = f"{SERVER}https://else.example is none of the servers that conversions of"
 OUTPUT, STORE, ACCOUNT = "spec.output.uri: ", "spec.storage: ", "spec.job.serviceAccountName: "
 ELSEWHERE = {"endpoint": "https://attacker.example"}
 
@@ -112,6 +117,20 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
         ({"storage": {"region": "eu-west-1"}}, f"{STORE}AWS is none"),
         ({"storage": {"secretRef": {"name": "own"}}}, f"{STORE}AWS is none"),
         ({"storage": {"addressingStyle": "Virtual"}}, f"{STORE}AWS is none"),
+        ({"source": {"uri": f"https://NAMESPACE.Example:443/a.h5{PIN}"}}, ""),
+        ({"source": {"uri": f"https://other.example/a.h5{PIN}"}}, f"{SERVER}https://other.example is none"),
+        ({"source": {"uri": f"hf://org/repo@{'0' * 40}/a.h5"}}, f"{SERVER}https://huggingface.co is none"),
+        ({"calibration": ELSE}, NOT_ELSE),
+        ({"calibration": CALIBRATION | {"labelsUri": ELSE["uri"]}}, NOT_ELSE),
+        ({"validation": ELSE}, NOT_ELSE),
+        ({"validation": CALIBRATION | {"labelsUri": ELSE["uri"]}}, NOT_ELSE),
+        ({"optimize": {"training": ELSE, "pruning": {"targetSparsity": "0.5"}}}, NOT_ELSE),
+        (
+            {"optimize": {"training": CALIBRATION, "distillation": {"studentUri": ELSE["uri"]}}},
+            NOT_ELSE,
+        ),
+        ({"recipes": [{"name": "x", "base": "DynamicRange", "rules": ELSE}]}, NOT_ELSE),
+        ({"calibration": CALIBRATION, "validation": CALIBRATION}, ""),
         ({"job": {"backoffLimit": 1}}, ""),
         ({"job": {"serviceAccountName": "default"}}, ""),
         ({"job": {"serviceAccountName": "converter"}}, ""),

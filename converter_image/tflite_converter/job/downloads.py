@@ -17,7 +17,8 @@ from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import safe_relative_path
 from tflite_converter.files.digests import folder_sha256
-from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored, split_uri
+from tflite_converter.job.places import Places
+from tflite_converter.job.storage import Limit, ObjectInfo, Stored, split_uri
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class FolderRules:
     """The reason where a key cannot be a path."""
 
 
-def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str, ObjectInfo]:
+def list_folder(store: Places, prefix: str, rules: FolderRules) -> dict[str, ObjectInfo]:
     """List the objects under ``prefix`` by their paths below it, checked before any download.
 
     Raises:
@@ -68,7 +69,7 @@ def list_folder(store: ObjectStore, prefix: str, rules: FolderRules) -> dict[str
 
 
 def download_folder(
-    store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], folder: Path, limit: Limit
+    store: Places, prefix: str, objects: dict[str, ObjectInfo], folder: Path, limit: Limit
 ) -> Stored:
     """Download the objects of :func:`list_folder`; return the folder's digest and size.
 

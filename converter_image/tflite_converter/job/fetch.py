@@ -19,6 +19,7 @@ from modelconversion_api.recipes import MAX_RULES_BYTES, RulesFile
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
+from modelconversion_api.uris import S3_SCHEME, bare
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
@@ -36,7 +37,8 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
-from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore, Stored
+from tflite_converter.job.places import Places
+from tflite_converter.job.storage import Limit, ObjectInfo, Stored
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def fetch(job: JobEnvironment) -> StageResult:
 
     """
     request, started = job.request, time.monotonic()
-    store = ObjectStore(request.storage, Stage.FETCH)
+    store = Places(request.storage, Stage.FETCH)
     clear(job.input)
     source = _fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
@@ -106,7 +108,7 @@ def _data(request: ConversionRequest) -> dict[str, str]:
     return {name: uri for name, uri in uris.items() if uri is not None}
 
 
-def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> FetchedFile:
+def _fetch_data(store: Places, name: str, uri: str, folder: Path) -> FetchedFile:
     try:
         if not uri.endswith("/"):
             path = folder / f"{name}{_suffix(uri, DATA_SUFFIXES)}"
@@ -114,14 +116,14 @@ def _fetch_data(store: ObjectStore, name: str, uri: str, folder: Path) -> Fetche
         if objects := list_folder(store, uri, DATA_RULES):
             return _fetch_folder(store, uri, objects, folder / name, DATA_RULES.limit)
     except ConverterError as error:
-        if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND or not uri.startswith(S3_SCHEME):
             raise
         raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
     cause = f"nothing lies under {uri}"
     raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
 
 
-def _fetch_rules(store: ObjectStore, rules: RulesFile, path: Path) -> FetchedFile:
+def _fetch_rules(store: Places, rules: RulesFile, path: Path) -> FetchedFile:
     """Fetch a recipe in ai-edge-quantizer's JSON, and check that it is the one that was meant."""
     fetched = _fetch_file(store, rules.uri, path, RULES_LIMIT)
     if rules.sha256 not in (None, fetched.sha256):
@@ -130,16 +132,17 @@ def _fetch_rules(store: ObjectStore, rules: RulesFile, path: Path) -> FetchedFil
     return fetched
 
 
-def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFile:
+def _fetch_source(store: Places, source: Source, folder: Path) -> FetchedFile:
     """Fetch a single object, or every object under the prefix of a SavedModel."""
     uri, declared, path = source.uri, source.format, folder / SOURCE
-    is_archive = bool(_suffix(uri, ARCHIVE_SUFFIXES))
-    if not uri.endswith("/") and (is_archive or declared is not SourceFormat.SAVED_MODEL):
-        is_tflite = declared is SourceFormat.TFLITE or uri.lower().endswith(".tflite")
+    is_archive, in_s3 = bool(_suffix(uri, ARCHIVE_SUFFIXES)), uri.startswith(S3_SCHEME)
+    if not uri.endswith("/") and (is_archive or not in_s3 or declared is not SourceFormat.SAVED_MODEL):
+        is_tflite = declared is SourceFormat.TFLITE or bool(_suffix(uri, (".tflite",)))
         try:
             return _fetch_file(store, uri, path, TFLITE_LIMIT if is_tflite else SOURCE_RULES.limit)
         except ConverterError as error:
-            if declared is not SourceFormat.AUTO or error.reason is not FailureReason.SOURCE_NOT_FOUND:
+            may_be_folder = in_s3 and declared is SourceFormat.AUTO
+            if not may_be_folder or error.reason is not FailureReason.SOURCE_NOT_FOUND:
                 raise
     prefix = f"{uri.rstrip('/')}/"
     objects = list_folder(store, prefix, SOURCE_RULES)
@@ -153,7 +156,7 @@ def _fetch_source(store: ObjectStore, source: Source, folder: Path) -> FetchedFi
 
 
 def _fetch_folder(
-    store: ObjectStore, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
+    store: Places, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
 ) -> FetchedFile:
     stored = download_folder(store, prefix, objects, path, limit)
     _logger.info(
@@ -162,20 +165,20 @@ def _fetch_folder(
     return _fetched(prefix, path, stored)
 
 
-def _fetch_file(store: ObjectStore, uri: str, path: Path, limit: Limit) -> FetchedFile:
-    stored = store.download(uri, path, limit, DownloadMeter(uri))
-    _logger.info("fetched %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
+def _fetch_file(store: Places, uri: str, path: Path, limit: Limit) -> FetchedFile:
+    stored = store.download(uri, path, limit, DownloadMeter(bare(uri)))
+    _logger.info("fetched %s: %d bytes, sha256 %s", bare(uri), stored.size_bytes, stored.sha256)
     return _fetched(uri, path, stored)
 
 
 def _fetched(uri: str, path: Path, stored: Stored) -> FetchedFile:
-    name = uri.rstrip("/").rsplit("/", 1)[-1]
+    name = bare(uri).rstrip("/").rsplit("/", 1)[-1]
     return FetchedFile(path=path.name, name=name, sha256=stored.sha256, size_bytes=stored.size_bytes)
 
 
 def _suffix(uri: str, known: tuple[str, ...]) -> str:
     """Return the suffix out of ``known`` that ``uri`` ends in, or an empty string."""
-    return next((suffix for suffix in known if uri.lower().endswith(suffix)), "")
+    return next((suffix for suffix in known if bare(uri).lower().endswith(suffix)), "")
 
 
 def clear(folder: Path) -> None:

@@ -96,9 +96,7 @@ class ObjectStore:
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._stage = stage
         _check_endpoint(access.endpoint, stage)
-        if problem := proxy_problem(os.environ):
-            hint = "correct it in the Secret or in converter.proxy of the operator's chart"
-            raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, problem, hint=hint)
+        check_proxy(stage)
         # Making a client looks for credentials, where the cloud has some.
         with storage_errors(stage, access.endpoint or "AWS S3"):
             try:
@@ -210,6 +208,18 @@ class ObjectStore:
 
 def _md5() -> hashlib._Hash:
     return hashlib.md5(usedforsecurity=False)
+
+
+def check_proxy(stage: Stage) -> None:
+    """Refuse a proxy that is none.
+
+    Raises:
+        ConverterError: StorageUnavailable.
+
+    """
+    if problem := proxy_problem(os.environ):
+        hint = "correct it in the Secret or in converter.proxy of the operator's chart"
+        raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, problem, hint=hint)
 
 
 def _check_endpoint(endpoint: str | None, stage: Stage) -> None:

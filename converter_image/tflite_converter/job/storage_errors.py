@@ -62,7 +62,7 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
         raise ConverterError(
             FailureReason.STORAGE_UNAVAILABLE,
             stage,
-            f"{uri}: the proxy does not let it through ({_said_by_proxy(error)})",
+            f"{uri}: the proxy does not let it through ({said_by_proxy(error.kwargs.get('error'))})",
             hint="correct converter.proxy of the operator's chart: the proxy's address or password, or"
             " noProxy where the store is reached without it",
         ) from error
@@ -78,9 +78,12 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
         raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
 
 
-def _said_by_proxy(error: ProxyConnectionError) -> str:
-    """Return what the proxy answered, or that it did not: never its URL, which may have a password."""
-    reason = getattr(error.kwargs.get("error"), "original_error", None)
+def said_by_proxy(error: object) -> str:
+    """Return what the proxy answered, or that it did not: never its URL, which may have a password.
+
+    ``error`` is urllib3's.
+    """
+    reason = getattr(error, "original_error", None)
     text = str(reason)
     return text if text.startswith("Tunnel connection failed") else type(reason or error).__name__
 

@@ -15,8 +15,9 @@ from typing import Final, Literal
 
 from modelconversion_api.boards import Board
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
-from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.spec import ModelConversionSpec, uris_of
 from modelconversion_api.storage import CONVERSIONS_USER
+from modelconversion_api.uris import origin
 
 _DEFAULT_ACCOUNT: Final = "default"
 _SYSTEM_CLASSES: Final = "system-*"
@@ -44,7 +45,8 @@ class Policy:
             star for the part before the slash.
         node_labels: Keys of node labels, for node selectors and affinities; the nodes' roles written alike.
         resources: Names of resources, for requests and limits.
-        endpoints: Endpoints of stores, without a slash at the end. AWS itself has none, and is allowed.
+        endpoints: Endpoints of stores, and web servers and the Hub that are read from, without a slash at
+            the end. AWS itself has none, and is allowed.
         secret_keys: Names of keys in Secrets.
         shared_output: What becomes of a conversion that writes where an earlier one does, which is under way.
 
@@ -76,11 +78,12 @@ class Policy:
 
     def _of_storage(self, spec: ModelConversionSpec) -> Iterator[str]:
         endpoint = (spec.storage.endpoint or "").rstrip("/")
-        if endpoint and not any(fnmatchcase(endpoint, pattern) for pattern in self.endpoints):
-            yield (
-                f"spec.storage.endpoint {endpoint} is not among those that the operator's --allowed-endpoints"
-                " allows"
-            )
+        named = {"spec.storage.endpoint": endpoint} if endpoint else {}
+        named |= {place: found for place, uri in uris_of(spec).items() if (found := origin(uri)) is not None}
+        for place, host in named.items():
+            if not any(fnmatchcase(host, pattern) for pattern in self.endpoints):
+                where = host if place == "spec.storage.endpoint" else f"is at {host}, which"
+                yield f"{place} {where} is not among those that the operator's --allowed-endpoints allows"
         for key in _keys_of_secrets(spec):
             if not any(fnmatchcase(key, pattern) for pattern in self.secret_keys):
                 yield (

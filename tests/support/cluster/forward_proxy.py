@@ -79,8 +79,9 @@ class ForwardProxy:
         url = urlsplit(what)
         target = what if method == "CONNECT" else url.netloc if url.port else f"{url.netloc}:80"
         self.asked.append((method, target))
-        wanted = f"Proxy-Authorization: Basic {base64.b64encode(self.login.encode()).decode()}\r\n"
-        if self.login and wanted not in headers:
+        given = {line.partition(":")[0].lower(): line.partition(":")[2].strip() for line in headers}
+        wanted = f"Basic {base64.b64encode(self.login.encode()).decode()}"
+        if self.login and given.get("proxy-authorization") != wanted:
             client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n" + _END)
             return
         if target not in self.behind:

@@ -18,7 +18,7 @@ def test_there_is_none_unless_asked_for():
 @pytest.mark.parametrize(
     ("limits", "fields"),
     [
-        ({"allowedEndpoints": ["AWS"]}, ["spec.storage.endpoint"]),
+        ({"allowedEndpoints": ["AWS"]}, ["spec.storage.endpoint", "spec reads from"]),
         ({"allowedOutputs": []}, ["spec.output.uri"]),
         ({"allowedServiceAccounts": [], "allowedEndpoints": ["*", "AWS"]}, ["spec.job.serviceAccountName"]),
         ({"allowedOutputs": ["s3://a/"], "allowedServiceAccounts": []}, ["spec.output.uri", "spec.job"]),

@@ -161,6 +161,39 @@ def test_endpoints(patterns, endpoint, answer):
     assert answer or "--allowed-endpoints" in (problem or "")
 
 
+PIN = f"#sha256={'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "changes", "place"),
+    [
+        ("*", {"source": {"uri": f"https://any.example/a.h5{PIN}"}}, None),
+        ("https://models.example", {"source": {"uri": f"https://Models.example:443/a.h5{PIN}"}}, None),
+        ("https://*.example", {"source": {"uri": f"https://evil.test/x.example{PIN}"}}, "spec.source.uri"),
+        (
+            "https://models.example",
+            {"source": {"uri": f"https://models.example:8/a{PIN}"}},
+            "spec.source.uri",
+        ),
+        ("https://huggingface.co", {"source": {"uri": f"hf://org/repo@{'0' * 40}/a.h5"}}, None),
+        ("", {"source": {"uri": f"hf://org/repo@{'0' * 40}/a.h5"}}, "spec.source.uri"),
+        (
+            "",
+            {"calibration": {"uri": "s3://data/a.npy", "labelsUri": f"https://h/a.npy{PIN}"}},
+            "spec.calibration.labelsUri",
+        ),
+    ],
+)
+def test_servers_that_are_read_from_are_endpoints_too(patterns, changes, place):
+    policy = load(["--converter-image", "x", "--allowed-endpoints", patterns]).rules(Defaults()).policy
+    problem = of_storage(policy, storage={"secretRef": {"name": "s3"}}, **changes)
+    if place is None:
+        assert problem is None
+    else:
+        assert problem is not None
+        assert problem.startswith(f"{place} is at https://")
+
+
 @pytest.mark.parametrize("pattern", ["https://minio:9000/", "https://a b", "/"])
 def test_endpoints_that_could_never_match_are_refused(pattern):
     with pytest.raises(SettingsError, match="--allowed-endpoints"):

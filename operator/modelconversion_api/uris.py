@@ -1,0 +1,137 @@
+"""Where models and data lie: in an S3 store, on a web server, or on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from .base import cel
+from .limits import URI_LENGTH
+
+HUB: Final = "https://huggingface.co"
+"""The Hub, unless the platform names a mirror."""
+S3_SCHEME: Final = "s3://"
+_S3: Final = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+"
+_DIGEST: Final = "#sha256=[0-9a-f]{64}"
+# No user before the host: a password would stand where everybody reads it. No query for the same reason.
+_WEB: Final = r"https://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/[^?#\s]*[^?#/\s]"
+_HUB: Final = (
+    r"hf://(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[0-9a-f]{40}/[^?#\s]*[^?#/\s]"
+)
+_EXAMPLE: Final = "s3://bucket/path/model.h5"
+_S3_FORM: Final = f"must be an S3 URI with a bucket and a key, e.g. {_EXAMPLE}"
+_FORM: Final = (
+    f"must be {_EXAMPLE}, https://host/model.h5#sha256=DIGEST (no user, no query), or"
+    " hf://organisation/repository@COMMIT/model.h5"
+)
+_NO_DIGEST: Final = (
+    "an https uri must end in #sha256= and the digest of its file, 64 digits that sha256sum prints: what a"
+    " web server has there tomorrow may be another file"
+)
+_NO_COMMIT: Final = (
+    "an hf uri must name a commit of 40 digits after the @: a branch or tag may be another model tomorrow"
+)
+_CLIMBS: Final = "must not contain '.' or '..' as a path part"
+_PARTS: Final = "!self.split('/').exists(part, part == '..' || part == '.')"
+
+
+def _check_s3(uri: str) -> str:
+    if not re.fullmatch(_S3, uri):
+        raise ValueError(_S3_FORM)
+    return _check_parts(uri)
+
+
+def _check_source(uri: str) -> str:
+    if uri.startswith("https://") and not re.search(f"{_DIGEST}$", uri):
+        raise ValueError(_NO_DIGEST)
+    if uri.startswith("hf://") and not re.search("@[0-9a-f]{40}/", uri):
+        raise ValueError(_NO_COMMIT)
+    if not re.fullmatch(f"{_S3}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?", uri):
+        raise ValueError(_FORM)
+    return _check_parts(uri)
+
+
+def _check_parts(uri: str) -> str:
+    if {".", ".."} & set(uri.split("/")):
+        raise ValueError(_CLIMBS)
+    return uri
+
+
+def _schema(*rules: tuple[str, str]) -> dict[str, Any]:
+    """Return the schema of a URI. In the CRD the form is a CEL rule: its message says more than a pattern."""
+    climbs = (_PARTS, f"{_CLIMBS}; write the full key, e.g. {_EXAMPLE}")
+    rows = [cel(rule, message) for rule, message in (*rules, climbs)]
+    return {"type": "string", "maxLength": URI_LENGTH, "x-kubernetes-validations": rows}
+
+
+def _matches(pattern: str) -> str:
+    """Return the CEL of a match of the whole text."""
+    return f"self.matches('^({pattern})$')".replace("\\", "\\\\")
+
+
+_DIGEST_MISSING: Final = f"self.startsWith('https://') && !self.matches('{_DIGEST}$')"
+_COMMIT_MISSING: Final = "self.startsWith('hf://') && !self.matches('@[0-9a-f]{40}/')"
+_ANY: Final = (
+    f"({_DIGEST_MISSING}) || ({_COMMIT_MISSING}) || {_matches(f'{_S3}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?')}"
+)
+"""Says nothing of what another rule explains better."""
+
+S3Uri = Annotated[
+    str,
+    Field(max_length=URI_LENGTH),
+    AfterValidator(_check_s3),
+    WithJsonSchema(_schema((_matches(_S3), _S3_FORM))),
+]
+"""``s3://bucket/key``; the key may not climb with ``..``."""
+
+SourceUri = Annotated[
+    str,
+    Field(max_length=URI_LENGTH),
+    AfterValidator(_check_source),
+    WithJsonSchema(
+        _schema(
+            (f"!({_DIGEST_MISSING})", _NO_DIGEST),
+            (f"!({_COMMIT_MISSING})", _NO_COMMIT),
+            (_ANY, _FORM),
+        )
+    ),
+]
+"""``s3://bucket/key``, ``https://host/path#sha256=DIGEST`` or ``hf://org/repo@COMMIT/path``."""
+
+
+def ends_in(field: str, suffixes: str) -> str:
+    """Return the CEL of whether the file that ``field`` names has one of ``suffixes``, e.g. ``tar|zip``."""
+    return f"{field}.lowerAscii().matches('[.]({suffixes})({_DIGEST})?$')"
+
+
+def bare(uri: str) -> str:
+    """Return a URI without the digest at its end. An S3 key may end like that, and keeps it."""
+    return uri if uri.startswith(S3_SCHEME) else re.sub(f"{_DIGEST}$", "", uri)
+
+
+def digest(uri: str) -> str | None:
+    """Return the digest at the end of a URI; None where there is none."""
+    return uri.removeprefix(bare(uri)).removeprefix("#sha256=") or None
+
+
+def web_url(uri: str, hub: str) -> str:
+    """Return the URL of an https or hf URI; ``hub`` is the Hub's, or a mirror's."""
+    path = bare(uri)
+    if not path.startswith("hf://"):
+        return path
+    repository, _, rest = path.removeprefix("hf://").partition("@")
+    commit, _, file = rest.partition("/")
+    return f"{hub.rstrip('/')}/{repository}/resolve/{commit}/{quote(file)}"
+
+
+def origin(uri: str) -> str | None:
+    """Return the endpoint that a URI names, e.g. ``https://host:8443``; None for S3, which names none."""
+    if uri.startswith(S3_SCHEME):
+        return None
+    if uri.startswith("hf://"):
+        return HUB
+    scheme, _, host = uri.split("/")[:3]
+    return f"{scheme}//{host.lower()}".removesuffix(":443")

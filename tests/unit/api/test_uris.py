@@ -1,0 +1,98 @@
+"""Where models and data may lie, and what is read out of a URI."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from modelconversion_api.request import request_from_spec
+from modelconversion_api.spec import ModelConversionSpec, uris_of
+from modelconversion_api.uris import HUB, SourceUri, bare, digest, origin, web_url
+from support.operator.objects import spec
+
+COMMIT, DIGEST = "0a" * 20, "0b" * 32
+PIN = f"#sha256={DIGEST}"
+WEB, HF = f"https://Models.example:8443/v1/a.onnx{PIN}", f"hf://org/repo@{COMMIT}/a b/ü.onnx"
+READ = TypeAdapter(SourceUri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("s3://models/a.h5", ("s3://models/a.h5", None, None)),
+        (f"s3://models/a.h5{PIN}", (f"s3://models/a.h5{PIN}", None, None)),
+        (WEB, ("https://Models.example:8443/v1/a.onnx", DIGEST, "https://models.example:8443")),
+        (f"https://h/a{PIN}", ("https://h/a", DIGEST, "https://h")),
+        (f"https://h:443/a{PIN}", ("https://h:443/a", DIGEST, "https://h")),
+        (f"hf://org/repo@{COMMIT}/a.onnx", (f"hf://org/repo@{COMMIT}/a.onnx", None, HUB)),
+        (f"hf://org/repo@{COMMIT}/a.onnx{PIN}", (f"hf://org/repo@{COMMIT}/a.onnx", DIGEST, HUB)),
+        ("/home/me/a#sha256=1.h5", ("/home/me/a#sha256=1.h5", None, None)),
+    ],
+)
+def test_parts(uri: str, parts: tuple[str, str | None, str | None]) -> None:
+    if "://" in uri:
+        assert READ.validate_python(uri) == uri
+    found = (bare(uri), digest(uri), origin(uri) if "://" in uri else None)
+    assert found == parts
+
+
+def test_urls_of_the_hub() -> None:
+    quoted = "a%20b/%C3%BC.onnx"
+    assert (
+        web_url(HF, "https://mirror.example/") == f"https://mirror.example/org/repo/resolve/{COMMIT}/{quoted}"
+    )
+    data = f"hf://datasets/org/data@{COMMIT}/x@y.npy{PIN}"
+    assert web_url(data, HUB) == f"{HUB}/datasets/org/data/resolve/{COMMIT}/x%40y.npy"
+    assert web_url(WEB, HUB) == "https://Models.example:8443/v1/a.onnx"
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("https://h/a.h5", "must end in #sha256="),
+        (f"https://h/a.h5#sha256={DIGEST[:-1]}", "must end in #sha256="),
+        (f"https://h/a.h5#sha256={DIGEST.upper()}", "must end in #sha256="),
+        (f"https://u:p@h/a.h5{PIN}", "no user"),
+        (f"https://h/a.h5?x=1{PIN}", "no user, no query"),
+        (f"https://h{PIN}", "must be s3"),
+        (f"https://h/a b{PIN}", "must be s3"),
+        (f"https://h/a/../b{PIN}", "must not contain"),
+        ("hf://org/repo@main/a.h5", "must name a commit"),
+        (f"hf://org/repo@{COMMIT}", "must name a commit"),
+        (f"hf://org/re/po@{COMMIT}/a.h5", "must be s3"),
+        (f"hf://models/org/repo@{COMMIT}/a.h5", "must be s3"),
+        ("file:///etc/passwd", "must be s3"),
+        ("http://169.254.169.254/latest", "must be s3"),
+        (f"s3://b/x\n{PIN}", "must be s3"),
+    ],
+)
+def test_what_is_refused(uri: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        READ.validate_python(uri)
+
+
+def test_a_digest_hides_no_suffix_and_is_in_no_name() -> None:
+    wanted = ModelConversionSpec.model_validate(spec(source={"uri": f"https://h/v1/Gesture-2.onnx{PIN}"}))
+    assert wanted.source.engine_format == "ONNX"
+    assert request_from_spec(wanted).base_name == "Gesture-2"
+
+
+def test_all_that_a_conversion_reads() -> None:
+    data = {"uri": "s3://data/x.npy", "labelsUri": "s3://data/y.npy"}
+    wanted = spec(
+        methods=["FullInteger"],
+        calibration=data,
+        validation={"uri": "s3://data/v.npy"},
+        optimize={"training": data, "distillation": {"studentUri": "s3://data/s.h5"}},
+        recipes=[{"name": "own", "base": "DynamicRange", "rules": {"uri": "s3://data/r.json"}}],
+    )
+    assert uris_of(ModelConversionSpec.model_validate(wanted)) == {
+        "spec.source.uri": wanted["source"]["uri"],
+        "spec.calibration.uri": "s3://data/x.npy",
+        "spec.calibration.labelsUri": "s3://data/y.npy",
+        "spec.validation.uri": "s3://data/v.npy",
+        "spec.optimize.training.uri": "s3://data/x.npy",
+        "spec.optimize.training.labelsUri": "s3://data/y.npy",
+        "spec.optimize.distillation.studentUri": "s3://data/s.h5",
+        "spec.recipes[own].rules.uri": "s3://data/r.json",
+    }

@@ -1,0 +1,368 @@
+"""Downloads from web servers and a stand-in for the Hub, over TLS, with what can go wrong on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import ipaddress
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trustme
+
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.request import request_from_spec
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.storage import StorageAccess
+from support.cluster.forward_proxy import ForwardProxy
+from support.operator.objects import spec
+from tflite_converter.errors import ConverterError
+from tflite_converter.job import web
+from tflite_converter.job.environment import JobEnvironment
+from tflite_converter.job.fetch import fetch
+from tflite_converter.job.storage import Limit, Stored
+from tflite_converter.job.web import WebStore, refusal
+
+CONTENT = bytes(range(256)) * 400
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LIMIT = Limit(1 << 20)
+
+
+@dataclass
+class Server:
+    """A web server on this machine; ``answers`` say what it does with a path."""
+
+    authority: trustme.CA
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> str:
+        return self.authority.cert_pem.bytes().decode()
+
+    def uri(self, path: str, digest: str = DIGEST) -> str:
+        return f"https://localhost:{self.port}{path}#sha256={digest}"
+
+
+def sends(
+    content: bytes = CONTENT, *, promised: int | None = None, status: int = 200
+) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(content) if promised is None else promised))
+        request.end_headers()
+        request.wfile.write(content)
+
+    return answer
+
+
+def leads_to(location: str, status: int = 302) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Location", location)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    made = Server(trustme.CA())
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            made.asked.append(self.path)
+            made.answers.get(self.path, sends(b"no", status=404))(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Listener(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of those who hang up, which is what many of these tests do."""
+
+    listener = Listener(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.authority.issue_cert("localhost").configure_cert(context)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    made.port = listener.server_address[1]
+    thread = threading.Thread(target=listener.serve_forever)
+    thread.start()
+    yield made
+    listener.shutdown()
+    thread.join()
+    listener.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_direct(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answers.clear()
+    server.asked.clear()
+    monkeypatch.setattr(web, "_WAIT_SECONDS", 0.0)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def store(server: Server) -> WebStore:
+    return WebStore(StorageAccess(ca_bundle=server.bundle), Stage.FETCH)
+
+
+def fails(server: Server, folder: Path, uri: str, limit: Limit = LIMIT) -> ConverterError:
+    with pytest.raises(ConverterError) as raised:
+        store(server).download(uri, folder / "file", limit)
+    assert list(folder.iterdir()) == []  # nothing half
+    return raised.value
+
+
+def test_a_file_arrives_whole_and_with_its_digest(server: Server, tmp_path: Path) -> None:
+    server.answers["/models/a%20b.onnx"] = sends()
+    found = store(server).download(server.uri("/models/a%20b.onnx"), tmp_path / "file", LIMIT)
+    assert found == Stored(DIGEST, len(CONTENT))
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        (f"hf://org/repo@{COMMIT}/a/m.tflite", f"/org/repo/resolve/{COMMIT}/a/m.tflite"),
+        (
+            f"hf://datasets/org/repo@{COMMIT}/x y.npy".replace(" ", "ä"),
+            f"/datasets/org/repo/resolve/{COMMIT}/x%C3%A4y.npy",
+        ),
+    ],
+)
+def test_the_hub_is_asked_for_a_commit_and_may_lead_elsewhere(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, path: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}/")
+    server.answers[path] = leads_to("/moved/1")
+    server.answers["/moved/1"] = leads_to(f"https://localhost:{server.port}/cdn?signature=secret", 307)
+    server.answers["/cdn?signature=secret"] = sends()
+    assert store(server).download(uri, tmp_path / "file", LIMIT).sha256 == DIGEST
+    assert server.asked == [path, "/moved/1", "/cdn?signature=secret"]
+    wrong = f"{uri}#sha256={'0' * 64}"
+    assert fails_again(server, tmp_path, wrong).reason is FailureReason.DIGEST_MISMATCH
+
+
+def fails_again(server: Server, folder: Path, uri: str) -> ConverterError:
+    (folder / "file").unlink()
+    return fails(server, folder, uri)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "says", "asked"),
+    [
+        (sends(b"other"), FailureReason.DIGEST_MISMATCH, f"expected {DIGEST}", 1),
+        (sends(b"", status=404), FailureReason.SOURCE_NOT_FOUND, "answers 404 Not Found", 1),
+        (sends(b"", status=410), FailureReason.SOURCE_NOT_FOUND, "answers 410", 1),
+        (sends(b"", status=401), FailureReason.STORAGE_ACCESS_DENIED, "answers 401", 1),
+        (sends(b"", status=403), FailureReason.STORAGE_ACCESS_DENIED, "answers 403", 1),
+        (sends(b"", status=206), FailureReason.STORAGE_UNAVAILABLE, "answers 206", 1),
+        (sends(b"", status=400), FailureReason.STORAGE_UNAVAILABLE, "answers 400", 1),
+        (sends(b"", status=429), FailureReason.STORAGE_UNAVAILABLE, "answers 429", 3),
+        (sends(b"", status=503), FailureReason.STORAGE_UNAVAILABLE, "answers 503", 3),
+        (sends(promised=len(CONTENT) + 1), FailureReason.STORAGE_UNAVAILABLE, "broke off", 3),
+        (sends(promised=2 << 20), FailureReason.SOURCE_TOO_LARGE, "has 2.0MiB, and 1.0MiB is the limit", 1),
+        (leads_to("http://localhost/file"), FailureReason.STORAGE_ACCESS_DENIED, "which is not https", 1),
+        (leads_to("file:///etc/passwd"), FailureReason.STORAGE_ACCESS_DENIED, "redirects to", 1),
+        (leads_to("https://u:p@localhost/x"), FailureReason.STORAGE_ACCESS_DENIED, "with a user's name", 1),
+        (leads_to(""), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
+        (leads_to("https://localhost:99999/"), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
+        (leads_to("/file"), FailureReason.STORAGE_ACCESS_DENIED, "more than 5 times", 6),
+    ],
+)
+def test_every_end_has_a_reason(
+    server: Server,
+    tmp_path: Path,
+    answer: Callable[[http.server.BaseHTTPRequestHandler], None],
+    reason: FailureReason,
+    says: str,
+    asked: int,
+) -> None:
+    server.answers["/file"] = answer
+    error = fails(server, tmp_path, server.uri("/file"))
+    assert (error.reason, len(server.asked)) == (reason, asked)
+    assert says in error.cause
+    assert f"https://localhost:{server.port}/file" in error.cause
+    assert "#" not in error.cause
+
+
+def test_a_body_without_a_length_is_held_to_the_limit(server: Server, tmp_path: Path) -> None:
+    def endless(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(100):
+            request.wfile.write(bytes(1 << 16))
+
+    server.answers["/endless"] = endless
+    error = fails(server, tmp_path, server.uri("/endless"))
+    assert error.reason is FailureReason.SOURCE_TOO_LARGE
+    assert "has more than 1." in error.cause
+
+
+def test_a_cut_transfer_is_tried_again_and_comes_whole(server: Server, tmp_path: Path) -> None:
+    def cut_once(request: http.server.BaseHTTPRequestHandler) -> None:
+        server.answers["/cut"] = sends()
+        sends(CONTENT[:1000], promised=len(CONTENT))(request)
+
+    server.answers["/cut"] = cut_once
+    assert store(server).download(server.uri("/cut"), tmp_path / "file", LIMIT).sha256 == DIGEST
+    assert server.asked == ["/cut", "/cut"]
+
+
+def test_a_server_that_drips_or_is_silent_does_not_hold_the_job(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "_SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(web, "_TRIES", 1)
+    stop = threading.Event()
+
+    def drips(request: http.server.BaseHTTPRequestHandler) -> None:
+        sends(b"", promised=1000)(request)
+        while not stop.wait(0.05):
+            request.wfile.write(b"x")
+
+    server.answers["/drips"] = drips
+    error = fails(server, tmp_path, server.uri("/drips"))
+    stop.set()
+    assert error.reason is FailureReason.STORAGE_UNAVAILABLE
+    assert "in 0 s" in error.cause
+
+    monkeypatch.setattr(web, "_TIMEOUT", web.urllib3.Timeout(connect=5, read=0.3))
+    done = threading.Event()
+    server.answers["/silent"] = lambda _request: done.wait(20) and None
+    error = fails(server, tmp_path, server.uri("/silent"))
+    done.set()
+    assert error.reason is FailureReason.STORAGE_UNAVAILABLE
+    assert "imed out" in error.cause
+
+
+def test_a_certificate_is_checked_also_its_name(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(ConverterError) as raised:
+        WebStore(StorageAccess(), Stage.FETCH).download(server.uri("/file"), tmp_path / "file", LIMIT)
+    assert raised.value.reason is FailureReason.STORAGE_UNAVAILABLE
+    assert "certificate is not trusted" in raised.value.cause
+    uri = server.uri("/file").replace("localhost", "127.0.0.1")
+    assert "certificate is not trusted" in fails(server, tmp_path, uri).cause
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("bundle", ["", "no certificate"])
+def test_a_bundle_that_is_none(bundle: str) -> None:
+    with pytest.raises(ConverterError) as raised:
+        WebStore(StorageAccess(ca_bundle=bundle), Stage.FETCH)
+    assert raised.value.reason is FailureReason.INVALID_REQUEST
+
+
+def test_nobody_there(server: Server, tmp_path: Path) -> None:
+    uri = f"https://localhost:1/file#sha256={DIGEST}"
+    error = fails(server, tmp_path, uri)
+    assert error.reason is FailureReason.STORAGE_UNAVAILABLE
+    assert "cannot be reached" in error.cause
+    assert "0x" not in error.cause
+
+
+def test_fetch_needs_no_store_where_everything_lies_on_the_web(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    server.answers["/v1/Net.onnx"] = sends()
+    server.answers[f"/datasets/org/data/resolve/{COMMIT}/val.csv"] = sends(b"1,2")
+    wanted = spec(
+        source={"uri": server.uri("/v1/Net.onnx")},
+        calibration={"uri": f"hf://datasets/org/data@{COMMIT}/val.csv"},
+        storage={"caBundle": server.bundle},
+    )
+    request = request_from_spec(ModelConversionSpec.model_validate(wanted))
+    job = JobEnvironment(request, tmp_path / "in", tmp_path / "out")
+    fetch(job)
+    record = job.record(Stage.CONVERT)
+    assert (record.source.name, record.source.sha256) == ("Net.onnx", DIGEST)
+    assert record.data["calibration"].path == "calibration.csv"
+    assert (tmp_path / "in" / "calibration.csv").read_bytes() == b"1,2"
+
+    server.answers.clear()
+    with pytest.raises(ConverterError, match="answers 404"):
+        fetch(job)
+    assert not [url for url in server.asked if url.endswith("/")]  # no folder is looked for on the web
+
+
+def test_behind_a_proxy_its_rules_hold_and_its_password_stays_secret(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is one that only the proxy knows."""
+    server.answers["/file"] = sends()
+    uri = server.uri("/file")
+    with ForwardProxy({f"localhost:{server.port}": ("127.0.0.1", server.port)}, login="me:p ss") as proxy:
+        url = f"http://me:p%20ss@127.0.0.1:{proxy.port}"
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,other.example")
+        assert store(server).download(uri, tmp_path / "file", LIMIT).sha256 == DIGEST
+        assert proxy.asked == [("CONNECT", f"localhost:{server.port}")]
+        (tmp_path / "file").unlink()
+        proxy.login = "me:another"
+        refused = fails(server, tmp_path, uri)
+        assert refused.reason is FailureReason.STORAGE_UNAVAILABLE
+        assert "the proxy does not let it through (Tunnel connection failed: 407" in refused.cause
+        assert "p%20ss" not in refused.message
+        asked = len(proxy.asked)
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        assert store(server).download(uri, tmp_path / "file", LIMIT).sha256 == DIGEST
+        assert len(proxy.asked) == asked
+    monkeypatch.setenv("HTTPS_PROXY", "no proxy")
+    with pytest.raises(ConverterError, match="HTTPS_PROXY is not the URL of a proxy"):
+        store(server)
+
+
+GOOD, INSIDE, SELF = "93.184.216.34", "10.1.2.3", "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("address", "before", "says"),
+    [
+        (GOOD, None, None),
+        (INSIDE, None, None),
+        (GOOD, GOOD, None),
+        (INSIDE, INSIDE, None),
+        (GOOD, INSIDE, None),
+        (INSIDE, GOOD, "inside this network"),
+        (SELF, GOOD, "inside this network"),
+        ("::ffff:10.1.2.3", GOOD, "inside this network"),
+        ("fd00::1", "2606:4700::1111", "inside this network"),
+        ("169.254.169.254", None, "belongs to the machine"),
+        ("::ffff:169.254.169.254", None, "belongs to the machine"),
+        ("fe80::1", None, "belongs to the machine"),
+        ("fd00:ec2::254", None, "belongs to the machine"),
+        ("100.100.100.200", INSIDE, "belongs to the machine"),
+        ("168.63.129.16", None, "belongs to the machine"),
+        ("0.0.0.0", None, "belongs to the machine"),  # noqa: S104 - an address that is refused
+        ("224.0.0.1", None, "belongs to the machine"),
+    ],
+)
+def test_whom_a_connection_may_reach(address: str, before: str | None, says: str | None) -> None:
+    found = refusal(ipaddress.ip_address(address), None if before is None else ipaddress.ip_address(before))
+    assert (found is None) if says is None else (found is not None and says in found)
+
+
+def test_a_name_that_leads_to_a_metadata_service_is_not_asked(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's own address stands for one: what is looked at is whom the connection has reached."""
+    monkeypatch.setattr(web, "_METADATA", frozenset({ipaddress.ip_address("127.0.0.1")}))
+    server.answers["/file"] = sends()
+    error = fails(server, tmp_path, server.uri("/file"))
+    assert error.reason is FailureReason.STORAGE_ACCESS_DENIED
+    assert "belongs to the machine" in error.cause
+    time.sleep(0.1)
+    assert server.asked == []
