@@ -164,6 +164,22 @@ class Source(ApiModel):
         return next((known for suffix, known in _SUFFIXES.items() if uri.endswith(suffix)), None)
 
 
+class TokenRef(ApiModel):
+    """A Secret in the ModelConversion's namespace, which its owner has released, that holds a token."""
+
+    name: Name
+    """Name of the Secret."""
+    key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "HF_TOKEN"
+    """Key in the Secret that holds the token."""
+
+
+class HuggingFace(ApiModel):
+    """How to read from the Hugging Face Hub what is not public."""
+
+    secret_ref: TokenRef
+    """An access token; only the container that fetches ever sees it, and only the Hub is shown it."""
+
+
 class SigningKeyRef(ApiModel):
     """A Secret in the ModelConversion's namespace that holds a private key."""
 
@@ -390,6 +406,8 @@ class ModelConversionSpec(ApiModel):
     unasked, and a file that fails there fails. cortex-a53, cortex-a72, cortex-a76 and armv7 are emulated
     processors, OldestRuntime is tflite-runtime 2.14 and LiteRT 1.0: they are in the image that is built with
     --target verify, and what fails there is told."""
+    hugging_face: HuggingFace | None = None
+    """How hf uris are read that not everybody may read: of private repositories, and of gated ones."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     class_name: Name | None = None

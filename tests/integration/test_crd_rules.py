@@ -492,6 +492,7 @@ FIXED = [
     {"tuning": {"objective": "MostFaithful", "try": ["Float16"]}},
     {"recipes": [{"name": "own", "base": "DynamicRange", "algorithm": "OCTAV"}]},
     {"verifyOn": ["Microcontroller"]},
+    {"huggingFace": {"secretRef": {"name": "hub"}}},
     {"className": "edge"},
     {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},

@@ -1,7 +1,8 @@
-"""Files from web servers and from the Hugging Face Hub: pinned by digest or commit, without credentials.
+"""Files from web servers and from the Hugging Face Hub: pinned by digest or commit.
 
 Whoever writes a conversion chooses the server. So a connection is looked at before anything is asked through
-it: addresses that belong to the machine are none, and a public server leads nobody into the network.
+it: addresses that belong to the machine are none, and a public server leads nobody into the network. The only
+credential is the Hub's token, and only the Hub itself is shown it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError, SSLErr
 from urllib3.response import BaseHTTPResponse
 
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.request import HUB_TOKEN_ENV
 from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import HUB, bare, digest, web_url
@@ -117,6 +119,12 @@ class WebStore:
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._stage = stage
         self._hub = os.environ.get(HUB_ENV) or HUB
+        # Taken out of the environment: nothing that this process may start later inherits it.
+        self._token = os.environ.pop(HUB_TOKEN_ENV, "").strip()
+        if not (self._token.isascii() and self._token.isprintable()) or " " in self._token:
+            cause = "the token for the Hugging Face Hub is none: it has spaces, or letters that no token has"
+            hint = "correct the Secret of spec.huggingFace"
+            raise ConverterError(FailureReason.STORAGE_ACCESS_DENIED, stage, cause, hint=hint)
         check_proxy(stage)
         self._trust = ssl.create_default_context()
         if access.ca_bundle is not None:
@@ -184,7 +192,8 @@ class WebStore:
         for _ in range(_MOST_REDIRECTS + 1):
             reached: list[Address] = []
 
-            answer = self._ask(url, partial(_look, before, reached))
+            token = self._token if uri.startswith("hf://") and _same_server(url, self._hub) else ""
+            answer = self._ask(url, partial(_look, before, reached), token)
             if answer.status not in _REDIRECTS:
                 break
             answer.close()
@@ -197,11 +206,13 @@ class WebStore:
             raise self._refused(uri, url, answer)
         return answer
 
-    def _ask(self, url: str, look: Callable[[Address], None]) -> BaseHTTPResponse:
+    def _ask(self, url: str, look: Callable[[Address], None], token: str) -> BaseHTTPResponse:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
         target = url.removeprefix(f"{parts.scheme}://{parts.netloc}") or "/"
         headers = {"User-Agent": "tflite-converter", "Accept-Encoding": "identity"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         options: dict[str, Any] = {"ssl_context": self._trust, "timeout": _TIMEOUT, "retries": False}
         if (proxy := self._proxy(parts)) is not None:
             # Whom it reaches is the proxy's to decide.
@@ -235,7 +246,8 @@ class WebStore:
         if status in (404, 410):
             return ConverterError(FailureReason.SOURCE_NOT_FOUND, self._stage, said, hint=_NOT_THERE)
         if status in (401, 403, 407, 451):
-            return ConverterError(FailureReason.STORAGE_ACCESS_DENIED, self._stage, said, hint=_NO_LOGIN)
+            hint = _NO_LOGIN if not uri.startswith("hf://") else _NOT_ALLOWED if self._token else _NOT_PUBLIC
+            return ConverterError(FailureReason.STORAGE_ACCESS_DENIED, self._stage, said, hint=hint)
         failure = ConverterError(FailureReason.STORAGE_UNAVAILABLE, self._stage, said)
         return _BrokenError(failure) if status in _PASSING else failure
 
@@ -262,8 +274,21 @@ class WebStore:
             raise _BrokenError(failure) from error
 
 
+_NOT_PUBLIC: Final = (
+    "the repository is private or gated, or there is none of that name: set spec.huggingFace.secretRef to a"
+    " Secret with a token that may read it"
+)
+_NOT_ALLOWED: Final = (
+    "the token may not read it: accept the repository's terms on its page, or take a token of somebody who"
+    " may"
+)
 _NOT_THERE: Final = "correct the uri; paths are case-sensitive"
 _NO_LOGIN: Final = "only public files are read so: put it into a bucket that spec.storage has credentials for"
+
+
+def _same_server(url: str, other: str) -> bool:
+    one, two = urlsplit(url), urlsplit(other)
+    return (one.scheme, one.hostname, one.port or 443) == (two.scheme, two.hostname, two.port or 443)
 
 
 def _look(before: Address | None, reached: list[Address], address: Address) -> None:

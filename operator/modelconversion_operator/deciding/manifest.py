@@ -16,6 +16,7 @@ from modelconversion_api.boards import BOARD_ENV, NODE_ENV, Board
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
     CREDENTIALS_ENDPOINT_ENV,
+    HUB_TOKEN_ENV,
     INPUT_DIR_ENV,
     LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
@@ -28,7 +29,7 @@ from modelconversion_api.request import (
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec, Resources
-from modelconversion_api.spec import ModelConversionSpec, Signing, SourceFormat
+from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Signing, SourceFormat
 from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
@@ -250,8 +251,8 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     credentials = _credentials(spec.storage.secret_ref)
-    signing = _signing_key(spec.output.signing)
-    containers = _containers("convert", settings, job, credentials, [*credentials, *signing])
+    token, signing = _hub_token(spec.hugging_face), _signing_key(spec.output.signing)
+    containers = _containers("convert", settings, job, [*credentials, *token], [*credentials, *signing])
     if (needed := spec.source.engine_format) is not None:
         containers[1]["image"] = settings.engines.get(needed, settings.image)
     if settings.asks_progress:
@@ -397,6 +398,12 @@ def _credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
         ),
         _from_secret(CREDENTIALS_ENDPOINT_ENV, secret.name, ENDPOINT_KEY, optional=True),
     ]
+
+
+def _hub_token(hub: HuggingFace | None) -> list[dict[str, Any]]:
+    if hub is None:
+        return []
+    return [_from_secret(HUB_TOKEN_ENV, hub.secret_ref.name, hub.secret_ref.key, optional=False)]
 
 
 def _signing_key(signing: Signing | None) -> list[dict[str, Any]]:

@@ -29,7 +29,10 @@ _RESERVED_TAINTS: Final = (
 """Taints of the control plane, and of nodes that are sick, full or not ready yet."""
 _RESERVED_LABELS: Final = ("node-role.kubernetes.io/*",)
 PLAIN_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
-PLAIN_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "private.pem")
+PLAIN_KEYS: Final = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("HF_TOKEN", "private.pem"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +139,13 @@ class Policy:
 
 def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
     """Return the Secrets that a conversion's author has chosen; those of the platform's defaults are not."""
-    storage, signing = spec.storage.secret_ref, spec.output.signing
-    names = [storage.name] if storage else []
-    return tuple(dict.fromkeys([*names, *([signing.secret_ref.name] if signing else [])]))
+    storage, hub, signing = spec.storage.secret_ref, spec.hugging_face, spec.output.signing
+    names = [
+        *([storage.name] if storage else []),
+        *([hub.secret_ref.name] if hub else []),
+        *([signing.secret_ref.name] if signing else []),
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def not_released(namespace: str, secrets: Sequence[str]) -> str:
@@ -157,6 +164,8 @@ def not_released(namespace: str, secrets: Sequence[str]) -> str:
 def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
     if (secret := spec.storage.secret_ref) is not None:
         yield from (secret.access_key_id_key, secret.secret_access_key_key, secret.session_token_key)
+    if (hub := spec.hugging_face) is not None:
+        yield hub.secret_ref.key
     if (signing := spec.output.signing) is not None:
         yield signing.secret_ref.key
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import ipaddress
+import os
 import ssl
 import threading
 import time
@@ -16,10 +17,10 @@ import pytest
 import trustme
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.request import request_from_spec
+from modelconversion_api.request import HUB_TOKEN_ENV, request_from_spec
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.storage import StorageAccess
-from support.cluster.forward_proxy import ForwardProxy
+from support.cluster.forward_proxy import ForwardProxy, tls_in_front_of
 from support.operator.objects import spec
 from tflite_converter.errors import ConverterError
 from tflite_converter.job import web
@@ -91,7 +92,7 @@ def server() -> Iterator[Server]:
 
     listener = Listener(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.authority.issue_cert("localhost").configure_cert(context)
+    made.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
     listener.socket = context.wrap_socket(listener.socket, server_side=True)
     made.port = listener.server_address[1]
     thread = threading.Thread(target=listener.serve_forever)
@@ -251,8 +252,11 @@ def test_a_certificate_is_checked_also_its_name(server: Server, tmp_path: Path) 
         WebStore(StorageAccess(), Stage.FETCH).download(server.uri("/file"), tmp_path / "file", LIMIT)
     assert raised.value.reason is FailureReason.STORAGE_UNAVAILABLE
     assert "certificate is not trusted" in raised.value.cause
-    uri = server.uri("/file").replace("localhost", "127.0.0.1")
-    assert "certificate is not trusted" in fails(server, tmp_path, uri).cause
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.authority.issue_cert("other.example").configure_cert(context)
+    with tls_in_front_of(("127.0.0.1", server.port), context) as (host, port):
+        uri = f"https://{host}:{port}/file#sha256={DIGEST}"
+        assert "certificate is not trusted" in fails(server, tmp_path, uri).cause
     assert server.asked == []
 
 
@@ -296,6 +300,62 @@ def test_fetch_needs_no_store_where_everything_lies_on_the_web(
     with pytest.raises(ConverterError, match="answers 404"):
         fetch(job)
     assert not [url for url in server.asked if url.endswith("/")]  # no folder is looked for on the web
+
+
+@pytest.mark.parametrize("token", ["hf_secret", " hf_secret\n", ""])
+def test_the_hub_s_token_is_shown_to_the_hub_alone(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """By another name the same server is another one."""
+    monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
+    monkeypatch.setenv(HUB_TOKEN_ENV, token)
+    shown: dict[str, str | None] = {}
+
+    def noting(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Callable[..., None]:
+        def noted(request: http.server.BaseHTTPRequestHandler) -> None:
+            shown[request.path] = request.headers.get("Authorization")
+            answer(request)
+
+        return noted
+
+    path = f"/org/repo/resolve/{COMMIT}/m.h5"
+    server.answers[path] = noting(leads_to("/same/server"))
+    server.answers["/same/server"] = noting(leads_to(f"https://127.0.0.1:{server.port}/cdn"))
+    server.answers["/cdn"] = noting(sends())
+    server.answers["/file"] = noting(sends())
+    made = store(server)
+    assert HUB_TOKEN_ENV not in os.environ
+    made.download(f"hf://org/repo@{COMMIT}/m.h5", tmp_path / "file", LIMIT)
+    made.download(server.uri("/file"), tmp_path / "file", LIMIT)
+    expected = "Bearer hf_secret" if token else None
+    assert shown == {path: expected, "/same/server": expected, "/cdn": None, "/file": None}
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [("", "set spec.huggingFace.secretRef"), ("hf_other", "accept the repository's terms")],
+)
+def test_what_is_not_public_says_what_to_do(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, says: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
+    monkeypatch.setenv(HUB_TOKEN_ENV, token)
+    server.answers[f"/org/repo/resolve/{COMMIT}/m.h5"] = sends(b"", status=403)
+    error = fails(server, tmp_path, f"hf://org/repo@{COMMIT}/m.h5")
+    assert error.reason is FailureReason.STORAGE_ACCESS_DENIED
+    assert says in error.hint
+    assert "hf_other" not in error.message
+
+
+@pytest.mark.parametrize("token", ["two words", "hf_\x01", "hf_ü"])
+def test_a_token_that_is_none_goes_nowhere(
+    server: Server, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv(HUB_TOKEN_ENV, token)
+    with pytest.raises(ConverterError) as raised:
+        store(server)
+    assert raised.value.reason is FailureReason.STORAGE_ACCESS_DENIED
+    assert token not in raised.value.message
 
 
 def test_behind_a_proxy_its_rules_hold_and_its_password_stays_secret(

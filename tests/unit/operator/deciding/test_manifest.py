@@ -115,6 +115,16 @@ def test_the_signing_key_reaches_publish_only():
     assert not [v for v in pod_spec(job)["volumes"] if "secret" in v]
 
 
+def test_the_hub_s_token_reaches_fetch_only():
+    job = manifest(huggingFace={"secretRef": {"name": "hub"}})
+    holders = {
+        name: [e["valueFrom"]["secretKeyRef"] for e in c["env"] if e["name"] == "CONVERSION_HUB_TOKEN"]
+        for name, c in containers(job).items()
+    }
+    reference = {"name": "hub", "key": "HF_TOKEN", "optional": False}
+    assert holders == {"fetch": [reference], "convert": [], "publish": []}
+
+
 def test_only_the_container_that_converts_is_asked_how_far_it_is():
     address = {
         "name": "CONVERSION_PROGRESS_ADDRESS",

@@ -220,6 +220,8 @@ def test_the_key_that_signs_is_a_key_as_well():
     policy = load(["--converter-image", "x"]).rules(Defaults()).policy
     signing = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "k", "key": "tls.key"}}}
     assert "tls.key" in (of_storage(policy, output=signing) or "")
+    hub = {"secretRef": {"name": "h", "key": "tls.key"}}
+    assert "tls.key" in (of_storage(policy, huggingFace=hub) or "")
 
 
 def test_by_default_no_service_account_may_be_named():
