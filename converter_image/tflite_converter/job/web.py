@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from socket import socket
 from typing import Any, Final
@@ -25,7 +26,7 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError, ProxyError, SSLError
+from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, ProxyError, SSLError
 from urllib3.response import BaseHTTPResponse
 
 from modelconversion_api.reasons import FailureReason, Stage
@@ -33,7 +34,7 @@ from modelconversion_api.request import HUB_TOKEN_ENV
 from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import HUB, bare, digest, web_url
-from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.errors import ConverterError, from_os_error, quoted
 from tflite_converter.job.proxies import is_direct
 from tflite_converter.job.storage import Limit, Meter, Stored, check_proxy
 from tflite_converter.job.storage_errors import said_by_proxy
@@ -45,10 +46,13 @@ _TRIES: Final = 3
 _WAIT_SECONDS: Final = 1.0
 _TIMEOUT: Final = urllib3.Timeout(connect=10, read=60)
 _MOST_REDIRECTS: Final = 5
+_MOST_DIGITS: Final = 18
+"""Of a length that is one."""
 _SLOWEST_BYTES: Final = 64 << 10
 _SLOWEST_SECONDS: Final = 60.0
 """A server that sends less than this many bytes in that time holds the Job for nothing."""
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+_NO_SERVER: Final = (NewConnectionError, LocationParseError)
 _PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
 _METADATA: Final = frozenset(
     map(
@@ -169,7 +173,7 @@ class WebStore:
     def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
         with self._errors(uri), closing(self._answer(uri)) as answer:
             promised = answer.headers.get("Content-Length", "")
-            if promised.isdecimal():
+            if promised.isdecimal() and len(promised) <= _MOST_DIGITS:
                 if int(promised) > limit.size_bytes:
                     raise limit.exceeded(self._stage, f"{bare(uri)} has {human_size(int(promised))}")
                 if meter is not None:
@@ -209,7 +213,7 @@ class WebStore:
     def _ask(self, url: str, look: Callable[[Address], None], token: str) -> BaseHTTPResponse:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 443
-        target = url.removeprefix(f"{parts.scheme}://{parts.netloc}") or "/"
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         headers = {"User-Agent": "tflite-converter", "Accept-Encoding": "identity"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -241,8 +245,10 @@ class WebStore:
 
     def _refused(self, uri: str, url: str, answer: BaseHTTPResponse) -> Exception:
         """Return what an answer without a file means."""
-        host, status = urlsplit(url).netloc, answer.status
-        said = f"{bare(uri)}: {host} answers {status} {answer.reason or ''}".rstrip()
+        status = answer.status
+        # Not by the server's own words, which may be anything.
+        phrase = HTTPStatus(status).phrase if status in {s.value for s in HTTPStatus} else ""
+        said = f"{bare(uri)}: {quoted(urlsplit(url).netloc)} answers {status} {phrase}".rstrip()
         if status in (404, 410):
             return ConverterError(FailureReason.SOURCE_NOT_FOUND, self._stage, said, hint=_NOT_THERE)
         if status in (401, 403, 407, 451):
@@ -268,7 +274,7 @@ class WebStore:
             hint = "correct converter.proxy of the operator's chart, or let the proxy reach that server"
             raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, self._stage, cause, hint=hint) from error
         except (HTTPError, TimeoutError) as error:
-            words = "cannot be reached" if isinstance(error, NewConnectionError) else "broke off"
+            words = "cannot be reached" if isinstance(error, _NO_SERVER) else "broke off"
             cause = f"{bare(uri)}: the connection {words} ({_why(error)})"
             failure = ConverterError(FailureReason.STORAGE_UNAVAILABLE, self._stage, cause)
             raise _BrokenError(failure) from error
@@ -305,7 +311,7 @@ def _look(before: Address | None, reached: list[Address], address: Address) -> N
 
 def _why(error: BaseException) -> str:
     """Return what is wrong, without objects and addresses in memory."""
-    text = str(error).rpartition(": ")[2]
+    text = quoted(str(error).rpartition(": ")[2])
     return text or type(error).__name__
 
 
@@ -319,9 +325,10 @@ def _redirected(url: str, location: str) -> str:
     if not is_sound:
         raise _ForbiddenError("it redirects to nowhere")
     if there.scheme != "https":
-        raise _ForbiddenError(f"it redirects to {there.scheme}://{there.hostname}, which is not https")
+        where = quoted(f"{there.scheme}://{there.hostname}")
+        raise _ForbiddenError(f"it redirects to {where}, which is not https")
     if there.username is not None or there.password is not None:
-        raise _ForbiddenError(f"it redirects to {there.hostname} with a user's name")
+        raise _ForbiddenError(f"it redirects to {quoted(there.hostname or '')} with a user's name")
     return there._replace(fragment="").geturl()
 
 

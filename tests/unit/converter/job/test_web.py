@@ -74,6 +74,23 @@ def leads_to(location: str, status: int = 302) -> Callable[[http.server.BaseHTTP
     return answer
 
 
+def says_badly(status: int, words: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.wfile.write(f"HTTP/1.1 {status} {words}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    return answer
+
+
+def sends_length(length: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", length)
+        request.end_headers()
+        request.wfile.write(b"other")
+
+    return answer
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     made = Server(trustme.CA())
@@ -179,6 +196,15 @@ def fails_again(server: Server, folder: Path, uri: str) -> ConverterError:
         (leads_to(""), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
         (leads_to("https://localhost:99999/"), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
         (leads_to("/file"), FailureReason.STORAGE_ACCESS_DENIED, "more than 5 times", 6),
+        (leads_to("x" * 9000 + "://h"), FailureReason.STORAGE_ACCESS_DENIED, "which is not https", 1),
+        (leads_to(f"gopher://{'h' * 5000}/"), FailureReason.STORAGE_ACCESS_DENIED, "which is not https", 1),
+        (leads_to(f"https://{'h' * 300}.example/"), FailureReason.STORAGE_UNAVAILABLE, "cannot be", 3),
+        (leads_to("https://ünder.example:1/\x01"), FailureReason.STORAGE_UNAVAILABLE, "connection", 3),
+        (says_badly(500, "a" * 5000), FailureReason.STORAGE_UNAVAILABLE, "500 Internal Server Error", 3),
+        (says_badly(599, "\x1b[31mred"), FailureReason.STORAGE_UNAVAILABLE, "answers 599", 1),
+        (sends_length("9" * 5000), FailureReason.DIGEST_MISMATCH, "has the digest", 1),
+        (sends_length("-1"), FailureReason.DIGEST_MISMATCH, "has the digest", 1),
+        (sends_length("many"), FailureReason.DIGEST_MISMATCH, "has the digest", 1),
     ],
 )
 def test_every_end_has_a_reason(
@@ -195,6 +221,14 @@ def test_every_end_has_a_reason(
     assert says in error.cause
     assert f"https://localhost:{server.port}/file" in error.cause
     assert "#" not in error.cause
+    assert len(error.cause) < 500
+    assert error.cause.isprintable()
+
+
+def test_a_redirect_to_a_query_alone_is_followed(server: Server, tmp_path: Path) -> None:
+    server.answers["/file"] = leads_to(f"https://localhost:{server.port}?id=1")
+    server.answers["/?id=1"] = sends()
+    assert store(server).download(server.uri("/file"), tmp_path / "file", LIMIT).sha256 == DIGEST
 
 
 def test_a_body_without_a_length_is_held_to_the_limit(server: Server, tmp_path: Path) -> None:
