@@ -4,13 +4,13 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo check test e2e images lint generated clean-cache
+.PHONY: help install demo check test e2e images docs lint generated clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
 WORKERS ?= 3
 LANES := --dist loadscope --no-loadscope-reorder
-GENERATED := generated.crds generated.requirements generated.chart_readme generated.version generated.rooms dashboards
+GENERATED := generated.crds generated.api_reference generated.requirements generated.chart_readme generated.version generated.rooms dashboards
 
 # The Python environment with everything in it; found or made in each target, because it is quick when it is there.
 ENVIRONMENT := source dev/bootstrap.sh
@@ -51,6 +51,10 @@ images: ## Build both container images into the cache folder and show their laye
 	@$(ENVIRONMENT)
 	exec $(RUN) python -m devcluster.images sizes
 
+docs: ## Build the site of the documents, with search, into site/
+	@$(ENVIRONMENT)
+	exec $(RUN) python -m devcluster.site
+
 lint: ## Check style, types, the rules between rooms, and that what is generated is up to date
 	@$(ENVIRONMENT)
 	$(RUN) ruff check
@@ -61,7 +65,7 @@ lint: ## Check style, types, the rules between rooms, and that what is generated
 	$(RUN) typos
 	for program in $(GENERATED); do $(RUN) python -m devcluster.$$program --check; done
 
-generated: ## Write what is made from other files: CRD, chart page, dashboards, requirements, version
+generated: ## Write what is made from other files: CRD, its reference, chart page, dashboards, requirements, version
 	@$(ENVIRONMENT)
 	for program in $(GENERATED); do $(RUN) python -m devcluster.$$program; done
 

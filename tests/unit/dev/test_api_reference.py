@@ -1,0 +1,53 @@
+"""The reference of the resource: whole, and with examples that the contract takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from devcluster.generated import api_reference
+from devcluster.generated.api_reference import EXAMPLES, example, leaves, page
+from modelconversion_api.crd import custom_resource_definition
+from modelconversion_api.spec import ModelConversionSpec
+
+PROPERTIES = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+LEAVES = dict(leaves(PROPERTIES["spec"], "spec"))
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_each_field_has_an_example_that_fits_it(path: str) -> None:
+    jsonschema.validate(example(path, LEAVES[path]), LEAVES[path])
+
+
+def test_no_example_is_of_a_field_that_is_gone() -> None:
+    assert [end for end in EXAMPLES if not any(path.endswith(f".{end}") for path in LEAVES)] == []
+
+
+def test_the_examples_make_a_resource() -> None:
+    """What only the whole contract says, such as the form of a uri, holds for them too."""
+
+    def made(schema: dict[str, Any], path: str) -> Any:
+        if schema.get("type") == "array" and "properties" in schema["items"]:
+            return [made(schema["items"], f"{path}[]")]
+        if not schema.get("properties"):
+            return example(path, schema)
+        return {
+            name: made(field, f"{path}.{name}")
+            for name, field in schema["properties"].items()
+            if name not in ("affinity", "target", "rules", "labelColumn", "images", "studentUri")
+        }
+
+    wanted = made(PROPERTIES["spec"], "spec")
+    assert ModelConversionSpec.model_validate(wanted).source.uri == EXAMPLES["source.uri"]
+
+
+def test_the_page_has_every_object_and_field() -> None:
+    written = page()
+    assert written == api_reference.PAGE.read_text()
+    for part in ("spec", "status"):
+        for path in dict(leaves(PROPERTIES[part], part)):
+            parent, _, name = path.rpartition(".")
+            assert f"\n## {parent}\n" in written
+            assert f"| `{name.removesuffix('[]')}` |" in written
