@@ -64,6 +64,21 @@ OperatorCount = Annotated[int, Field(ge=0, le=1_000_000)]
 """Operators of a file, which has at most some thousands: what a process claims has an end."""
 
 
+class Taken(ApiModel):
+    """What an accelerator took of a file."""
+
+    device: VersionText = ""
+    """What ran it, in the words of its driver; empty for the CPU."""
+    is_software: bool = False
+    """Whether the device is one that a program plays on the processor."""
+    accelerated_operators: OperatorCount | None = None
+    """Operators that run on it; None for the CPU, which takes all."""
+    fallback_operators: OperatorCount | None = None
+    """Those that stay on the CPU."""
+    fallbacks: Annotated[tuple[MessageText, ...], Field(max_length=16)] = ()
+    """Why they do."""
+
+
 class BoardFile(OfMethod):
     """One file on one board, in the figures that fit into a resource's status."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.board_report import BoardFileReport, BoardReport, FileProfile, OperatorTime
+from modelconversion_api.board_report import BoardFileReport, BoardReport, FileProfile, OperatorTime, Taken
 from modelconversion_api.boards import BOARD_SAMPLES_FILE, BOARD_SECONDS_ENV, NODE_ENV, Accelerator, Board
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport, ConversionReport, StageResult
@@ -31,7 +31,7 @@ from tflite_converter.measuring.board_samples import read_board_samples
 from tflite_converter.measuring.evaluation import Request, evaluate
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.profile import profile
-from tflite_converter.verifying.accelerators import AcceleratedLoad, Taken
+from tflite_converter.verifying.accelerators import ON_BOARD, AcceleratedLoad
 from tflite_converter.verifying.drivers import devices_of, readable_for
 
 _logger = logging.getLogger(__name__)
@@ -206,6 +206,6 @@ def _evaluated(
     # One sample at a time: that is what a device does, and what its gate speaks of.
     benchmark = Benchmark(threads=board.threads, runs=board.runs, batch_size=1)
     wanted = Request(artifact.method, artifact.file_name, gates, benchmark, target=None)
-    load = AcceleratedLoad(board.accelerator, Stage.MEASURE)
+    load = AcceleratedLoad(board.accelerator, Stage.MEASURE, ON_BOARD)
     figures = evaluate(path.read_bytes(), reference, wanted, lambda _done: None, load)
     return Measured(artifact=figures, taken=load.taken)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
-
-from pydantic import Field
+from typing import Final
 
 from edge_inference.delegates import EDGE_TPU_LIBRARY, edge_tpu
 from edge_inference.errors import DelegateAbsentError, DelegateError
-from modelconversion_api.base import ApiModel
-from modelconversion_api.board_report import OperatorCount
+from modelconversion_api.board_report import Taken
 from modelconversion_api.boards import Accelerator
-from modelconversion_api.limits import MessageText, VersionText
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError, NoDriverError, NothingTakenError, NotVerifiedError
 from tflite_converter.measuring.evaluation import Runner, on_litert
@@ -20,35 +16,27 @@ from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.runtime import TFLiteModel
 from tflite_converter.verifying.gpu import GPUModel
 
-_BY_DEVICE_PLUGIN: Final = (
+ON_BOARD: Final = (
     "have the pod ask for the device by resources of the board, which a device plugin of the node serves, and"
     " give its image the driver: docs/BOARDS.md says how; accelerator CPU needs neither"
 )
-_NOT_COMPILED: Final = (
-    "it has no part that the Edge TPU compiler has made: give the file with _edgetpu in its name"
+ON_MACHINE: Final = (
+    "install the accelerator's driver (for a GPU one for Vulkan, e.g. Debian's mesa-vulkan-drivers), connect"
+    " the device and see that this user may open it, or measure on the CPU"
 )
-
-
-class Taken(ApiModel):
-    """What an accelerator took of a file."""
-
-    device: VersionText = ""
-    """What ran it, in the words of its driver; empty for the CPU."""
-    is_software: bool = False
-    """Whether the device is one that a program plays on the processor."""
-    accelerated_operators: OperatorCount | None = None
-    """Operators that run on it; None for the CPU, which takes all."""
-    fallback_operators: OperatorCount | None = None
-    """Those that stay on the CPU."""
-    fallbacks: Annotated[tuple[MessageText, ...], Field(max_length=16)] = ()
-    """Why they do."""
+"""What to do where the accelerator is not there: in a Job of the cluster, and at a terminal."""
+_NOT_COMPILED: Final = "it has no part that the Edge TPU compiler has made"
+_COMPILE: Final = (
+    "compile it (edgeTPU in a spec, or tflite-converter compile --edgetpu), or run it on the CPU"
+)
 
 
 class AcceleratedLoad:
     """Loads a file, as ``measuring.evaluation.Load`` says, and remembers what was taken of it."""
 
-    def __init__(self, accelerator: Accelerator, stage: Stage) -> None:
-        self._accelerator, self._stage = accelerator, stage
+    def __init__(self, accelerator: Accelerator, stage: Stage, hint: str) -> None:
+        """``hint``: what to do where the accelerator is not there."""
+        self._accelerator, self._stage, self._hint = accelerator, stage, hint
         self.taken = Taken()
         """Of the file that was loaded last."""
 
@@ -74,7 +62,7 @@ class AcceleratedLoad:
         try:
             model = GPUModel(content, threads=threads, of_board=True)
         except NoDriverError as error:
-            raise self._failure(FailureReason.ACCELERATOR_NOT_FOUND, str(error), _BY_DEVICE_PLUGIN) from error
+            raise self._failure(FailureReason.ACCELERATOR_NOT_FOUND, str(error), self._hint) from error
         except NothingTakenError as error:
             raise self._failure(FailureReason.NOTHING_MAPPED, str(error)) from error
         except NotVerifiedError as error:
@@ -92,12 +80,12 @@ class AcceleratedLoad:
         kinds = [o.name for graph in read_file(content, "the file").subgraphs for o in graph.operators]
         mapped = kinds.count(EDGE_TPU_CUSTOM)
         if not mapped:
-            raise self._failure(FailureReason.NOTHING_MAPPED, _NOT_COMPILED)
+            raise self._failure(FailureReason.NOTHING_MAPPED, _NOT_COMPILED, _COMPILE)
         # LiteRT has no kernel for the compiled part: what the delegate does not take does not load.
         try:
             model = TFLiteModel(content, threads=threads, delegates=[edge_tpu()])
         except DelegateAbsentError as error:
-            raise self._failure(FailureReason.ACCELERATOR_NOT_FOUND, str(error), _BY_DEVICE_PLUGIN) from error
+            raise self._failure(FailureReason.ACCELERATOR_NOT_FOUND, str(error), self._hint) from error
         except DelegateError as error:
             raise RuntimeError(str(error)) from error
         self.taken = Taken(

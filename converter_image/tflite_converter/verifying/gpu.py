@@ -38,9 +38,13 @@ ABSENT: Final = (
     "there is no software driver for Vulkan: the converter's image has SwiftShader; elsewhere install"
     f" Debian's chromium-common, or name a driver's manifest in {DRIVER_FILES_ENV}"
 )
-NO_LOADER: Final = "there is no Vulkan loader, libvulkan.so.1, which the board's runtime image has"
+NO_LOADER: Final = (
+    "there is no Vulkan loader, libvulkan.so.1 (Debian's libvulkan1, which the runtime image has)"
+)
 _NO_USE: Final = "the driver for Vulkan cannot be used here"
 
+_KEPT: Final[list[Any]] = []
+"""Models that end with their process: LiteRT otherwise says on standard error how it takes leave."""
 _SECONDS: Final = 30.0
 """No further sample is begun after this."""
 _ADAPTER: Final = re.compile(r"Selected adapter: ([^,\n]{1,64})(?:.*\badapterType=([^,\n]*))?")
@@ -95,6 +99,8 @@ class GPUModel:
         self._model, said = _compiled(content, threads, of_board=of_board)
         self.load_millis = (time.perf_counter() - started) * 1e3
         """From bytes to shaders."""
+        if of_board:
+            _KEPT.append(self._model)
         adapter = _ADAPTER.search(said)
         if adapter is None:
             raise NoDriverError(f"{_NO_USE}: {quoted(_fault(said))}")
