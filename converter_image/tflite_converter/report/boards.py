@@ -68,19 +68,18 @@ def _of(measured: BoardReport | None, artifact: ArtifactReport) -> BoardFileRepo
 def _cell(file: BoardFileReport | None) -> Child:
     if file is None:
         return NOTHING
-    lines: list[str] = []
-    if (latency := file.latency) is not None:
-        lines = [human_latency(latency.median_millis), f"p90 {human_latency(latency.p90_millis)}"]
-    if file.agreement is not None:
-        lines.append(f"{percent(file.agreement)} agreement")
-    if file.accuracy is not None:
-        lines.append(f"{percent(file.accuracy)} accuracy")
+    if (latency := file.latency) is None:
+        return joined(verdict(file.passed), tag("small", file.reason) if file.reason else None)
+    lines = [f"p90 {human_latency(latency.p90_millis)}"]
     if file.peak_memory_bytes:
-        lines.append(f"{size(file.peak_memory_bytes)} of memory")
+        lines[0] += f", {size(file.peak_memory_bytes)} of memory"
+    shares = {"agreement": file.agreement, "accuracy": file.accuracy}
+    words = [f"{percent(share)} {name}" for name, share in shares.items() if share is not None]
+    lines += [", ".join(words)] if words else []
     if file.fallback_operators is not None:
         lines.append(left_to_cpu(file.fallback_operators))
-    word = None if file.reason is None else tag("small", file.reason)
-    return joined(verdict(file.passed), word, *(tag("small", line) for line in lines))
+    time = tag("strong", f"{human_latency(latency.median_millis)} ")
+    return joined(time, verdict(file.passed), *(tag("small", line) for line in lines))
 
 
 def _reasons(

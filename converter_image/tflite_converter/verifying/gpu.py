@@ -47,7 +47,9 @@ _KEPT: Final[list[Any]] = []
 """Models that end with their process: LiteRT otherwise says on standard error how it takes leave."""
 _SECONDS: Final = 30.0
 """No further sample is begun after this."""
-_ADAPTER: Final = re.compile(r"Selected adapter: ([^,\n]{1,64})(?:.*\badapterType=([^,\n]*))?")
+_ADAPTER: Final = re.compile(r"Selected adapter: (?P<about>[^\n]*)")
+_ADAPTER_TYPE: Final = re.compile(r"\badapterType=([^,\n]*)")
+_DEVICE_LENGTH: Final = 64
 _SOFTWARE: Final = "CPU"
 """Begins the type of an adapter that is no device, by Dawn's words."""
 _REASONS: Final = "operations are not supported by GPU delegate:"
@@ -104,10 +106,11 @@ class GPUModel:
         adapter = _ADAPTER.search(said)
         if adapter is None:
             raise NoDriverError(f"{_NO_USE}: {quoted(_fault(said))}")
-        self.device = adapter[1].strip()
+        self.device = adapter["about"].partition(", arch=")[0].strip()[:_DEVICE_LENGTH]
         """What the driver calls the device."""
         self.version += f", GPU accelerator on {self.device}"
-        self.is_software = (adapter[2] or "").strip().startswith(_SOFTWARE)
+        kind = _ADAPTER_TYPE.search(adapter["about"])
+        self.is_software = kind is not None and kind[1].strip().startswith(_SOFTWARE)
         """Whether the device is one that its driver plays on the processor."""
         if not self._model.is_fully_accelerated():
             self.fallback_operators = left_behind(said, sizes)
