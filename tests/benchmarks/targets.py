@@ -1,11 +1,12 @@
 """Which file does on which device: one conversion of each model, with every check that needs no device.
 
-``python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|mobilenet|vww|ad01|... ...] [--costs]``
+``python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|mobilenet|vww|... ...] [--costs]``
 
-Prints a Markdown table: a row a file, a column a runtime or compiler. vww and ad01 (MLPerf Tiny), as Keras files
-and as the float TFLite files that come with them, are left out without a folder that has them. Samples are random numbers but for gesture and ad01, so that agreement says
-how near the runtimes are to the original, and nothing of accuracy. ``--costs`` times instead what each
-check adds to a conversion of each model to int8: seconds, and seconds of processor of the whole command.
+Prints a Markdown table: a row a file, a column a runtime or compiler. vww and ad01 (MLPerf Tiny), as Keras
+files and as the float TFLite files that come with them, are left out without a folder that has them. Samples
+are random numbers but for gesture and ad01, so that agreement says how near the runtimes are to the original,
+and nothing of accuracy. ``--costs`` times instead what each check adds to a conversion of each model to int8:
+seconds, and seconds of processor of the whole command.
 """
 
 from __future__ import annotations
