@@ -1,6 +1,6 @@
 """Which file does on which device: one conversion of each model, with every check that needs no device.
 
-``python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|mobilenet|vww|... ...] [--costs]``
+``PYTHONPATH=tests python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|... ...] [--costs]``
 
 Prints a Markdown table: a row a file, a column a runtime or compiler. vww and ad01 (MLPerf Tiny), as Keras
 files and as the float TFLite files that come with them, are left out without a folder that has them. Samples

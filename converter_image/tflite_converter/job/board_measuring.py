@@ -9,8 +9,8 @@ import importlib.metadata
 import logging
 import os
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -52,19 +52,21 @@ class Measured(ApiModel):
     taken: Taken
 
 
-@dataclass
-class _Time:
-    """The time that the files share."""
+@dataclass(frozen=True, slots=True)
+class SharedTime:
+    """The time that the files of a board share."""
 
-    deadline: float = field(
-        default_factory=lambda: (
-            time.monotonic() + _OF_DEADLINE * float(os.environ.get(BOARD_SECONDS_ENV, "inf"))
-        )
-    )
+    deadline: float
+    """By the clock that only goes forward, in seconds."""
 
-    def share(self, board: Board, files_left: int) -> float:
+    @classmethod
+    def of(cls, environment: Mapping[str, str], now: float) -> SharedTime:
+        """Return the time of this Job, which has just begun."""
+        return cls(now + _OF_DEADLINE * float(environment.get(BOARD_SECONDS_ENV, "inf")))
+
+    def share(self, board: Board, files_left: int, now: float) -> float:
         """Return the seconds of the next of so many files: what is left is shared alike, but has a limit."""
-        return max(1.0, min(board.timeout_seconds, (self.deadline - time.monotonic()) / files_left))
+        return max(1.0, min(board.timeout_seconds, (self.deadline - now) / files_left))
 
 
 def measure_on_board(job: JobEnvironment) -> StageResult:
@@ -78,9 +80,10 @@ def measure_on_board(job: JobEnvironment) -> StageResult:
 
     """
     board, report = board_of(job.request), fetched_report(job, Stage.MEASURE)
-    before, shared, files = look(), _Time(), files_on(board, report)
+    shared = SharedTime.of(os.environ, time.monotonic())
+    before, files = look(), files_on(board, report)
     found = [
-        _measured(job, board, report, run, shared.share(board, len(files) - place))
+        _measured(job, board, report, run, shared.share(board, len(files) - place, time.monotonic()))
         for place, run in enumerate(files)
     ]
     taken = next((each for _, each in found if each.device), Taken())
