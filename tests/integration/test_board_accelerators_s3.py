@@ -6,6 +6,7 @@ Edge TPU is a stand-in that takes the operators which Coral's takes.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -57,6 +58,12 @@ def test_a_gpu_runs_the_files_and_its_software_driver_is_named(job: Job) -> None
     (file,) = published.measured()["files"]
     assert (file["acceleratedOperators"], file["fallbackOperators"]) == (1, 0)
     assert (file["passed"], file["agreement"], file["latency"]["runs"]) == (True, 1.0, 3)
+    honest = json.loads((published.job.output / "pi5.json").read_text())
+    for taken in ({"acceleratedOperators": 0}, {"fallbackOperators": None}):
+        lie = honest | {"files": [file | taken]}
+        published.left(json.dumps(lie).encode())
+        assert published.failure(Stage.PUBLISH).reason is FailureReason.ARTIFACT_INVALID
+    published.left(json.dumps(honest).encode())
     summary = published.run(Stage.PUBLISH).board
     assert summary is not None
     assert (summary.accelerator, summary.machine.is_software) == (Accelerator.GPU, True)

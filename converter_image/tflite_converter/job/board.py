@@ -202,15 +202,23 @@ def _checked(job: JobEnvironment, board: Board, published: ConversionReport) -> 
         raise _invalid(f"{path.name} is not about the files that were published")
     if any(f.reason is not None and (f.passed or _has_figures(f)) for f in report.files):
         raise _invalid(f"{path.name} has figures of files that it says have none")
+    if any(f.latency is not None and not _tells_what_ran(f, board) for f in report.files):
+        raise _invalid(f"{path.name} does not say how much of a file ran on the {board.accelerator.value}")
     machine = report.machine.changed(node=os.environ.get(NODE_ENV, ""))
     return report.changed(settings=board, accelerator=board.accelerator, run=job.request.run, machine=machine)
 
 
 def _has_figures(file: BoardFileReport) -> bool:
     figures = (file.latency, file.agreement, file.accuracy, file.performance, file.peak_memory_bytes)
-    return any(
-        figure is not None for figure in (*figures, file.accelerated_operators, file.fallback_operators)
-    )
+    counts = (file.accelerated_operators, file.fallback_operators)
+    return any(figure is not None for figure in (*figures, *counts))
+
+
+def _tells_what_ran(file: BoardFileReport, board: Board) -> bool:
+    """Whether figures are of the accelerator: it took something, and what it left is counted."""
+    if board.accelerator is Accelerator.CPU:
+        return file.accelerated_operators is None and file.fallback_operators is None
+    return bool(file.accelerated_operators) and file.fallback_operators is not None
 
 
 def is_about(report: BoardReport, board: Board, published: ConversionReport) -> bool:
