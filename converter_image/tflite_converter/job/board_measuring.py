@@ -9,7 +9,7 @@ import importlib.metadata
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -82,10 +82,11 @@ def measure_on_board(job: JobEnvironment) -> StageResult:
     board, report = board_of(job.request), fetched_report(job, Stage.MEASURE)
     shared = SharedTime.of(os.environ, time.monotonic())
     before, files = look(), files_on(board, report)
-    found = [
-        _measured(job, board, report, run, shared.share(board, len(files) - place, time.monotonic()))
-        for place, run in enumerate(files)
-    ]
+
+    def seconds(place: int) -> float:
+        return shared.share(board, len(files) - place, time.monotonic())
+
+    found = [_measured(job, board, report, run, partial(seconds, place)) for place, run in enumerate(files)]
     taken = next((each for _, each in found if each.device), Taken())
     runtime = f"LiteRT {importlib.metadata.version(_RUNTIME)}"
     machine = machine_between(before, look(), os.environ.get(NODE_ENV, ""), _with(runtime, taken))
@@ -109,7 +110,11 @@ def _with(runtime: str, taken: Taken) -> str:
 
 
 def _measured(
-    job: JobEnvironment, board: Board, report: ConversionReport, run: BoardRun, seconds: float
+    job: JobEnvironment,
+    board: Board,
+    report: ConversionReport,
+    run: BoardRun,
+    seconds: Callable[[], float],
 ) -> tuple[BoardFileReport, Taken]:
     artifact, path, samples = run.artifact, job.input / run.file_name, job.input / BOARD_SAMPLES_FILE
     known = {"method": artifact.method, "recipe_name": artifact.recipe_name}
@@ -127,7 +132,7 @@ def _measured(
             readable,
             work,
             devices=devices_of(board.accelerator),
-            most_seconds=seconds,
+            most_seconds=seconds(),
         )
     except ConverterError as error:
         if error.reason is FailureReason.ACCELERATOR_NOT_FOUND:
@@ -147,7 +152,7 @@ def _measured(
         accelerated_operators=taken.accelerated_operators,
         fallback_operators=taken.fallback_operators,
         fallbacks=taken.fallbacks,
-        operators=_profiled(path, samples, report, board, seconds) if board.profile and passed else (),
+        operators=_profiled(path, samples, report, board, seconds()) if board.profile and passed else (),
         latency=latency,
         performance=performance,
         peak_memory_bytes=performance.peak_memory_bytes if performance else None,
