@@ -83,9 +83,16 @@ class Process:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
     def confine(
-        self, readable: Iterable[Path], memory_limit_bytes: int | None, programs: Iterable[Path] = ()
+        self,
+        readable: Iterable[Path],
+        memory_limit_bytes: int | None,
+        programs: Iterable[Path] = (),
+        devices: Iterable[Path] = (),
     ) -> None:
-        """Drop every right that the work does not need, before a model is touched."""
+        """Drop every right that the work does not need, before a model is touched.
+
+        ``devices`` can be written and controlled beside the work folder.
+        """
         ends_with_its_parent()
         if memory_limit_bytes is not None:
             # Data, not address space: TensorFlow reserves far more addresses than it uses memory.
@@ -93,7 +100,7 @@ class Process:
             resource.setrlimit(resource.RLIMIT_DATA, (most, most + _LAST_WORDS_BYTES))
             self.memory_limit_bytes = most
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        self.isolation = sandbox.enter(readable, [self.folder], programs)
+        self.isolation = sandbox.enter(readable, [self.folder, *devices], programs)
 
     def finish(
         self,

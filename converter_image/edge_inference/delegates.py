@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import DelegateError
+from .errors import DelegateAbsentError
 
 EDGE_TPU_LIBRARY: Final = "libedgetpu.so.1"
 _EDGE_TPU_HINT: Final = (
@@ -38,7 +38,7 @@ class Delegate:
         """LiteRT's handle.
 
         Raises:
-            DelegateError: the library is absent, is no delegate, or refuses (no device, wrong options).
+            DelegateAbsentError: the library is absent, is no delegate, or refuses (no device, wrong options).
 
         """
         # LiteRT's own loader leaves an object half made when there is no library, and complains again when
@@ -46,19 +46,21 @@ class Delegate:
         try:
             library = ctypes.CDLL(self.library)
         except OSError as error:
-            raise DelegateError(
+            raise DelegateAbsentError(
                 f"the delegate {self.library} cannot be loaded ({error}): {self.hint}"
             ) from error
         for function in ("tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"):
             if not hasattr(library, function):
-                raise DelegateError(f"{self.library} is no TFLite delegate: it has no {function}")
+                raise DelegateAbsentError(f"{self.library} is no TFLite delegate: it has no {function}")
         from ai_edge_litert.interpreter import load_delegate
 
         try:
             return load_delegate(self.library, dict(self.options))
         except (ValueError, RuntimeError) as error:
             reason = (str(error).strip().splitlines() or ["no reason given"])[-1]  # what the library said
-            raise DelegateError(f"the delegate {self.library} refuses: {reason}; {self.hint}") from error
+            raise DelegateAbsentError(
+                f"the delegate {self.library} refuses: {reason}; {self.hint}"
+            ) from error
 
 
 def edge_tpu(device: str | None = None) -> Delegate:

@@ -4,7 +4,8 @@
 
     Exception
     └── EdgeInferenceError
-        ├── DelegateError      a delegate's library is absent, or it does not take the device or the model
+        ├── DelegateError      a delegate does not take the model
+        │   └── DelegateAbsentError    its library is absent, is no delegate, or finds no device
         └── BaselineError      a report has no usable record for the file
 
 Wrong arguments are ``ValueError`` and a missing file is ``FileNotFoundError``, as everywhere in Python.
@@ -19,6 +20,10 @@ class EdgeInferenceError(Exception):
 
 class DelegateError(EdgeInferenceError):
     """A delegate that cannot be used; the message says what to install or to connect."""
+
+
+class DelegateAbsentError(DelegateError):
+    """A delegate that cannot be had at all, whatever the file."""
 
 
 class BaselineError(EdgeInferenceError):

@@ -74,6 +74,14 @@ class NotVerifiedError(Exception):
     """A file was not run on a runtime, which says nothing of the file; the message says what to do."""
 
 
+class NoDriverError(NotVerifiedError):
+    """An accelerator has no driver here, or the driver no device; the message says what to do."""
+
+
+class NothingTakenError(RuntimeError):
+    """An accelerator that takes no operator of a file."""
+
+
 class UsageError(ConverterError):
     """A command line whose options do not fit together."""
 

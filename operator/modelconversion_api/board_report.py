@@ -7,9 +7,10 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from .base import ApiModel, Sha256
-from .boards import Board, BoardName
+from .boards import Accelerator, Board, BoardName
 from .limits import OBJECT_NAME_LENGTH, MessageText, SentenceText, VersionText
 from .measurements import ByteCount, Count, Latency, Performance
+from .reasons import FailureReason
 from .recipes import OfMethod
 
 MOST_OPERATORS: Final = 1000
@@ -40,7 +41,9 @@ class Machine(ApiModel):
     memory_bytes: ByteCount | None = None
     """Memory of the node."""
     runtime: VersionText = ""
-    """The interpreter, e.g. ``LiteRT 2.3.0``."""
+    """The interpreter, e.g. ``LiteRT 2.3.0``, and the accelerator's device, as its driver calls it."""
+    is_software: bool = False
+    """Whether the accelerator's driver is a program that plays a device on the processor."""
     celsius: tuple[Celsius, Celsius] | None = None
     """Temperature of the hottest zone before and after; None where the node shows none."""
     megahertz: tuple[Count, Count] | None = None
@@ -57,6 +60,25 @@ class Machine(ApiModel):
         return after < 0.9 * max(before, self.max_megahertz or 0)
 
 
+OperatorCount = Annotated[int, Field(ge=0, le=1_000_000)]
+"""Operators of a file, which has at most some thousands: what a process claims has an end."""
+
+
+class Taken(ApiModel):
+    """What an accelerator took of a file."""
+
+    device: VersionText = ""
+    """What ran it, in the words of its driver; empty for the CPU."""
+    is_software: bool = False
+    """Whether the device is one that a program plays on the processor."""
+    accelerated_operators: OperatorCount | None = None
+    """Operators that run on it; None for the CPU, which takes all."""
+    fallback_operators: OperatorCount | None = None
+    """Those that stay on the CPU."""
+    fallbacks: Annotated[tuple[MessageText, ...], Field(max_length=16)] = ()
+    """Why they do."""
+
+
 class BoardFile(OfMethod):
     """One file on one board, in the figures that fit into a resource's status."""
 
@@ -68,8 +90,14 @@ class BoardFile(OfMethod):
     """With the original model's outputs, by the report's metric."""
     accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     """On the labelled samples."""
+    accelerated_operators: OperatorCount | None = None
+    """Operators that the accelerator took; not given for the CPU, which takes all."""
+    fallback_operators: OperatorCount | None = None
+    """Those that it left to the CPU."""
     passed: bool
     """Whether it ran, is usable and meets the board's gates."""
+    reason: FailureReason | None = None
+    """Why there are no figures, where there are none."""
     message: MessageText | None = None
     """Why it did not pass."""
 
@@ -99,7 +127,10 @@ class BoardFileReport(BoardFile):
     """One file on one board, and all that was measured there."""
 
     file_name: Annotated[str, Field(max_length=160)]
+    """What ran: the artifact, or what was compiled of it for the accelerator."""
     sha256: Sha256
+    fallbacks: Annotated[tuple[MessageText, ...], Field(max_length=16)] = ()
+    """Why operators stayed on the CPU, in the accelerator's words."""
     performance: Performance | None = None
     operators: Annotated[tuple[OperatorTime, ...], Field(max_length=MOST_OPERATORS)] = ()
     """Where a profile was asked for: the operators, in the order in which they ran."""
@@ -109,6 +140,8 @@ class BoardSummary(ApiModel):
     """What a board's Job hands to the operator."""
 
     board: BoardName
+    accelerator: Accelerator = Accelerator.CPU
+    """What ran the files."""
     machine: Machine
     files: tuple[BoardFile, ...]
 
@@ -127,4 +160,4 @@ class BoardReport(BoardSummary):
     def summary(self) -> BoardSummary:
         """The part for the resource's status."""
         files = tuple(BoardFile(**{n: getattr(f, n) for n in BoardFile.model_fields}) for f in self.files)
-        return BoardSummary(board=self.board, machine=self.machine, files=files)
+        return BoardSummary(board=self.board, accelerator=self.accelerator, machine=self.machine, files=files)

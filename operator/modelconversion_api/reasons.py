@@ -69,6 +69,7 @@ class FailureReason(StrEnum):
     EVALUATION_FAILED = "EvaluationFailed"
     OUTPUT_NOT_FINITE = "OutputNotFinite"
     GATES_NOT_MET = "GatesNotMet"
+    ACCELERATOR_NOT_FOUND = "AcceleratorNotFound"
     TRAINING_FAILED = "TrainingFailed"
     TRAINING_DIVERGED = "TrainingDiverged"
     COMPILATION_FAILED = "CompilationFailed"
@@ -216,6 +217,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.NOTHING_MAPPED: Failure(
         47, "the report names each operator and why; inspect --target says what to change in the model"
+    ),
+    FailureReason.ACCELERATOR_NOT_FOUND: Failure(
+        54,
+        "give the board's pod the device (resources of the board) and its image the driver, as docs/BOARDS.md"
+        " says, or set accelerator to CPU",
     ),
     FailureReason.TRAINING_FAILED: Failure(
         44, "the model cannot be trained as asked: leave out the step that the message names, or change it"

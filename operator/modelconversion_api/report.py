@@ -321,6 +321,8 @@ class StageResult(ApiModel):
             yield _shortened(self, keep)
         rounded = _rounded(_shortened(self, -1), 6)  # no file with seven methods needs more
         yield rounded
+        if self.board is not None:
+            yield _rounded(_without_taken(rounded), 5)
         bare = _with_bare_verdicts(rounded)
         yield bare
         without_chips = _without_chips(bare)
@@ -492,6 +494,14 @@ def _without_chips(result: StageResult) -> StageResult:
         for a in result.summary.artifacts
     )
     return result.model_copy(update={"summary": result.summary.model_copy(update={"artifacts": artifacts})})
+
+
+def _without_taken(result: StageResult) -> StageResult:
+    """Return ``result`` with what an accelerator has left of a board's files, and not what it has taken."""
+    if result.board is None:
+        return result
+    files = tuple(file.model_copy(update={"accelerated_operators": None}) for file in result.board.files)
+    return result.model_copy(update={"board": result.board.model_copy(update={"files": files})})
 
 
 def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bare: bool) -> ArtifactSummary:

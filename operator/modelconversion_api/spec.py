@@ -309,6 +309,13 @@ _KERAS_FOR_TRAINING = cel(
     " have no layers left to train",
 )
 
+_COMPILED_FOR_BOARDS = cel(
+    "!has(self.benchmark) || !has(self.benchmark.boards)"
+    " || !self.benchmark.boards.exists(b, b.accelerator == 'EdgeTPU')"
+    " || (has(self.edgeTPU) && self.edgeTPU.compile && self.edgeTPU.numSegments == 1)",
+    "a board with accelerator EdgeTPU runs the file that the Edge TPU compiler makes: set edgeTPU, with"
+    " compile true and numSegments 1",
+)
 _TRAINING_IN_TIME = cel(
     "!has(self.optimize) || self.optimize.training.deadlineSeconds < self.job.activeDeadlineSeconds",
     "training may take as long as the whole Job: raise job.activeDeadlineSeconds, or lower"
@@ -340,6 +347,7 @@ class ModelConversionSpec(ApiModel):
                 _CALIBRATION_FOR_TARGET,
                 _FULL_INTEGER_FOR_COMPILERS,
                 _FILES_FOR_NPUS,
+                _COMPILED_FOR_BOARDS,
                 _LABELS_FOR_ACCURACY,
                 _output_outside("source.uri", optional=False),
                 _output_outside("calibration.uri", optional=True),

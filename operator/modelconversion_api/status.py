@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from .base import ApiModel, Fraction, OpenReason, Sha256
-from .boards import MAX_BOARDS
+from .boards import MAX_BOARDS, Accelerator
 from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
 from .compilers import MOST_SOCS
 from .limits import (
@@ -290,8 +290,14 @@ class MeasuredFile(OfMethod):
     """Agreement with the original model's outputs there."""
     accuracy: Fraction | None = None
     """Accuracy on the labelled validation data there."""
+    accelerated_operators: int | None = None
+    """Operators that the accelerator took; not given for the CPU, which takes all."""
+    fallback_operators: int | None = None
+    """Those that it left to the CPU."""
     passed: bool
     """Whether it ran, is usable and meets the board's gates."""
+    reason: OpenReason | None = None
+    """Why it has no figures, where it has none."""
     message: MessageText | None = None
     """Why it did not pass."""
 
@@ -305,12 +311,14 @@ class Measurement(ApiModel):
     """Why nothing was measured there; not given where something was."""
     message: FailureText | None = None
     """The same for people, or what to know about the figures."""
+    accelerator: Accelerator | None = None
+    """What ran the files: CPU, GPU or EdgeTPU; not given where nothing was measured."""
     node: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
     """The node that ran the files."""
     processor: SentenceText | None = None
     """Its architecture and processor."""
     runtime: VersionText | None = None
-    """The interpreter and its version."""
+    """The interpreter and its version, and the accelerator's device."""
     files: Annotated[list[MeasuredFile], Field(max_length=16)] = Field(default_factory=list)
     """Each published file."""
     report_uri: _Uri | None = None

@@ -1,11 +1,12 @@
 """Which file does on which device: one conversion of each model, with every check that needs no device.
 
-``python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|mobilenet|vww|ad01 ...] [--costs]``
+``PYTHONPATH=tests python tests/benchmarks/targets.py [--shared FOLDER] [--model gesture|... ...] [--costs]``
 
-Prints a Markdown table: a row a file, a column a runtime or compiler. vww and ad01 (MLPerf Tiny) are left out
-without a folder that has them. Samples are random numbers but for gesture and ad01, so that agreement says
-how near the runtimes are to the original, and nothing of accuracy. ``--costs`` times instead what each
-check adds to a conversion of each model to int8: seconds, and seconds of processor of the whole command.
+Prints a Markdown table: a row a file, a column a runtime or compiler. vww and ad01 (MLPerf Tiny), as Keras
+files and as the float TFLite files that come with them, are left out without a folder that has them. Samples
+are random numbers but for gesture and ad01, so that agreement says how near the runtimes are to the original,
+and nothing of accuracy. ``--costs`` times instead what each check adds to a conversion of each model to int8:
+seconds, and seconds of processor of the whole command.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,7 @@ COMPILERS = {
 }
 CHECKS = {name.value: ("--verify-on", name.value) for name in Verifier} | COMPILERS
 PLAIN = "(none)"
+MODELS = ("gesture", "mobilenet", "vww", "vww-tflite", "ad01", "ad01-tflite")
 
 
 def main() -> int:
@@ -45,8 +48,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shared", type=Path, help="folder with vww_96.h5 and ad01.h5 (MLPerf Tiny)")
-    parser.add_argument("--model", action="append", choices=("gesture", "mobilenet", "vww", "ad01"))
+    parser.add_argument("--shared", type=Path, help="folder with models of MLPerf Tiny: .h5 and .tflite")
+    parser.add_argument("--model", action="append", choices=MODELS)
     parser.add_argument("--costs", action="store_true")
     given = parser.parse_args()
     os.environ.setdefault(DRIVER_FILES_ENV, str(software_driver()))
@@ -54,7 +57,7 @@ def main() -> int:
     head = ("model", "check", "seconds", "processor", "more") if given.costs else ("file", "bytes", *CHECKS)
     _print(head)
     _print(["---"] * len(head))
-    for name in given.model or ("gesture", "mobilenet", "vww", "ad01"):
+    for name in given.model or MODELS:
         with tempfile.TemporaryDirectory() as folder:
             case = _case(name, Path(folder), given.shared)
             for row in () if case is None else _costs(case) if given.costs else _verdicts(case):
@@ -70,13 +73,15 @@ def _case(name: str, folder: Path, shared: Path | None) -> Case | None:
             return mobilenet(folder)
         case _ if shared is None:
             return None
-        case "vww":
-            return visual_wake_words(folder, shared.resolve())
+        case "vww" | "vww-tflite":
+            case = visual_wake_words(folder, shared.resolve())
+            return case if name == "vww" else replace(case, name=name, model=shared / "vww_96_float.tflite")
         case _:
             data = folder / "samples.npy"
             features = np.fromfile(shared / "ad01_normal_id_01_00000000.f32.bin", "<f4").reshape(-1, 640)
             np.save(data, features)
-            return Case(name, (shared / "ad01.h5").resolve(), "2", data)
+            file = "ad01.h5" if name == "ad01" else "ad01_fp32.tflite"
+            return Case(name, (shared / file).resolve(), "2", data)
 
 
 def _verdicts(case: Case) -> Iterable[list[str]]:

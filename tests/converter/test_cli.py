@@ -6,6 +6,7 @@ Most start from a float TFLite file, which takes no TensorFlow.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from PIL import Image
 
 from modelconversion_api.report import ConversionReport
 from support.converter.tiny_tflite import write_tiny_tflite
+from support.converter.vulkan import software_driver
 from tflite_converter.cli.main import app
 from tflite_converter.tflite.runtime import TFLiteModel
 
@@ -30,9 +32,14 @@ HEAVY = ("tensorflow", "keras", "tf_keras", "numpy", "boto3", "litert_quantizer"
 SHAPE = (1, 2, 2, 2)
 
 
-def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     found = subprocess.run(
-        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=250
+        [PROGRAM, *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
     )
     assert found.returncode == code, found.stdout + found.stderr
     assert "Traceback" not in found.stderr
@@ -338,6 +345,25 @@ def test_benchmark_measures_each_number_of_threads(files: Path) -> None:
     shown = run("benchmark", paths[0], "--data", files / "samples.npy", "--runs", "5", "--profile")
     assert "tiny_float32.tflite" in shown.stdout
     assert "Fully Connected" in shown.stdout
+
+
+def test_benchmark_on_a_gpu_says_what_ran_and_never_falls_back(files: Path) -> None:
+    path, driver = files / "out" / "tiny_float32.tflite", str(software_driver())
+    (one,) = one_document(
+        run("benchmark", path, "--accelerator", "GPU", "--runs", "5", "--json", VK_DRIVER_FILES=driver)
+    )
+    assert "SwiftShader" in one["accelerator"]["device"]
+    assert (one["accelerator"]["isSoftware"], one["accelerator"]["fallbackOperators"]) == (True, 0)
+    assert one["performance"]["single"]["runs"] == 5
+    shown = run("benchmark", path, "--accelerator", "GPU", "--runs", "5", VK_DRIVER_FILES=driver)
+    assert "a software driver on the processor: all operators on it" in shown.stdout
+    assert "DestroyAccelerator" not in shown.stderr
+    absent = run(
+        "benchmark", path, "--accelerator", "GPU", code=54, VK_DRIVER_FILES=str(files / "absent.json")
+    )
+    assert "install the accelerator's driver" in absent.stderr
+    assert "compile it" in run("benchmark", path, "--accelerator", "EdgeTPU", code=47).stderr
+    run("benchmark", path, "--accelerator", "GPU", "--profile", code=2)
 
 
 @pytest.mark.parametrize("command", ["compare", "benchmark", "inspect"])

@@ -306,6 +306,13 @@ LIES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "an agreement that is no number": lambda r: r | {"files": [r["files"][0] | {"agreement": float("nan")}]},
     "a temperature that is none": lambda r: r | {"machine": r["machine"] | {"celsius": [1.0, float("nan")]}},
     "more processors than 64 bits": lambda r: r | {"machine": r["machine"] | {"cpus": 10**30}},
+    "figures of a file that has none": lambda r: r | {"files": [r["files"][0] | {"reason": "NothingMapped"}]},
+    "an accelerator on a board without": lambda r: (
+        r | {"files": [r["files"][0] | {"acceleratedOperators": 1}]}
+    ),
+    "operators that nobody can count": lambda r: (
+        r | {"files": [r["files"][0] | {"fallbackOperators": 10**7}]}
+    ),
     "a clock below zero": lambda r: r | {"machine": r["machine"] | {"megahertz": [-1, 5]}},
 }
 

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from devcluster.process_node.node import ProcessNode
 from modelconversion_api.board_report import BoardReport
 from modelconversion_api.report import ConversionReport
+from support.converter.guests import guests
+from support.converter.pages import Page
+from support.converter.vulkan import software_driver
+from tflite_converter.verifying.guests import GUESTS_ENV
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]
 
@@ -85,7 +91,55 @@ def test_each_board_runs_the_published_files(uploaded, operator, gesture) -> Non
     assert events[-1] == "Converted"
     assert len(uploaded.jobs()) == 3, "the Job that waited for a node that is not there is gone"
     assert operator.metric('modelconversion_board_failures_total{board="away",reason="Unschedulable"}') >= 1
-    sample = 'modelconversion_board_latency_milliseconds_count{board="bench",method="FullInteger"}'
+    of_bench = '{accelerator="CPU",board="bench",method="FullInteger"}'
+    sample = f"modelconversion_board_latency_milliseconds_count{of_bench}"
+    assert operator.metric(sample) >= 1
+
+
+@pytest.fixture
+def equipped(process_node: ProcessNode) -> Iterator[None]:
+    """The node's images have a driver for Vulkan, and Pythons for other processors."""
+    more = {"VK_DRIVER_FILES": str(software_driver()), GUESTS_ENV: str(guests())}
+    process_node.image_environment |= more
+    yield
+    for name in more:
+        del process_node.image_environment[name]
+
+
+CORES = ["cortex-a53", "cortex-a72", "cortex-a76"]
+
+
+@pytest.mark.usefixtures("equipped")
+def test_one_page_shows_boards_runtimes_and_compilers(uploaded, operator, gesture, tmp_path) -> None:
+    gates = {"minAgreement": "0.9", "maxLatencyMillis": "1000"}
+    status = measured(
+        uploaded,
+        "everywhere",
+        {"name": "bench", "nodeSelector": LINUX, "runs": 20, **gates},
+        {"name": "gpu", "nodeSelector": LINUX, "runs": 20, "accelerator": "GPU"},
+        verifyOn=[*CORES, "GPU", "Microcontroller"],
+        ethosU={"accelerator": "ethos-u55-128"},
+        npu={"vendor": "Intel", "socs": ["CPU"]},
+        microcontroller={},
+    )
+    assert status["phase"] == "Succeeded", json.dumps(status, indent=1)
+    bench, gpu = status["measurements"]
+    assert (bench["accelerator"], gpu["accelerator"]) == ("CPU", "GPU")
+    assert "SwiftShader" in gpu["runtime"]
+    assert "the figures are no device's" in gpu["message"]
+    for file in gpu["files"]:
+        assert (file["passed"], file["fallbackOperators"]) == (True, 0), file
+        assert file["acceleratedOperators"] > 0
+    checks = {a["method"]: {v["name"]: v["outcome"] for v in a["verifications"]} for a in status["artifacts"]}
+    assert checks["FullInteger"] == dict.fromkeys([*CORES, "GPU", "Microcontroller"], "Passed")
+    page = Page(uploaded.objects("out/everywhere/")["out/everywhere/report.html"].decode())
+    assert {"boards", "verifications", "compilers"} <= {a.get("id") for a in page.named("section")}
+    for words in ("bench", "gpu, GPU", *CORES, "Microcontroller", "ethos-u55-128", "Intel", "SwiftShader"):
+        assert words in page.text, words
+    assert "no figures when this page was drawn" not in page.text
+    sample = (
+        'modelconversion_board_latency_milliseconds_count{accelerator="GPU",board="gpu",method="FullInteger"}'
+    )
     assert operator.metric(sample) >= 1
 
 

@@ -23,6 +23,9 @@ SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-
 PI5 = {"name": "pi5", "nodeSelector": {"board": "pi5"}}
 
 
+FOR_CORAL = {"methods": ["FullInteger"], "calibration": CALIBRATION}
+
+
 def on(*boards: Any) -> dict[str, Any]:
     """A spec with these boards."""
     return {"benchmark": {"boards": list(boards)}}
@@ -71,6 +74,9 @@ def of_layer(base, rules=None, **rule):
         on(PI5),
         on(*(PI5 | {"name": f"board-{n}"} for n in range(8))),
         on(PI5 | {"maxLatencyMillis": "25", "minAgreement": "0.98", "threads": 4, "runs": 10000}),
+        on(PI5 | {"accelerator": "CPU", "profile": True}, PI5 | {"name": "jetson", "accelerator": "GPU"}),
+        on(PI5 | {"accelerator": "GPU", "resources": {"limits": {"squat.ai/dri": 1}}, "timeoutSeconds": 60}),
+        FOR_CORAL | {"edgeTPU": {}} | on(PI5 | {"accelerator": "EdgeTPU"}),
         {"methods": GONE, "target": "Mobile"},
         {"methods": GONE, "target": "RaspberryPi"},
         {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION},
@@ -426,6 +432,21 @@ def test_accepted(crd, namespace, changes):
         (on(PI5 | {"name": "p" * 33}), "may not be more than 32"),
         (on(PI5 | {"threads": 0}), "greater than or equal to 1"),
         (on(PI5 | {"runs": 10001}), "less than or equal to 10000"),
+        (on(PI5 | {"accelerator": "NPU"}), "Unsupported value"),
+        (on(PI5 | {"accelerator": "/lib/evil.so"}), "Unsupported value"),
+        (on(PI5 | {"timeoutSeconds": 0}), "greater than or equal to 1"),
+        (on(PI5 | {"accelerator": "GPU", "profile": True}), "set accelerator to CPU"),
+        (on(PI5 | {"accelerator": "EdgeTPU"}), "set edgeTPU, with compile true and numSegments 1"),
+        (
+            FOR_CORAL | {"edgeTPU": {"compile": False}} | on(PI5 | {"accelerator": "EdgeTPU"}),
+            "set edgeTPU, with compile true",
+        ),
+        (
+            FOR_CORAL
+            | {"edgeTPU": {"numSegments": 2}}
+            | on(PI5, PI5 | {"name": "b", "accelerator": "EdgeTPU"}),
+            "numSegments 1",
+        ),
         (on(PI5 | {"maxLatencyMillis": "fast"}), "must be milliseconds in quotes"),
         (on(PI5 | {"minAgreement": "1.1"}), "must be a share"),
         ({"calibration": CALIBRATION | {"samples": 0}}, "greater than or equal to 1"),

@@ -14,10 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
 
 from devcluster.services.s3 import ObjectStore as Server
+from modelconversion_api.board_report import BoardSamples
+from modelconversion_api.boards import Board
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.report import ConversionReport
 from modelconversion_api.request import SIGNING_KEY_ENV
-from modelconversion_api.spec import Output, Signing, SigningKeyRef
+from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 from tflite_converter.job.storage import ObjectStore
 
@@ -115,12 +118,13 @@ PRIVATE_KEY = KEY.private_bytes(
 ).decode()
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, *, ignore_unsigned: bool = False) -> None:
     """Verifies a folder as the documentation says; raises ValueError."""
     public = folder.with_name("public.pem")
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     public.write_bytes(KEY.public_key().public_bytes(serialization.Encoding.PEM, form))
-    verifying.Config().use_elliptic_key_verifier(public_key=public).verify(folder, folder / "model.sig")
+    config = verifying.Config().set_ignore_unsigned_files(ignore_unsigned)
+    config.use_elliptic_key_verifier(public_key=public).verify(folder, folder / "model.sig")
 
 
 def uploads(job: Job) -> list[str]:
@@ -146,6 +150,24 @@ def test_signed_files_verify_and_the_report_is_the_last_object(signed: Job) -> N
     (folder / artifacts[0]).write_bytes(TFLITE[:-1] + b"x")
     with pytest.raises(ValueError, match="mismatch"):
         verify(folder)
+
+
+def test_with_boards_the_page_is_not_signed_because_they_have_it_drawn_anew(signed: Job) -> None:
+    board = Board(name="pi5", node_selector={"board": "pi5"})
+    samples = b"not read here"
+    digest = hashlib.sha256(samples).hexdigest()
+    job = signed.ask(benchmark=Benchmark(boards=[board]))
+    (job.output / "board-samples.npz").write_bytes(samples)
+    report = ConversionReport.model_validate_json((job.output / "report.json").read_bytes())
+    record = BoardSamples(sha256=digest, size_bytes=len(samples), samples=1)
+    (job.output / "report.json").write_text(report.changed(board_samples=record).to_json())
+    assert job.run(Stage.PUBLISH).failure is None
+    folder = job.published(job.folder / "downloaded")
+    (folder / "report.html").write_text("<p>with the figures of a board</p>")
+    verify(folder, ignore_unsigned=True)
+    (folder / "board-samples.npz").write_bytes(b"others")
+    with pytest.raises(ValueError, match="mismatch"):
+        verify(folder, ignore_unsigned=True)
 
 
 def test_without_signing_an_old_signature_does_not_stay_beside_new_files(signed: Job) -> None:

@@ -45,7 +45,7 @@ def job_board_fetch() -> None:
 
 def job_board_measure() -> None:
     """Run those files on this node, and write their figures into CONVERSION_OUTPUT_DIR."""
-    from tflite_converter.job.board import measure_on_board
+    from tflite_converter.job.board_measuring import measure_on_board
 
     raise typer.Exit(run_stage(Stage.MEASURE, measure_on_board))
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.board_report import OperatorTime
+from modelconversion_api.board_report import OperatorTime, Taken
 from modelconversion_api.measurements import Performance
 from modelconversion_api.report import ArtifactReport
 from modelconversion_api.text import human_latency, human_size, printable
+from modelconversion_api.verification import left_to_cpu
 
 
 def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
@@ -48,6 +49,13 @@ def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:
             "-" if performance.peak_memory_bytes is None else human_size(performance.peak_memory_bytes),
         )
     return table
+
+
+def accelerator_line(name: str, taken: Taken) -> Text:
+    """Say on what a file ran, and how much of it did not."""
+    software = ", a software driver on the processor" if taken.is_software else ""
+    left = "" if taken.fallback_operators is None else f": {left_to_cpu(taken.fallback_operators)}"
+    return Text(printable(f"{name} on {taken.device}{software}{left}"))
 
 
 def profile_table(name: str, operators: Sequence[OperatorTime]) -> Table:

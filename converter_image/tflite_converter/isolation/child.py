@@ -33,7 +33,8 @@ class Child(Process):
 
     def restrict(self, limits: ChildLimits) -> None:
         """Drop every right that the job does not need, before the model is touched."""
-        self.confine([*our_packages(), *limits.readable], limits.memory_limit_bytes, limits.programs)
+        readable = [*our_packages(), *limits.readable]
+        self.confine(readable, limits.memory_limit_bytes, limits.programs, limits.devices)
 
 
 def our_packages() -> list[Path]:

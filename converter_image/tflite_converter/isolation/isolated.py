@@ -27,19 +27,22 @@ def run_isolated(
     work: Callable[[], Found],
     *,
     who: str = _WORDS,
+    devices: Iterable[Path] = (),
+    most_seconds: float | None = None,
 ) -> Found:
-    """Run ``work`` in a fork that may read ``readable`` and write nothing; return its result.
+    """Run ``work`` in a fork that may read ``readable`` and write nothing but ``devices``; return its result.
 
     To be called while this process has no other threads. ``name`` is what messages say it was doing, and
     ``who`` what they call the fork.
 
     Raises:
-        ConverterError: what ``work`` raised; ConverterCrashed or OutOfMemory when the fork died.
+        ConverterError: what ``work`` raised; ConverterCrashed or OutOfMemory when the fork died;
+            ConverterTimedOut after ``most_seconds``.
 
     """
     with tempfile.TemporaryDirectory(prefix="tflite-converter-") as folder:
         child = Child(Path(folder))
-        limits = ChildLimits(readable=tuple(path.absolute() for path in readable))
+        limits = ChildLimits(readable=tuple(path.absolute() for path in readable), devices=tuple(devices))
 
         def restricted() -> Found:
             _leave_the_terminal()
@@ -47,7 +50,7 @@ def run_isolated(
             tempfile.tempdir = folder  # the only place that can still be written
             return work()
 
-        result = forked(child, who, name, result_type, restricted)
+        result = forked(child, who, name, result_type, restricted, most_seconds=most_seconds)
     if isinstance(result, WorkerFailure):
         raise ConverterError(result.reason, result.stage, result.cause, hint=result.hint)
     return result

@@ -16,6 +16,8 @@ class ChildLimits(ApiModel):
     """Files and folders it may read besides Python's own and its work folder."""
     programs: tuple[Path, ...] = ()
     """Programs it may run, and what of the system they need; none but for a compiler's child."""
+    devices: tuple[Path, ...] = ()
+    """Devices of an accelerator that it may use."""
     memory_limit_bytes: int | None = None
     """Limit of its data (RLIMIT_DATA)."""
 

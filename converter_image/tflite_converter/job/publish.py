@@ -50,8 +50,9 @@ from tflite_converter.measuring.recommendation import recommend
 _logger = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[Stage, float]] = MappingProxyType({})
+HTML_CONTENT_TYPE: Final = "text/html; charset=utf-8"
 _CONTENT_TYPES: Final = {
-    HTML_REPORT_FILE_NAME: "text/html; charset=utf-8",
+    HTML_REPORT_FILE_NAME: HTML_CONTENT_TYPE,
     SIGNATURE_FILE_NAME: "application/json",
     REPORT_FILE_NAME: "application/json",
     ".json": "application/json",
@@ -80,7 +81,9 @@ def publish(job: JobEnvironment) -> StageResult:
     signature = {}
     if (signing := job.request.output.signing) is not None:
         files = {name: job.output / name for name in _files(report)}
-        signed = _signature(signing.secret_ref, job.request.base_name, files | page | document)
+        # Boards have the page drawn anew, and no key: what is signed must stay as it is.
+        lasting = document if job.request.benchmark.boards else page | document
+        signed = _signature(signing.secret_ref, job.request.base_name, {**files, **lasting})
         signature = {SIGNATURE_FILE_NAME: signed}
     store = ObjectStore(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"

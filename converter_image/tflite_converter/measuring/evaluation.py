@@ -6,11 +6,12 @@ import hashlib
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric, Performance, Scores, TargetCheck
+from modelconversion_api.measurements import AgreementMetric, Latency, Performance, Scores, TargetCheck
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import ArtifactReport
@@ -78,6 +79,32 @@ class Reference:
         return replace(self, samples=samples, outputs=outputs, labels=labels, original=original)
 
 
+class Runner(Protocol):
+    """A file that is loaded by some runtime."""
+
+    load_millis: float
+    """From bytes to allocated tensors."""
+
+    def run_each(
+        self, samples: NamedArrays, after_each: Callable[[int], None] | None = None
+    ) -> dict[str, Array]:
+        """Return ``{output: (n, ...)}`` for ``{input: (n, ...)}``, run one by one."""
+
+    def benchmark(self, sample: NamedArrays, runs: int) -> Latency:
+        """Return how long one batch takes."""
+
+
+Load: TypeAlias = Callable[[bytes, int], Runner]
+"""Loads a file, to be run with so many threads.
+
+Raises ``RuntimeError`` or ``ValueError`` where that fails."""
+
+
+def on_litert(content: bytes, threads: int) -> Runner:
+    """Load a file as most programs do: on the processor."""
+    return TFLiteModel(content, threads=threads)
+
+
 @dataclass(frozen=True)
 class Request:
     """How one artifact is measured."""
@@ -107,11 +134,14 @@ def evaluate(
     reference: Reference,
     request: Request,
     after_each: Callable[[int], None],
+    *,
     performance: Performance | None = None,
+    load: Load = on_litert,
 ) -> ArtifactReport:
     """Run the artifact on every sample and measure it, in a fresh process so that memory is its own.
 
-    ``performance`` is what :func:`measure_performance` has found; None to find it here.
+    ``performance`` is what :func:`measure_performance` has found; None to find it here. ``load`` is not
+    LiteRT's processor where another runtime is asked for; batches are then not measured.
 
     Raises:
         ConverterError: EvaluationFailed when LiteRT cannot load or run it, or its outputs are others.
@@ -122,7 +152,7 @@ def evaluate(
         return _not_measured(content, file, operations, reference, request)
     before = _peak_bytes()
     try:
-        model = TFLiteModel(content, threads=request.benchmark.threads)
+        model = load(content, request.benchmark.threads)
         outputs = _outputs(model, reference, request.file_name, after_each)
         if performance is None:
             performance = _performance(model, content, reference.samples, request.benchmark)
@@ -243,7 +273,7 @@ def quality_of(outputs: NamedArrays, reference: Reference, gates: Gates) -> Qual
 
 
 def _outputs(
-    model: TFLiteModel, reference: Reference, file_name: str, after_each: Callable[[int], None]
+    model: Runner, reference: Reference, file_name: str, after_each: Callable[[int], None]
 ) -> dict[str, Array]:
     """Run the artifact; check that its outputs are the original's by name, shape and finiteness."""
     try:
@@ -257,25 +287,25 @@ def _outputs(
     return {name: outputs[name] for name in reference.outputs}
 
 
-def measure_performance(content: bytes, samples: NamedArrays, benchmark: Benchmark) -> Performance:
+def measure_performance(
+    content: bytes, samples: NamedArrays, benchmark: Benchmark, load: Load = on_litert
+) -> Performance:
     """How a file runs, in a fresh process.
 
     Raises ``ValueError`` or ``RuntimeError`` where it does not.
     """
     before = _peak_bytes()
-    model = TFLiteModel(content, threads=benchmark.threads)
+    model = load(content, benchmark.threads)
     performance = _performance(model, content, samples, benchmark)
     return performance.model_copy(update={"peak_memory_bytes": max(0, _peak_bytes() - before)})
 
 
-def _performance(
-    model: TFLiteModel, content: bytes, samples: NamedArrays, benchmark: Benchmark
-) -> Performance:
+def _performance(model: Runner, content: bytes, samples: NamedArrays, benchmark: Benchmark) -> Performance:
     first = {name: array[:1] for name, array in samples.items()}
     single = model.benchmark(first, benchmark.runs)
     size, batch = benchmark.batch_size, None
     # What a file keeps from one call to the next has the size of its own batch: LiteRT aborts in another.
-    if size > 1 and not read_file(content, "the file").keeps_state:
+    if size > 1 and isinstance(model, TFLiteModel) and not read_file(content, "the file").keeps_state:
         many = {name: np.resize(array, (size, *array.shape[1:])) for name, array in samples.items()}
         try:
             # A model of its own: a graph that cannot be resized is of no use afterwards.

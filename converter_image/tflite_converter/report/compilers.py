@@ -113,7 +113,7 @@ def _ethos_u_memory(report: EthosUReport) -> str:
 
 
 def _files(files: Sequence[CompiledFile]) -> Child:
-    names = [code(file.file_name) for file in files]
+    names = [tag("div", code(file.file_name)) for file in files]
     return joined(*names) if names else NOTHING
 
 

@@ -11,11 +11,14 @@ import base64
 import hashlib
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
+from typing import Final
 
 from modelconversion_api.report import ArtifactReport, ConversionReport
 from modelconversion_api.status import TensorInfo
 from modelconversion_api.text import human_latency
 from tflite_converter.report import artifacts, data
+from tflite_converter.report.boards import Measured, boards, vetoes
 from tflite_converter.report.cards import cards
 from tflite_converter.report.compilers import compilers
 from tflite_converter.report.figures import (
@@ -35,21 +38,23 @@ from tflite_converter.report.training import training
 from tflite_converter.report.verifications import verifications
 
 _STYLE_SHEET = "html_report.css"
+_NOTHING: Final[Measured] = MappingProxyType({})
 
 
-def render(report: ConversionReport) -> str:
-    """Return the page, as text to be written in UTF-8."""
+def render(report: ConversionReport, measured: Measured = _NOTHING) -> str:
+    """Return the page, as text to be written in UTF-8; with what boards have ``measured`` so far."""
     name = _name(report)
     parts = [
-        _recommendation(report),
+        _recommendation(report, measured),
         _warnings(report),
         artifacts.summary(report),
         artifacts.plot(report),
         training(report),
         cards(report),
+        boards(report, measured),
+        verifications(report),
         compilers(report),
         artifacts.targets(report),
-        verifications(report),
         use_it(report),
         data.confusion(report),
         data.layers(report),
@@ -115,7 +120,7 @@ def _shape(tensor: TensorInfo) -> str:
     return "\N{MULTIPLICATION SIGN}".join("?" if s < 0 else str(s) for s in tensor.shape) or "scalar"
 
 
-def _recommendation(report: ConversionReport) -> Markup:
+def _recommendation(report: ConversionReport, measured: Measured) -> Markup:
     """Which file to use, in the largest type of the page."""
     chosen = _chosen(report)
     if chosen is None or report.recommended is None:
@@ -145,12 +150,22 @@ def _recommendation(report: ConversionReport) -> Markup:
         tag("p", "Recommended", class_="eyebrow"),
         tag("p", method(chosen.method, name_of(chosen)), class_="verdict"),
         tag("p", _sentence(report.recommended.reason)),
+        _refused(report, measured, chosen),
         tag("dl", *tiles, class_="tiles"),
         _alternatives(report),
         tag("p", data.compared_on(report), class_="lead"),
         class_="hero",
         id="recommendation",
     )
+
+
+def _refused(report: ConversionReport, measured: Measured, chosen: ArtifactReport) -> Markup | None:
+    """Warn where a board has refused the file: which one is taken instead, the operator decides."""
+    refusals = vetoes(report, measured, chosen)
+    if not refusals:
+        return None
+    words = f"Boards refuse it ({'; '.join(refusals)}): use what status.recommended of the resource names."
+    return tag("p", words, class_="note missed")
 
 
 def _chosen(report: ConversionReport) -> ArtifactReport | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from edge_inference.delegates import Delegate
 from edge_inference.runtime import Model
 from edge_inference.tensors import Tensor, described
 from modelconversion_api.measurements import Latency
@@ -19,6 +20,31 @@ from tflite_converter.native_output import silenced
 
 WARM_UP_RUNS = 5
 _NODE = re.compile(r"\.?Node number (\d+) \((\w+)\) failed to (?:invoke|prepare)")
+
+
+def timed(run: Callable[[], object], runs: int, *, threads: int, batch_size: int = 1) -> Latency:
+    """Return how long ``run`` takes for ``batch_size`` samples.
+
+    The first :data:`WARM_UP_RUNS` do not count.
+    """
+    for _ in range(WARM_UP_RUNS):
+        run()
+    millis: FloatArray = np.empty(runs, dtype=np.float64)
+    for i in range(runs):
+        started = time.perf_counter_ns()
+        run()
+        millis[i] = (time.perf_counter_ns() - started) / 1e6
+    median, p90, p99 = (round(float(q), 4) for q in np.percentile(millis, (50, 90, 99)))
+    return Latency(
+        median_millis=median,
+        p90_millis=p90,
+        p99_millis=p99,
+        runs=runs,
+        warm_up_runs=WARM_UP_RUNS,
+        threads=threads,
+        batch_size=batch_size,
+        throughput_per_second=round(batch_size * 1e3 / max(median, 1e-4), 1),
+    )
 
 
 class StopsError(RuntimeError):
@@ -47,16 +73,24 @@ def names_given_back(model: Model) -> str:
 class TFLiteModel(Model):
     """A TFLite file, loaded and ready to run, as users' programs run it, and measured.
 
-    Raises ``ValueError`` or ``RuntimeError`` (LiteRT's own) for a file that is none, or that cannot run.
+    Raises ``ValueError`` or ``RuntimeError`` (LiteRT's own) for a file that is none, or that cannot run, and
+    ``DelegateError`` as :class:`Model` does.
     """
 
-    def __init__(self, model: bytes | Path, *, threads: int = 1, keep_all: bool = False) -> None:
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        threads: int = 1,
+        keep_all: bool = False,
+        delegates: Sequence[Delegate] = (),
+    ) -> None:
         """Load the file and allocate its tensors.
 
         ``keep_all``: keep every tensor readable after a run (:meth:`activation`), which costs memory and
         fused kernels.
         """
-        super().__init__(model, threads=threads, keep_all=keep_all)
+        super().__init__(model, threads=threads, delegates=delegates, keep_all=keep_all)
         self._by_name: dict[str, Tensor] | None = None
 
     @contextmanager
@@ -91,26 +125,8 @@ class TFLiteModel(Model):
     def benchmark(self, sample: NamedArrays, runs: int) -> Latency:
         """Latency of ``invoke`` alone on one batch, after :data:`WARM_UP_RUNS` runs that do not count."""
         self._fill(sample)
-        invoke = self._interpreter.invoke
-        for _ in range(WARM_UP_RUNS):
-            invoke()
-        millis: FloatArray = np.empty(runs, dtype=np.float64)
-        for i in range(runs):
-            started = time.perf_counter_ns()
-            invoke()
-            millis[i] = (time.perf_counter_ns() - started) / 1e6
-        median, p90, p99 = (round(float(q), 4) for q in np.percentile(millis, (50, 90, 99)))
         size = len(next(iter(sample.values())))
-        return Latency(
-            median_millis=median,
-            p90_millis=p90,
-            p99_millis=p99,
-            runs=runs,
-            warm_up_runs=WARM_UP_RUNS,
-            threads=self.threads,
-            batch_size=size,
-            throughput_per_second=round(size * 1e3 / max(median, 1e-4), 1),
-        )
+        return timed(self._interpreter.invoke, runs, threads=self.threads, batch_size=size)
 
     def activation(self, name: str) -> Array | None:
         """Return a tensor of the main graph as the last run filled it, as values (``keep_all`` only).

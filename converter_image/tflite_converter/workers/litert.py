@@ -285,7 +285,9 @@ class _Work:
         """In a fork: compare a file's outputs with the original's."""
         request = file.wanted.request
         content = (self._folder / file.name).read_bytes()
-        artifact = evaluate(content, self._reference, request, self._counter(words), file.performance)
+        artifact = evaluate(
+            content, self._reference, request, self._counter(words), performance=file.performance
+        )
         if request.method.needs_calibration:
             artifact = artifact.model_copy(update={"layers": self._layers(content)})
         return _Measured(artifact=artifact)

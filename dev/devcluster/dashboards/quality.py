@@ -201,15 +201,19 @@ def _speed() -> list[PanelBuilder]:
 
 def _boards() -> list[PanelBuilder]:
     """Build the row *On boards*."""
-    of_board = ["board", "method"]
     return [
         lines(
             Text(
                 "Latency on boards",
-                "Median time of one inference on each board that conversions name. Estimated from buckets.",
+                "Median time of one inference on each board that conversions name, by what ran it. Estimated"
+                " from buckets.",
             ),
             "ms",
-            {"{{board}}, {{method}}": quantile(0.5, _BOARD_LATENCY, of_board)},
+            {
+                "{{board}}, {{accelerator}}, {{method}}": quantile(
+                    0.5, _BOARD_LATENCY, ["board", "accelerator", "method"]
+                )
+            },
         ),
         bars(
             Text(
@@ -217,7 +221,7 @@ def _boards() -> list[PanelBuilder]:
                 "How far the files do on each board what the originals do, on average, in the time shown.",
             ),
             "percentunit",
-            mean(_BOARD_AGREEMENT, of_board),
+            mean(_BOARD_AGREEMENT, ["board", "method"]),
             "{{board}}, {{method}}",
             width=6,
             decimals=1,

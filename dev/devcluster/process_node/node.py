@@ -88,6 +88,8 @@ class ProcessNode:
         self.name = name
         self.logs = state / "pods"
         """Folder of the logs, as in ``NAMESPACE_NAME_UID/CONTAINER.log``."""
+        self.image_environment: dict[str, str] = {}
+        """What the images of containers that start from now on would set, e.g. where their drivers lie."""
         self._api = KubeApi(kubeconfig)
         self._entrypoint = entrypoint
         self._labels = machine_labels(name)
@@ -219,6 +221,7 @@ class ProcessNode:
             lambda kind, name: self._lookup(metadata["namespace"], kind, name),
             lambda status: self._report(pod, status),
             self._entrypoint,
+            dict(self.image_environment),
         )
         self._running[metadata["uid"]] = process
         self._spawn(self._run, pod, process)

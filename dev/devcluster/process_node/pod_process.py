@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +35,28 @@ class PodProcess:
     """Runs the containers of one Pod, in the order and with the status that a kubelet gives.
 
     ``report(status)`` is called at every change; ``lookup`` reads Secrets and ConfigMaps; ``entrypoint`` is
-    the command of a container that names none. :meth:`run` returns when the Pod is over.
+    the command of a container that names none, and ``image_environment`` the variables of its image.
+    :meth:`run` returns when the Pod is over.
     """
 
     retry_seconds = 1.0
     """How long to wait for a Secret or ConfigMap that is missing before looking again."""
 
     def __init__(
-        self, pod: Json, folder: Path, lookup: Lookup, report: Callable[[Json], None], entrypoint: str
+        self,
+        pod: Json,
+        folder: Path,
+        lookup: Lookup,
+        report: Callable[[Json], None],
+        entrypoint: str,
+        image_environment: Mapping[str, str],
     ) -> None:
         self.pod = pod
         self._folder = folder
         self._lookup = lookup
         self._report_status = report
         self._entrypoint = entrypoint
+        self._image_environment = image_environment
         self._inits: list[Json] = pod["spec"].get("initContainers", [])
         self._mains: list[Json] = pod["spec"]["containers"]
         first = pod_status.INITIALIZING if self._inits else pod_status.CREATING
@@ -135,7 +143,12 @@ class PodProcess:
         work = Path(paths.apply(container.get("workingDir", "")) or home)
         scripts = str(Path(sys.executable).parent)
         base = {"PATH": os.pathsep.join([scripts, _SYSTEM_PATH]), "HOME": str(home)}
-        return command, base | variables, work if work.is_dir() else home, message_file
+        return (
+            command,
+            {**base, **self._image_environment, **variables},
+            work if work.is_dir() else home,
+            message_file,
+        )
 
     def _message(self, container: Json, file: Path, log: Path, code: int) -> str:
         data = file.read_bytes()[:_MESSAGE_BYTES]

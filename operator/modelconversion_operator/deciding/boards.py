@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from modelconversion_api.board_report import BoardFile, BoardSummary
-from modelconversion_api.boards import Board, board_report_name
+from modelconversion_api.boards import Accelerator, Board, board_report_name
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import (
@@ -37,6 +37,7 @@ from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.views import PodView
 
 _THROTTLED = "its processors ran slower than they may: it was throttled, or its clock is not fixed"
+_SOFTWARE = "the accelerator's driver is software that runs on the processor: the figures are no device's"
 
 
 def on_boards(run: Run, with_job: Callable[[Run], Decision], foreign: str | None = None) -> Decision:
@@ -103,9 +104,10 @@ def _settled(run: Run, status: ModelConversionStatus) -> Decision:
     return succeeded(run.conversion, status, recommended, run.now)
 
 
-def boards_of(spec: Mapping[str, Any]) -> list[str]:
-    """Return the names of a conversion's boards, from its spec as it is stored."""
-    return [str(board["name"]) for board in (spec.get("benchmark") or {}).get("boards") or ()]
+def boards_of(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Return the accelerators of a conversion's boards by name, from its spec as it is stored."""
+    boards = (spec.get("benchmark") or {}).get("boards") or ()
+    return {str(board["name"]): str(board.get("accelerator", Accelerator.CPU)) for board in boards}
 
 
 def next_board(spec: ModelConversionSpec, status: ModelConversionStatus) -> Board | None:
@@ -122,9 +124,11 @@ def summary_of_board(pods: Sequence[PodView]) -> BoardSummary | None:
 def measured(board: Board, summary: BoardSummary, output_uri: str, now: datetime) -> Measurement:
     """Return the status's row for a board that has run the files."""
     machine = summary.machine
+    notes = {_SOFTWARE: machine.is_software, _THROTTLED: machine.is_throttled}
     return Measurement(
         board=board.name,
-        message=_THROTTLED if machine.is_throttled else None,
+        message="; ".join(words for words, holds in notes.items() if holds) or None,
+        accelerator=summary.accelerator,
         node=machine.node or None,
         processor=machine.processor or None,
         runtime=machine.runtime or None,
@@ -149,7 +153,10 @@ def _file(file: BoardFile) -> MeasuredFile:
         peak_memory_bytes=file.peak_memory_bytes,
         agreement=share(file.agreement),
         accuracy=share(file.accuracy),
+        accelerated_operators=file.accelerated_operators,
+        fallback_operators=file.fallback_operators,
         passed=file.passed,
+        reason=file.reason,
         message=file.message,
     )
 

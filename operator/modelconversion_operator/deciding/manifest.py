@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from modelconversion_api.base import API_VERSION, KIND
-from modelconversion_api.boards import BOARD_ENV, NODE_ENV, Board
+from modelconversion_api.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
     CREDENTIALS_ENDPOINT_ENV,
@@ -279,6 +279,9 @@ def _board_pod(
     for container in containers:
         container["command"] = ["tflite-converter", f"job-board-{container['name']}"]
         container["env"] += [{"name": BOARD_ENV, "value": board.name}, _OWN_NODE]
+        if container["name"] != "measure":
+            container["resources"] = _without_devices(container["resources"])
+    containers[1]["env"].append({"name": BOARD_SECONDS_ENV, "value": str(job.active_deadline_seconds)})
     return _pod(job, settings, request, containers)
 
 
@@ -300,6 +303,14 @@ def _containers(
         _container(middle, settings, job, [], [given, _mount(_OUTPUT)]),
         _container("publish", settings, job, [*way, *of_publish], [given, _mount(_OUTPUT, read_only=True)]),
     ]
+
+
+def _without_devices(resources: dict[str, Any]) -> dict[str, Any]:
+    """Return resources without those of device plugins, whose names have a domain."""
+    return {
+        kind: {name: amount for name, amount in amounts.items() if "/" not in name}
+        for kind, amounts in resources.items()
+    }
 
 
 def _bounded_on(board: Board, job: JobSpec) -> Resources | None:

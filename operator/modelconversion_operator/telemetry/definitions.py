@@ -110,7 +110,7 @@ DEFINITIONS: Final = (
         "histogram",
         "board_latency_milliseconds",
         "Median time of one inference on a board; where there are more than 32, the last are called other.",
-        ("board", "method"),
+        ("board", "accelerator", "method"),
         _MILLIS,
     ),
     Definition(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from modelconversion_api.boards import Accelerator
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.recipes import OfMethod
@@ -37,6 +38,7 @@ _USUAL_METHOD_FAILURES: Final = (
 )
 """Those whose series start at zero; the others appear with their first event."""
 _USUAL_BOARD_FAILURES: Final = (
+    FailureReason.ACCELERATOR_NOT_FOUND,
     FailureReason.ACTIVE_DEADLINE_EXCEEDED,
     FailureReason.IMAGE_PULL_FAILED,
     FailureReason.NODE_LOST,
@@ -135,25 +137,30 @@ class Metrics:
             self._of.histogram("duration_seconds").labels(_outcome(succeeded)).observe(seconds)
         self.converted(summary)
 
-    def boards_ahead(self, boards: Sequence[str], files: Sequence[OfMethod]) -> None:
-        """Create the series of boards that are to follow: increase() must see their first event."""
-        for board in map(self._boards.label, boards):
+    def boards_ahead(self, boards: Mapping[str, str], files: Sequence[OfMethod]) -> None:
+        """Create the series of boards that are to follow: increase() must see their first event.
+
+        ``boards`` are their accelerators by name.
+        """
+        for name, accelerator in boards.items():
+            board = self._boards.label(name)
             for reason in _USUAL_BOARD_FAILURES:
                 self._of.counter("board_failures").labels(board, reason)
             for method in map(_label, files):
-                for name in ("board_latency_milliseconds", "board_agreement"):
-                    self._of.histogram(name).labels(board, method)
+                self._of.histogram("board_latency_milliseconds").labels(board, accelerator, method)
+                self._of.histogram("board_agreement").labels(board, method)
 
     def measured(self, measurement: Measurement) -> None:
         """Note what a board gave, or why it gave nothing."""
         board = self._boards.label(measurement.board)
         if measurement.reason is not None:
             self._of.counter("board_failures").labels(board, measurement.reason.bounded).inc()
+        accelerator = measurement.accelerator or Accelerator.CPU
         for file in measurement.files:
             method = _label(file)
             if file.latency_millis is not None:
                 latency = self._of.histogram("board_latency_milliseconds")
-                latency.labels(board, method).observe(float(file.latency_millis))
+                latency.labels(board, accelerator.value, method).observe(float(file.latency_millis))
             if file.agreement is not None:
                 self._of.histogram("board_agreement").labels(board, method).observe(float(file.agreement))
 

@@ -14,6 +14,7 @@ import numpy as np
 from modelconversion_api.board_report import BoardSamples
 from modelconversion_api.boards import BOARD_ENV, NODE_ENV, Board
 from modelconversion_api.calibration_report import DataInfo, DataRole
+from modelconversion_api.compilation import EdgeTPUReport
 from modelconversion_api.data import Task
 from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Method
@@ -24,7 +25,8 @@ from modelconversion_api.status import SourceInfo
 from support.cluster.stages import Job
 from support.converter.tflite_files import dense
 from tflite_converter.arrays import Array
-from tflite_converter.job.board import fetch_published, measure_on_board, publish_board
+from tflite_converter.job.board import fetch_published, publish_board
+from tflite_converter.job.board_measuring import measure_on_board
 
 RUN = "6f1c/1"
 BOARD = Board(name="pi5", node_selector={"board": "pi5"}, runs=3)
@@ -59,14 +61,27 @@ class Published:
     task: Task = Task.CLASSIFICATION
     metric: AgreementMetric = AgreementMetric.TOP1
     board: Board = BOARD
+    boards: list[Board] | None = None
+    """All that the run names; this one alone where None."""
+    figures: dict[Method, EdgeTPUReport] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.job = self.job.ask(run=RUN, benchmark=Benchmark(boards=[self.board]))
-        self.job.patch.setenv(BOARD_ENV, self.board.name)
-        self.job.patch.setenv(NODE_ENV, "node-7")
+        self.job = self.job.ask(run=RUN, benchmark=Benchmark(boards=self.boards or [self.board]))
+        self.activate()
         for method, content in self.files.items():
             self.job.put(f"out/{method.file_name('gesture')}", content)
         self.job.put("out/board-samples.npz", self.samples)
+        self.report()
+
+    def activate(self) -> Published:
+        """Let the environment be that of this board's Job, where a test has several."""
+        self.job.patch.setenv(BOARD_ENV, self.board.name)
+        self.job.patch.setenv(NODE_ENV, "node-7")
+        return self
+
+    def compiled(self, method: Method, figures: EdgeTPUReport) -> None:
+        """Publish a report that says what the Edge TPU's compiler has made of a file."""
+        self.figures[method] = figures
         self.report()
 
     def report(self, **changes: Any) -> None:
@@ -79,6 +94,7 @@ class Published:
                 size_fraction=0.5,
                 sha256=digest(content),
                 passed=True,
+                edge_tpu=self.figures.get(method),
             )
             for method, content in self.files.items()
         )
@@ -113,7 +129,7 @@ class Published:
         """What ``measure`` leaves once ``fetch`` has run, as JSON."""
         for stage in (Stage.FETCH, Stage.MEASURE):
             assert self.run(stage).failure is None
-        found: dict[str, Any] = json.loads((self.job.output / "pi5.json").read_text())
+        found: dict[str, Any] = json.loads((self.job.output / f"{self.board.name}.json").read_text())
         return found
 
     def left(self, content: bytes) -> None:

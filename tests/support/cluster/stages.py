@@ -60,6 +60,10 @@ class Job:
         """The same Job with another request."""
         return replace(self, request=self.request.model_copy(update=changes))
 
+    def elsewhere(self, name: str) -> Job:
+        """Another Job of the same run, in folders of its own."""
+        return replace(self, folder=self.folder / name)
+
     def run(self, stage: Stage, *, reads_report: bool = False) -> StageResult:
         """Runs a stage as its container does; the exit code must be the one of the result."""
         work = fetch if stage is Stage.FETCH else read_report if reads_report else publish
@@ -71,6 +75,7 @@ class Job:
 
     def end(self, stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> tuple[int, StageResult]:
         """Exit code and termination message of a stage that does ``work``."""
+        self.folder.mkdir(exist_ok=True)
         message = self.folder / "termination"
         self.patch.setenv("CONVERSION_REQUEST", self.request.to_json())
         self.patch.setenv("CONVERSION_INPUT_DIR", str(self.input))

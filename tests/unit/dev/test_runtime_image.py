@@ -32,6 +32,7 @@ class Missing(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Missing())
 import ai_edge_litert.interpreter, boto3, botocore.session
 import tflite_converter.cli.main, tflite_converter.cli.jobs, tflite_converter.job.board
+import tflite_converter.job.board_measuring, tflite_converter.report.page
 botocore.session.get_session().create_client("s3", region_name="x")
 """
 

@@ -337,6 +337,25 @@ def test_isolated_work_has_no_terminal_to_type_into() -> None:
     assert found.text == "True b''"
 
 
+def test_isolated_work_may_use_the_devices_it_is_given_and_no_others(tmp_path: Path) -> None:
+    given, other = tmp_path / "renderD128", tmp_path / "nvme0"
+    for device in (given, other):
+        device.touch()
+
+    def write() -> Found:
+        given.write_bytes(b"commands")
+        try:
+            other.write_bytes(b"commands")
+        except PermissionError:
+            return Found(text="kept out")
+        return Found(text="let in")
+
+    found = run_isolated("trying", Found, [], write, devices=[given])
+    if found.text == "let in":
+        pytest.skip("this kernel has no Landlock")
+    assert (given.read_bytes(), other.read_bytes()) == (b"commands", b"")
+
+
 def test_isolated_work_raises_what_it_found() -> None:
     with pytest.raises(ConverterError, match=r"no range\. Hint: give more") as caught:
         run_isolated("trying", Found, [], refuse)

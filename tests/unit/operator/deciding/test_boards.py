@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelconversion_api.board_report import Machine
+from modelconversion_api.board_report import BoardFile, BoardSummary, Machine
+from modelconversion_api.boards import Accelerator
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.report import RecommendedMethod, StageResult
@@ -89,6 +90,55 @@ def test_a_gate_of_a_board_vetoes_the_recommendation() -> None:
     assert story.status.recommended.method == Method.FLOAT32
     assert story.status.recommended.uri.endswith("gesture_float32.tflite")
     assert "FullInteger did not pass on pi5" in story.status.recommended.reason
+
+
+def test_what_ran_the_files_and_what_it_left_stand_in_the_row() -> None:
+    gpu = file(Method.FULL_INTEGER).changed(accelerated_operators=29, fallback_operators=1)
+    none = BoardFile(
+        method=Method.FLOAT32, passed=False, reason=FailureReason.NOTHING_MAPPED, message="it takes nothing"
+    )
+    summary_of = StageResult(
+        board=BoardSummary(
+            board="pi5",
+            accelerator=Accelerator.GPU,
+            machine=Machine(runtime="LiteRT 2.3.0 on llvmpipe, a software driver", is_software=True),
+            files=(gpu, none),
+        )
+    )
+    story = Story(FAST | {"name": "pi5", "accelerator": "GPU"})
+    story.to_board()
+    story.ends("pi5", summary_of.encode())
+    (row,) = story.status.measurements
+    assert (row.accelerator, row.reason) == (Accelerator.GPU, None)
+    assert row.message == (
+        "the accelerator's driver is software that runs on the processor: the figures are no device's"
+    )
+    taken, refused = row.files
+    assert (taken.accelerated_operators, taken.fallback_operators, taken.reason) == (29, 1, None)
+    assert (refused.reason, refused.passed, refused.latency_millis) == ("NothingMapped", False, None)
+
+
+def test_only_the_container_that_runs_the_files_gets_the_device() -> None:
+    device = {"limits": {"squat.ai/dri": 1, "memory": "1Gi"}, "requests": {"squat.ai/dri": 1, "cpu": "1"}}
+    board = FAST | {"accelerator": "GPU", "resources": device}
+    wanted = ModelConversionSpec.model_validate(
+        spec(benchmark={"boards": [board]}, job={"activeDeadlineSeconds": 1234})
+    )
+    assert Policy().violation("models", wanted) is not None
+    assert Policy(resources=("cpu", "memory", "squat.ai/dri")).violation("models", wanted) is None
+    pod = job_manifest(KEY, 1, wanted, DEFAULTS, part=Part(board="fast"))["spec"]["template"]["spec"]
+    containers = {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
+    assert containers["measure"]["resources"]["limits"]["squat.ai/dri"] == 1
+    for name in ("fetch", "publish"):
+        resources = containers[name]["resources"]
+        assert resources["limits"]["memory"] == "1Gi"
+        assert "squat.ai/dri" not in {**resources["limits"], **resources["requests"]}
+    seconds = {"name": "CONVERSION_BOARD_SECONDS", "value": "1234"}
+    assert [seconds in containers[name]["env"] for name in ("fetch", "measure", "publish")] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_board_without_gates_vetoes_nothing() -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from modelconversion_api.boards import Accelerator
 from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures, NPUFigures
 from modelconversion_api.compilers import NPUVendor
 from modelconversion_api.measurements import Latency
@@ -61,7 +62,7 @@ def metrics() -> Metrics:
     made.job_started(NOW, NOW + timedelta(seconds=2))
     made.conversion_ended(status, measured())
     file = MeasuredFile(method=Method.FULL_INTEGER, latency_millis="12.5", agreement="0.9900", passed=True)
-    made.measured(Measurement(board="pi5", files=[file], time=NOW))
+    made.measured(Measurement(board="pi5", accelerator=Accelerator.GPU, files=[file], time=NOW))
     made.measured(Measurement(board="nano", reason=FailureReason.UNSCHEDULABLE, time=NOW))
     made.api_answered("PATCH", "modelconversions/status", 200)
     made.reconcile_failed(ValueError())
@@ -138,7 +139,13 @@ def test_boards_are_told_apart_up_to_a_limit(metrics):
     assert value(metrics, name, board="board-30", reason=reason) is None
     assert value(metrics, name, board="other", reason=reason) == 20
     assert (
-        value(metrics, "modelconversion_board_latency_milliseconds_sum", board="pi5", method="FullInteger")
+        value(
+            metrics,
+            "modelconversion_board_latency_milliseconds_sum",
+            board="pi5",
+            accelerator="GPU",
+            method="FullInteger",
+        )
         == 12.5
     )
 
