@@ -73,8 +73,8 @@ def test_wheels_are_looked_for_in_the_lock(tmp_path: Path) -> None:
     lock, wanted = tmp_path / "uv.lock", tmp_path / "requirements.txt"
     lock.write_text(LOCK)
     wanted.write_text(REQUIREMENTS)
-    # Of one there are wheels for another Python, C library and system; new needs a C library that Debian lacks;
-    # source has none for any machine.
+    # Of one there are wheels for another Python, C library and system; new needs a newer C library than
+    # Debian has; source has none for any machine.
     assert without_wheels(wanted, lock, "arm64") == ["one 3.0", "new 4.0"]
     assert without_wheels(wanted, lock, "amd64") == []
     wanted.write_text(REQUIREMENTS.replace(" or platform_machine == 'aarch64'", ""))
