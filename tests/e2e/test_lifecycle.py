@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
+from devcluster.release.chart import image_values, with_values
 from devcluster.services.release import release_manifests
-from support.cluster.chart_release import Release
+from support.chart.charts import later_chart
+from support.cluster.chart_release import CRD, Release
 from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames
 from support.cluster.injection import injection_manifests
+from support.cluster.published import Published
 
 Json = dict[str, Any]
 
@@ -192,18 +195,49 @@ def test_the_operator_s_pod_is_killed_in_mid_run(release: Release, conversions: 
     assert len(jobs(conversions)) == 1
 
 
-def test_the_chart_is_upgraded_in_mid_run(release: Release, conversions: Conversions) -> None:
-    name = conversions.apply(EXAMPLE)
-    conversions.until(name, is_running, "running")
-    release.install({"log": {"format": "json"}, "replicas": 2})
-    succeeded(conversions, name)
-    assert len(jobs(conversions)) == 1
+def test_an_upgrade_and_a_rollback_in_mid_run(
+    cluster: Cluster, published: Published, release: Release, conversions: Conversions, tmp_path: Path
+) -> None:
+    """From the released chart to a later one, whose resource has another column, and back."""
+    cluster.real_node()
+    chart = later_chart(tmp_path)
+    values = chart / "values.yaml"
+    values.write_text(with_values(values.read_text(), image_values(published.summary["chart"]["values"])))
+    during_upgrade = conversions.apply(EXAMPLE, name="during-upgrade")
+    conversions.until(during_upgrade, is_running, "running")
+    release.install({"log": {"format": "json"}, "replicas": 2}, chart=(str(chart),))
+    assert is_running(conversions.status(during_upgrade)), "the upgrade came too late to show anything"
+    assert printed_columns(release)[0] == "Stage"
+    ended_once(conversions, during_upgrade)
     assert len(release.operator_pods()) == 2
     for pod in release.operator_pods():
         log = release.kubectl("logs", pod["metadata"]["name"], "-n", release.namespace).stdout
         assert all(json.loads(line)["level"] for line in log.splitlines())
+    during_rollback = conversions.apply(EXAMPLE, name="during-rollback")
+    conversions.until(during_rollback, is_running, "running")
     release.helm("rollback", "--wait")
+    assert is_running(conversions.status(during_rollback)), "the rollback came too late to show anything"
+    assert printed_columns(release)[0] == "Phase"
+    ended_once(conversions, during_rollback)
     assert len(release.operator_pods()) == 1
+    assert conversions.status(during_upgrade)["phase"] == "Succeeded"
+    assert len(jobs(conversions)) == 2
+
+
+def ended_once(conversions: Conversions, name: str) -> None:
+    """The conversion succeeded, by one Job and one pod, and was said to have once."""
+    succeeded(conversions, name)
+    events = conversions.kubectl.list("events", conversions.namespace)
+    about = [e for e in events if e["involvedObject"]["name"] == name and e["reason"] == "Converted"]
+    assert [event.get("count", 1) for event in about] == [1]
+    owned = [job for job in jobs(conversions) if job["metadata"]["ownerReferences"][0]["name"] == name]
+    assert [job["status"].get("succeeded") for job in owned] == [1]
+    assert "failed" not in owned[0]["status"]
+
+
+def printed_columns(release: Release) -> list[str]:
+    text = release.kubectl("get", "crd", CRD, "-o", "json").stdout
+    return [c["name"] for c in json.loads(text)["spec"]["versions"][0]["additionalPrinterColumns"]]
 
 
 @pytest.mark.parametrize("when", ["in the middle", "between two containers"])

@@ -58,11 +58,11 @@ class Release:
             pytest.fail(f"helm {verb} failed: {done.stderr}\n{done.stdout}\n{state}")
         return done
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
-        """Install or upgrade, and wait for the operator."""
+    def install(self, values: Mapping[str, Any] | None = None, chart: Sequence[str] = ()) -> None:
+        """Install or upgrade, by another chart if one is given, and wait for the operator."""
         self.kubectl.create_namespace(NAMESPACE, RESTRICTED)
         options = ("--install", "--wait", "--timeout", "3m")
-        self.helm("upgrade", *self._chart, *options, values=self._with(values))
+        self.helm("upgrade", *(chart or self._chart), *options, values=self._with(values))
         wait_for_deployment(self.kubectl, NAME, NAMESPACE)
 
     def render(self, values: Mapping[str, Any] | None = None) -> str:
