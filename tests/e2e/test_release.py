@@ -96,7 +96,7 @@ def test_the_released_chart_converts_as_it_comes(
 ) -> None:
     """No value was set, and what runs is what was signed."""
     cluster.real_node()
-    assert json.loads(release.helm("get", "values", "--output", "json").stdout) in (None, {})
+    assert release.values() == {}
     name = conversions.apply(EXAMPLE, methods=["DynamicRange"])
     status = conversions.ended(name)
     assert status["phase"] == "Succeeded", conversions.describe(status)

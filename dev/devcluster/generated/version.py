@@ -18,6 +18,7 @@ from devcluster.programs import generate
 _NUMBER: Final = r"\d+\.\d+\.\d+[\w.+-]*"
 _NAMES: Final = "model-conversion-operator|tflite-converter|tflite-converter-edgetpu|edge-monitor"
 _IMAGES: Final = rf"((?:{_NAMES}):){_NUMBER}"
+_INSTALLED: Final = rf"(--version ){_NUMBER}"
 PLACES: Final[Mapping[str, str]] = {
     "helm/model-conversion-operator/Chart.yaml": rf"(?m)^((?:version|appVersion): ){_NUMBER}$",
     "Dockerfile": rf"(?m)^(ARG VERSION=){_NUMBER}$|{_IMAGES}",
@@ -25,7 +26,10 @@ PLACES: Final[Mapping[str, str]] = {
     "examples/monitor/Dockerfile": _IMAGES,
     "examples/monitor/monitor.yaml": _IMAGES,
     "docs/COMPILERS.md": _IMAGES,
-    "docs/INSTALL.md": _IMAGES,
+    "docs/INSTALL.md": rf"{_IMAGES}|{_INSTALLED}",
+    "README.md": _INSTALLED,
+    "helm/model-conversion-operator/README.md": rf"{_IMAGES}|{_INSTALLED}",
+    "helm/model-conversion-operator/values.yaml": _IMAGES,
 }
 """Each file, and what stands before the version in it."""
 

@@ -65,6 +65,13 @@ class Release:
         self.helm("upgrade", *(chart or self._chart), *options, values=self._with(values))
         wait_for_deployment(self.kubectl, NAME, NAMESPACE)
 
+    def values(self) -> Json:
+        """What was set beside the chart's defaults."""
+        where = ("--namespace", NAMESPACE, "--output", "json")
+        done = run_helm("get", "values", RELEASE, *where, environment=self._environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) or {}
+
     def render(self, values: Mapping[str, Any] | None = None) -> str:
         """What the chart would install."""
         return self.helm("template", *self._chart, values=self._with(values)).stdout
