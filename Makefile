@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo check test e2e images release lint generated clean-cache
+.PHONY: help install demo check test e2e images release bundle lint generated clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
@@ -59,6 +59,10 @@ release: ## Push images and chart, signed, into REGISTRY=HOST:PORT/PREFIX (as ro
 		$(if $(filter 1,$(PLAIN_HTTP)),--plain-http) $(if $(filter 0,$(PLAIN_HTTP)),--no-plain-http) \
 		$(if $(UNTAGGED),--untagged) $(if $(OVERWRITE),--overwrite) $(if $(filter all,$(EMULATE)),--emulate-all) \
 		$(if $(DRY_RUN),--dry-run)
+
+bundle: ## Write the chart as a bundle for the Operator Lifecycle Manager into INTO (release-bundle)
+	@$(ENVIRONMENT)
+	exec $(RUN) python -m devcluster.release.bundle $(if $(INTO),--into $(INTO)) $(if $(CHART),--chart $(CHART))
 
 lint: ## Check style, types, the rules between rooms, and that what is generated is up to date
 	@$(ENVIRONMENT)

@@ -198,41 +198,51 @@ def test_the_operator_s_pod_is_killed_in_mid_run(release: Release, conversions: 
 def test_an_upgrade_and_a_rollback_in_mid_run(
     cluster: Cluster, published: Published, release: Release, conversions: Conversions, tmp_path: Path
 ) -> None:
-    """From the released chart to a later one, whose resource has another column, and back."""
-    cluster.real_node()
+    """From the released chart to a later one, whose resource has another column, and back.
+
+    Each time one conversion runs, and the Job of another waits for a node that comes afterwards.
+    """
+    node = cluster.real_node().layout.node_name
     chart = later_chart(tmp_path)
     values = chart / "values.yaml"
     values.write_text(with_values(values.read_text(), image_values(published.summary["chart"]["values"])))
-    during_upgrade = conversions.apply(EXAMPLE, name="during-upgrade")
-    conversions.until(during_upgrade, is_running, "running")
+
+    def in_flight(when: str) -> tuple[str, str]:
+        waits = conversions.apply(
+            EXAMPLE, name=f"waits-{when}", job={"nodeSelector": {when: "over"}}, **ONE_METHOD
+        )
+        conversions.until(waits, lambda s: "jobName" in s, "given a Job")
+        runs = conversions.apply(EXAMPLE, name=f"runs-{when}")
+        conversions.until(runs, is_running, "running")
+        return waits, runs
+
+    before = in_flight("upgrade")
     release.install({"log": {"format": "json"}, "replicas": 2}, chart=(str(chart),))
-    assert is_running(conversions.status(during_upgrade)), "the upgrade came too late to show anything"
+    cluster.kubectl("label", "node", node, "upgrade=over")
     assert printed_columns(release)[0] == "Stage"
-    ended_once(conversions, during_upgrade)
+    ended_once(conversions, *before)
     assert len(release.operator_pods()) == 2
     for pod in release.operator_pods():
         log = release.kubectl("logs", pod["metadata"]["name"], "-n", release.namespace).stdout
         assert all(json.loads(line)["level"] for line in log.splitlines())
-    during_rollback = conversions.apply(EXAMPLE, name="during-rollback")
-    conversions.until(during_rollback, is_running, "running")
+    after = in_flight("rollback")
     release.helm("rollback", "--wait")
-    assert is_running(conversions.status(during_rollback)), "the rollback came too late to show anything"
+    cluster.kubectl("label", "node", node, "rollback=over")
     assert printed_columns(release)[0] == "Phase"
-    ended_once(conversions, during_rollback)
+    ended_once(conversions, *before, *after)
     assert len(release.operator_pods()) == 1
-    assert conversions.status(during_upgrade)["phase"] == "Succeeded"
-    assert len(jobs(conversions)) == 2
 
 
-def ended_once(conversions: Conversions, name: str) -> None:
-    """The conversion succeeded, by one Job and one pod, and was said to have once."""
-    succeeded(conversions, name)
-    events = conversions.kubectl.list("events", conversions.namespace)
-    about = [e for e in events if e["involvedObject"]["name"] == name and e["reason"] == "Converted"]
-    assert [event.get("count", 1) for event in about] == [1]
-    owned = [job for job in jobs(conversions) if job["metadata"]["ownerReferences"][0]["name"] == name]
-    assert [job["status"].get("succeeded") for job in owned] == [1]
-    assert "failed" not in owned[0]["status"]
+def ended_once(conversions: Conversions, *names: str) -> None:
+    """Each conversion succeeded, by one Job and one pod, and was said to have once."""
+    for name in names:
+        succeeded(conversions, name)
+        events = conversions.kubectl.list("events", conversions.namespace)
+        about = [e for e in events if e["involvedObject"]["name"] == name and e["reason"] == "Converted"]
+        assert [event.get("count", 1) for event in about] == [1]
+        owned = [j for j in jobs(conversions) if j["metadata"]["ownerReferences"][0]["name"] == name]
+        assert [(job["status"].get("succeeded"), job["status"].get("failed")) for job in owned] == [(1, None)]
+    assert len(jobs(conversions)) == len(names)
 
 
 def printed_columns(release: Release) -> list[str]:

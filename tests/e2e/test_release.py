@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
@@ -22,7 +23,7 @@ from devcluster.images.buildah import Buildah
 from devcluster.images.oci_archive import ARCHITECTURES, layers
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
-from support.cluster.published import ONNX, Published
+from support.cluster.published import ONNX, RUNTIME, Published
 
 Json = dict[str, Any]
 Versions = set[tuple[str, str]]
@@ -124,7 +125,7 @@ def test_the_released_chart_converts_as_it_comes(
         assert materials["source"]["digest"] == {"gitCommit": head.stdout.strip()}
 
 
-def test_the_chart_is_signed(cluster: Cluster, published: Published) -> None:
+def test_the_chart_is_signed_and_bundled_with_its_images(cluster: Cluster, published: Published) -> None:
     cluster.real_node()
     chart = published.summary["chart"]
     path = chart["repository"].removeprefix(f"{published.host}/")
@@ -135,6 +136,16 @@ def test_the_chart_is_signed(cluster: Cluster, published: Published) -> None:
     materials = published.statements(path, chart["digest"])[PROVENANCE]["buildDefinition"]
     named = {m["name"] for m in materials["resolvedDependencies"]}
     assert {published.reference("image"), published.reference(ONNX)} < named
+    about = yaml.safe_load(
+        published.file("bundle/manifests/model-conversion-operator.clusterserviceversion.yaml")
+    )
+    images = {each["name"]: each["image"] for each in about["spec"]["relatedImages"]}
+    assert images == {
+        "operator": published.reference("image"),
+        "converter": published.reference("converter.image"),
+        "converter-onnx": published.reference(ONNX),
+        "runtime": published.reference(RUNTIME),
+    }
 
 
 def test_the_attached_bill_names_what_uv_and_dpkg_find_in_the_pulled_image(

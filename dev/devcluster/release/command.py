@@ -23,7 +23,7 @@ from devcluster.cache import REPOSITORY
 from devcluster.generated.version import version
 from devcluster.images.emulation import NATIVE
 from devcluster.programs import tells_errors
-from devcluster.release import chart
+from devcluster.release import artifact_hub, bundle, chart
 from devcluster.release.credentials import Credentials, find_credentials
 from devcluster.release.plan import UNITS, Plan, architectures, plan
 from devcluster.release.publishing import Publisher, Released
@@ -133,10 +133,10 @@ def _push_chart(
     for each in released:
         if each.value is not None:
             images.setdefault(each.value, each.reference)
-    listed = [{"name": each.name, "image": each.reference} for each in released]
-    packed = chart.package(
-        helm, chart.image_values(images), {"artifacthub.io/images": json.dumps(listed, indent=2)}, asked.into
-    )
+    listed = {each.name: each.reference for each in released}
+    annotations = artifact_hub.shown(number, _CHANGELOG.read_text(), listed, home())
+    packed = chart.package(helm, chart.image_values(images), annotations, asked.into)
+    bundle.write(bundle.bundle(helm, packed), asked.into / "bundle")
     digest = chart.push(
         helm,
         packed,

@@ -58,6 +58,10 @@ class Published:
         chart = self.summary["chart"]
         return (f"oci://{chart['repository']}", "--version", chart["version"], "--plain-http")
 
+    def file(self, name: str) -> str:
+        """A file of the release's folder."""
+        return (self._folder / "out" / name).read_text()
+
     # As a stranger asks, by HTTP and openssl alone.
 
     def get(self, repository: str, kind: str, name: str) -> httpx.Response:

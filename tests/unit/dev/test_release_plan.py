@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from devcluster.errors import ReleaseError
+from devcluster.generated.version import changelog_problem
 from devcluster.release.chart import image_values, with_values
 from devcluster.release.credentials import Credentials, auth_files, docker_config, find_credentials
 from devcluster.release.plan import UNITS, architectures, plan
@@ -135,6 +136,24 @@ def test_anything_else_only_where_that_is_asked_for(
     told = check_source(source, version, changes, untagged=True)
     assert told is not None
     assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("sections", "number", "words"),
+    [
+        (["Unreleased"], "0.1.0", None),
+        (["Unreleased", "0.1.0"], "0.1.0", None),
+        (["Unreleased", "0.9.0", "0.8.0"], "0.10.0", None),
+        (["Unreleased", "0.10.0", "0.9.0"], "0.9.1", "has version 0.10.0"),
+        (["Unreleased", "0.9.0", "0.10.0"], "0.10.0", "put them in order"),
+        (["0.1.0"], "0.1.0", "does not begin with"),
+        ([], "0.1.0", "does not begin with"),
+    ],
+)
+def test_changelog_and_version_agree(sections: list[str], number: str, words: str | None) -> None:
+    problem = changelog_problem("\n".join(f"## [{s}] - 2026-01-31" for s in sections), number)
+    assert (problem is None) == (words is None)
+    assert words is None or words in str(problem)
 
 
 def test_registries_are_read() -> None:
