@@ -208,8 +208,13 @@ def test_an_upgrade_and_a_rollback_in_mid_run(
     values.write_text(with_values(values.read_text(), image_values(published.summary["chart"]["values"])))
 
     def in_flight(when: str) -> tuple[str, str]:
+        elsewhere = {"uri": f"s3://{conversions.bucket}/waited/"}
         waits = conversions.apply(
-            EXAMPLE, name=f"waits-{when}", job={"nodeSelector": {when: "over"}}, **ONE_METHOD
+            EXAMPLE,
+            name=f"waits-{when}",
+            output=elsewhere,
+            job={"nodeSelector": {when: "over"}},
+            **ONE_METHOD,
         )
         conversions.until(waits, lambda s: "jobName" in s, "given a Job")
         runs = conversions.apply(EXAMPLE, name=f"runs-{when}")
@@ -237,6 +242,10 @@ def ended_once(conversions: Conversions, *names: str) -> None:
     """Each conversion succeeded, by one Job and one pod, and was said to have once."""
     for name in names:
         succeeded(conversions, name)
+    # A result is taken as soon as it is there; the Job ends a moment later.
+    complete = ("--for=condition=Complete", "job", "--all", "--timeout=60s")
+    conversions.kubectl("wait", *complete, "-n", conversions.namespace)
+    for name in names:
         events = conversions.kubectl.list("events", conversions.namespace)
         about = [e for e in events if e["involvedObject"]["name"] == name and e["reason"] == "Converted"]
         assert [event.get("count", 1) for event in about] == [1]
