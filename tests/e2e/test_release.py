@@ -17,7 +17,7 @@ import yaml
 from packaging.utils import canonicalize_name
 from rich.console import Console
 
-from devcluster.cache import REPOSITORY, cache_dir
+from devcluster.cache import REPOSITORY, cache_dir, locked
 from devcluster.images.base_image import ensure_base_image
 from devcluster.images.buildah import Buildah
 from devcluster.images.oci_archive import ARCHITECTURES, layers
@@ -169,27 +169,28 @@ def test_the_attached_bill_names_what_uv_and_dpkg_find_in_the_pulled_image(
 def test_an_image_is_the_same_when_it_is_built_again(cluster: Cluster, tmp_path: Path) -> None:
     """Debian's packages and Python are what every image has; nothing is taken from the build before."""
     cluster.real_node()  # images are built here for no other
-    buildah, digests = Buildah(), []
-    ensure_base_image(buildah, Console(stderr=True))
-    try:
-        for name in ("once", "again"):
-            reference, archive = f"localhost/built-{name}:1", tmp_path / f"{name}.tar"
-            buildah.build(
-                REPOSITORY / "Dockerfile",
-                REPOSITORY,
-                reference,
-                tmp_path / f"{name}.log",
-                target="python",
-                architecture=None,
-                arguments={},
-                secrets={},
-                tell=lambda _: None,
-                anew=True,
-            )
-            buildah.save(reference, archive)
-            buildah.run("rmi", reference)
-            digests.append([layer.digest for layer in layers(archive)])
-    finally:
-        buildah.tidy()
+    buildah, console, digests = Buildah(), Console(stderr=True), []
+    with locked("images", lambda: console.print("Another run is building images: waiting")):
+        ensure_base_image(buildah, console)
+        try:
+            for name in ("once", "again"):
+                reference, archive = f"localhost/built-{name}:1", tmp_path / f"{name}.tar"
+                buildah.build(
+                    REPOSITORY / "Dockerfile",
+                    REPOSITORY,
+                    reference,
+                    tmp_path / f"{name}.log",
+                    target="python",
+                    architecture=None,
+                    arguments={},
+                    secrets={},
+                    tell=lambda _: None,
+                    anew=True,
+                )
+                buildah.save(reference, archive)
+                buildah.run("rmi", reference)
+                digests.append([layer.digest for layer in layers(archive)])
+        finally:
+            buildah.tidy()
     assert digests[0] == digests[1]
     assert len(digests[0]) == 2
