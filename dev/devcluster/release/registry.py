@@ -113,7 +113,8 @@ class Registry:
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether a repository has a blob."""
         return (
-            self._send("HEAD", f"/v2/{repository}/blobs/{digest}", repository).status_code == httpx.codes.OK
+            self._send("HEAD", f"/v2/{repository}/blobs/{digest}", repository).status_code
+            < _ERROR  # some send one on to what has it
         )
 
     def push_blob(
