@@ -112,10 +112,8 @@ class Registry:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Whether a repository has a blob."""
-        return (
-            self._send("HEAD", f"/v2/{repository}/blobs/{digest}", repository).status_code
-            < _ERROR  # some send one on to what has it
-        )
+        answer = self._send("HEAD", f"/v2/{repository}/blobs/{digest}", repository)
+        return answer.status_code < _ERROR  # some send one on to the store that has it
 
     def push_blob(
         self,
