@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import httpx
 from rich.console import Console
 
+from devcluster.cache import REPOSITORY
 from devcluster.release.command import Asked, release
 
 Json = dict[str, Any]
@@ -31,12 +32,14 @@ class Published:
         host: The registry.
         folder: Where the release's files are, and the private key.
         summary: What the release says of itself.
+        commit: What git said when it began.
 
     """
 
-    def __init__(self, host: str, folder: Path, summary: Json) -> None:
+    def __init__(self, host: str, folder: Path, summary: Json, commit: str) -> None:
         self.host = host
         self.summary = summary
+        self.commit = commit
         self._folder = folder
 
     @classmethod
@@ -46,7 +49,10 @@ class Published:
         curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
         subprocess.run([_OPENSSL, "genpkey", *curve, "-out", key], check=True, capture_output=True)
         asked = Asked(f"{host}/edge", folder / "out", images=IMAGES, sign_key=key, untagged=True)
-        return cls(host, folder, release(asked, Console(stderr=True), {"HOME": str(folder)}))
+        command = [shutil.which("git") or "git", "rev-parse", "HEAD"]
+        head = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+        made = release(asked, Console(stderr=True), {"HOME": str(folder)})
+        return cls(host, folder, made, head.stdout.strip())
 
     def reference(self, value: str) -> str:
         """The image that a value of the chart names."""
