@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
-from devcluster.release.chart import image_values, with_values
+from devcluster.release.chart import with_values
 from devcluster.services.release import release_manifests
 from support.chart.charts import later_chart
 from support.cluster.chart_release import CRD, Release
@@ -205,7 +205,7 @@ def test_an_upgrade_and_a_rollback_in_mid_run(
     node = cluster.real_node().layout.node_name
     chart = later_chart(tmp_path)
     values = chart / "values.yaml"
-    values.write_text(with_values(values.read_text(), image_values(published.summary["chart"]["values"])))
+    values.write_text(with_values(values.read_text(), published.summary["chart"]["values"]))
 
     def in_flight(when: str) -> tuple[str, str]:
         elsewhere = {"uri": f"s3://{conversions.bucket}/waited/"}

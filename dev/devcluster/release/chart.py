@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +19,13 @@ from devcluster.release.credentials import Credentials, docker_config
 from devcluster.release.registry import authorities
 from devcluster.release.source import CHART
 
+Json = dict[str, Any]
+
 NAME: Final = CHART.name
 FOLDER: Final = "charts"
 """Below the registry's prefix: an image of the chart's name lies beside it."""
+_ARCHITECTURE: Final = "kubernetes.io/arch"
+_JOBS_IMAGES: Final = ("converter.image", "converter.engines.")
 _EPOCH: Final = 315532800
 """1980: the time of every file of the package, so that alike charts give alike packages."""
 
@@ -44,30 +48,65 @@ def image_values(images: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def with_values(text: str, values: Mapping[str, str]) -> str:
+def node_values(platforms: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Return values that keep pods away from nodes that an image of theirs is not there for.
+
+    Any Job's pod may get the image of an engine, so all of them want what all these images are for.
+
+    Args:
+        platforms: Platforms (``linux/amd64``) of each image, by the value that names it.
+
+    """
+    operator = set(platforms["image"])
+    jobs = [set(found) for value, found in platforms.items() if value.startswith(_JOBS_IMAGES)]
+    values: dict[str, Any] = {}
+    if len(operator) == 1:
+        values["nodeSelector"] = {"kubernetes.io/os": "linux", _ARCHITECTURE: _architecture(operator)}
+    common = set.intersection(*jobs)
+    if len(common) == 1:
+        values["defaults.job.nodeSelector"] = {_ARCHITECTURE: _architecture(common)}
+    return values
+
+
+def _architecture(platforms: set[str]) -> str:
+    (platform,) = platforms
+    return platform.partition("/")[2]
+
+
+def with_values(text: str, values: Mapping[str, Any]) -> str:
     """Return a ``values.yaml`` with other values, and its comments as they are.
 
     Args:
         text: The file.
-        values: New strings by their paths. A path into an empty mapping adds to that.
+        values: New values by their paths. A path into an empty mapping adds to that.
 
     Raises:
         ReleaseError: The file has no such value.
 
     """
-    wanted: dict[str, Any] = {}
-    for path, value in values.items():
+    wanted = {path: value for path, value in values.items() if _node(text, path) is not None}
+    added: dict[str, Json] = {}
+    for path in values.keys() - wanted.keys():
         above, _, name = path.rpartition(".")
-        if _node(text, path) is None:
-            wanted.setdefault(above, {})[name] = value
-        else:
-            wanted[path] = value
-    for path, value in wanted.items():
-        node = _node(text, path)
-        if node is None or (isinstance(value, dict) and _loaded(text, path)):
+        if _node(text, above) is None or _loaded(text, above) != {}:
             raise ReleaseError(f"the chart's values.yaml has no place for {path}")
-        text = text[: node.start_mark.index] + json.dumps(value) + text[node.end_mark.index :]
+        added.setdefault(above, {})[name] = values[path]
+    for path, value in (
+        wanted | {above: dict(sorted(inner.items())) for above, inner in added.items()}
+    ).items():
+        node = _node(text, path)
+        assert node is not None  # noqa: S101 - looked for above
+        text = text[: node.start_mark.index] + json.dumps(value) + text[_end(node) :]
     return text
+
+
+def _end(node: yaml.Node) -> int:
+    """Return where a value ends: in block style with its last part, before comments that follow."""
+    if isinstance(node, yaml.MappingNode) and not node.flow_style:
+        return _end(node.value[-1][1])
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style:
+        return _end(node.value[-1])
+    return int(node.end_mark.index)
 
 
 def _node(text: str, path: str) -> yaml.Node | None:
@@ -87,7 +126,7 @@ def _loaded(text: str, path: str) -> Any:
     return value
 
 
-def package(helm: Path, values: Mapping[str, str], annotations: Mapping[str, str], into: Path) -> Path:
+def package(helm: Path, values: Mapping[str, Any], annotations: Mapping[str, str], into: Path) -> Path:
     """Pack the chart into a folder; alike for alike values.
 
     Args:

@@ -130,12 +130,15 @@ def _push_chart(
     credentials: Credentials | None,
 ) -> Json:
     images: dict[str, str] = {}
+    platforms: dict[str, list[str]] = {}
     for each in released:
         if each.value is not None:
             images.setdefault(each.value, each.reference)
+            platforms.setdefault(each.value, list(each.platforms))
     listed = {each.name: each.reference for each in released}
     annotations = artifact_hub.shown(number, _CHANGELOG.read_text(), listed, home())
-    packed = chart.package(helm, chart.image_values(images), annotations, asked.into)
+    values = chart.image_values(images) | chart.node_values(platforms)
+    packed = chart.package(helm, values, annotations, asked.into)
     bundle.write(bundle.bundle(helm, packed), asked.into / "bundle")
     digest = chart.push(
         helm,
@@ -148,7 +151,7 @@ def _push_chart(
     told = publisher.say_of_chart(f"{chart.FOLDER}/{chart.NAME}", digest, parts)
     (asked.into / f"{chart.NAME}-chart.provenance.json").write_text(json.dumps(told, indent=2) + "\n")
     repository = f"{asked.registry.rstrip('/')}/{chart.FOLDER}/{chart.NAME}"
-    return {"repository": repository, "version": number, "digest": digest, "values": images}
+    return {"repository": repository, "version": number, "digest": digest, "values": values}
 
 
 def install_command(summary: Json) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from devcluster.errors import ReleaseError
 from devcluster.generated.version import changelog_problem
-from devcluster.release.chart import image_values, with_values
+from devcluster.release.chart import image_values, node_values, with_values
 from devcluster.release.credentials import Credentials, auth_files, docker_config, find_credentials
 from devcluster.release.plan import UNITS, architectures, plan
 from devcluster.release.registry import is_loopback, parsed
@@ -263,6 +263,23 @@ def test_values_change_and_comments_stay() -> None:
     assert "# Comment." in written
     assert "# here" in written
     assert with_values(VALUES, {}) == VALUES
+
+
+def test_pods_stay_where_all_their_images_are_for() -> None:
+    both, amd64, arm64 = ["linux/amd64", "linux/arm64"], ["linux/amd64"], ["linux/arm64"]
+    images = {"image": both, "converter.image": both, "converter.engines.ONNX": both}
+    assert node_values(images) == {}
+    jobs = {"defaults.job.nodeSelector": {"kubernetes.io/arch": "amd64"}}
+    assert node_values(images | {"converter.engines.ONNX": amd64}) == jobs
+    assert node_values(images | {"converter.image": amd64, "converter.runtimeImage": arm64}) == jobs
+    operator = {"nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}}
+    assert node_values(images | {"image": arm64}) == operator
+
+
+def test_a_mapping_takes_the_place_of_another() -> None:
+    written = with_values("a:\n  # words\n  b:\n    c: 1\n  d: 2 # more\n", {"a.b": {"e/f": "g"}})
+    assert yaml.safe_load(written) == {"a": {"b": {"e/f": "g"}, "d": 2}}
+    assert "# more" in written
 
 
 @pytest.mark.parametrize("path", ["absent", "image.absent", "image.repository.more", "converter.absent.more"])
