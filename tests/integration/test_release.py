@@ -183,13 +183,18 @@ def test_openssl_verifies_a_statement_in_its_envelope(
 
 
 def publisher(
-    registry: Registry, folder: Path, signer: Signer | None, *, overwrite: bool = False
+    registry: Registry,
+    folder: Path,
+    signer: Signer | None,
+    *,
+    overwrite: bool = False,
+    source: Source = SOURCE,
 ) -> Publisher:
     return Publisher(
         registry,
         "team",
         "1.2.3",
-        SOURCE,
+        source,
         Origin("https://example.com/project", SOURCE, "1.2.3", {}),
         signer,
         folder,
@@ -245,6 +250,14 @@ def test_a_version_that_is_out_stays_what_it_is(
     with pytest.raises(ReleaseError, match=r"team/fixed:1\.2\.3 is another image already .* OVERWRITE=1"):
         publisher(client, tmp_path, None).push([Made(Build(unit, "amd64"), other, [])])
     assert client.digest_of("team/fixed", "1.2.3") == released.digest
+    build = Build(unit, "amd64")
+    publisher(client, tmp_path, None).check_revision([build])  # the same may be released again
+    elsewhere = replace(SOURCE, revision="d" * 40)
+    with pytest.raises(
+        ReleaseError, match=rf"is there already, from the revision {'c' * 40}, .* OVERWRITE=1"
+    ):
+        publisher(client, tmp_path, None, source=elsewhere).check_revision([build])
+    publisher(client, tmp_path, None, source=elsewhere, overwrite=True).check_revision([build])
     changed = publisher(client, tmp_path, None, overwrite=True).push([Made(Build(unit, "amd64"), other, [])])
     assert client.digest_of("team/fixed", "1.2.3") == changed.digest != released.digest
 

@@ -100,6 +100,7 @@ def release(asked: Asked, console: Console, environment: Mapping[str, str] = os.
         )
         # Before the builds, which are long.
         registry.check_push(publisher.path(planned.builds[0]))
+        publisher.check_revision(planned.builds)
         made = [publisher.make(build) for build in planned.builds]
         released = [
             publisher.push(list(group)) for _, group in groupby(made, key=lambda each: each.build.unit.name)

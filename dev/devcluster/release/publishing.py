@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -101,12 +101,29 @@ class Publisher:
         self._console = console
         self._layers: dict[str, str] = {}
 
+    def check_revision(self, builds: Iterable[Build]) -> None:
+        """Refuse a version that is out already from another revision, before anything is built.
+
+        Raises:
+            ReleaseError: An image of this version is there, and is not to be another one.
+
+        """
+        for path in dict.fromkeys(self.path(build) for build in builds):
+            content = self._registry.manifest(path, self._version)
+            if content is None or self._overwrite:
+                continue
+            there = (json.loads(content).get("annotations") or {}).get(f"{_LABEL}.revision")
+            if there != self._source.revision:
+                raise ReleaseError(
+                    f"{self._registry.host}/{path}:{self._version} is there already, from the revision"
+                    f" {there or 'of which it says nothing'}, and people may have it: release a new version,"
+                    " or OVERWRITE=1"
+                )
+
     def make(self, build: Build) -> Made:
         """Build an image, and write what is said of it into the folder."""
         built = ensure(build.recipe, self._console)
-        labels = {f"{_LABEL}.version": self._version, f"{_LABEL}.source": self._home}
-        labels |= {f"{_LABEL}.revision": self._source.revision} if self._source.revision else {}
-        image = read(built.archive, labels, self._source.created)
+        image = read(built.archive, self._labels(), self._source.created)
         repository = self.repository(build)
         document = json.loads(self._bill(built, f"{repository}:{self._version}", image.digest))
         subjects = {repository: image.digest}
@@ -135,9 +152,8 @@ class Publisher:
         """
         path, unit = self.path(made[0].build), made[0].build.unit
         entries = [each.image.entry() for each in made]
-        index = json.dumps(
-            {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}, sort_keys=True
-        ).encode()
+        described = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        index = json.dumps(described | {"annotations": self._labels()}, sort_keys=True).encode()
         digest, before = sha256(index), self._registry.digest_of(path, self._version)
         if before not in (None, digest) and not self._overwrite:
             raise ReleaseError(
@@ -178,6 +194,10 @@ class Publisher:
     def path(self, build: Build) -> str:
         """Return path and name of an image in the registry."""
         return f"{self._prefix}{build.unit.recipe.name}"
+
+    def _labels(self) -> dict[str, str]:
+        labels = {f"{_LABEL}.version": self._version, f"{_LABEL}.source": self._home}
+        return labels | ({f"{_LABEL}.revision": self._source.revision} if self._source.revision else {})
 
     def _say(self, path: str, digest: str, statements: Sequence[Json]) -> None:
         if self._signer is not None:

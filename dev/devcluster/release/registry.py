@@ -176,12 +176,17 @@ class Registry:
 
     def digest_of(self, repository: str, tag: str) -> str | None:
         """Return the digest that a tag has now; None where there is no such tag."""
+        content = self.manifest(repository, tag)
+        return None if content is None else sha256(content)
+
+    def manifest(self, repository: str, tag: str) -> bytes | None:
+        """Return the manifest or index that a tag has now; None where there is no such tag."""
         headers = {"Accept": f"{OCI_INDEX}, {OCI_MANIFEST}"}
         answer = self._send("GET", f"/v2/{repository}/manifests/{tag}", repository, headers=headers)
         if answer.status_code == _NOT_FOUND:
             return None
         self._expect(answer, f"did not say what {repository}:{tag} is")
-        return sha256(answer.content)
+        return answer.content
 
     # Internals.
 
