@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo check test e2e images docs lint generated clean-cache
+.PHONY: help install demo check test e2e images release bundle docs lint generated clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
@@ -50,6 +50,19 @@ e2e: ## Run the end-to-end tests in real containers, as root; with KUBECONFIG se
 images: ## Build both container images into the cache folder and show their layers (as root)
 	@$(ENVIRONMENT)
 	exec $(RUN) python -m devcluster.images sizes
+
+release: ## Push images and chart, signed, into REGISTRY=HOST:PORT/PREFIX (as root; HELP=1 lists the variables)
+	@$(ENVIRONMENT)
+	exec $(RUN) python -m devcluster.release $(if $(HELP),--help,$(or $(REGISTRY),$(error REGISTRY=HOST:PORT/PREFIX is \
+		missing: make release HELP=1))) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(IMAGES),--images $(IMAGES)) \
+		$(if $(SIGN_KEY),--sign-key $(SIGN_KEY)) $(if $(INTO),--into $(INTO)) \
+		$(if $(filter 1,$(PLAIN_HTTP)),--plain-http) $(if $(filter 0,$(PLAIN_HTTP)),--no-plain-http) \
+		$(if $(UNTAGGED),--untagged) $(if $(OVERWRITE),--overwrite) $(if $(filter all,$(EMULATE)),--emulate-all) \
+		$(if $(DRY_RUN),--dry-run)
+
+bundle: ## Write the chart as a bundle for the Operator Lifecycle Manager into INTO (release-bundle)
+	@$(ENVIRONMENT)
+	exec $(RUN) python -m devcluster.release.bundle $(if $(INTO),--into $(INTO)) $(if $(CHART),--chart $(CHART))
 
 docs: ## Build the site of the documents, with search, into site/
 	@$(ENVIRONMENT)

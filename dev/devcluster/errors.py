@@ -11,6 +11,7 @@
     ├── ContainerConfigError     something that a container refers to is missing
     ├── HostError            this machine lacks what a real node needs, or is in use by another one
     ├── ImageError           a container image could not be built, saved or loaded
+    ├── ReleaseError         a release cannot be made, or a registry did not take it
     └── ApiError             the Kubernetes API answered with an error
 """
 
@@ -51,6 +52,10 @@ class HostError(DevClusterError):
 
 class ImageError(DevClusterError):
     """A container image could not be built, saved or loaded."""
+
+
+class ReleaseError(DevClusterError):
+    """A release cannot be made from this tree, or a registry did not take it."""
 
 
 class ApiError(DevClusterError):

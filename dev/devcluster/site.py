@@ -53,7 +53,13 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "examples/monitor/README.md",
     ),
     "Runbooks": ("docs/runbooks",),
-    "Project": ("docs/ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
+    "Project": (
+        "docs/ARCHITECTURE.md",
+        "docs/RELEASING.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+    ),
     "Decisions": ("docs/decisions",),
 }
 """What stands at the side; a folder stands for its pages."""

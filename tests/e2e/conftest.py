@@ -15,7 +15,7 @@ from rich.console import Console
 from devcluster.cache import REPOSITORY
 from devcluster.control_plane.kubectl import Kubectl
 from devcluster.control_plane.port_forward import PortForward
-from devcluster.images.build import ensure_images, ensure_onnx_image, ensure_runtime_image
+from devcluster.images.build import object_store_image
 from devcluster.real_node.node import RealNode
 from devcluster.services.deploy import (
     OBJECT_STORE,
@@ -25,8 +25,10 @@ from devcluster.services.deploy import (
     object_store_manifests,
     wait_for_deployment,
 )
+from devcluster.services.registry import LocalRegistry
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames, Store
+from support.cluster.published import ONNX, RUNTIME, Published
 
 STORE_NAMESPACE = "e2e-storage"
 
@@ -54,8 +56,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def images(cluster: Cluster) -> ImageNames:
-    """This tree's images, loaded into the node; an existing cluster pulls those that variables name."""
+def registry(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
+    """A registry on this machine that the node pulls from."""
+    node = cluster.real_node()
+    with LocalRegistry(tmp_path_factory.mktemp("registry")) as running:
+        node.trust_plain_registry(running.host)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def published(registry: LocalRegistry, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """This tree's release in that registry: the images that `make e2e` builds anyway."""
+    return Published.make(registry.host, tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster, request: pytest.FixtureRequest) -> ImageNames:
+    """Those of this tree's release; an existing cluster pulls those that variables name."""
     if cluster.node is None:
         missing = [n for n in ("E2E_OPERATOR_IMAGE", "E2E_CONVERTER_IMAGE") if n not in os.environ]
         if missing:
@@ -67,27 +84,24 @@ def images(cluster: Cluster) -> ImageNames:
             os.environ.get("E2E_ONNX_IMAGE"),
             os.environ.get("E2E_OBJECT_STORE_IMAGE", "chrislusf/seaweedfs"),
         )
-    console = Console(stderr=True)
-    built, onnx = ensure_images(console), ensure_onnx_image(console)
-    runtime = ensure_runtime_image(console)
-    for image in (built.operator, built.converter, runtime, onnx, built.object_store):
-        cluster.node.load_image(image)
-    names = (
-        built.operator.reference,
-        built.converter.reference,
-        runtime.reference,
-        onnx.reference,
-        built.object_store.reference,
-    )
-    return ImageNames(*names)
+    made: Published = request.getfixturevalue("published")
+    store = object_store_image()
+    cluster.node.load_image(store)
+    names = (made.reference(value) for value in ("image", "converter.image", RUNTIME, ONNX))
+    return ImageNames(*names, store.reference)
 
 
 @pytest.fixture(scope="session")
 def release(
-    cluster: Cluster, images: ImageNames, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster,
+    images: ImageNames,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Release]:
-    """The operator, by Helm and the chart's defaults."""
-    made = Release(cluster.kubectl, images, tmp_path_factory.mktemp("helm"))
+    """The operator, by Helm: the released chart as it comes, or this tree's in a cluster of somebody else."""
+    published: Published | None = cluster.node and request.getfixturevalue("published")
+    chart = published.helm_arguments() if published else ()
+    made = Release(cluster.kubectl, images, tmp_path_factory.mktemp("helm"), chart)
     made.install()
     yield made
     if made.left():

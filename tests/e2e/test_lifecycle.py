@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
+from devcluster.release.chart import with_values
 from devcluster.services.release import release_manifests
-from support.cluster.chart_release import Release
+from support.chart.charts import later_chart
+from support.cluster.chart_release import CRD, Release
 from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames
 from support.cluster.injection import injection_manifests
+from support.cluster.published import Published
 
 Json = dict[str, Any]
 
@@ -192,18 +195,68 @@ def test_the_operator_s_pod_is_killed_in_mid_run(release: Release, conversions: 
     assert len(jobs(conversions)) == 1
 
 
-def test_the_chart_is_upgraded_in_mid_run(release: Release, conversions: Conversions) -> None:
-    name = conversions.apply(EXAMPLE)
-    conversions.until(name, is_running, "running")
-    release.install({"log": {"format": "json"}, "replicas": 2})
-    succeeded(conversions, name)
-    assert len(jobs(conversions)) == 1
+def test_an_upgrade_and_a_rollback_in_mid_run(
+    cluster: Cluster, published: Published, release: Release, conversions: Conversions, tmp_path: Path
+) -> None:
+    """From the released chart to a later one, whose resource has another column, and back.
+
+    Each time one conversion runs, and the Job of another waits for a node that comes afterwards.
+    """
+    node = cluster.real_node().layout.node_name
+    chart = later_chart(tmp_path)
+    values = chart / "values.yaml"
+    values.write_text(with_values(values.read_text(), published.summary["chart"]["values"]))
+
+    def in_flight(when: str) -> tuple[str, str]:
+        elsewhere = {"uri": f"s3://{conversions.bucket}/waited/"}
+        waits = conversions.apply(
+            EXAMPLE,
+            name=f"waits-{when}",
+            output=elsewhere,
+            job={"nodeSelector": {when: "over"}},
+            **ONE_METHOD,
+        )
+        conversions.until(waits, lambda s: "jobName" in s, "given a Job")
+        runs = conversions.apply(EXAMPLE, name=f"runs-{when}")
+        conversions.until(runs, is_running, "running")
+        return waits, runs
+
+    before = in_flight("upgrade")
+    release.install({"log": {"format": "json"}, "replicas": 2}, chart=(str(chart),))
+    cluster.kubectl("label", "node", node, "upgrade=over")
+    assert printed_columns(release)[0] == "Stage"
+    ended_once(conversions, *before)
     assert len(release.operator_pods()) == 2
     for pod in release.operator_pods():
         log = release.kubectl("logs", pod["metadata"]["name"], "-n", release.namespace).stdout
         assert all(json.loads(line)["level"] for line in log.splitlines())
+    after = in_flight("rollback")
     release.helm("rollback", "--wait")
+    cluster.kubectl("label", "node", node, "rollback=over")
+    assert printed_columns(release)[0] == "Phase"
+    ended_once(conversions, *before, *after)
     assert len(release.operator_pods()) == 1
+
+
+def ended_once(conversions: Conversions, *names: str) -> None:
+    """Each conversion succeeded, by one Job and one pod, and was said to have once."""
+    for name in names:
+        succeeded(conversions, name)
+    # A result is taken as soon as it is there; the Job ends a moment later.
+    complete = ("--for=condition=Complete", "job", "--all", "--timeout=60s")
+    conversions.kubectl("wait", *complete, "-n", conversions.namespace)
+    for name in names:
+        events = conversions.kubectl.list("events", conversions.namespace)
+        about = [e for e in events if e["involvedObject"]["name"] == name and e["reason"] == "Converted"]
+        assert [event.get("count", 1) for event in about] == [1]
+        owned = [j for j in jobs(conversions) if j["metadata"]["ownerReferences"][0]["name"] == name]
+        assert [(job["status"].get("succeeded"), job["status"].get("failed")) for job in owned] == [(1, None)]
+    assert len(jobs(conversions)) == len(names)
+
+
+def printed_columns(release: Release) -> list[str]:
+    text = release.kubectl("get", "crd", CRD, "-o", "json").stdout
+    return [c["name"] for c in json.loads(text)["spec"]["versions"][0]["additionalPrinterColumns"]]
 
 
 @pytest.mark.parametrize("when", ["in the middle", "between two containers"])

@@ -27,6 +27,7 @@ from support.chart.charts import (
     Json,
     Rendered,
     helm_homes,
+    later_chart,
     render_text,
     run_helm,
 )
@@ -99,15 +100,6 @@ def release(cluster: ControlPlane, tmp_path: Path) -> Iterator[Release]:
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
-def changed_chart(folder: Path) -> Path:
-    """The chart of a later version, which has another column."""
-    chart = folder / "later"
-    shutil.copytree(CHART, chart)
-    (crd,) = (chart / "files" / "crds").glob("*.yaml")
-    crd.write_text(crd.read_text().replace("- name: Phase\n", "- name: Stage\n"))
-    return chart
-
-
 def columns(release: Release) -> list[str]:
     version = release.get("crd", CRD)["spec"]["versions"][0]
     return [column["name"] for column in version["additionalPrinterColumns"]]
@@ -120,7 +112,7 @@ def test_install_upgrade_and_uninstall_keep_conversions(release: Release, tmp_pa
     release.cluster.apply([manifest("kept", release.namespace, SPEC)])
     assert columns(release)[0] == "Phase"
 
-    later = changed_chart(tmp_path)
+    later = later_chart(tmp_path)
     kind = {"apiVersion": "v1", "kind": "ConfigMap"}
     more = {**kind, "metadata": {"name": "more"}, "data": {"of": "{{ .Release.Name }}"}}
     values = {"replicas": 2, "podDisruptionBudget": {"enabled": True}}
@@ -149,7 +141,7 @@ def test_a_resource_that_is_not_kept_goes_with_its_conversions(release: Release)
 
 
 def test_a_resource_that_kubectl_installed_is_taken_over_when_asked_to(release: Release, tmp_path: Path):
-    (older,) = (changed_chart(tmp_path) / "files" / "crds").glob("*.yaml")
+    (older,) = (later_chart(tmp_path) / "files" / "crds").glob("*.yaml")
     release.cluster.apply(older)
     refused = release.helm("install", str(CHART), values={})
     assert refused.returncode != 0

@@ -76,6 +76,8 @@ ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
 VERIFY: Final = replace(CONVERTER, name="tflite-converter-verify", target="verify")
 VERIFY_ONNX: Final = replace(ONNX, name="tflite-converter-onnx-verify", target="verify-engine", engine="onnx")
 JAX: Final = replace(CONVERTER, name="tflite-converter-jax", target="engine", engine="jax")
+PYTORCH: Final = replace(CONVERTER, name="tflite-converter-pytorch", target="pytorch")
+NPU: Final = replace(CONVERTER, name="tflite-converter-npu", target="npu")
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Images:
 
 def ensure_images(console: Console) -> Images:
     """Build what is not in the cache. Raises :class:`~devcluster.errors.ImageError`."""
-    return Images(_ensure(OPERATOR, console), _ensure(CONVERTER, console), object_store_image())
+    return Images(ensure(OPERATOR, console), ensure(CONVERTER, console), object_store_image())
 
 
 def ensure_onnx_image(console: Console) -> Image:
@@ -99,12 +101,12 @@ def ensure_onnx_image(console: Console) -> Image:
         ImageError: The build failed.
 
     """
-    return _ensure(VERIFY_ONNX, console)
+    return ensure(VERIFY_ONNX, console)
 
 
 def ensure_runtime_image(console: Console) -> Image:
     """Build what boards run. Raises :class:`~devcluster.errors.ImageError`."""
-    return _ensure(RUNTIME, console)
+    return ensure(RUNTIME, console)
 
 
 def ensure_arm64_runtime_image(console: Console) -> Image:
@@ -114,7 +116,7 @@ def ensure_arm64_runtime_image(console: Console) -> Image:
         ImageError: The build failed, or programs of that architecture cannot be run here.
 
     """
-    return _ensure(RUNTIME_ARM64, console)
+    return ensure(RUNTIME_ARM64, console)
 
 
 def ensure_engine_images(console: Console) -> dict[str, Image]:
@@ -126,9 +128,7 @@ def ensure_engine_images(console: Console) -> dict[str, Image]:
         ImageError: A build failed.
 
     """
-    return {
-        name: _ensure(recipe, console) for name, recipe in (("", CONVERTER), ("onnx", ONNX), ("jax", JAX))
-    }
+    return {name: ensure(recipe, console) for name, recipe in (("", CONVERTER), ("onnx", ONNX), ("jax", JAX))}
 
 
 def object_store_image() -> Image:
@@ -154,7 +154,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _ensure(recipe: Recipe, console: Console) -> Image:
+def ensure(recipe: Recipe, console: Console) -> Image:
+    """Build an image unless the cache folder has it. Raises :class:`~devcluster.errors.ImageError`."""
     key = recipe.key()
     image = Image(f"localhost/{recipe.name}:{key}", images_dir() / f"{recipe.name}-{key}.tar")
     if image.archive.exists():
@@ -264,7 +265,7 @@ def main() -> int:
     built = ensure_images(console)
     runtime = ensure_runtime_image(console)
     if options.action == "sizes":
-        more = [_ensure(recipe, console) for recipe in (ONNX, VERIFY)]
+        more = [ensure(recipe, console) for recipe in (ONNX, VERIFY)]
         _sizes([built.operator, built.converter, runtime, *more, built.object_store], console)
     else:
         images = (built.operator, built.converter, runtime, ensure_onnx_image(console), built.object_store)

@@ -52,6 +52,7 @@ class Buildah:
         arguments: Mapping[str, str],
         secrets: Mapping[str, Path],
         tell: Callable[[str], None],
+        anew: bool = False,
     ) -> None:
         """Build a Dockerfile; raises :class:`ImageError` with the log's end when it fails.
 
@@ -65,12 +66,14 @@ class Buildah:
             arguments: The build's arguments, by name.
             secrets: Files that commands of the build can mount, by their names there.
             tell: Is given the build's output, line by line.
+            anew: Take no layer of an earlier build.
 
         """
         command: list[str | Path] = [host.tool("buildah"), *self._global, "build", "--layers", "--pull-never"]
         # Without namespaces of its own for commands: those need rights that containers often lack.
         command += ["--isolation=chroot", "--network=host", f"--timestamp={_EPOCH}"]
         command += [f"--secret=id={name},src={file}" for name, file in secrets.items()]
+        command += ["--no-cache"] if anew else []
         command += [f"--target={target}"] if target else []
         command += [f"--platform=linux/{architecture}"] if architecture else []
         command += [f"--build-arg={name}={value}" for name, value in arguments.items()]

@@ -21,6 +21,8 @@ from devcluster.tools.guests import ensure_guests
 NATIVE: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 """This machine's architecture, by what its kernel calls it."""
 _QEMU: Final = {"arm64": "qemu-aarch64"}
+EMULATED: Final = tuple(_QEMU)
+"""Architectures that there is an emulator for."""
 _REGISTER: Final = Path("/proc/sys/fs/binfmt_misc")
 _ENTRY: Final = "model-conversion-{architecture}"
 _MAGIC: Final = {

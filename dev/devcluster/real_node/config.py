@@ -49,6 +49,7 @@ def containerd(layout: NodeLayout, pause_image: str, plugins: Path) -> str:
             "restrict_oom_score_adj": True,
             "netns_mounts_under_state_dir": True,
         },
+        f"{cri}.registry": {"config_path": str(layout.registries)},
         f"{cri}.cni": {"bin_dir": str(plugins), "conf_dir": str(layout.cni)},
         f"{cri}.containerd.runtimes.runc": {"runtime_type": "io.containerd.runc.v2"},
         f"{cri}.containerd.runtimes.runc.options": {
@@ -63,6 +64,11 @@ def _toml(section: str, values: Json) -> str:
     """Return a section; strings, numbers, booleans and lists of strings look in TOML as they look in JSON."""
     lines = [f"[{section}]"] if section else []
     return "\n".join([*lines, *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""])
+
+
+def plain_registry(host: str) -> str:
+    """Return what containerd reads in a registry's folder to speak HTTP without TLS with it."""
+    return f'server = "http://{host}"\n\n[host."http://{host}"]\n  capabilities = ["pull", "resolve"]\n'
 
 
 def network(layout: NodeLayout) -> Json:

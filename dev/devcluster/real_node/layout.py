@@ -66,6 +66,11 @@ class NodeLayout:
         return self.state / "containerd-state"
 
     @property
+    def registries(self) -> Path:
+        """Where containerd looks, at every pull, for how a registry is spoken with."""
+        return self.state / "registries"
+
+    @property
     def kubelet(self) -> Path:
         """The kubelet's folder, with the pods' volumes."""
         return self.state / "kubelet"

@@ -96,6 +96,27 @@ class RealNode:
             raise HostError(f"{image.archive} holds no image {image.reference}")
         self._done(f"image {image.reference}")
 
+    def trust_plain_registry(self, host: str) -> None:
+        """Let the node pull over HTTP without TLS from a registry of this machine, ``ADDRESS:PORT``."""
+        folder = self.layout.registries / host
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "hosts.toml").write_text(node_config.plain_registry(host))
+
+    def pull(self, image: str) -> None:
+        """Have the node pull an image as the kubelet does: by the runtime interface's own settings."""
+        self._ctr("images", "pull", "--hosts-dir", str(self.layout.registries), image)
+
+    @contextmanager
+    def files_of(self, image: str, folder: Path) -> Iterator[Path]:
+        """Give the files of an image that the node has, below ``folder`` while the block lasts."""
+        folder.mkdir()
+        self._ctr("images", "mount", image, str(folder))
+        try:
+            yield folder
+        finally:
+            self._ctr("images", "unmount", "--rm", str(folder))
+            folder.rmdir()
+
     def restart(self, *, once_idle: str | None = None) -> None:
         """Do to the node what a reboot does: every container dies, and what was running starts anew.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,6 +110,17 @@ def changed(values: Mapping[str, Any], path: str, value: object) -> Json:
     name, _, rest = path.partition(".")
     inner = values.get(name)
     return {**values, name: changed(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
+
+
+def later_chart(folder: Path) -> Path:
+    """The chart of a later version, whose resource has another column."""
+    chart = folder / "later"
+    shutil.copytree(CHART, chart)
+    description = chart / "Chart.yaml"
+    description.write_text(re.sub(r"(?m)^(version|appVersion): .*", r"\1: 99.0.0", description.read_text()))
+    (crd,) = (chart / "files" / "crds").glob("*.yaml")
+    crd.write_text(crd.read_text().replace("- name: Phase\n", "- name: Stage\n"))
+    return chart
 
 
 def run_helm(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,24 @@ class Release:
     name = NAME
     namespace = NAMESPACE
 
-    def __init__(self, kubectl: Kubectl, images: ImageNames, home: Path) -> None:
+    def __init__(
+        self, kubectl: Kubectl, images: ImageNames, home: Path, published: Sequence[str] = ()
+    ) -> None:
+        """Take the images, or with ``published`` (Helm's arguments for a released chart) those of that."""
         self.kubectl = kubectl
-        self._values: Json = {
-            "image": _image(images.operator),
-            "converter": {
-                "image": _image(images.converter),
-                "engines": {"ONNX": images.onnx} if images.onnx else {},
-                "runtimeImage": images.runtime,
-            },
-        }
+        self._chart = tuple(published) or (str(CHART),)
+        self._values: Json = (
+            {}
+            if published
+            else {
+                "image": _image(images.operator),
+                "converter": {
+                    "image": _image(images.converter),
+                    "engines": {"ONNX": images.onnx} if images.onnx else {},
+                    "runtimeImage": images.runtime,
+                },
+            }
+        )
         self._environment = kubectl.environment() | helm_homes(home)
 
     def helm(self, verb: str, *args: str, values: Json | None = None) -> subprocess.CompletedProcess[str]:
@@ -50,15 +58,23 @@ class Release:
             pytest.fail(f"helm {verb} failed: {done.stderr}\n{done.stdout}\n{state}")
         return done
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
-        """Install or upgrade, and wait for the operator."""
+    def install(self, values: Mapping[str, Any] | None = None, chart: Sequence[str] = ()) -> None:
+        """Install or upgrade, by another chart if one is given, and wait for the operator."""
         self.kubectl.create_namespace(NAMESPACE, RESTRICTED)
-        self.helm("upgrade", str(CHART), "--install", "--wait", "--timeout", "3m", values=self._with(values))
+        options = ("--install", "--wait", "--timeout", "3m")
+        self.helm("upgrade", *(chart or self._chart), *options, values=self._with(values))
         wait_for_deployment(self.kubectl, NAME, NAMESPACE)
+
+    def values(self) -> Json:
+        """What was set beside the chart's defaults."""
+        where = ("--namespace", NAMESPACE, "--output", "json")
+        done = run_helm("get", "values", RELEASE, *where, environment=self._environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) or {}
 
     def render(self, values: Mapping[str, Any] | None = None) -> str:
         """What the chart would install."""
-        return self.helm("template", str(CHART), values=self._with(values)).stdout
+        return self.helm("template", *self._chart, values=self._with(values)).stdout
 
     def operator_pods(self) -> list[Json]:
         """The operator's pods that are not on their way out."""

@@ -1,0 +1,78 @@
+"""A container registry on this machine: ``docker-registry`` (CNCF distribution) from its Debian package.
+
+Where it is not on PATH, the package is unpacked into the cache folder, which changes nothing of the machine.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.tools.debian import files_of_package
+
+_PROGRAM: Final = "docker-registry"
+_READY_SECONDS: Final = 30
+
+Json = dict[str, Any]
+
+
+def ensure_registry() -> Path:
+    """Return the path of the program.
+
+    Raises :class:`~devcluster.errors.PackageUnavailableError`.
+    """
+    if installed := shutil.which(_PROGRAM):
+        return Path(installed)
+    return files_of_package(_PROGRAM, [f"usr/bin/{_PROGRAM}"]) / _PROGRAM
+
+
+class LocalRegistry:
+    """A registry on 127.0.0.1 that speaks HTTP without TLS.
+
+    Args:
+        state: A folder for what is pushed, and its log.
+        settings: More of its configuration
+            (https://distribution.github.io/distribution/about/configuration), such as ``auth``.
+
+    """
+
+    def __init__(self, state: Path, settings: Mapping[str, Any] | None = None) -> None:
+        self._state = state
+        (port,) = free_ports(1)
+        self.host = f"127.0.0.1:{port}"
+        self._config: Json = {
+            "version": "0.1",
+            "log": {"level": "warn", "accesslog": {"disabled": True}},
+            "storage": {"filesystem": {"rootdirectory": str(state / "blobs")}},
+            "http": {"addr": self.host},
+        } | dict(settings or {})
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        program = ensure_registry()
+        self._state.mkdir(parents=True, exist_ok=True)
+        file = self._state / "config.yml"
+        file.write_text(json.dumps(self._config))  # JSON is YAML
+        self._process = Process(_PROGRAM, [program, "serve", file], self._state / "registry.log")
+        wait_until_ready(self._process, self._answers, _READY_SECONDS)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def _answers(self) -> bool:
+        try:
+            httpx.get(f"http://{self.host}/v2/", trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return True
