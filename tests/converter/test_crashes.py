@@ -23,6 +23,7 @@ from support.converter.converting import SCRIPTS, convert_into
 from support.converter.tiny_tflite import write_tiny_tflite
 from tflite_converter.conversion import pipeline
 from tflite_converter.errors import ConverterError
+from tflite_converter.isolation import machine
 from tflite_converter.progress import Event
 
 SLOW = Benchmark(runs=4000, batch_size=1)
@@ -48,6 +49,12 @@ def family(word: str) -> dict[int, int]:
     return found
 
 
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has one fork at work at a time, so that a blow hits the one that is meant."""
+    monkeypatch.setattr(machine, "processors", lambda: 1)
+
+
 class Striker:
     """A listener that kills the fork at work as soon as it says what it is at."""
 
@@ -62,9 +69,10 @@ class Striker:
             os.kill(fork, number)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_death_costs_its_method_only(slow_source: Path, tmp_path: Path) -> None:
     blows = {
-        "measuring float32": signal.SIGSEGV,
+        "timing float32": signal.SIGSEGV,
         "making dynamic_range": signal.SIGABRT,
     }
     found = convert_into(
@@ -82,7 +90,7 @@ def test_a_death_costs_its_method_only(slow_source: Path, tmp_path: Path) -> Non
     assert {m: f.reason for m, f in failed.items()} == dict.fromkeys(
         (Method.FLOAT32, Method.DYNAMIC_RANGE), FailureReason.CONVERTER_CRASHED
     )
-    assert "died of SIGSEGV while measuring float32" in failed[Method.FLOAT32].message
+    assert "died of SIGSEGV while timing float32" in failed[Method.FLOAT32].message
     assert "died of SIGABRT while making dynamic_range" in failed[Method.DYNAMIC_RANGE].message
     assert any("dynamic_range was not made" in warning for warning in found.report.warnings)
 
@@ -126,14 +134,15 @@ def test_what_a_child_leaves_in_the_place_of_a_file_is_refused(
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.tflite"]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_death_of_the_only_method_is_the_end(slow_source: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConverterError, match=r"SIGKILL.* while measuring float32") as caught:
+    with pytest.raises(ConverterError, match=r"SIGKILL.* while timing float32") as caught:
         convert_into(
             tmp_path / "out",
             slow_source,
             Method.FLOAT32,
             benchmark=SLOW,
-            listener=Striker(tmp_path, {"measuring float32": signal.SIGKILL}),
+            listener=Striker(tmp_path, {"timing float32": signal.SIGKILL}),
         )
     assert caught.value.reason is FailureReason.OUT_OF_MEMORY
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +176,7 @@ def test_no_process_outlives_its_parent(slow_source: Path, tmp_path: Path, numbe
         text=True,
     ) as process:
         assert process.stdout is not None
-        assert any("measuring float32" in line for line in process.stdout)
+        assert any("timing float32" in line for line in process.stdout)
         assert len(family(str(tmp_path))) == 3, "the command, its child and the fork of that"
         process.send_signal(number)
         _, told = process.communicate()
