@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from devcluster.errors import ProcessError
 
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 _TAIL_LINES = 15
+_PORTS_GIVEN = Path(tempfile.gettempdir()) / f"devcluster-ports-{os.getuid()}"
+_START_SECONDS = 120.0
+"""How long a server may take until it listens on a port that it was given."""
 
 
 class Process:
@@ -122,17 +129,41 @@ def wait_until_ready(process: Process, ready: Callable[[], bool], seconds: float
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on.
+    """Ports of 127.0.0.1 that nobody listens on, and that no other process has been given for its servers.
 
     They lie below the range from which the kernel takes ports for outgoing connections, so that none of those
     gets in the way between this call and the server's start.
     """
     ports: set[int] = set()
-    while len(ports) < count:
-        port = random.randint(20000, 32000)  # noqa: S311 - a port is no secret
-        if port not in ports and port_is_free(port):
-            ports.add(port)
+    with _PORTS_GIVEN.open("a+") as given, _locked(given):
+        taken = _given_lately(given)
+        while len(ports) < count:
+            port = random.randint(20000, 32000)  # noqa: S311 - a port is no secret
+            if port not in ports | taken and port_is_free(port):
+                ports.add(port)
+        given.writelines(f"{port} {time.time()}\n" for port in ports)
     return list(ports)
+
+
+def _given_lately(given: IO[str]) -> set[int]:
+    """Return the ports whose servers may still be about to start; those of long ago are forgotten."""
+    given.seek(0)
+    rows = [line.split() for line in given]
+    lately = [(port, at) for port, at in rows if time.time() - float(at) < _START_SECONDS]
+    given.truncate(0)
+    given.writelines(f"{port} {at}\n" for port, at in lately)
+    return {int(port) for port, _ in lately}
+
+
+@contextlib.contextmanager
+def _locked(file: IO[str]) -> Iterator[None]:
+    """Keep other processes out while the context is open."""
+    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def port_is_free(port: int) -> bool:
