@@ -34,6 +34,7 @@ _LANES: Final = {
     "tests/integration/test_publish_s3.py": "api",
     "tests/integration/test_stages_s3.py": "api",
     "tests/integration/test_training_job.py": "api",
+    "tests/integration/test_versions.py": "api",
     "tests/integration": "operator",
     "tests/converter/test_compilers.py": "training",
     "tests/converter/test_training.py": "training",

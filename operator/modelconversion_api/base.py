@@ -16,6 +16,9 @@ from .reasons import REASON_PATTERN, FailureReason
 
 GROUP = "edgeml.dev"
 VERSION = "v1alpha1"
+"""What is stored, and what the operator speaks."""
+SERVED_VERSIONS = (VERSION, "v1beta1")
+"""What may be written and read. The fields are the same: the API server turns one into the other itself."""
 KIND = "ModelConversion"
 PLURAL = "modelconversions"
 API_VERSION = f"{GROUP}/{VERSION}"

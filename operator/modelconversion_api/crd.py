@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from .base import GROUP, KIND, PLURAL, VERSION, cel
+from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, cel
 from .descriptions import describe
 from .scheduling import JobSpec
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
@@ -53,14 +54,17 @@ def custom_resource_definition() -> dict[str, Any]:
         },
         "x-kubernetes-validations": _object_rules(),
     }
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "subresources": {"status": {}},
-        "additionalPrinterColumns": _COLUMNS,
-    }
+    versions = [
+        {
+            "name": name,
+            "served": True,
+            "storage": name == VERSION,
+            "schema": {"openAPIV3Schema": copy.deepcopy(schema)},
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": copy.deepcopy(_COLUMNS),
+        }
+        for name in SERVED_VERSIONS
+    ]
     names = {
         "kind": KIND,
         "listKind": f"{KIND}List",
@@ -73,7 +77,7 @@ def custom_resource_definition() -> dict[str, Any]:
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": versions},
     }
 
 

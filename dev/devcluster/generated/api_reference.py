@@ -13,20 +13,23 @@ from typing import Any, Final
 
 from devcluster.cache import REPOSITORY
 from devcluster.programs import generate
-from modelconversion_api.base import API_VERSION, KIND
+from modelconversion_api.base import GROUP, KIND
 from modelconversion_api.crd import custom_resource_definition
 
 PAGE: Final = REPOSITORY / "docs" / "API.md"
 _HEAD: Final = f"""# API reference: {KIND}
 
-Every field of `{API_VERSION}`, generated from the CRD. `kubectl explain modelconversion.spec` says the same
-in a terminal. Each field of the spec has an example; whole resources are in the [README](../README.md) and
-among the [examples](../examples/gesture-classifier.yaml).
+Every field of `{GROUP}/v1beta1`, generated from the CRD; `v1alpha1` has the same. `kubectl explain
+modelconversion.spec` says so in a terminal. Each field of the spec has an example; whole resources are in the
+[README](../README.md) and among the [examples](../examples/gesture-classifier.yaml).
 
-`v1alpha1` may still change; a change stands in the [changelog](../CHANGELOG.md) under *Changed*, with what to
-do about it. `benchmark.boards`, `npu` and `huggingFace` are new, and the likeliest to. Names and meaning of
-`source`, `output`, `storage`, `methods`, `target`, `calibration`, `validation`, `job` and of the status's
-conditions are meant to stay.
+## What may still change
+
+Within `v1beta1` fields come, and none goes or changes its meaning, but for `benchmark.boards`, `npu`,
+`verifyOn` and `huggingFace`, which are new: a change of these stands in the [changelog](../CHANGELOG.md)
+under *Changed*, with what to do about it. What is refused may become less, and what is filled in by default
+stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later release, which says so two
+releases before; how stored resources are taken over is in [INSTALL.md](INSTALL.md#versions-of-the-resource).
 """
 _NOT_HERE: Final = {
     "affinity": "As in a pod: `kubectl explain pod.spec.affinity`, within the policy on nodes."

@@ -77,15 +77,17 @@ def _service_version(objects: list[Json], about: Json, crd: Json) -> Json:
         if variable["name"] == _NAMESPACE_VARIABLE:
             del variable["value"]
             variable["valueFrom"] = {"fieldRef": {"fieldPath": "metadata.namespace"}}
-    version = crd["spec"]["versions"][0]
     known = yaml.safe_load(about["annotations"]["artifacthub.io/crds"])[0]
-    owned = {
-        "name": crd["metadata"]["name"],
-        "version": version["name"],
-        "kind": crd["spec"]["names"]["kind"],
-        "displayName": known["displayName"],
-        "description": version["schema"]["openAPIV3Schema"]["description"],
-    }
+    owned = [
+        {
+            "name": crd["metadata"]["name"],
+            "version": version["name"],
+            "kind": crd["spec"]["names"]["kind"],
+            "displayName": known["displayName"],
+            "description": version["schema"]["openAPIV3Schema"]["description"],
+        }
+        for version in crd["spec"]["versions"]
+    ]
     images = _images(container)
     return {
         "apiVersion": "operators.coreos.com/v1alpha1",
@@ -123,7 +125,7 @@ def _service_version(objects: list[Json], about: Json, crd: Json) -> Json:
                 {"type": kind, "supported": kind == "AllNamespaces"}
                 for kind in ("OwnNamespace", "SingleNamespace", "MultiNamespace", "AllNamespaces")
             ],
-            "customresourcedefinitions": {"owned": [owned]},
+            "customresourcedefinitions": {"owned": owned},
             "relatedImages": [{"name": name, "image": image} for name, image in images.items()],
             "install": {
                 "strategy": "deployment",

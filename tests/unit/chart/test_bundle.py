@@ -64,14 +64,15 @@ def test_every_manifest_is_one_that_olm_takes(files: dict[str, Json]) -> None:
 
 
 def test_what_the_version_owns_is_in_the_bundle(files: dict[str, Json], version: Json) -> None:
-    (owned,) = version["spec"]["customresourcedefinitions"]["owned"]
+    every = version["spec"]["customresourcedefinitions"]["owned"]
+    owned = every[0]
     (crd,) = (f for f in files.values() if f.get("kind") == "CustomResourceDefinition")
     assert crd == yaml.safe_load((CHART / "files/crds/modelconversions.edgeml.dev.yaml").read_text()) | {
         "metadata": crd["metadata"]
     }
     names = [each["name"] for each in crd["spec"]["versions"]]
     assert (owned["name"], owned["kind"]) == (crd["metadata"]["name"], crd["spec"]["names"]["kind"])
-    assert owned["version"] in names
+    assert [each["version"] for each in every] == names
     assert owned["displayName"]
     assert owned["description"]
     (example,) = json.loads(version["metadata"]["annotations"]["alm-examples"])
