@@ -92,7 +92,8 @@ def test_stored_resources_are_taken_over_as_the_documents_say(crd: ControlPlane,
         gone = OLD if there == NEW else NEW
         store_in(crd, there)
         until(lambda: set(stored_versions(crd)) == {OLD, NEW}, "both versions are stored", 30)
-        everything = crd.kubectl("get", "mconv", "--all-namespaces", "-o", "json").stdout
+        # Of this namespace alone: those of other tests are on their way out.
+        everything = crd.kubectl("-n", namespace, "get", "mconv", "-o", "json").stdout
         crd.kubectl("replace", "-f", "-", input=everything)
         patch = json.dumps({"status": {"storedVersions": [there]}})
         crd.kubectl("patch", "crd", CRD, "--subresource", "status", "--type", "merge", "-p", patch)
