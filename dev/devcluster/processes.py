@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from devcluster.cache import cache_dir, locked
 from devcluster.errors import ProcessError
 
 _SUPERVISOR = str(Path(__file__).with_name("supervise.py"))
 _TAIL_LINES = 15
-_PORTS_GIVEN = Path(tempfile.gettempdir()) / f"devcluster-ports-{os.getuid()}"
 _START_SECONDS = 120.0
 """How long a server may take until it listens on a port that it was given."""
 
@@ -135,7 +132,7 @@ def free_ports(count: int) -> list[int]:
     gets in the way between this call and the server's start.
     """
     ports: set[int] = set()
-    with _PORTS_GIVEN.open("a+") as given, _locked(given):
+    with locked("ports", lambda: None), (cache_dir() / "ports").open("a+") as given:
         taken = _given_lately(given)
         while len(ports) < count:
             port = random.randint(20000, 32000)  # noqa: S311 - a port is no secret
@@ -153,17 +150,6 @@ def _given_lately(given: IO[str]) -> set[int]:
     given.truncate(0)
     given.writelines(f"{port} {at}\n" for port, at in lately)
     return {int(port) for port, _ in lately}
-
-
-@contextlib.contextmanager
-def _locked(file: IO[str]) -> Iterator[None]:
-    """Keep other processes out while the context is open."""
-    fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def port_is_free(port: int) -> bool:

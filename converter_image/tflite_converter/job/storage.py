@@ -7,8 +7,9 @@ import hashlib
 import os
 import ssl
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -84,6 +85,68 @@ class Meter(Protocol):
         """So many bytes have arrived since the last call. May raise to end the download."""
 
 
+@contextlib.contextmanager
+def whole_or_not_at_all(path: Path, stage: Stage) -> Iterator[Path]:
+    """Yield where a download is to be written; it becomes ``path`` only where all went well.
+
+    Raises:
+        ConverterError: NoSpace, and the other reasons of what cannot be written.
+
+    """
+    # A name of its own: beside ``a`` there may be an object called ``a.part``.
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise from_os_error(error, stage, "writing the download") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def received(
+    chunks: Iterable[bytes], part: Path, limit: Limit, meter: Meter | None, stage: Stage, what: str
+) -> Stored:
+    """Write a download down as it arrives, and compute its digest meanwhile.
+
+    Raises:
+        ConverterError: SourceTooLarge for more than ``limit``; ``what`` is its name there.
+
+    """
+    digest, size = hashlib.sha256(), 0
+    with part.open("wb") as stream:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > limit.size_bytes:
+                raise limit.exceeded(stage, f"{what} has more than {human_size(size)}")
+            digest.update(chunk)
+            stream.write(chunk)
+            if meter is not None:
+                meter.add(len(chunk))
+    return Stored(digest.hexdigest(), size)
+
+
+def trust_bundle(context: ssl.SSLContext, bundle: str) -> None:
+    """Have ``context`` trust the certificates of ``spec.storage.caBundle`` as well.
+
+    Raises:
+        ValueError: There are none in it.
+
+    """
+    try:
+        context.load_verify_locations(cadata=bundle)
+    except (ValueError, ssl.SSLError) as error:
+        raise ValueError("caBundle holds no certificates in PEM format") from error
+
+
+def wrong_access(error: ValueError, stage: Stage) -> ConverterError:
+    """Return the failure for what ``spec.storage`` says wrongly."""
+    return ConverterError(
+        FailureReason.INVALID_REQUEST, stage, f"spec.storage: {error}", hint="correct spec.storage"
+    )
+
+
 def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of an S3 URI that the contract has checked."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -102,8 +165,7 @@ class ObjectStore:
             try:
                 self._client = _client(access)
             except ValueError as error:
-                cause, hint = f"spec.storage: {error}", "correct spec.storage"
-                raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause, hint=hint) from error
+                raise wrong_access(error, stage) from error
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with the URI's."""
@@ -124,10 +186,7 @@ class ObjectStore:
             ConverterError: SourceTooLarge beyond ``limit``, NoSpace, and the store's failures.
 
         """
-        # A name of its own: beside ``a`` there may be an object called ``a.part``.
-        part = path.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
+        with whole_or_not_at_all(path, self._stage) as part:
             for tries_left in reversed(range(_DOWNLOAD_TRIES)):
                 try:
                     with storage_errors(self._stage, uri):
@@ -137,11 +196,6 @@ class ObjectStore:
                     broken = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
                     if not (isinstance(error.__cause__, broken) and tries_left):
                         raise
-            part.replace(path)
-        except OSError as error:
-            raise from_os_error(error, self._stage, "writing the download") from error
-        finally:
-            part.unlink(missing_ok=True)
         return stored
 
     def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
@@ -153,15 +207,8 @@ class ObjectStore:
                 raise limit.exceeded(self._stage, f"{uri} has {human_size(promised)}")
             if meter is not None:
                 meter.expect(promised)
-            digest, size = hashlib.sha256(), 0
-            with part.open("wb") as stream:
-                while chunk := body.read(_CHUNK):  # botocore holds what arrives against the length
-                    size += len(chunk)
-                    digest.update(chunk)
-                    stream.write(chunk)
-                    if meter is not None:
-                        meter.add(len(chunk))
-        return Stored(digest.hexdigest(), size)
+            chunks = iter(partial(body.read, _CHUNK), b"")  # botocore holds what arrives against the length
+            return received(chunks, part, limit, meter, self._stage, uri)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
         """Upload an object and make sure that the store has what was sent.
@@ -268,11 +315,8 @@ def _ca_file(bundle: str) -> str:
 
     The container's root is read-only, and botocore takes only paths.
     """
-    try:
-        # Not create_default_context, which takes an empty text for none, and trusts the system's authorities.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=bundle)
-    except (ValueError, ssl.SSLError) as error:
-        raise ValueError("caBundle holds no certificates in PEM format") from error
+    # Not create_default_context, which takes an empty text for none, and trusts the system's authorities.
+    trust_bundle(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), bundle)
     fd = os.memfd_create("ca-bundle", flags=0)  # stays open as long as the process, as the client may
     os.write(fd, bundle.encode())
     return f"/proc/self/fd/{fd}"

@@ -7,12 +7,10 @@ credential is the Hub's token, and only the Hub itself is shown it.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import os
 import ssl
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -34,9 +32,18 @@ from modelconversion_api.request import HUB_TOKEN_ENV
 from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import HUB, bare, digest, web_url
-from tflite_converter.errors import ConverterError, from_os_error, quoted
+from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.job.proxies import is_direct
-from tflite_converter.job.storage import Limit, Meter, Stored, check_proxy
+from tflite_converter.job.storage import (
+    Limit,
+    Meter,
+    Stored,
+    check_proxy,
+    received,
+    trust_bundle,
+    whole_or_not_at_all,
+    wrong_access,
+)
 from tflite_converter.job.storage_errors import said_by_proxy
 
 HUB_ENV: Final = "HF_ENDPOINT"
@@ -133,11 +140,9 @@ class WebStore:
         self._trust = ssl.create_default_context()
         if access.ca_bundle is not None:
             try:
-                self._trust.load_verify_locations(cadata=access.ca_bundle)
-            except (ValueError, ssl.SSLError) as error:
-                cause = "spec.storage: caBundle holds no certificates in PEM format"
-                hint = "correct spec.storage"
-                raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause, hint=hint) from error
+                trust_bundle(self._trust, access.ca_bundle)
+            except ValueError as error:
+                raise wrong_access(error, stage) from error
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
         """Download a file to ``path``, whole and with the digest that its URI names, or not at all.
@@ -149,9 +154,7 @@ class WebStore:
                 StorageAccessDenied, StorageUnavailable.
 
         """
-        part = path.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
+        with whole_or_not_at_all(path, self._stage) as part:
             for tries_left in reversed(range(_TRIES)):
                 try:
                     stored = self._download_once(uri, part, limit, meter)
@@ -163,11 +166,6 @@ class WebStore:
             if (expected := digest(uri)) not in (None, stored.sha256):
                 cause = f"{bare(uri)} has the digest {stored.sha256}, expected {expected}"
                 raise ConverterError(FailureReason.DIGEST_MISMATCH, self._stage, cause)
-            part.replace(path)
-        except OSError as error:
-            raise from_os_error(error, self._stage, "writing the download") from error
-        finally:
-            part.unlink(missing_ok=True)
         return stored
 
     def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
@@ -178,17 +176,7 @@ class WebStore:
                     raise limit.exceeded(self._stage, f"{bare(uri)} has {human_size(int(promised))}")
                 if meter is not None:
                     meter.expect(int(promised))
-            found, size = hashlib.sha256(), 0
-            with part.open("wb") as stream:
-                for chunk in _chunks(answer):
-                    size += len(chunk)
-                    if size > limit.size_bytes:
-                        raise limit.exceeded(self._stage, f"{bare(uri)} has more than {human_size(size)}")
-                    found.update(chunk)
-                    stream.write(chunk)
-                    if meter is not None:
-                        meter.add(len(chunk))
-        return Stored(found.hexdigest(), size)
+            return received(_chunks(answer), part, limit, meter, self._stage, bare(uri))
 
     def _answer(self, uri: str) -> BaseHTTPResponse:
         """Ask for a file, and follow redirects to it."""
