@@ -89,6 +89,8 @@ class _Wanted:
     """What it is called."""
     make: Callable[[], Made]
     request: Request
+    calibrates: bool
+    """Whether the float file is run on the calibration samples for it."""
     recipe_name: str | None = None
     """The user's recipe that it is made by."""
     is_ready: bool = False
@@ -208,6 +210,7 @@ class _Work:
             method.cli_name,
             lambda: self._maker.make(method),
             request,
+            method.needs_calibration,
             is_ready=job.own_ranges and method in job.ready,
         )
 
@@ -216,7 +219,13 @@ class _Work:
         gates = self._gates.of_recipe(recipe.gates)
         name = recipe.file_name(job.base_name)
         request = Request(recipe.base, name, gates, job.benchmark, job.target)
-        return _Wanted(recipe.name, lambda: self._maker.make_recipe(wanted), request, recipe_name=recipe.name)
+        return _Wanted(
+            recipe.name,
+            lambda: self._maker.make_recipe(wanted),
+            request,
+            recipe.needs_calibration,  # GPTQ's do, whatever their base
+            recipe_name=recipe.name,
+        )
 
     def _results(self, wanted: Sequence[_Wanted]) -> list[MethodResult]:
         """Make and measure files, some beside each other; how fast each one runs is measured alone."""
@@ -231,7 +240,7 @@ class _Work:
     def _make(self, files: Sequence[_File]) -> None:
         def task(file: _File) -> Task[Made]:
             wanted = file.wanted
-            lane = _CALIBRATING if wanted.request.method.needs_calibration else None
+            lane = _CALIBRATING if wanted.calibrates else None
             return Task(f"making {wanted.words}", Made, wanted.make, lane)
 
         for file, answer, passed in self._beside(files, task):
