@@ -38,6 +38,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/SOURCES.md",
         "docs/ENGINES.md",
         "docs/STORAGE.md",
+        "docs/PROFILES.md",
         "docs/OPTIMIZATION.md",
         "docs/COMPILERS.md",
         "docs/BOARDS.md",

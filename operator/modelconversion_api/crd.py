@@ -1,12 +1,14 @@
-"""The CustomResourceDefinition, made from the contract's types."""
+"""The CustomResourceDefinitions, made from the contract's types."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
-from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, cel
+from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, ApiModel, cel
 from .descriptions import describe
+from .profiles import PROFILE_PLURALS, ConversionProfileSpec
 from .scheduling import JobSpec
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
 from .status import ModelConversionStatus
@@ -14,12 +16,13 @@ from .status import ModelConversionStatus
 _FREE_SPEC_FIELDS = frozenset({"suspend", "job"})
 _FREE_JOB_FIELDS = frozenset({"ttl_seconds_after_finished"})
 
-_COLUMNS = [
+_COLUMNS: list[dict[str, Any]] = [
     {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
     {"name": "Percent", "type": "integer", "jsonPath": ".status.progress.percent"},
     {"name": "Methods", "type": "string", "jsonPath": ".status.methods"},
     {"name": "Recommended", "type": "string", "jsonPath": ".status.recommended.name"},
     {"name": "Size", "type": "string", "jsonPath": ".status.recommended.size"},
+    {"name": "Profile", "type": "string", "jsonPath": ".spec.profileRef.name", "priority": 1},
     {"name": "Duration", "type": "string", "jsonPath": ".status.duration", "priority": 1},
     {
         "name": "Reason",
@@ -37,47 +40,86 @@ _COLUMNS = [
 ]
 
 
+_PROFILE_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Methods", "type": "string", "jsonPath": ".spec.methods"},
+    {"name": "Target", "type": "string", "jsonPath": ".spec.target"},
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+_PROFILE_WORDS = {
+    "ConversionProfile": "How models of a namespace are made ready for one kind of device.",
+    "ClusterConversionProfile": "How models of all namespaces are made ready for one kind of device.",
+}
+
+
+def custom_resource_definitions() -> list[dict[str, Any]]:
+    """Return every CRD as a Kubernetes object."""
+    return [custom_resource_definition(), *map(_profile_definition, PROFILE_PLURALS)]
+
+
 def custom_resource_definition() -> dict[str, Any]:
-    """Return the CRD as a Kubernetes object."""
-    for model in (ModelConversionSpec, ModelConversionStatus):
+    """Return the CRD of ModelConversion as a Kubernetes object."""
+    schema = _object_schema(
+        "Converts a trained model to TFLite artifacts for edge devices.",
+        {"spec": ModelConversionSpec, "status": ModelConversionStatus},
+    )
+    schema["x-kubernetes-validations"] = _object_rules()
+    names = {"kind": KIND, "plural": PLURAL, "shortNames": ["mconv"]}
+    return _definition(names, "Namespaced", schema, _COLUMNS)
+
+
+def _profile_definition(kind: str) -> dict[str, Any]:
+    plural = PROFILE_PLURALS[kind]
+    schema = _object_schema(_PROFILE_WORDS[kind], {"spec": ConversionProfileSpec})
+    is_everywhere = kind.startswith("Cluster")
+    names = {"kind": kind, "plural": plural, "shortNames": ["cmcprofile" if is_everywhere else "mcprofile"]}
+    return _definition(names, "Cluster" if is_everywhere else "Namespaced", schema, _PROFILE_COLUMNS)
+
+
+def _object_schema(words: str, parts: dict[str, type[ApiModel]]) -> dict[str, Any]:
+    for model in parts.values():
         describe(model)
-    schema = {
+    return {
         "type": "object",
-        "description": "Converts a trained model to TFLite artifacts for edge devices.",
+        "description": words,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural_schema(ModelConversionSpec.model_json_schema()),
-            "status": structural_schema(ModelConversionStatus.model_json_schema()),
+            **{name: structural_schema(model.model_json_schema()) for name, model in parts.items()},
         },
-        "x-kubernetes-validations": _object_rules(),
     }
+
+
+def _definition(
+    names: dict[str, Any], scope: str, schema: dict[str, Any], columns: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    has_status = "status" in schema["properties"]
     versions = [
         {
             "name": name,
             "served": True,
             "storage": name == VERSION,
             "schema": {"openAPIV3Schema": copy.deepcopy(schema)},
-            "subresources": {"status": {}},
-            "additionalPrinterColumns": copy.deepcopy(_COLUMNS),
+            **({"subresources": {"status": {}}} if has_status else {}),
+            "additionalPrinterColumns": copy.deepcopy(columns),
         }
         for name in SERVED_VERSIONS
     ]
+    kind, plural = names["kind"], names["plural"]
     names = {
-        "kind": KIND,
-        "listKind": f"{KIND}List",
-        "plural": PLURAL,
-        "singular": KIND.lower(),
-        "shortNames": ["mconv"],
+        "kind": kind,
+        "listKind": f"{kind}List",
+        "plural": plural,
+        "singular": kind.lower(),
+        "shortNames": names["shortNames"],
         "categories": ["ml"],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": versions},
+        "metadata": {"name": f"{plural}.{GROUP}"},
+        "spec": {"group": GROUP, "scope": scope, "names": names, "versions": versions},
     }
 
 

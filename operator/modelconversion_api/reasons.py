@@ -89,6 +89,8 @@ class FailureReason(StrEnum):
     JOB_REJECTED = "JobRejected"
     JOB_DELETED = "JobDeleted"
     POLICY_VIOLATION = "PolicyViolation"
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    PROFILE_CONFLICT = "ProfileConflict"
     OUTPUT_SHARED = "OutputShared"
     SECRET_NOT_RELEASED = "SecretNotReleased"  # noqa: S105 - a reason, not a secret
     QUOTA_EXCEEDED = "QuotaExceeded"
@@ -261,6 +263,13 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.POLICY_VIOLATION: Failure(
         None, "change the spec, or ask who runs the operator to allow it"
+    ),
+    FailureReason.PROFILE_NOT_FOUND: Failure(
+        None, "create the profile, or correct kind and name in spec.profileRef", True
+    ),
+    FailureReason.PROFILE_CONFLICT: Failure(
+        None,
+        "a conversion may ask for more than its profile, never for less: correct the spec, or the profile",
     ),
     FailureReason.QUOTA_EXCEEDED: Failure(
         None, "wait until the namespace's quota has room, have it raised, or lower spec.job.resources", True

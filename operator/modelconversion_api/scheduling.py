@@ -170,8 +170,8 @@ MAX_BACKOFF: Final = 10
 """The largest backoffLimit."""
 
 
-class JobSpec(ApiModel):
-    """How the Job runs."""
+class JobDefaults(ApiModel):
+    """How Jobs run."""
 
     resources: Resources | None = None
     """Requests and limits of each container; the operator's defaults where not given. Only the resources that
@@ -195,5 +195,10 @@ class JobSpec(ApiModel):
     """Seconds that a conversion may wait for a container to start before it fails."""
     backoff_limit: Annotated[int, Field(ge=0, le=MAX_BACKOFF)] = 2
     """How often a failure that may pass is tried again. Failures that cannot pass are never retried."""
+
+
+class JobSpec(JobDefaults):
+    """How the Job runs."""
+
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31536000)] = 86400
     """Seconds until the finished Job is removed; the ModelConversion stays. May be changed at any time."""

@@ -199,6 +199,24 @@ class Signing(ApiModel):
 Threads = Annotated[int, Field(ge=1, le=64)]
 
 
+class ProfileKind(StrEnum):
+    """Where a profile lies."""
+
+    NAMESPACE = "ConversionProfile"
+    """In the conversion's namespace."""
+    CLUSTER = "ClusterConversionProfile"
+    """In the cluster."""
+
+
+class ProfileRef(ApiModel):
+    """The profile that a conversion follows."""
+
+    kind: ProfileKind = ProfileKind.NAMESPACE
+    """ConversionProfile, of the conversion's namespace, or ClusterConversionProfile."""
+    name: Name
+    """Its name."""
+
+
 class Benchmark(ApiModel):
     """How latency is measured: in the Job's pod, and on boards."""
 
@@ -251,8 +269,9 @@ class Output(ApiModel):
 
 
 _METHODS_XOR_TARGET = cel(
-    "has(self.methods) != has(self.target)",
-    "set either methods (e.g. [DynamicRange]) or target (e.g. RaspberryPi), and not both",
+    "has(self.methods) != has(self.target) || (has(self.profileRef) && !has(self.methods))",
+    "set either methods (e.g. [DynamicRange]) or target (e.g. RaspberryPi), and not both; or a profileRef"
+    " that chooses them",
 )
 _CALIBRATED: Final = [method.value for method in Method if method.needs_calibration]
 _CALIBRATION_FOR_METHODS = cel(
@@ -276,8 +295,8 @@ _CALIBRATION_FOR_TARGET = cel(
     "this target runs full-integer models only, which need calibration data: set calibration.uri",
 )
 _FULL_INTEGER_FOR_COMPILERS = cel(
-    "!(has(self.edgeTPU) || has(self.ethosU) || has(self.microcontroller)) || (has(self.calibration)"
-    " && ((has(self.methods) && 'FullInteger' in self.methods)"
+    "has(self.profileRef) || !(has(self.edgeTPU) || has(self.ethosU) || has(self.microcontroller))"
+    " || (has(self.calibration) && ((has(self.methods) && 'FullInteger' in self.methods)"
     " || (has(self.target) && self.target in ['EdgeTPU', 'Microcontroller', 'RaspberryPi'])))",
     "edgeTPU, ethosU and microcontroller take the full-integer file on: add FullInteger to methods, or a"
     " target that gets it, and calibration",
@@ -289,7 +308,8 @@ _NONE_WITHOUT_DATA: Final = [
     if not set(methods_for_target(target, has_calibration=False)) & set(NPU_METHODS)
 ]
 _FILES_FOR_NPUS = cel(
-    f"!has(self.npu) || (has(self.methods) && self.methods.exists(m, m in {_COMPILED_FOR_NPUS}))"
+    "has(self.profileRef) || !has(self.npu)"
+    f" || (has(self.methods) && self.methods.exists(m, m in {_COMPILED_FOR_NPUS}))"
     f" || (has(self.target) && (has(self.calibration) || !(self.target in {_NONE_WITHOUT_DATA})))",
     "npu compiles the files of FullInteger, Float32 and Float16: add one of them to methods, or calibration"
     " where the target has no other of them",
@@ -310,7 +330,7 @@ _KERAS_FOR_TRAINING = cel(
 )
 
 _COMPILED_FOR_BOARDS = cel(
-    "!has(self.benchmark) || !has(self.benchmark.boards)"
+    "has(self.profileRef) || !has(self.benchmark) || !has(self.benchmark.boards)"
     " || !self.benchmark.boards.exists(b, b.accelerator == 'EdgeTPU')"
     " || (has(self.edgeTPU) && self.edgeTPU.compile && self.edgeTPU.numSegments == 1)",
     "a board with accelerator EdgeTPU runs the file that the Edge TPU compiler makes: set edgeTPU, with"
@@ -365,6 +385,9 @@ class ModelConversionSpec(ApiModel):
     """Where the artifacts go."""
     storage: Storage = Storage()
     """How to reach the S3 store."""
+    profile_ref: ProfileRef | None = None
+    """A profile that says how models are made ready for a kind of device: what the conversion leaves out is
+    the profile's, and its own words may ask for more, never for less. It is read when the run begins."""
     methods: (
         Annotated[
             list[Method],
@@ -427,8 +450,10 @@ class ModelConversionSpec(ApiModel):
     @model_validator(mode="after")
     def _check_methods_or_target(self) -> Self:
         # The CRD says so too; but without this nothing would run, and without a word.
-        if (self.methods is None) == (self.target is None):
+        if self.methods is not None and self.target is not None:
             raise ValueError("set either methods or target, and not both")
+        if self.methods is None and self.target is None and self.profile_ref is None:
+            raise ValueError("set either methods or target, or a profileRef that chooses them")
         return self
 
     def resolved_methods(self) -> tuple[Method, ...]:

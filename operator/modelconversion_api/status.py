@@ -23,6 +23,7 @@ from .limits import (
     VersionText,
 )
 from .optimization import OptimizationSummary
+from .profiles import ResolvedProfile
 from .reasons import Stage
 from .recipes import OfMethod
 from .spec import SourceFormat
@@ -362,6 +363,8 @@ class ModelConversionStatus(ApiModel):
     ] = Field(default_factory=list)
     """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, as kstatus
     has it: Ready once it has succeeded, Reconciling while it is under way, Stalled once it has failed."""
+    profile: ResolvedProfile | None = None
+    """The profile that spec.profileRef names, as it was when this run began."""
     methods: Annotated[str, Field(max_length=128)] | None = None
     """The methods of this run, joined by commas for the printer column."""
     spec_digest: Annotated[str, Field(max_length=64)] | None = None

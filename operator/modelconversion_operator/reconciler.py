@@ -38,13 +38,14 @@ from modelconversion_operator.deciding.manifest import (
 )
 from modelconversion_operator.deciding.news import BATCH_SECONDS
 from modelconversion_operator.deciding.policy import not_released, secrets_of
+from modelconversion_operator.deciding.profiles import named, profile_wanted
 from modelconversion_operator.deciding.repairs import job_changes, pinned_by, words_of_pinned
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.timing import REJECTED_RETRY_SECONDS, RESYNC_SECONDS
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS, events_count_in, wants_events
 from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
+from modelconversion_operator.rules import Rules
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.workqueue import WorkQueue
 
@@ -177,6 +178,7 @@ class Reconciler:
         decision = self._decide(seen)
         if not decision.wants_place:
             self.admission.leave(uid)
+        decision = await self._checked(seen, decision)
         decision = await self._act_before_status(seen, decision)
         wrote = await self._write_status(seen, decision)
         if isinstance(decision.job_action, DeleteJob) and seen.job is not None:
@@ -238,7 +240,34 @@ class Reconciler:
         strays = tuple(self._store.strays(key, name))
         pinned = frozenset(self._pinned.get(key.uid, ()))
         rivals = tuple(self._store.rivals(key.uid))
-        return Seen(conversion, job, pods, events, reported, pinned=pinned, rivals=rivals, strays=strays)
+        seen = Seen(conversion, job, pods, events, reported, pinned=pinned, rivals=rivals, strays=strays)
+        return await self._with_profile(seen)
+
+    async def _with_profile(self, seen: Seen) -> Seen:
+        """Add the profile that a run has still to take on."""
+        key, ref = seen.conversion.key, profile_wanted(seen.conversion)
+        if ref is None:
+            return seen
+        try:
+            return replace(seen, profile=await self._api.get_profile(key.namespace, ref))
+        except RejectedError as error:
+            words = f"the operator may not read {ref.kind} {ref.name}: {error.message}"
+            return replace(seen, rejection=Rejection(words, False, FailureReason.PROFILE_NOT_FOUND))
+
+    async def _checked(self, seen: Seen, decision: Decision) -> Decision:
+        """Ask the API server about what is to be checked; decide again where it refuses."""
+        if decision.to_check is None or (profile := decision.status.profile) is None:
+            return decision
+        try:
+            await self._api.check_conversion(seen.conversion.key.namespace, decision.to_check.to_wire())
+        except RejectedError as error:
+            rejection = Rejection(
+                f"with {named(profile)}: {error.message}",
+                permanent=error.is_permanent,
+                reason=FailureReason.PROFILE_CONFLICT,
+            )
+            return self._decide(replace(seen, rejection=rejection))
+        return decision
 
     async def _job(self, conversion: ConversionView) -> JobView | None:
         """Return the Job of the present run."""
@@ -377,7 +406,7 @@ class Reconciler:
         if after.report_uri is not None and before.report_uri is None and not ends:
             # Boards are to follow, whose pods do not tell what was converted.
             self._metrics.converted(outcome.summary_of(seen.pods))
-            self._metrics.boards_ahead(boards_of(conversion.spec), after.artifacts)
+            self._metrics.boards_ahead(boards_of(conversion.spec, after), after.artifacts)
         for measurement in after.measurements[len(before.measurements) :]:
             self._metrics.measured(measurement)
         if ends:

@@ -13,9 +13,9 @@ from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings
 from modelconversion_operator.deciding.policy import PLAIN_KEYS, PLAIN_RESOURCES, Policy
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import MANAGED_BY
 from modelconversion_operator.errors import SettingsError
+from modelconversion_operator.rules import Rules
 
 ENV_PREFIX: Final = "MODELCONVERSION_"
 

@@ -78,6 +78,14 @@ def of_layer(base, rules=None, **rule):
         on(PI5 | {"accelerator": "GPU", "resources": {"limits": {"squat.ai/dri": 1}}, "timeoutSeconds": 60}),
         FOR_CORAL | {"edgeTPU": {}} | on(PI5 | {"accelerator": "EdgeTPU"}),
         {"methods": GONE, "target": "Mobile"},
+        {"methods": GONE, "profileRef": {"name": "doorbell"}},
+        {
+            "methods": GONE,
+            "profileRef": {"kind": "ClusterConversionProfile", "name": "doorbell"},
+            "edgeTPU": {},
+        },
+        {"methods": GONE, "profileRef": {"name": "doorbell"}, "npu": {"vendor": "Intel", "socs": ["CPU"]}},
+        {"profileRef": {"name": "doorbell"}},
         {"methods": GONE, "target": "RaspberryPi"},
         {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION},
         {"methods": GONE, "target": "EdgeTPU", "calibration": CALIBRATION, "edgeTPU": {}},
@@ -530,6 +538,7 @@ FIXED = [
         "microcontroller": {},
     },
     {"methods": ["Float32"], "npu": {"vendor": "Intel", "socs": ["CPU"]}},
+    {"methods": GONE, "profileRef": {"name": "doorbell"}},
 ]
 
 
@@ -605,6 +614,6 @@ def test_kubectl_explains_the_fields(crd):
 def test_short_name_category_and_columns(running):
     header = running.kubectl("-n", "phases", "get", "mconv", "-o", "wide").stdout.splitlines()[0].split()
     assert header == [
-        "NAME", "PHASE", "PERCENT", "METHODS", "RECOMMENDED", "SIZE", "DURATION", "REASON", "MESSAGE", "AGE",
+        "NAME", "PHASE", "PERCENT", "METHODS", "RECOMMENDED", "SIZE", "PROFILE", "DURATION", "REASON", "MESSAGE", "AGE",
     ]  # fmt: skip
     assert "suspended" in running.kubectl("-n", "phases", "get", "ml").stdout

@@ -13,9 +13,9 @@ from modelconversion_operator.cluster.client import Cluster
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.manifest import JobSettings, job_name
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.reconciler import Reconciler, run_workers
+from modelconversion_operator.rules import Rules
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.workqueue import WorkQueue
 from support.cluster.conversions import Conversions, Operator, until

@@ -14,22 +14,25 @@ from typing import Any, Final
 from devcluster.cache import REPOSITORY
 from devcluster.programs import generate
 from modelconversion_api.base import GROUP, KIND
-from modelconversion_api.crd import custom_resource_definition
+from modelconversion_api.crd import custom_resource_definitions
 
 PAGE: Final = REPOSITORY / "docs" / "API.md"
-_HEAD: Final = f"""# API reference: {KIND}
+_HEAD: Final = f"""# API reference
 
 Every field of `{GROUP}/v1beta1`, generated from the CRD; `v1alpha1` has the same. `kubectl explain
 modelconversion.spec` says so in a terminal. Each field of the spec has an example; whole resources are in the
 [README](../README.md) and among the [examples](../examples/gesture-classifier.yaml).
 
+Kinds: [{KIND}](#spec), [ConversionProfile and ClusterConversionProfile](#conversionprofilespec).
+
 ## What may still change
 
 Within `v1beta1` fields come, and none goes or changes its meaning, but for `benchmark.boards`, `npu`,
-`verifyOn` and `huggingFace`, which are new: a change of these stands in the [changelog](../CHANGELOG.md)
-under *Changed*, with what to do about it. What is refused may become less, and what is filled in by default
-stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later release, which says so two
-releases before; how stored resources are taken over is in [INSTALL.md](INSTALL.md#versions-of-the-resource).
+`verifyOn`, `huggingFace` and profiles, which are new: a change of these stands in the
+[changelog](../CHANGELOG.md) under *Changed*, with what to do about it. What is refused may become less, and
+what is filled in by default stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later
+release, which says so two releases before; how stored resources are taken over is in
+[INSTALL.md](INSTALL.md#versions-of-the-resource).
 """
 _NOT_HERE: Final = {
     "affinity": "As in a pod: `kubectl explain pod.spec.affinity`, within the policy on nodes."
@@ -100,6 +103,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "serviceAccountName": "model-converter",
     "priorityClassName": "batch-low",
     "imagePullSecrets[].name": "registry",
+    "profileRef.name": "doorbell-v2",
     "className": "edge",
 }
 """By the end of the path; the longest that fits counts. Fields with a default have that as their example."""
@@ -134,16 +138,39 @@ def leaves(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[
 
 def page() -> str:
     """Return the whole page."""
-    versions = custom_resource_definition()["spec"]["versions"]
-    properties = versions[0]["schema"]["openAPIV3Schema"]["properties"]
+    properties = properties_of(KIND)
     rows = [_HEAD]
     for part in ("spec", "status"):
         rows += _object(part, properties[part], with_examples=part == "spec")
+    told = dict(_objects(properties["spec"], "spec"))
+    rows += _object("ConversionProfile.spec", properties_of("ConversionProfile")["spec"], told=told)
     return "\n".join(rows).rstrip() + "\n"
 
 
-def _object(path: str, schema: Mapping[str, Any], *, with_examples: bool) -> Iterator[str]:
-    """Yield the section of an object, and those of the objects in it."""
+def properties_of(kind: str) -> Mapping[str, Any]:
+    """Return the schemas of what a kind consists of."""
+    (crd,) = (crd for crd in custom_resource_definitions() if crd["spec"]["names"]["kind"] == kind)
+    found: Mapping[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    return found
+
+
+def _objects(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each object of the contract with its path."""
+    for name, field in _fields(schema).items():
+        if _fields(field) and name not in _NOT_HERE:
+            below = f"{path}.{name}" + ("[]" if _is_list_of_objects(field) else "")
+            yield below, field
+            yield from _objects(field, below)
+
+
+def _object(
+    path: str,
+    schema: Mapping[str, Any],
+    *,
+    with_examples: bool = True,
+    told: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[str]:
+    """Yield the section of an object, and those of the objects in it, but for those that are ``told``."""
     yield f"## {path}\n"
     source = schema.get("items", schema) if schema.get("type") == "array" else schema
     if schema.get("description"):
@@ -156,9 +183,14 @@ def _object(path: str, schema: Mapping[str, Any], *, with_examples: bool) -> Ite
     for name, field in _fields(schema).items():
         below = f"{path}.{name}" + ("[]" if _is_list_of_objects(field) else "")
         has_section = bool(_fields(field)) and name not in _NOT_HERE
-        if has_section:
+        same = f"spec.{below.partition('.spec.')[2]}"
+        is_told = told is not None and _fields(told.get(same, {})) == _fields(field)
+        if has_section and not is_told:
             objects.append((below, field))
-        cells = [f"[`{name}`](#{_anchor(below)})" if has_section else f"`{name}`", _type(field)]
+        cells = [
+            f"[`{name}`](#{_anchor(same if is_told else below)})" if has_section else f"`{name}`",
+            _type(field),
+        ]
         cells.append("required" if name in required else _default(field))
         if with_examples:
             shown = "" if has_section or name in _NOT_HERE else f"`{_yaml(example(below, field))}`"
@@ -172,7 +204,7 @@ def _object(path: str, schema: Mapping[str, Any], *, with_examples: bool) -> Ite
         yield from (f"- {_words(rule['message'])}" for rule in rules)
         yield ""
     for below, field in objects:
-        yield from _object(below, field, with_examples=with_examples)
+        yield from _object(below, field, with_examples=with_examples, told=told)
 
 
 def _fields(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -51,10 +51,10 @@ def bundle(helm: Path, chart: Path) -> dict[str, str]:
     about = yaml.safe_load(_helm(helm, "show", "chart", str(chart)))
     rendered = _helm(helm, "template", NAME, str(chart), "--namespace", _NAMESPACE)
     objects = [found for found in yaml.safe_load_all(rendered) if found]
-    crd = _one(objects, "CustomResourceDefinition")
+    crds = [found for found in objects if found["kind"] == "CustomResourceDefinition"]
     manifests = {
-        f"{NAME}.clusterserviceversion.yaml": _service_version(objects, about, crd),
-        f"{crd['metadata']['name']}.yaml": crd,
+        f"{NAME}.clusterserviceversion.yaml": _service_version(objects, about, crds),
+        **{f"{crd['metadata']['name']}.yaml": crd for crd in crds},
     }
     for found in objects:
         aggregated = found["kind"] == "ClusterRole" and found["metadata"]["name"] != NAME
@@ -69,7 +69,7 @@ def bundle(helm: Path, chart: Path) -> dict[str, str]:
     return files | {"metadata/annotations.yaml": _dumped({"annotations": _annotations()})}
 
 
-def _service_version(objects: list[Json], about: Json, crd: Json) -> Json:
+def _service_version(objects: list[Json], about: Json, crds: list[Json]) -> Json:
     deployment = _one(objects, "Deployment")
     account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
@@ -77,15 +77,16 @@ def _service_version(objects: list[Json], about: Json, crd: Json) -> Json:
         if variable["name"] == _NAMESPACE_VARIABLE:
             del variable["value"]
             variable["valueFrom"] = {"fieldRef": {"fieldPath": "metadata.namespace"}}
-    known = yaml.safe_load(about["annotations"]["artifacthub.io/crds"])[0]
+    known = {each["name"]: each for each in yaml.safe_load(about["annotations"]["artifacthub.io/crds"])}
     owned = [
         {
             "name": crd["metadata"]["name"],
             "version": version["name"],
             "kind": crd["spec"]["names"]["kind"],
-            "displayName": known["displayName"],
+            "displayName": known[crd["metadata"]["name"]]["displayName"],
             "description": version["schema"]["openAPIV3Schema"]["description"],
         }
+        for crd in crds
         for version in crd["spec"]["versions"]
     ]
     images = _images(container)

@@ -7,6 +7,7 @@ is and how to prove who asks.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -20,6 +21,8 @@ from kubernetes.aio import client, config
 from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.profiles import PROFILE_PLURALS, ResolvedProfile
+from modelconversion_api.spec import ProfileKind, ProfileRef
 from modelconversion_api.storage import CONVERSIONS_USER
 from modelconversion_operator.clock import ServerClock
 from modelconversion_operator.cluster.connections import Answer, Connections
@@ -52,6 +55,8 @@ _REQUEST_SECONDS: Final = 15.0
 _MERGE_PATCH: Final = "application/merge-patch+json"
 _WEBHOOK_IS_DOWN: Final = "failed calling webhook"
 """What the API server says when an admission webhook does not answer, with status 500."""
+_DRY_RUN: Final = "dry-run"
+"""Name of conversions that are never made."""
 
 
 Permit = Callable[[], float]
@@ -205,6 +210,40 @@ class Cluster:
         }
         path = f"/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews"
         return bool((await self.request("POST", path, body)).get("status", {}).get("allowed"))
+
+    async def get_profile(self, namespace: str, ref: ProfileRef) -> ResolvedProfile | None:
+        """Read a profile; None when there is none.
+
+        Raises:
+            RejectedError: The operator may not read profiles there.
+
+        """
+        where = "" if ref.kind is ProfileKind.CLUSTER else f"namespaces/{namespace}/"
+        path = f"/apis/{GROUP}/{VERSION}/{where}{PROFILE_PLURALS[ref.kind]}/{ref.name}"
+        try:
+            body = await self.request("GET", path)
+        except NotFoundError:
+            return None
+        meta = body["metadata"]
+        return ResolvedProfile(
+            kind=ref.kind,
+            name=ref.name,
+            uid=meta["uid"],
+            generation=meta["generation"],
+            spec=body.get("spec") or {},
+        )
+
+    async def check_conversion(self, namespace: str, spec: Body) -> None:
+        """Have the API server say whether it would take a conversion, without making one.
+
+        Raises:
+            RejectedError: It would not, and says why.
+
+        """
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": _DRY_RUN}, "spec": spec}
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{PLURAL}?dryRun=All"
+        with contextlib.suppress(ConflictError):  # one of that name: the rules were asked before
+            await self.request("POST", path, body)
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from modelconversion_api.profiles import ResolvedProfile
+from modelconversion_api.spec import ProfileRef
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 
 
@@ -36,6 +38,12 @@ class ConversionApi(Protocol):
 
     async def may_use_secret(self, namespace: str, name: str) -> bool:
         """Ask whether a Secret has been released for conversions, without reading it."""
+
+    async def get_profile(self, namespace: str, ref: ProfileRef) -> ResolvedProfile | None:
+        """Read a profile; None when there is none."""
+
+    async def check_conversion(self, namespace: str, spec: Body) -> None:
+        """Have the API server say whether it would take a conversion, without making one."""
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         """Write an event about a ModelConversion."""

@@ -104,10 +104,14 @@ def _settled(run: Run, status: ModelConversionStatus) -> Decision:
     return succeeded(run.conversion, status, recommended, run.now)
 
 
-def boards_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """Return the accelerators of a conversion's boards by name, from its spec as it is stored."""
-    boards = (spec.get("benchmark") or {}).get("boards") or ()
-    return {str(board["name"]): str(board.get("accelerator", Accelerator.CPU)) for board in boards}
+def boards_of(spec: Mapping[str, Any], status: ModelConversionStatus) -> dict[str, str]:
+    """Return the accelerators of the boards of a conversion and its profile by name, as they are stored."""
+    profile = status.profile.spec if status.profile else {}
+    return {
+        str(board["name"]): str(board.get("accelerator", Accelerator.CPU))
+        for part in (profile, spec)
+        for board in (part.get("benchmark") or {}).get("boards") or ()
+    }
 
 
 def next_board(spec: ModelConversionSpec, status: ModelConversionStatus) -> Board | None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from modelconversion_api.profiles import ProfileConflictError, under_profile
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.report import reason_of_none_passed
 from modelconversion_api.spec import ModelConversionSpec
@@ -47,6 +48,7 @@ from modelconversion_operator.deciding.following import READING_AGAIN, WAITING_F
 from modelconversion_operator.deciding.manifest import Part, job_name
 from modelconversion_operator.deciding.outcome import seconds_to_end_by_itself
 from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.profiles import take_profile_on
 from modelconversion_operator.deciding.progress import progress_of
 from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.seen import Seen
@@ -121,7 +123,21 @@ def _decide(seen: Seen, now: datetime, policy: Policy) -> Decision:
     status = status.model_copy(update={"observed_generation": conversion.generation})
     if status.phase is not None and status.phase.is_final:
         return _after_the_end(seen, status, spec, now)
-    return _under_way(Run(seen, spec, status, run_generation, now, policy))
+    run = Run(seen, spec, status, run_generation, now, policy)
+    if spec.profile_ref is not None and status.profile is None:
+        return _without_profile(run)
+    try:
+        return _under_way(replace(run, spec=under_profile(spec, status.profile)))
+    except (ProfileConflictError, ValidationError) as error:  # the status was written by somebody else
+        return _fail(run, FailureReason.PROFILE_CONFLICT, f"status.profile does not fit: {error}")
+
+
+def _without_profile(run: Run) -> Decision:
+    """Decide about a run that has not taken its profile on: nothing of it is there yet."""
+    if run.spec.suspend:
+        return _suspended(run, None)
+    refused = run.seen.rejection
+    return take_profile_on(run) if refused is None or run.seen.profile is None else _refused(run, refused)
 
 
 def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bool:
@@ -142,7 +158,7 @@ def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy
         observed_generation=conversion.generation,
         run_generation=conversion.generation,
         phase=phase,
-        methods=",".join(spec.resolved_methods()),
+        methods=",".join(spec.resolved_methods()) or None,
         spec_digest=spec_digest(spec),
         job_name=job_name(conversion.key, conversion.generation),
         start_time=now,

@@ -70,6 +70,8 @@ class Decision:
     events: tuple[Event, ...] = ()
     recheck_seconds: float | None = None
     """Seconds after which to decide again even if nothing happens; None: only when something does."""
+    to_check: ModelConversionSpec | None = None
+    """What the API server must be ready to take as a conversion before the status is written."""
     wants_place: bool = False
     """Whether a place was asked for: without one the conversion stands in line, else it was admitted."""
 

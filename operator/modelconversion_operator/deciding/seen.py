@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from modelconversion_api.profiles import ResolvedProfile
 from modelconversion_api.request import StageProgress
 from modelconversion_operator.deciding.decisions import Rejection
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
@@ -37,7 +38,9 @@ class Seen:
     reported: StageProgress | None = None
     """Progress as the container that converts reports it."""
     rejection: Rejection | None = None
-    """Why the Job could not be created, when that was just tried."""
+    """Why the Job could not be created, or the profile not be taken on, when that was just tried."""
+    profile: ResolvedProfile | None = None
+    """The profile that the run has still to take on, where there is one of that name."""
     pinned: frozenset[str] = frozenset()
     """Fields of the Job that the cluster did not let this operator change."""
     rivals: tuple[Rival, ...] = ()

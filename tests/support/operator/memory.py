@@ -9,14 +9,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from modelconversion_api.profiles import ResolvedProfile
+from modelconversion_api.spec import ProfileRef
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.news import BATCH_SECONDS
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError
 from modelconversion_operator.reconciler import Reconciler
+from modelconversion_operator.rules import Rules
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.workqueue import WorkQueue
 from support.operator.objects import DEFAULTS, NOW, ended, pod, published, running, spec
@@ -36,6 +38,11 @@ class Server:
         self.unreleased: set[str] = set()
         self.asked: list[str] = []
         self.may_not_ask = False
+        self.profiles: dict[str, ResolvedProfile] = {}
+        """By kind and name."""
+        self.refusal = ""
+        """Why the API server would not take what a conversion and its profile make together."""
+        self.checked: list[Body] = []
         self.pods: dict[str, PodView] = {}
         """Those that a listing gives, by UID."""
         self.pinned: set[str] = set()
@@ -98,6 +105,16 @@ class Server:
         if self.may_not_ask:
             raise RejectedError(403, "cannot create resource localsubjectaccessreviews")
         return name not in self.unreleased
+
+    async def get_profile(self, namespace: str, ref: ProfileRef) -> ResolvedProfile | None:
+        if self.may_not_ask:
+            raise RejectedError(403, "cannot get resource clusterconversionprofiles")
+        return self.profiles.get(f"{ref.kind} {ref.name}")
+
+    async def check_conversion(self, namespace: str, spec: Body) -> None:
+        self.checked.append(spec)
+        if self.refusal:
+            raise RejectedError(422, self.refusal)
 
     async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
         self.writes.append(f"event {event['reason']}")

@@ -64,20 +64,22 @@ def test_every_manifest_is_one_that_olm_takes(files: dict[str, Json]) -> None:
 
 
 def test_what_the_version_owns_is_in_the_bundle(files: dict[str, Json], version: Json) -> None:
-    every = version["spec"]["customresourcedefinitions"]["owned"]
-    owned = every[0]
-    (crd,) = (f for f in files.values() if f.get("kind") == "CustomResourceDefinition")
-    assert crd == yaml.safe_load((CHART / "files/crds/modelconversions.edgeml.dev.yaml").read_text()) | {
-        "metadata": crd["metadata"]
+    owned = version["spec"]["customresourcedefinitions"]["owned"]
+    crds = {f["metadata"]["name"]: f for f in files.values() if f.get("kind") == "CustomResourceDefinition"}
+    ours = [yaml.safe_load(path.read_text()) for path in (CHART / "files/crds").glob("*.yaml")]
+    assert crds == {
+        crd["metadata"]["name"]: crd | {"metadata": crds[crd["metadata"]["name"]]["metadata"]} for crd in ours
     }
-    names = [each["name"] for each in crd["spec"]["versions"]]
-    assert (owned["name"], owned["kind"]) == (crd["metadata"]["name"], crd["spec"]["names"]["kind"])
-    assert [each["version"] for each in every] == names
-    assert owned["displayName"]
-    assert owned["description"]
+    served = {(n, each["name"]) for n, crd in crds.items() for each in crd["spec"]["versions"]}
+    assert {(each["name"], each["version"]) for each in owned} == served
+    for each in owned:
+        assert each["kind"] == crds[each["name"]]["spec"]["names"]["kind"]
+        assert each["displayName"]
+        assert each["description"]
     (example,) = json.loads(version["metadata"]["annotations"]["alm-examples"])
-    assert example["kind"] == owned["kind"]
-    assert example["apiVersion"] == f"{crd['spec']['group']}/{owned['version']}"
+    assert (example["kind"], example["apiVersion"]) in {
+        (o["kind"], f"edgeml.dev/{o['version']}") for o in owned
+    }
 
 
 def test_the_version_says_what_is_wanted_of_it(version: Json) -> None:

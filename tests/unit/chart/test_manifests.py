@@ -46,6 +46,8 @@ def where(rendered: Rendered) -> set[tuple[str, str | None, str]]:
 def test_by_default_there_is_nothing_but_what_every_cluster_has():
     assert where(render()) == {
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
+        ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
+        ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
         ("ClusterRoleBinding", None, NAME),
         ("ClusterRole", None, f"{NAME}-view"),
@@ -181,7 +183,8 @@ def test_who_may_edit_a_namespace_may_convert_there_and_not_write_the_status():
     assert {k for k in edit["metadata"]["labels"] if k.startswith(prefix)} == {
         prefix + r for r in ("edit", "admin")
     }
-    assert {r for rule in edit["rules"] for r in rule["resources"]} == {"modelconversions"}
+    writable = {r for rule in edit["rules"] for r in rule["resources"]}
+    assert writable == {"modelconversions", "conversionprofiles"}, "what counts everywhere is the platform's"
 
 
 @pytest.mark.parametrize(
@@ -313,12 +316,14 @@ def test_what_is_added_comes_after_what_is_there():
 # The custom resource.
 
 
-def test_the_resource_is_that_of_the_contract():
-    (path,) = (REPOSITORY / "crds").glob("*.yaml")
-    crd = render({"commonAnnotations": {"a": "b"}}).one("CustomResourceDefinition")
-    assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep", "a": "b"}
-    assert crd["metadata"].pop("labels")["app.kubernetes.io/managed-by"] == "Helm"
-    assert crd == yaml.safe_load(path.read_text())
+def test_the_resources_are_those_of_the_contract():
+    ours = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "crds").glob("*.yaml")]
+    crds = render({"commonAnnotations": {"a": "b"}}).all("CustomResourceDefinition")
+    for crd in crds:
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep", "a": "b"}
+        assert crd["metadata"].pop("labels")["app.kubernetes.io/managed-by"] == "Helm"
+    by_name = {crd["metadata"]["name"]: crd for crd in ours}
+    assert {crd["metadata"]["name"]: crd for crd in crds} == by_name
 
 
 @pytest.mark.parametrize(
@@ -327,8 +332,9 @@ def test_the_resource_is_that_of_the_contract():
 )
 def test_whether_the_resource_is_installed_and_kept(crds: Json, annotations: Any):
     found = render({"crds": crds}).all("CustomResourceDefinition")
+    count = len(list((REPOSITORY / "crds").glob("*.yaml")))
     assert [c["metadata"].get("annotations") for c in found] == (
-        [] if crds.get("enabled") is False else [annotations]
+        [] if crds.get("enabled") is False else [annotations] * count
     )
 
 
@@ -550,7 +556,7 @@ def test_the_chart_names_no_machine_and_has_its_files():
     version = re.search(r'^version = "(.+)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     assert about["appVersion"] == version[1]
-    (crd,) = yaml.safe_load(about["annotations"]["artifacthub.io/crds"])
-    assert crd["name"] == "modelconversions.edgeml.dev"
+    crds = yaml.safe_load(about["annotations"]["artifacthub.io/crds"])
+    assert {f"{crd['name']}.yaml" for crd in crds} == {path.name for path in (CHART / "files/crds").iterdir()}
     text = "".join(p.read_text() for p in CHART.rglob("*") if p.is_file())
     assert not re.search(r"/(root|work|home)/", text)

@@ -8,11 +8,12 @@ import jsonschema
 import pytest
 
 from devcluster.generated import api_reference
-from devcluster.generated.api_reference import EXAMPLES, example, leaves, page
-from modelconversion_api.crd import custom_resource_definition
+from devcluster.generated.api_reference import EXAMPLES, example, leaves, page, properties_of
+from modelconversion_api.base import KIND
+from modelconversion_api.profiles import ConversionProfileSpec
 from modelconversion_api.spec import ModelConversionSpec
 
-PROPERTIES = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+PROPERTIES = properties_of(KIND)
 LEAVES = dict(leaves(PROPERTIES["spec"], "spec"))
 
 
@@ -41,6 +42,17 @@ def test_the_examples_make_a_resource() -> None:
 
     wanted = made(PROPERTIES["spec"], "spec")
     assert ModelConversionSpec.model_validate(wanted).source.uri == EXAMPLES["source.uri"]
+
+
+def test_of_a_profile_the_page_has_each_field_and_repeats_no_object() -> None:
+    written = page()
+    _, _, profile = written.partition("\n## ConversionProfile.spec\n")
+    for info in ConversionProfileSpec.model_fields.values():
+        assert f"`{info.alias}`" in profile.partition("\n## ")[0]
+    headings = [line for line in written.splitlines() if line.startswith("## ")]
+    assert len(headings) == len(set(headings))
+    assert "[`benchmark`](#specbenchmark)" in profile
+    assert "[`validation`](#conversionprofilespecvalidation)" in profile
 
 
 def test_the_page_has_every_object_and_field() -> None:

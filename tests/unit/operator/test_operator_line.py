@@ -12,9 +12,9 @@ from modelconversion_api.status import Phase
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import ConversionView, Key
 from modelconversion_operator.reconciler import Reconciler
+from modelconversion_operator.rules import Rules
 from modelconversion_operator.telemetry.metrics import Metrics
 from support.operator.memory import World
 from support.operator.objects import DEFAULTS, ended, pod, published, running

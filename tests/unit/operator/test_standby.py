@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.deciding.admission import Limits
-from modelconversion_operator.deciding.rules import Rules
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.reconciler import Reconciler
+from modelconversion_operator.rules import Rules
 from support.operator.memory import World
 from support.operator.objects import DEFAULTS, ended, published
 
