@@ -39,6 +39,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/ENGINES.md",
         "docs/STORAGE.md",
         "docs/PROFILES.md",
+        "docs/SETS.md",
         "docs/OPTIMIZATION.md",
         "docs/COMPILERS.md",
         "docs/BOARDS.md",

@@ -10,6 +10,13 @@ from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, ApiModel, cel
 from .descriptions import describe
 from .profiles import PROFILE_PLURALS, ConversionProfileSpec
 from .scheduling import JobSpec
+from .sets import (
+    SET_KIND,
+    SET_NAME_MAX_LENGTH,
+    SET_PLURAL,
+    ModelConversionSetSpec,
+    ModelConversionSetStatus,
+)
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
 from .status import ModelConversionStatus
 
@@ -45,6 +52,18 @@ _PROFILE_COLUMNS: list[dict[str, Any]] = [
     {"name": "Target", "type": "string", "jsonPath": ".spec.target"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
+_SET_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+    {"name": "Progress", "type": "string", "jsonPath": ".status.progress"},
+    {"name": "Failed", "type": "integer", "jsonPath": ".status.failed"},
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Succeeded')].message",
+        "priority": 1,
+    },
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
 _PROFILE_WORDS = {
     "ConversionProfile": "How models of a namespace are made ready for one kind of device.",
     "ClusterConversionProfile": "How models of all namespaces are made ready for one kind of device.",
@@ -53,7 +72,7 @@ _PROFILE_WORDS = {
 
 def custom_resource_definitions() -> list[dict[str, Any]]:
     """Return every CRD as a Kubernetes object."""
-    return [custom_resource_definition(), *map(_profile_definition, PROFILE_PLURALS)]
+    return [custom_resource_definition(), *map(_profile_definition, PROFILE_PLURALS), _set_definition()]
 
 
 def custom_resource_definition() -> dict[str, Any]:
@@ -73,6 +92,23 @@ def _profile_definition(kind: str) -> dict[str, Any]:
     is_everywhere = kind.startswith("Cluster")
     names = {"kind": kind, "plural": plural, "shortNames": ["cmcprofile" if is_everywhere else "mcprofile"]}
     return _definition(names, "Cluster" if is_everywhere else "Namespaced", schema, _PROFILE_COLUMNS)
+
+
+def _set_definition() -> dict[str, Any]:
+    schema = _object_schema(
+        "Converts several models for several kinds of devices, and compares what came of it.",
+        {"spec": ModelConversionSetSpec, "status": ModelConversionSetStatus},
+    )
+    schema["x-kubernetes-validations"] = [_short_name(SET_NAME_MAX_LENGTH)]
+    names = {"kind": SET_KIND, "plural": SET_PLURAL, "shortNames": ["mcset"]}
+    return _definition(names, "Namespaced", schema, _SET_COLUMNS)
+
+
+def _short_name(length: int) -> dict[str, Any]:
+    return cel(
+        f"size(self.metadata.name) <= {length}",
+        f"metadata.name must have at most {length} characters: the Job's name is built on it",
+    )
 
 
 def _object_schema(words: str, parts: dict[str, type[ApiModel]]) -> dict[str, Any]:
@@ -132,10 +168,7 @@ def _object_rules() -> list[dict[str, Any]]:
         f"(has(self.{f}) ? has(oldSelf.{f}) && self.{f} == oldSelf.{f} : !has(oldSelf.{f}))" for f in fields
     ]
     return [
-        cel(
-            f"size(self.metadata.name) <= {NAME_MAX_LENGTH}",
-            f"metadata.name must have at most {NAME_MAX_LENGTH} characters: the Job's name is built on it",
-        ),
+        _short_name(NAME_MAX_LENGTH),
         cel(
             "!has(oldSelf.status) || !has(oldSelf.status.phase)"
             " || !(oldSelf.status.phase in ['Pending', 'Running', 'Suspended']) || ("

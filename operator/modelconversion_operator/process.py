@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from modelconversion_operator.cluster.client import Cluster, always
 from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
 from modelconversion_operator.cluster.mirror import Mirror
 from modelconversion_operator.cluster.progress_reader import ProgressReader
+from modelconversion_operator.cluster.set_requests import SetRequests
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.cluster.watch_state import WatchProgress
 from modelconversion_operator.cluster.watches import (
@@ -23,11 +24,15 @@ from modelconversion_operator.cluster.watches import (
     make_conversion_watch,
     make_mirrors,
     make_registry,
+    make_set_mirrors,
     make_settings,
 )
 from modelconversion_operator.deciding.defaults import read_defaults
+from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.errors import OperatorError, SettingsError, WatchError
 from modelconversion_operator.reconciler import Reconciler, run_workers
+from modelconversion_operator.sets.reconciler import SetReconciler
+from modelconversion_operator.sets.store import SetStore
 from modelconversion_operator.settings import Settings
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
@@ -50,7 +55,8 @@ async def run(settings: Settings) -> None:
 
     """
     defaults = read_defaults(settings.defaults_file)
-    store = Store()
+    sets, set_queue = SetStore(), WorkQueue[str]()
+    store = Store(*_following(sets, set_queue))
     queue: WorkQueue[str] = WorkQueue()
     metrics = Metrics()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
@@ -63,10 +69,15 @@ async def run(settings: Settings) -> None:
         def look_at_all(namespace: str | None) -> None:
             for uid in store.unsettled(namespace):
                 queue.add(uid)
+            for uid in sets.uids():
+                set_queue.add(uid)
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)
-        mirrors = make_mirrors(cluster, store, queue, progress, names, silence)
+        mirrors = [
+            *make_mirrors(cluster, store, queue, progress, names, silence),
+            *make_set_mirrors(cluster, sets, set_queue, progress, names, silence, settings.class_name),
+        ]
         leadership = _leadership(settings, cluster, election)
         metrics.observe_watches(progress.age_seconds, progress.failing, WATCHED)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
@@ -86,6 +97,7 @@ async def run(settings: Settings) -> None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(reader.run())
                 group.create_task(run_workers(reconciler, settings.workers))
+                group.create_task(set_reconciler.work())
 
         reader = ProgressReader(store, queue, settings.progress_seconds)
         reconciler = Reconciler(
@@ -98,6 +110,15 @@ async def run(settings: Settings) -> None:
             now=cluster.clock.now,
             knows=progress.knows,
         )
+        set_reconciler = SetReconciler(
+            SetRequests(cluster),
+            sets,
+            set_queue,
+            settings.rules(defaults),
+            now=cluster.clock.now,
+            knows=progress.knows,
+        )
+        metrics.observe_sets(lambda: dict(sets.phases()))
         metrics.observe_line(
             lambda: len(reconciler.admission),
             lambda: sum(map(len, store.active().values())),
@@ -129,6 +150,22 @@ async def run(settings: Settings) -> None:
             if progress.history:
                 raise WatchError(progress.history)
     logger.info("stopped")
+
+
+def _following(
+    sets: SetStore, queue: WorkQueue[str]
+) -> tuple[Callable[[ConversionView], None], Callable[[str], None]]:
+    """Return what takes news of conversions to their sets."""
+
+    def seen(view: ConversionView) -> None:
+        if view.set_uid is not None and sets.put_member(view, view.set_uid):
+            queue.add(view.set_uid)
+
+    def gone(uid: str) -> None:
+        if (set_uid := sets.drop_member(uid)) is not None:
+            queue.add(set_uid)
+
+    return seen, gone
 
 
 async def _watch(mirrors: Sequence[Mirror[Any]], conversions: Coroutine[Any, Any, None]) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
@@ -21,6 +21,7 @@ from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding import outcome
 from modelconversion_operator.deciding.admission import Admission
 from modelconversion_operator.deciding.boards import boards_of
+from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.decide import decide
 from modelconversion_operator.deciding.decisions import (
     CreateJob,
@@ -424,17 +425,8 @@ class Reconciler:
 
     async def _record(self, conversion: ConversionView, event: Event) -> None:
         """Write an event; the status holds the same facts, so a lost event is no error."""
-        stamp = self._now().isoformat()
-        body = {
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message[:1024],
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
-        }
         try:
-            await self._api.create_event(conversion.key, body)
+            await self._api.create_event(conversion.key, event.to_wire(self._now()))
         except ApiError as error:
             logger.info("event %s was not written: %s", event.reason, error)
 
@@ -494,20 +486,6 @@ def _conclusive(job: JobView, pods: Sequence[PodView]) -> bool:
     if job.complete:
         return outcome.summary_of(pods) is not None
     return any(c.exit_code for p in pods for c in p.containers)
-
-
-def status_changes(before: Mapping[str, Any], after: ModelConversionStatus) -> dict[str, Any]:
-    """Return the merge patch from a stored status to a new one.
-
-    Changed fields, and null for those to be removed.
-    """
-    wire = after.to_wire()
-    changes = {name: value for name, value in wire.items() if before.get(name) != value}
-    changes |= {name: None for name in before if name in _STATUS_FIELDS and name not in wire}
-    return changes
-
-
-_STATUS_FIELDS = frozenset(info.alias or name for name, info in ModelConversionStatus.model_fields.items())
 
 
 def _tells_of_rivals(status: ModelConversionStatus) -> bool:

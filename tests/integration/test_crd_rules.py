@@ -614,7 +614,7 @@ def test_kubectl_explains_the_fields(crd):
 def test_short_name_category_and_columns(running):
     header = running.kubectl("-n", "phases", "get", "mconv", "-o", "wide").stdout.splitlines()[0].split()
     assert header == [
-        "NAME", "PHASE", "PERCENT", "METHODS", "RECOMMENDED", "SIZE", "PROFILE", "DURATION", "REASON", "MESSAGE",
-        "AGE",
+        "NAME", "PHASE", "PERCENT", "METHODS", "RECOMMENDED", "SIZE", "PROFILE", "DURATION", "REASON",
+        "MESSAGE", "AGE",
     ]  # fmt: skip
     assert "suspended" in running.kubectl("-n", "phases", "get", "ml").stdout

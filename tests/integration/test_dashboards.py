@@ -270,6 +270,19 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
     conversions.apply("gesture", methods=methods, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])
     conversions.apply("corrupt", source={"uri": uri("corrupt.h5")}, methods=["Float16"])
+    members = {
+        "models": [{"name": "a", "source": {"uri": uri("missing.h5")}}],
+        "profiles": [{"name": "none"}],
+    }
+    waiting = members | {"output": {"uri": uri("sets/")}, "suspend": True}
+    meta = {"name": "waiting", "namespace": conversions.namespace}
+    body = {
+        "apiVersion": "edgeml.dev/v1alpha1",
+        "kind": "ModelConversionSet",
+        "metadata": meta,
+        "spec": waiting,
+    }
+    conversions.cluster.apply([body])
     board = {"name": "bench", "nodeSelector": {"kubernetes.io/os": "linux"}}
     away = {"name": "away", "nodeSelector": {"edgeml.dev/board": "pi5"}}
     conversions.apply(

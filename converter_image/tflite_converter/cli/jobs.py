@@ -36,6 +36,13 @@ def job_report() -> None:
     raise typer.Exit(run_stage(Stage.PUBLISH, read_report))
 
 
+def job_compare() -> None:
+    """Compare the members of a set by their reports in the store, in compare.html."""
+    from tflite_converter.job.compare import compare
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, compare))
+
+
 def job_board_fetch() -> None:
     """Download the files that this run has published into CONVERSION_INPUT_DIR, for a board."""
     from tflite_converter.job.board import fetch_published

@@ -18,6 +18,7 @@ from tflite_converter.cli.jobs import (
     job_board_fetch,
     job_board_measure,
     job_board_publish,
+    job_compare,
     job_convert,
     job_fetch,
     job_publish,
@@ -70,6 +71,7 @@ app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)
 app.command(name="job-board-fetch", rich_help_panel=_JOB_PANEL)(job_board_fetch)
 app.command(name="job-board-measure", rich_help_panel=_JOB_PANEL)(job_board_measure)
 app.command(name="job-board-publish", rich_help_panel=_JOB_PANEL)(job_board_publish)
+app.command(name="job-compare", rich_help_panel=_JOB_PANEL)(job_compare)
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """``convert`` alone, as ``convert_to_tflite.py`` runs it."""

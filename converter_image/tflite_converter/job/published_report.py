@@ -47,7 +47,7 @@ def published_report(job: JobEnvironment, store: ObjectStore, stage: Stage) -> C
     """
     uri = f"{job.request.output.uri.rstrip('/')}/{REPORT_FILE_NAME}"
     try:
-        report = _downloaded(uri, store)
+        report = downloaded_report(uri, store)
     except (ValueError, AttributeError) as error:
         raise _missing(stage, f"{uri} does not follow the contract") from error
     except ConverterError as error:
@@ -64,7 +64,15 @@ def _missing(stage: Stage, cause: str) -> ConverterError:
     return ConverterError(FailureReason.REPORT_LOST, stage, cause)
 
 
-def _downloaded(uri: str, store: ObjectStore) -> ConversionReport:
+def downloaded_report(uri: str, store: ObjectStore) -> ConversionReport:
+    """Return a report as it lies in the store.
+
+    Raises:
+        ValueError: It does not follow the contract.
+        AttributeError: Neither.
+        ConverterError: The store's failures.
+
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / REPORT_FILE_NAME
         store.download(uri, path, Limit(MAX_REPORT_BYTES))

@@ -7,10 +7,6 @@ escaping could load and run nothing. The report's texts come from models that no
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Final
 
@@ -31,13 +27,13 @@ from tflite_converter.report.figures import (
     size,
 )
 from tflite_converter.report.graph import graph
-from tflite_converter.report.markup import Child, Markup, document, joined, styles, tag
+from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.provenance import provenance
+from tflite_converter.report.shell import whole_page
 from tflite_converter.report.snippets import use_it
 from tflite_converter.report.training import training
 from tflite_converter.report.verifications import verifications
 
-_STYLE_SHEET = "html_report.css"
 _NOTHING: Final[Measured] = MappingProxyType({})
 
 
@@ -64,25 +60,9 @@ def render(report: ConversionReport, measured: Measured = _NOTHING) -> str:
         data.calibration(report),
         provenance(report),
     ]
-    css = _css()
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{name}: TFLite conversion report"),
-        styles(css),
+    return whole_page(
+        f"{name}: TFLite conversion report", _header(report, name), tag("main", *parts), _footer()
     )
-    body = tag("body", _header(report, name), tag("main", *parts), _footer())
-    return document(head, body)
-
-
-@cache
-def _css() -> str:
-    return resources.files(__package__).joinpath(_STYLE_SHEET).read_text(encoding="utf-8")
 
 
 def _name(report: ConversionReport) -> str:

@@ -120,12 +120,24 @@ def _conversions() -> list[PanelBuilder]:
                 f"(max by (namespace, job, phase) ({series('modelconversion_resources')}))"
             },
             colors=_COLORS,
+            width=8,
+        ),
+        lines(
+            Text("Sets by phase", "ModelConversionSets as they are; their members count as conversions."),
+            "none",
+            {
+                "{{phase}}": "sum by (phase) "
+                f"(max by (namespace, job, phase) ({series('modelconversion_sets')}))"
+            },
+            colors=_COLORS,
+            width=8,
         ),
         lines(
             Text("Conversions ended", "Conversions that ended in the window before each point, by outcome."),
             "none",
             {"{{outcome}}": increase(ENDED, labels=["outcome"], window="$interval")},
             colors=_OUTCOME_COLORS,
+            width=8,
         ),
         lines(
             Text(

@@ -15,6 +15,7 @@ from devcluster.cache import REPOSITORY
 from devcluster.programs import generate
 from modelconversion_api.base import GROUP, KIND
 from modelconversion_api.crd import custom_resource_definitions
+from modelconversion_api.sets import SET_KIND
 
 PAGE: Final = REPOSITORY / "docs" / "API.md"
 _HEAD: Final = f"""# API reference
@@ -23,12 +24,13 @@ Every field of `{GROUP}/v1beta1`, generated from the CRD; `v1alpha1` has the sam
 modelconversion.spec` says so in a terminal. Each field of the spec has an example; whole resources are in the
 [README](../README.md) and among the [examples](../examples/gesture-classifier.yaml).
 
-Kinds: [{KIND}](#spec), [ConversionProfile and ClusterConversionProfile](#conversionprofilespec).
+Kinds: [{KIND}](#spec), [ConversionProfile and ClusterConversionProfile](#conversionprofilespec),
+[ModelConversionSet](#modelconversionsetspec).
 
 ## What may still change
 
 Within `v1beta1` fields come, and none goes or changes its meaning, but for `benchmark.boards`, `npu`,
-`verifyOn`, `huggingFace` and profiles, which are new: a change of these stands in the
+`verifyOn`, `huggingFace`, profiles and sets, which are new: a change of these stands in the
 [changelog](../CHANGELOG.md) under *Changed*, with what to do about it. What is refused may become less, and
 what is filled in by default stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later
 release, which says so two releases before; how stored resources are taken over is in
@@ -105,6 +107,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "imagePullSecrets[].name": "registry",
     "profileRef.name": "doorbell-v2",
     "className": "edge",
+    "models[].name": "person-detector",
+    "profiles[].name": "doorbell-v2",
 }
 """By the end of the path; the longest that fits counts. Fields with a default have that as their example."""
 
@@ -142,8 +146,12 @@ def page() -> str:
     rows = [_HEAD]
     for part in ("spec", "status"):
         rows += _object(part, properties[part], with_examples=part == "spec")
-    told = dict(_objects(properties["spec"], "spec"))
+    told = {name: (field, _anchor(name)) for name, field in _objects(properties["spec"], "spec")}
     rows += _object("ConversionProfile.spec", properties_of("ConversionProfile")["spec"], told=told)
+    of_set = properties_of(SET_KIND)
+    told |= {name.replace("spec.", "spec.models[].", 1): known for name, known in told.items()}
+    rows += _object(f"{SET_KIND}.spec", of_set["spec"], told=told)
+    rows += _object(f"{SET_KIND}.status", of_set["status"], with_examples=False)
     return "\n".join(rows).rstrip() + "\n"
 
 
@@ -168,9 +176,12 @@ def _object(
     schema: Mapping[str, Any],
     *,
     with_examples: bool = True,
-    told: Mapping[str, Mapping[str, Any]] | None = None,
+    told: Mapping[str, tuple[Mapping[str, Any], str]] | None = None,
 ) -> Iterator[str]:
-    """Yield the section of an object, and those of the objects in it, but for those that are ``told``."""
+    """Yield the section of an object, and those of the objects in it, but for those that are ``told``.
+
+    These are objects by their paths, with the anchors of their sections.
+    """
     yield f"## {path}\n"
     source = schema.get("items", schema) if schema.get("type") == "array" else schema
     if schema.get("description"):
@@ -183,12 +194,12 @@ def _object(
     for name, field in _fields(schema).items():
         below = f"{path}.{name}" + ("[]" if _is_list_of_objects(field) else "")
         has_section = bool(_fields(field)) and name not in _NOT_HERE
-        same = f"spec.{below.partition('.spec.')[2]}"
-        is_told = told is not None and _fields(told.get(same, {})) == _fields(field)
+        same, anchor = (told or {}).get(f"spec.{below.partition('.spec.')[2]}", ({}, ""))
+        is_told = _fields(same) == _fields(field)
         if has_section and not is_told:
             objects.append((below, field))
         cells = [
-            f"[`{name}`](#{_anchor(same if is_told else below)})" if has_section else f"`{name}`",
+            f"[`{name}`](#{anchor if is_told else _anchor(below)})" if has_section else f"`{name}`",
             _type(field),
         ]
         cells.append("required" if name in required else _default(field))

@@ -245,8 +245,8 @@ class Cluster:
         with contextlib.suppress(ConflictError):  # one of that name: the rules were asked before
             await self.request("POST", path, body)
 
-    async def create_event(self, key: Key, event: Mapping[str, Any]) -> None:
-        """Write an event about a ModelConversion."""
+    async def create_event(self, key: Key, event: Mapping[str, Any], kind: str = KIND) -> None:
+        """Write an event about a ModelConversion, or an object of another kind of ours."""
         body = {
             "apiVersion": "v1",
             "kind": "Event",
@@ -254,7 +254,7 @@ class Cluster:
             "metadata": {"name": f"{key.name}.{time.time_ns():x}", "namespace": key.namespace},
             "involvedObject": {
                 "apiVersion": API_VERSION,
-                "kind": KIND,
+                "kind": kind,
                 "name": key.name,
                 "namespace": key.namespace,
                 "uid": key.uid,

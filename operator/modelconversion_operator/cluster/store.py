@@ -93,6 +93,7 @@ class _Packed:
     phase: str
     output: str
     """Where it writes."""
+    set_uid: str | None
     text: bytes
     """Spec and status, compressed: to under 512 bytes mostly, which Python packs close together."""
 
@@ -108,6 +109,7 @@ class _Packed:
             queue=view.queue,
             phase=intern(phase),
             output=_output_of(view),
+            set_uid=view.set_uid,
             text=text,
         )
 
@@ -122,6 +124,7 @@ class _Packed:
             status=readable(ModelConversionStatus, status),
             raw_status=status,
             queue=self.queue,
+            set_uid=self.set_uid,
         )
 
 
@@ -147,9 +150,20 @@ def _parent(key: Key) -> Parent:
 
 
 class Store:
-    """Views by key. An older version of an object never replaces a newer one."""
+    """Views by key. An older version of an object never replaces a newer one.
 
-    def __init__(self) -> None:
+    Args:
+        seen: Called with each newer view of a conversion, however it came to be known.
+        gone: Called with the UID of each conversion that is gone.
+
+    """
+
+    def __init__(
+        self,
+        seen: Callable[[ConversionView], None] = lambda _: None,
+        gone: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._seen, self._gone = seen, gone
         self._conversions: dict[str, _Packed] = {}
         self._settled: dict[str, _Settled] = {}
         self._jobs: dict[Parent, tuple[JobView, ...]] = {}
@@ -218,6 +232,7 @@ class Store:
         uid, status = view.key.uid, view.status
         if not self.is_news(uid, view.resource_version):
             return False
+        self._seen(view)
         self._take_output(uid, _output_of(view))
         self._settled.pop(uid, None)
         over = status.phase is not None and status.phase.is_final and not view.deleting
@@ -292,6 +307,7 @@ class Store:
         known = self._conversions.pop(key.uid, None) or self._settled.pop(key.uid, None)
         if known is not None:
             self._leave_output(key.uid, known.output)
+            self._gone(key.uid)
         self._forget_children(key)
 
     def phases(self) -> Counter[str]:

@@ -19,6 +19,7 @@ import kopf
 from kopf._core.reactor import inventory
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
+from modelconversion_api.sets import SET_PLURAL
 from modelconversion_operator.cluster.client import USER_AGENT
 from modelconversion_operator.cluster.kopf_watch import ConversionWatch
 from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
@@ -35,6 +36,8 @@ from modelconversion_operator.deciding.views import (
     PodView,
 )
 from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS
+from modelconversion_operator.sets.store import SetStore
+from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 _LOGIN_PAUSE_SECONDS: Final = 1.0
 _JOBS, _PODS, _EVENTS = "jobs", "pods", "events"
-WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS)
+WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS, SET_PLURAL)
 _NO_POD: Final = "fieldSelector=" + quote("reason=FailedCreate,involvedObject.kind=Job")
 """Selects the events by which the Job controller says why a Job has no pod."""
 """Plural names of what is watched."""
@@ -145,6 +148,36 @@ def make_mirrors(
         events = Shelf(EventView.from_body, store.put_event, store.drop_event, retain, lambda _: False)
         path, state = f"/api/v1/{where}{_EVENTS}", progress.watch_aside(_EVENTS, name)
         mirrors.append(Mirror(server, path, _NO_POD, events, wake_conversion, silence_seconds, state))
+    return mirrors
+
+
+def make_set_mirrors(
+    server: Server,
+    store: SetStore,
+    queue: WorkQueue[str],
+    progress: WatchProgress,
+    namespaces: Sequence[str],
+    silence_seconds: float,
+    class_name: str = "",
+) -> list[Mirror[SetView]]:
+    """Watches of the sets of one class: in the namespaces given, or in all when none is.
+
+    Conversions do not wait for them: a cluster may not have the resource yet.
+    """
+
+    def put(view: SetView) -> bool:
+        return store.put(view) if view.class_name == class_name else store.drop(view)
+
+    def wake(uid: str, _: bool) -> None:
+        queue.add(uid)
+
+    scopes: Sequence[str | None] = namespaces or [None]
+    mirrors = []
+    for name in scopes:
+        where = f"namespaces/{name}/" if name else ""
+        shelf = Shelf(SetView.from_body, put, store.drop, partial(store.retain, name), lambda _: True)
+        path, state = f"/apis/{GROUP}/{VERSION}/{where}{SET_PLURAL}", progress.watch_aside(SET_PLURAL, name)
+        mirrors.append(Mirror(server, path, "", shelf, wake, silence_seconds, state))
     return mirrors
 
 

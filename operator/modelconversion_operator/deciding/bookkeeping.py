@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from modelconversion_api.base import ApiModel
 from modelconversion_api.status import OUTPUT_SHARED, Condition, ModelConversionStatus, Phase
 from modelconversion_api.text import human_duration
 from modelconversion_operator.deciding.conditions import seconds_since
@@ -57,3 +59,14 @@ def _with_rivals(seen: Seen, conditions: list[Condition], now: datetime) -> list
         last_transition_time=before.last_transition_time if before else now,
     )
     return [*others, shared]
+
+
+def status_changes(before: Mapping[str, Any], after: ApiModel) -> dict[str, Any]:
+    """Return the merge patch from a stored status to a new one.
+
+    Changed fields, and null for those to be removed.
+    """
+    wire = after.to_wire()
+    known = {info.alias or name for name, info in type(after).model_fields.items()}
+    changes = {name: value for name, value in wire.items() if before.get(name) != value}
+    return changes | {name: None for name in before if name in known and name not in wire}

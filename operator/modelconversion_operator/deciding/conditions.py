@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -31,9 +32,24 @@ def with_condition(
     message: str,
     now: datetime,
 ) -> ModelConversionStatus:
-    """Set the Succeeded condition, and those of kstatus with it; a time moves only when its value does.
+    """Set the Succeeded condition, and those of kstatus with it."""
+    before, generation = conversion.status.conditions, conversion.generation
+    return status.model_copy(
+        update={"conditions": conditions_of(before, generation, value, reason, message, now)}
+    )
 
-    Reconciling and Stalled are there while they are true only, as kstatus wants it; a suspended conversion is
+
+def conditions_of(
+    known: Sequence[Condition],
+    generation: int,
+    value: Literal["True", "False", "Unknown"],
+    reason: str,
+    message: str,
+    now: datetime,
+) -> list[Condition]:
+    """Return the Succeeded condition, and those of kstatus with it; a time moves only when its value does.
+
+    Reconciling and Stalled are there while they are true only, as kstatus wants it; what is suspended is
     neither, and not Ready. Tools show the message of these two; Ready has none, for it would be the third.
     """
     ready: Literal["True", "False"] = "True" if value == "True" else "False"
@@ -42,19 +58,18 @@ def with_condition(
         values[STALLED] = "True"
     elif value == "Unknown" and reason != Reason.SUSPENDED:
         values[RECONCILING] = "True"
-    before = {(c.type, c.status): c.last_transition_time for c in conversion.status.conditions}
-    conditions = [
+    before = {(c.type, c.status): c.last_transition_time for c in known}
+    return [
         Condition(
             type=kind,
             status=value,
             reason=str(reason),
             message="" if kind == READY else message,
-            observed_generation=conversion.generation,
+            observed_generation=generation,
             last_transition_time=before.get((kind, value), now),
         )
         for kind, value in values.items()
     ]
-    return status.model_copy(update={"conditions": conditions})
 
 
 def ended(status: ModelConversionStatus, phase: Phase, now: datetime) -> ModelConversionStatus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Final, Literal
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
@@ -15,14 +15,29 @@ from modelconversion_operator.deciding.manifest import CONVERTS, Part
 from modelconversion_operator.deciding.outcome import remarks_of
 from modelconversion_operator.deciding.views import ConversionView
 
+_LONGEST_EVENT: Final = 1024
+"""Characters of a message that Kubernetes takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes event on the conversion."""
+    """A Kubernetes event on a conversion or a set."""
 
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+
+    def to_wire(self, now: datetime) -> dict[str, Any]:
+        """Return it as Kubernetes has events, without the object that it is about."""
+        stamp = now.isoformat()
+        return {
+            "type": self.type,
+            "reason": str(self.reason),
+            "message": self.message[:_LONGEST_EVENT],
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+            "count": 1,
+        }
 
 
 @dataclass(frozen=True, slots=True)

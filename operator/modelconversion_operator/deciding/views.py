@@ -12,6 +12,7 @@ from sys import intern  # names and UIDs stand in many views, and each is kept o
 from typing import Any, Final
 
 from modelconversion_api.base import GROUP, KIND, readable
+from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus
 from modelconversion_api.text import printable
@@ -37,7 +38,7 @@ Body = Mapping[str, Any]
 
 
 @contextmanager
-def _reading(kind: str) -> Iterator[None]:
+def reading(kind: str) -> Iterator[None]:
     """Make one exception of all that reading a body can raise which no API server sends."""
     try:
         yield
@@ -68,6 +69,8 @@ class ConversionView:
     """The status as stored, for telling whether a new one differs."""
     queue: str | None = None
     """Kueue's queue that its Jobs are to wait in."""
+    set_uid: str | None = None
+    """UID of the ModelConversionSet that controls it."""
 
     @classmethod
     def from_body(cls, body: Body) -> ConversionView:
@@ -77,7 +80,7 @@ class ConversionView:
             MalformedError: It lacks what every object of an API server has.
 
         """
-        with _reading(KIND):
+        with reading(KIND):
             meta = body["metadata"]
             raw_status = body.get("status") or {}
             return cls(
@@ -89,6 +92,7 @@ class ConversionView:
                 status=readable(ModelConversionStatus, raw_status),
                 raw_status=raw_status,
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
+                set_uid=controller_of(meta, SET_KIND, GROUP),
             )
 
 
@@ -156,7 +160,7 @@ class JobView:
             MalformedError: It lacks what every object of an API server has.
 
         """
-        with _reading("Job"):
+        with reading("Job"):
             meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
             labels = meta.get("labels") or {}
             conditions = {c["type"]: c for c in status.get("conditions") or ()}
@@ -164,7 +168,7 @@ class JobView:
             failed = true.get("Failed")
             turned = conditions.get("Suspended", {}).get("lastTransitionTime")
             label = labels.get(UID_LABEL)
-            owner = _controller_of(meta, KIND, GROUP)
+            owner = controller_of(meta, KIND, GROUP)
             is_free = not _has_controller(meta)
             return cls(
                 namespace=intern(meta["namespace"]),
@@ -193,7 +197,7 @@ class JobView:
             )
 
 
-def _controller_of(meta: Body, kind: str, group: str) -> str | None:
+def controller_of(meta: Body, kind: str, group: str) -> str | None:
     """UID of the object of this kind that controls an object; None where another one does, or none."""
     for reference in meta.get("ownerReferences") or ():
         is_kind = reference["kind"] == kind and str(reference["apiVersion"]).startswith(f"{group}/")
@@ -286,7 +290,7 @@ class PodView:
             MalformedError: It lacks what every object of an API server has.
 
         """
-        with _reading("Pod"):
+        with reading("Pod"):
             meta, status = body["metadata"], body.get("status") or {}
             labels, containers = meta.get("labels") or {}, _in_spec_order(body, status)
             return cls(
@@ -294,7 +298,7 @@ class PodView:
                 name=meta["name"],
                 uid=meta["uid"],
                 owner_uid=intern(labels.get(UID_LABEL, "")),
-                job_uid=intern(_controller_of(meta, "Job", "batch") or ""),
+                job_uid=intern(controller_of(meta, "Job", "batch") or ""),
                 resource_version=str(meta["resourceVersion"]),
                 created=parse_time(meta["creationTimestamp"]),
                 phase=status.get("phase") or "Pending",
@@ -403,7 +407,7 @@ class EventView:
             MalformedError: It lacks what every object of an API server has.
 
         """
-        with _reading("Event"):
+        with reading("Event"):
             # Which of them is set depends on the writer's library.
             series = body.get("series") or {}
             times = (body.get("lastTimestamp"), series.get("lastObservedTime"), body.get("eventTime"))

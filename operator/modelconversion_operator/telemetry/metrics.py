@@ -93,8 +93,12 @@ class Metrics:
 
     def observe(self, phases: Callable[[], dict[str, int]], queue_depth: Callable[[], int]) -> None:
         """Take the gauges from where their values live, at each scrape."""
-        self.registry.register(_Phases(phases))
+        self.registry.register(_Phases("resources", "ModelConversion resources by phase.", phases))
         self._of.gauge("queue_depth").set_function(queue_depth)
+
+    def observe_sets(self, phases: Callable[[], dict[str, int]]) -> None:
+        """Count sets by phase at each scrape."""
+        self.registry.register(_Phases("sets", "ModelConversionSets by phase.", phases))
 
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""
@@ -219,15 +223,13 @@ def _outcome(succeeded: bool) -> str:
 
 
 class _Phases(Collector):
-    """Conversions by phase, counted when asked: a gauge that cannot go stale."""
+    """Objects by phase, counted when asked: a gauge that cannot go stale."""
 
-    def __init__(self, phases: Callable[[], dict[str, int]]) -> None:
-        self._phases = phases
+    def __init__(self, name: str, words: str, phases: Callable[[], dict[str, int]]) -> None:
+        self._name, self._words, self._phases = name, words, phases
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(
-            f"{PREFIX}_resources", "ModelConversion resources by phase.", labels=["phase"]
-        )
+        family = GaugeMetricFamily(f"{PREFIX}_{self._name}", self._words, labels=["phase"])
         counts = self._phases()
         for phase in Phase:
             family.add_metric([phase], counts.get(phase, 0))

@@ -85,6 +85,7 @@ def exported_metrics() -> set[str]:
     """Every name that the operator's metrics, and those of running models, can be asked for by."""
     metrics = Metrics()
     metrics.observe(dict, lambda: 0)
+    metrics.observe_sets(dict)
     models = InferenceMetrics(CollectorRegistry())
     families = [*metrics.registry.collect(), *models.describe()]
     names = {f"{family.name}{suffix}" for family in families for suffix in _SUFFIXES[family.type]}

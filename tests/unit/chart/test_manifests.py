@@ -46,6 +46,7 @@ def where(rendered: Rendered) -> set[tuple[str, str | None, str]]:
 def test_by_default_there_is_nothing_but_what_every_cluster_has():
     assert where(render()) == {
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
+        ("CustomResourceDefinition", None, "modelconversionsets.edgeml.dev"),
         ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
         ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
@@ -184,7 +185,8 @@ def test_who_may_edit_a_namespace_may_convert_there_and_not_write_the_status():
         prefix + r for r in ("edit", "admin")
     }
     writable = {r for rule in edit["rules"] for r in rule["resources"]}
-    assert writable == {"modelconversions", "conversionprofiles"}, "what counts everywhere is the platform's"
+    ours = {"modelconversions", "modelconversionsets", "conversionprofiles"}
+    assert writable == ours, "what counts everywhere is the platform's"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import FailureInfo, ModelConversionStatus, Phase
 from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.views import spec_digest
 from modelconversion_operator.errors import (
@@ -23,7 +24,6 @@ from modelconversion_operator.errors import (
     UnavailableError,
     api_error,
 )
-from modelconversion_operator.reconciler import status_changes
 from modelconversion_operator.settings import load
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
@@ -290,8 +290,11 @@ def test_the_operator_may_read_no_secret_and_change_nothing_but_jobs_and_its_sta
         if verb not in ("get", "list", "watch")
     }
     assert writes == {
-        ("modelconversions", "create"),  # in dry runs, which make nothing
+        ("modelconversions", "create"),  # members of sets, and in dry runs, which make nothing
+        ("modelconversions", "patch"),  # members are suspended with their set
+        ("modelconversions", "delete"),
         ("modelconversions/status", "patch"),
+        ("modelconversionsets/status", "patch"),
         ("localsubjectaccessreviews", "create"),  # a question, which changes nothing
         ("jobs", "create"),
         ("jobs", "patch"),

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from prometheus_client import generate_latest
 
 from modelconversion_api.boards import Accelerator
 from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures, NPUFigures
@@ -21,6 +22,7 @@ from modelconversion_api.report import (
 )
 from modelconversion_api.status import MeasuredFile, Measurement, ModelConversionStatus, Phase
 from modelconversion_operator.cluster.client import resource_of
+from modelconversion_operator.cluster.watches import WATCHED
 from modelconversion_operator.telemetry.metrics import Metrics
 from support.operator.objects import NOW, summary
 from support.paths import REPOSITORY
@@ -49,14 +51,21 @@ def measured() -> ConversionSummary:
     return whole.model_copy(update={"artifacts": artifacts, "original_accuracy": 0.95})
 
 
-@pytest.fixture
-def metrics() -> Metrics:
-    """Every metric with a value."""
+def fresh() -> Metrics:
+    """The metrics of a process that has just begun, and sees something already."""
     made = Metrics()
     made.observe(lambda: {"Running": 2}, lambda: 3)
     made.observe_line(lambda: 4, lambda: 5, 6)
-    made.observe_watches(lambda: 7.0, lambda resource: int(resource == "jobs"), ("jobs", "pods"))
+    made.observe_sets(lambda: {"Running": 7})
+    made.observe_watches(lambda: 7.0, lambda resource: int(resource == "jobs"), WATCHED)
     made.observe_leadership(lambda: True)
+    return made
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Every metric with a value."""
+    made = fresh()
     status = ModelConversionStatus(phase=Phase.SUCCEEDED, start_time=NOW, completion_time=NOW)
     made.job_created(status, NOW + timedelta(seconds=9))
     made.job_started(NOW, NOW + timedelta(seconds=2))
@@ -206,3 +215,9 @@ def test_operators_on_the_accelerator_and_on_the_cpu_are_counted_by_compiler(met
     assert value(metrics, name, outcome="CompilerNotFound", compiler="npu-samsung") == 0
     name = "modelconversion_compiled_memory_bytes_sum"
     assert value(metrics, name, compiler="ethos-u", memory="flash") == artifacts << 18
+
+
+def test_the_page_says_how_many_samples_there_are() -> None:
+    lines = generate_latest(fresh().registry).decode().splitlines()
+    count = sum(bool(line) and not line.startswith("#") for line in lines)
+    assert f"{count:,} samples in a fresh process" in PAGE.read_text()

@@ -1,0 +1,86 @@
+"""What is known of sets and their members: sets by UID, members by the set that controls them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from modelconversion_api.status import Phase
+from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.sets.views import MemberView, SetView, member_view
+
+
+class SetStore:
+    """Views by key. An older version of an object never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, SetView] = {}
+        self._members: dict[str, dict[str, MemberView]] = {}
+        """By UID of a set, its members by name."""
+        self._set_of: dict[str, tuple[str, str]] = {}
+        """By UID of a member, the UID of its set, and its name."""
+
+    def uids(self) -> list[str]:
+        """UIDs of the sets."""
+        return list(self._sets)
+
+    def view(self, uid: str) -> SetView | None:
+        """Return a set."""
+        return self._sets.get(uid)
+
+    def members(self, view: SetView) -> Mapping[str, MemberView]:
+        """Return the members of a set by name: of its own namespace, whatever another one's claims."""
+        members = self._members.get(view.key.uid, {})
+        return {
+            name: member for name, member in members.items() if member.key.namespace == view.key.namespace
+        }
+
+    def phases(self) -> Counter[str]:
+        """Count sets by phase."""
+        return Counter(str(view.status.phase or Phase.PENDING) for view in self._sets.values())
+
+    def put(self, view: SetView) -> bool:
+        """Remember a set; gives whether it has changed."""
+        known = self._sets.get(view.key.uid)
+        if known is not None and int(view.resource_version) <= int(known.resource_version):
+            return False
+        self._sets[view.key.uid] = view
+        return True
+
+    def drop(self, view: SetView) -> bool:
+        """Forget a set that is gone; gives whether it was known."""
+        return self._sets.pop(view.key.uid, None) is not None
+
+    def retain(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
+        """Forget the sets that a listing at ``version`` of a namespace, or of all, did not have."""
+        gone = {
+            uid
+            for uid, view in self._sets.items()
+            if uid not in uids
+            and namespace in (None, view.key.namespace)
+            and int(view.resource_version) <= int(version)
+        }
+        for uid in gone:
+            del self._sets[uid]
+        return gone
+
+    def put_member(self, view: ConversionView, set_uid: str) -> bool:
+        """Remember a member; gives whether what a set sees of it has changed."""
+        member = member_view(view, set_uid)
+        members = self._members.setdefault(set_uid, {})
+        known = members.get(view.key.name)
+        if known is not None and int(known.resource_version) >= int(member.resource_version):
+            return False
+        members[view.key.name] = member
+        self._set_of[view.key.uid] = set_uid, view.key.name
+        return True
+
+    def drop_member(self, uid: str) -> str | None:
+        """Forget a member that is gone; gives the UID of its set, None where it had none."""
+        set_uid, name = self._set_of.pop(uid, ("", ""))
+        members = self._members.get(set_uid, {})
+        if name in members and members[name].key.uid == uid:
+            del members[name]
+        if not members:
+            self._members.pop(set_uid, None)
+        return set_uid or None

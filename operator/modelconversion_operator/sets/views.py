@@ -1,0 +1,152 @@
+"""What is remembered of sets and their members: a few fields of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from sys import intern
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from modelconversion_api.base import API_VERSION, GROUP, readable
+from modelconversion_api.sets import SET_KIND, ModelConversionSetStatus
+from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import SUCCEEDED, Phase
+from modelconversion_operator.deciding.views import (
+    QUEUE_LABEL,
+    Body,
+    ConversionView,
+    Key,
+    reading,
+    spec_digest,
+)
+
+RETRY_ANNOTATION: Final = f"{GROUP}/retry-failed"
+SET_LABEL: Final = f"{GROUP}/set"
+_LONGEST_NONCE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SetView:
+    """A ModelConversionSet."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: Body
+    status: ModelConversionSetStatus
+    raw_status: Body
+    retry: str | None
+    """Value of the annotation that asks for another try of what has failed."""
+    class_name: str
+    queue: str | None
+    """Kueue's queue that the members' Jobs are to wait in."""
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return self.key.uid
+
+    @property
+    def owner_uid(self) -> str:
+        """Whom news of it wakes: itself."""
+        return self.key.uid
+
+    @classmethod
+    def from_body(cls, body: Body) -> SetView:
+        """Read the fields of a set.
+
+        Raises:
+            MalformedError: It lacks what every object of an API server has.
+
+        """
+        with reading(SET_KIND):
+            meta = body["metadata"]
+            raw_status, spec = body.get("status") or {}, body.get("spec") or {}
+            retry = (meta.get("annotations") or {}).get(RETRY_ANNOTATION)
+            return cls(
+                key=Key(intern(meta["namespace"]), str(meta["name"]), intern(meta["uid"])),
+                generation=int(meta["generation"]),
+                resource_version=str(meta["resourceVersion"]),
+                deleting="deletionTimestamp" in meta,
+                spec=spec,
+                status=readable(ModelConversionSetStatus, raw_status),
+                raw_status=raw_status,
+                retry=None if retry is None else str(retry)[:_LONGEST_NONCE],
+                class_name=str(spec.get("className") or ""),
+                queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
+            )
+
+
+def owner_of(view: SetView) -> dict[str, Any]:
+    """Return the owner reference by which what belongs to a set is its own, and goes with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": SET_KIND,
+        "name": view.key.name,
+        "uid": view.key.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """A ModelConversion that belongs to a set."""
+
+    key: Key
+    set_uid: str
+    resource_version: str
+    deleting: bool
+    digest: str
+    """Of its spec, as :func:`spec_digest` has it; empty for one that cannot be read."""
+    suspended: bool
+    phase: Phase
+    """Pending also where a newer spec has not been begun."""
+    recommended: str | None
+    size: str | None
+    agreement: str | None
+    reason: str | None
+    message: str | None
+    run: str
+    """The run that its status speaks of, as a report names it."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.phase.is_final
+
+
+def member_view(view: ConversionView, set_uid: str) -> MemberView:
+    """Return what is remembered of a member."""
+    status = view.status
+    is_current = status.observed_generation == view.generation
+    phase = (status.phase if is_current else None) or Phase.PENDING
+    summary = next((c for c in status.conditions if c.type == SUCCEEDED), None)
+    shows_why = summary is not None and phase is not Phase.SUCCEEDED
+    best = status.recommended
+    artifact = next((a for a in status.artifacts if best is not None and a.made_by == best.made_by), None)
+    return MemberView(
+        key=view.key,
+        set_uid=intern(set_uid),
+        resource_version=view.resource_version,
+        deleting=view.deleting,
+        digest=_digest(view.spec),
+        suspended=view.spec.get("suspend") is True,
+        phase=phase,
+        recommended=best.made_by if best is not None else None,
+        size=best.size if best is not None else None,
+        agreement=artifact.agreement if artifact is not None else None,
+        reason=intern(summary.reason) if shows_why and summary is not None else None,
+        message=summary.message if phase is Phase.FAILED and summary is not None else None,
+        run=f"{view.key.uid}/{status.run_generation}",
+    )
+
+
+def _digest(spec: Mapping[str, Any]) -> str:
+    try:
+        return spec_digest(ModelConversionSpec.model_validate(spec, extra="ignore"))
+    except ValidationError:
+        return ""
