@@ -357,6 +357,8 @@ def _way_to(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
         return "they have a column for each sample: array.T makes rows of them"
     if _fits(shape, expected):
         return "this is a single sample: array[np.newaxis] makes a data set of it"
+    if len(got) == 1 and got[0] in [size * math.prod(expected) for size in (2, 4, 8)]:
+        return "raw bytes of wider numbers are not read: write them as a float_list or an int64_list"
     if len(expected) == 1 and expected[0] == math.prod(got) and len(got) > 1:
         return "array.reshape(len(array), -1) makes flat rows of them, if the model was trained on such"
     return None

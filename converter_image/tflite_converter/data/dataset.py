@@ -28,7 +28,7 @@ class Dataset:
     (:func:`~tflite_converter.files.digests.folder_sha256`); empty for a file that is too large to be read for
     it."""
     format: str
-    """``npy``, ``npz``, ``csv`` or ``images``."""
+    """``npy``, ``npz``, ``csv``, ``images``, ``parquet`` or ``tfrecord``."""
     arrays: NamedArrays = field(default_factory=dict)
     """Samples by array name; empty for images. They may be memory-mapped."""
     extras: NamedArrays = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Dataset:
     @property
     def count(self) -> int:
         """How many samples there are."""
-        return len(self.files) if self.format == "images" else len(next(iter(self.arrays.values())))
+        return len(self.files) if self.images is not None else len(next(iter(self.arrays.values())))
 
     @property
     def classes(self) -> IntArray | None:
@@ -90,7 +90,7 @@ class Dataset:
             ConverterError: DataShapeMismatch.
 
         """
-        if self.format == "images":
+        if self.images is not None:
             return image_fitting(inputs, self.name, stage)
         return array_fitting({**self.arrays, **self.extras}, inputs, self.name, stage)
 
@@ -99,7 +99,7 @@ class Dataset:
 
         Arrays are written to ``folder/<name>.npz``; images stay where they are.
         """
-        if self.format == "images":
+        if self.images is not None:
             return SavedSamples(name=self.name, files=self.files, images=self.images)
         path = folder.resolve() / f"{name}.npz"
         write_npz(path, {**self.arrays, **self.extras})

@@ -94,11 +94,11 @@ def scan(
         root = roots[splits.index(split)]
     samples: list[tuple[str, ...]] = []
     digests: dict[str, str] = {}
-    files = sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode())
+    files = sorted(files_in(root, name, stage), key=lambda parts: "/".join(parts).encode())
     for number, parts in enumerate(files, 1):
         relative = "/".join(parts)
         digests[relative] = file_sha256(root / relative)
-        if not _is_ignored(parts):
+        if not is_ignored(parts):
             _check_image(root / relative, relative, name, stage)
             samples.append(parts)
         if number % _PART_FILES == 0:
@@ -126,7 +126,7 @@ def expect_images(folder: Path, name: str, stage: Stage) -> None:
 
     """
     root = folder.resolve()
-    files = sorted("/".join(parts) for parts in _files(root, name, stage) if not _is_ignored(parts))
+    files = sorted("/".join(parts) for parts in files_in(root, name, stage) if not is_ignored(parts))
     if not files:
         raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no file")
     if all(Path(relative).suffix.lower() in _DATA for relative in files):
@@ -151,7 +151,7 @@ def _unwrapped(root: Path, *, is_part: bool) -> Path:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not _is_ignored((path.name,))] if folder.is_dir() else []
+    return [path for path in folder.iterdir() if not is_ignored((path.name,))] if folder.is_dir() else []
 
 
 def _is_folder(path: Path) -> bool:
@@ -197,7 +197,7 @@ def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
     raise unreadable(name, why, stage, hint=f"give the folder of one part: {for_shell(folder / split)}")
 
 
-def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
+def files_in(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
     """Yield the parts of every file's path; follow no link, and refuse all but files and folders."""
     waiting: list[tuple[str, ...]] = [()]
     count = 0
@@ -226,14 +226,15 @@ _PLAIN = "give a folder of plain image files"
 _FEWER = "give a part of it: a few hundred images for each class are plenty"
 
 
-def _is_ignored(parts: tuple[str, ...]) -> bool:
+def is_ignored(parts: tuple[str, ...]) -> bool:
+    """Whether a path is of something that systems leave in folders."""
     return any(part.lower() in _IGNORED or part.startswith(".") for part in parts)
 
 
 def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    if _is_image(head):
+    if is_image(head):
         return
     if not head:
         raise unreadable(name, f"{relative!r} in it is empty", stage, hint="copy it again, or leave it out")
@@ -244,9 +245,10 @@ def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     raise unreadable(name, why, stage, hint=hint)
 
 
-def _is_image(head: bytes) -> bool:
+def is_image(head: bytes) -> bool:
+    """Whether what begins with ``head`` is an image of a format that is read here."""
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")) or (
-        head[:4] == b"RIFF" and head[8:] == b"WEBP"
+        head[:4] == b"RIFF" and head[8:_HEAD_BYTES] == b"WEBP"
     )
 
 
@@ -261,7 +263,7 @@ def _classes(
         raise unreadable(
             name, why, stage, hint="put every image into the folder of its class, or all into one folder"
         )
-    folders = {p.name for root in roots for p in root.iterdir() if p.is_dir() and not _is_ignored((p.name,))}
+    folders = {p.name for root in roots for p in root.iterdir() if p.is_dir() and not is_ignored((p.name,))}
     class_names = tuple(sorted(folders))
     number = {class_name: i for i, class_name in enumerate(class_names)}
     return class_names, np.array([number[parts[0]] for parts in samples], dtype=np.int64)

@@ -26,7 +26,7 @@ def disjoint(dataset: Dataset, other: Dataset) -> IntArray:
 
 def _contents(dataset: Dataset) -> Iterator[str | bytes]:
     """Something for each sample that is equal for equal samples only."""
-    if dataset.format == "images":
+    if dataset.images is not None:
         yield from dataset.file_digests
         return
     arrays = [dataset.arrays[name] for name in sorted(dataset.arrays)]
