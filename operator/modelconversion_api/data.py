@@ -77,8 +77,8 @@ _HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images)
 
 _LABELS_FOR_ACCURACY = cel(
     f"!has(self.maxAccuracyDrop) || !has(self.uri) || {_HAS_LABELS}",
-    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv file, or images for a folder"
-    " of images by class), or use minAgreement instead",
+    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv or Parquet file or TFRecords, or"
+    " images for a folder of images by class), or use minAgreement instead",
 )
 _URI_FOR_THE_REST = cel(
     f"has(self.uri) || !{_HAS_LABELS}",
@@ -92,21 +92,16 @@ def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
     return [
         cel(
             "!has(self.labelColumn) || !has(self.labelsUri)",
-            "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), not both",
+            "set either labelsUri (a file of labels) or labelColumn (a column of the data), not both",
         ),
         cel(
-            f"{optional}!has(self.labelColumn) || {ends_in('self.uri', 'csv')}",
-            "labelColumn is a column of a .csv file: give a uri that ends in .csv, or set labelsUri instead",
-        ),
-        cel(
-            f"{optional}has(self.images) || !({ends_in('self.uri', 'zip|tar|tgz|tar[.]gz')}"
-            " || self.uri.endsWith('/'))",
-            "a prefix or an archive holds images: set images.scaling to what the model was trained with,"
-            " or give the object key of a .npy, .npz or .csv file",
+            f"{optional}!has(self.labelColumn) || !{ends_in('self.uri', 'npy|npz')}",
+            "labelColumn is a column of a .csv or .parquet file, or a feature of TFRecords: set labelsUri for"
+            " arrays instead",
         ),
         cel(
             f"{optional}!has(self.images) || !{ends_in('self.uri', 'npy|npz|csv')}",
-            "images is for image files: remove it, for the numbers of a .npy, .npz or .csv file are taken"
+            "images is for images: remove it, for the numbers of a .npy, .npz or .csv file are taken"
             " as they are",
         ),
     ]
@@ -122,14 +117,16 @@ class Calibration(ApiModel):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
     uri: SourceUri
-    """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
-    prefix ending in /, or a .zip or .tar.gz file, with one folder for each class where there are labels."""
+    """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, a Parquet or
+    TFRecord file, or a prefix ending in /, or a .zip or .tar.gz file, of images (one folder for each class
+    where there are labels) or of parts of a data set in Parquet or TFRecord."""
     labels_uri: SourceUri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels: its name, or its number from 1."""
+    """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
-    """How images become samples; needed where the data are images."""
+    """How images become samples; needed where the data are images, or have a column of them."""
     samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
     """How many samples calibrate the model; all of them where there are fewer."""
     seed: Seed = 0
@@ -156,9 +153,10 @@ class Validation(ApiModel):
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
     the true values."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels: its name, or its number from 1."""
+    """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
-    """How images become samples; needed where the data are images."""
+    """How images become samples; needed where the data are images, or have a column of them."""
     task: Task | None = None
     """What the model is for; read from its outputs and the labels where it is not given."""
     samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES

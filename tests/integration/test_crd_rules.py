@@ -127,6 +127,10 @@ def of_layer(base, rules=None, **rule):
         {"calibration": {"uri": "s3://models/log.csv", "labelColumn": "gesture"}},
         {"calibration": {"uri": "s3://models/log.csv", "labelsUri": "s3://models/labels.csv"}},
         {"calibration": {"uri": "s3://models/arrays.npz"}},
+        {"calibration": {"uri": "s3://models/rows.parquet", "labelColumn": "gesture"}},
+        {"calibration": {"uri": "s3://models/shards/", "labelColumn": "label"}},
+        {"validation": {"uri": "s3://models/x.tfrecord.gz", "labelColumn": "y", "maxAccuracyDrop": "0.1"}},
+        {"calibration": {"uri": "s3://models/photos.parquet", "images": {"scaling": "ZeroToOne"}}},
         {"validation": {"maxSizeBytes": 100000, "maxLatencyMillis": "12.5", "minAgreement": "1"}},
         {"validation": IMAGES | {"maxAccuracyDrop": "0.02", "task": "Classification", "samples": 500}},
         {"validation": {"maxAccuracyDrop": "0.02"}, "calibration": IMAGES},
@@ -255,10 +259,6 @@ def test_accepted(crd, namespace, changes):
             "which needs the Keras file (.h5 or .keras)",
         ),
         (
-            {"optimize": {"training": {"uri": "s3://models/x/"}, "quantizationAwareTraining": {}}},
-            "a prefix or an archive holds images: set images.scaling",
-        ),
-        (
             {
                 "optimize": {"training": IMAGES, "quantizationAwareTraining": {}},
                 "output": {"uri": "s3://models/images/out/"},
@@ -343,14 +343,11 @@ def test_accepted(crd, namespace, changes):
         ),
         (
             {"calibration": CALIBRATION | {"labelColumn": "y"}},
-            "give a uri that ends in .csv, or set labelsUri",
+            "set labelsUri for arrays instead",
         ),
-        ({"calibration": {"uri": "s3://models/images/"}}, "holds images: set images.scaling"),
-        ({"calibration": {"uri": "s3://models/images.tar.gz"}}, "holds images: set images.scaling"),
-        ({"validation": {"uri": "s3://models/images.zip"}}, "holds images: set images.scaling"),
         (
             {"calibration": CALIBRATION | {"images": {"scaling": "None"}}},
-            "images is for image files: remove it",
+            "images is for images: remove it",
         ),
         ({"calibration": IMAGES | {"images": {}}}, "calibration.images.scaling: Required value"),
         ({"calibration": IMAGES | {"images": {"scaling": "Auto"}}}, "Unsupported value"),
