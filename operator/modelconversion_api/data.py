@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from .audio import Audio
 from .base import ApiModel, Fraction, Millis, cel
 from .uris import SourceUri, ends_in
 
@@ -72,17 +73,17 @@ class Task(StrEnum):
         return self in (Task.CLASSIFICATION, Task.MULTI_LABEL)
 
 
-_HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images))"
-"""Images bring labels where they lie in one folder for each class."""
+_HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images) || has(self.audio))"
+"""Images and sounds bring labels where they lie in one folder for each class."""
 
 _LABELS_FOR_ACCURACY = cel(
     f"!has(self.maxAccuracyDrop) || !has(self.uri) || {_HAS_LABELS}",
     "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv or Parquet file or TFRecords, or"
-    " images for a folder of images by class), or use minAgreement instead",
+    " images or audio for a folder with one folder for each class), or use minAgreement instead",
 )
 _URI_FOR_THE_REST = cel(
     f"has(self.uri) || !{_HAS_LABELS}",
-    "labelsUri, labelColumn and images say how validation.uri is read: set it as well",
+    "labelsUri, labelColumn, images and audio say how validation.uri is read: set it as well",
 )
 
 
@@ -104,6 +105,12 @@ def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
             "images is for images: remove it, for the numbers of a .npy, .npz or .csv file are taken"
             " as they are",
         ),
+        cel(
+            f"{optional}!has(self.audio) || !{ends_in('self.uri', 'npy|npz|csv')}",
+            "audio is for sounds: remove it, for the numbers of a .npy, .npz or .csv file are taken"
+            " as they are",
+        ),
+        cel("!has(self.images) || !has(self.audio)", "data hold images or sounds: set images or audio"),
     ]
 
 
@@ -118,8 +125,8 @@ class Calibration(ApiModel):
 
     uri: SourceUri
     """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, a Parquet or
-    TFRecord file, or a prefix ending in /, or a .zip or .tar.gz file, of images (one folder for each class
-    where there are labels) or of parts of a data set in Parquet or TFRecord."""
+    TFRecord file, or a prefix ending in /, or a .zip or .tar.gz file, of images or sounds (one folder for
+    each class where there are labels) or of parts of a data set in Parquet or TFRecord."""
     labels_uri: SourceUri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
@@ -127,6 +134,8 @@ class Calibration(ApiModel):
     feature of TFRecords."""
     images: Images | None = None
     """How images become samples; needed where the data are images, or have a column of them."""
+    audio: Audio | None = None
+    """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
     """How many samples calibrate the model; all of them where there are fewer."""
     seed: Seed = 0
@@ -157,6 +166,8 @@ class Validation(ApiModel):
     feature of TFRecords."""
     images: Images | None = None
     """How images become samples; needed where the data are images, or have a column of them."""
+    audio: Audio | None = None
+    """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     task: Task | None = None
     """What the model is for; read from its outputs and the labels where it is not given."""
     samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from modelconversion_api.data import Calibration, Images, Seed, Validation
@@ -255,6 +256,9 @@ VALIDATION_DATA: Final = Group(
 IMAGES: Final = Group(
     Images, panel=_DATA, prefix="image-", asked_by=("--data", "--validation-data", "--train-data")
 )
+AUDIO: Final = Group(
+    Audio, panel=_DATA, prefix="audio-", asked_by=("--data", "--validation-data", "--train-data")
+)
 DRAWS: Final = Group(Draws, panel=_DATA)
 VALIDATION: Final = Group(
     Validation,
@@ -373,7 +377,7 @@ LIMITS: Final = Group(Limits, panel=_LIMITS)
 SHOWN: Final = Group(Shown, panel=_SHOWN, names={"as_json": "--json", "quiet": "--quiet -q"})
 
 CONVERT: Final = (
-    *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, VALIDATION, DRAWS),
+    *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, AUDIO, VALIDATION, DRAWS),
     *(BENCHMARK, TUNING),
     *(STUDENT, DISTILLATION, PRUNING, QAT, TRAINING, CHECKPOINT),
     *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.data import Images
 
 
@@ -22,3 +23,10 @@ class DataFiles:
     feature of TFRecords."""
     images: Images | None = None
     """How images become samples."""
+    audio: Audio | None = None
+    """How sounds become samples."""
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether each sample is a file, which is decoded later."""
+        return self.images is not None or self.audio is not None

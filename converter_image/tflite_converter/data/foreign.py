@@ -16,7 +16,7 @@ from tflite_converter.files.strays import stray
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|c(numpy|copy_reg|__builtin__)[\w.]*\n|\([ldt]p?\d+\n")
 _PRINTED: Final = "numpy.save('data.npy', array) where it was printed"
 _FOLDER: Final = "give a folder of images"
-_SOUND: Final = "compute what the model takes, and numpy.save it as a .npy file"
+_SOUND: Final = "give a folder of WAV or FLAC files, and say how the model was trained to hear them (audio)"
 _IDX = re.compile(rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]")
 _TEXTS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (

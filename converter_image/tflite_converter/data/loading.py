@@ -5,7 +5,7 @@ Formats are told apart by their bytes, because a Job's files have lost their nam
                  ┌─ npz      .npy, .npz        ─┐
                  ├─ tables   .csv, text         │
     load_dataset ├─ records  Parquet, TFRecord  ├─▶ Dataset ─▶ SavedSamples.bind ─▶ {input: array}
-                 └─ images   folder, archive    ┘              (image_decoding)
+                 └─ images   folder, archive    ┘              (image_decoding, audio.decoding)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.audio.folders import check_sound, preprocessing, sound_files
 from tflite_converter.data.conventions import Pair, pair_of
 from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.errors import labels_mismatch, not_found, shape_mismatch, unreadable
@@ -36,7 +37,7 @@ from tflite_converter.data.npz import (
     read_arrays,
 )
 from tflite_converter.data.packed import is_gzip, unpacked
-from tflite_converter.data.records.messages import Form
+from tflite_converter.data.records.messages import Form, Wanted
 from tflite_converter.data.records.reading import Records, read_records
 from tflite_converter.data.records.shards import Shards, form_of, shards_in
 from tflite_converter.data.tables import read_labels, read_table
@@ -132,7 +133,7 @@ def _load_samples(reading: _Reading) -> Dataset:
         return _load_records(reading, Form(form), None)
     root = reading.path
     if form == "images":
-        root = root if root.is_dir() else unpack(root, reading.folder, stage=stage, what="images")
+        root = root if root.is_dir() else unpack(root, reading.folder, stage=stage, what="samples")
         shards = shards_in(root, name, stage, reading.after_part("looking at the files of"))
         if shards is not None:
             return _load_records(reading, shards.form, shards)
@@ -140,10 +141,12 @@ def _load_samples(reading: _Reading) -> Dataset:
         cause = f"{name} is no table, so it has no column {files.label_column!r}"
         raise labels_mismatch(cause, stage, hint="give the labels as a file of their own")
     if form == "images":
-        return _load_images(reading, root)
-    if files.images is not None:
-        why = "it holds numbers, which are taken as they are, but scaling for images was given"
-        raise unreadable(name, why, stage, hint="leave out --image-scaling / images for it")
+        return _load_files(reading, root)
+    if files.holds_files:
+        given = "scaling for images" if files.images is not None else "a front end for sounds"
+        flag = "--image-scaling / images" if files.images is not None else "the flags --audio- / audio"
+        why = f"it holds numbers, which are taken as they are, but {given} was given"
+        raise unreadable(name, why, stage, hint=f"leave out {flag} for it")
     if form == "csv":
         return _load_table(reading)
     return _load_arrays(reading, form)
@@ -217,7 +220,7 @@ def _load_records(reading: _Reading, form: Form, shards: Shards | None) -> Datas
         name=name,
         stage=stage,
         label_column=files.label_column,
-        decoded=files.images is not None,
+        wanted=Wanted.SOUNDS if files.audio else Wanted.IMAGES if files.images else None,
         tell=reading.tell,
     )
     digest = shards.sha256 if shards is not None and reading.path.is_dir() else reading.digest()
@@ -225,15 +228,19 @@ def _load_records(reading: _Reading, form: Form, shards: Shards | None) -> Datas
     if shards is not None and shards.split is not None:
         use = _USES.get(stage, "here")
         notes += (f"of the files in {name}, which are parts of a data set, {shards.split!r} was taken {use}",)
-    if (images := files.images) is not None:
+    if files.holds_files:
+        for number, file in enumerate(found.files):
+            if files.audio is not None:
+                check_sound(file, f"the sound of sample {number}", files.audio, name, stage)
         dataset = Dataset(
             name,
             digest,
             form.value,
             files=found.files,
             file_digests=tuple(map(file_sha256, found.files)),
-            images=images,
-            preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
+            images=files.images,
+            audio=files.audio,
+            preprocessing=_front_end(files),
         )
     else:
         dataset = _of_arrays(reading, form.value, found.arrays, digest)
@@ -258,9 +265,10 @@ def _with_column(dataset: Dataset, found: Records, reading: _Reading) -> Dataset
     return replace(labelled, class_names=names) if is_named else labelled
 
 
-def _load_images(reading: _Reading, root: Path) -> Dataset:
-    path, images, name, stage = reading.path, reading.files.images, reading.name, reading.stage
-    if images is None:
+def _load_files(reading: _Reading, root: Path) -> Dataset:
+    """Take each file of a folder for a sample: images, or sounds where a front end for them is given."""
+    path, files, name, stage = reading.path, reading.files, reading.name, reading.stage
+    if not files.holds_files:
         expect_images(root, name, stage)
         raise unreadable(
             name,
@@ -268,7 +276,8 @@ def _load_images(reading: _Reading, root: Path) -> Dataset:
             stage,
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
-    found = scan(root, name, stage, reading.after_part("looking at the files of"))
+    kind = None if files.audio is None else sound_files(files.audio)
+    found = scan(root, name, stage, reading.after_part("looking at the files of"), kind)
     notes: tuple[str, ...] = ()
     if found.split is not None:
         use = _USES.get(stage, "here")
@@ -277,15 +286,25 @@ def _load_images(reading: _Reading, root: Path) -> Dataset:
     return Dataset(
         f"{name}/{found.split}" if found.split is not None and path.is_dir() else name,
         found.sha256 if path.is_dir() else reading.digest(),
-        "images",
+        "images" if files.audio is None else "audio",
         files=found.files,
         file_digests=found.digests,
-        images=images,
+        images=files.images,
+        audio=files.audio,
         labels=found.labels,
         class_names=found.class_names,
-        preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
+        preprocessing=_front_end(files),
         notes=(*notes, *found.notes),
     )
+
+
+def _front_end(files: DataFiles) -> dict[str, str]:
+    """Describe what becomes of each file, for the report."""
+    if files.audio is not None:
+        return preprocessing(files.audio)
+    if files.images is not None:
+        return {"resize": files.images.resize.value, "scaling": files.images.scaling.value}
+    return {}
 
 
 def _checked(dataset: Dataset, reading: _Reading) -> Dataset:
@@ -373,8 +392,8 @@ def _format(path: Path, given: Path, name: str, stage: Stage) -> str:
     if is_archive(path):
         return "images"
     if b"\0" in head:
-        why = "it is no .npy, .npz, .csv, Parquet or TFRecord file, and no archive of images"
-        raise unreadable(name, why, stage, hint="give one of these, or a folder of images")
+        why = "it is no .npy, .npz, .csv, Parquet or TFRecord file, and no archive of images or sounds"
+        raise unreadable(name, why, stage, hint="give one of these, or a folder of images or sounds")
     if is_json(head.decode(errors="replace")):
         raise json_refusal(path, given, name, stage)
     return "csv"

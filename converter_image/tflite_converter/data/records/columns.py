@@ -10,6 +10,7 @@ from typing import Final
 from modelconversion_api.reasons import Stage
 from tflite_converter.data.conventions import is_labels
 from tflite_converter.data.errors import labels_mismatch, unreadable
+from tflite_converter.data.records.messages import Wanted
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.names import readable
 
@@ -26,7 +27,7 @@ class Kind(Enum):
     """Numbers of one shape."""
     TEXT = auto()
     ENCODED = auto()
-    """A file in itself: an image."""
+    """A file in itself: an image or a sound."""
     OTHER = auto()
     """Nothing that is read here."""
 
@@ -51,7 +52,7 @@ class Plan:
     is_table: bool = False
     """Whether all columns are the features of one array, a row a sample."""
     encoded: bool = False
-    """Whether the only column of samples holds images."""
+    """Whether the only column of samples holds files."""
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -60,7 +61,7 @@ def plan(
     columns: Mapping[str, Column],
     label_column: str | None,
     *,
-    decoded: bool,
+    wanted: Wanted | None,
     ordered: bool,
     name: str,
     stage: Stage,
@@ -70,7 +71,7 @@ def plan(
     Args:
         columns: All columns, in the file's order.
         label_column: The column of labels that the user names: by its name or its number from 1.
-        decoded: Whether the user said how images become samples.
+        wanted: The files in a column that become samples, as the user said how.
         ordered: Whether the order of the columns means something, so that numbers can be rows of a table.
         name: What messages call the data.
         stage: The stage to blame.
@@ -82,8 +83,8 @@ def plan(
     labels = None if label_column is None else _named(columns, label_column, name, stage, ordered=ordered)
     others = {key: column for key, column in columns.items() if key != labels}
     encoded = [key for key, column in others.items() if column.kind is Kind.ENCODED]
-    if decoded or (encoded and not any(column.kind is Kind.TENSOR for column in others.values())):
-        return _encoded(others, encoded, labels, columns, decoded=decoded, name=name, stage=stage)
+    if wanted or (encoded and not any(column.kind is Kind.TENSOR for column in others.values())):
+        return _encoded(others, encoded, labels, columns, wanted=wanted, name=name, stage=stage)
     if labels is None and len(named := [key for key, column in others.items() if column.class_names]) == 1:
         labels = named[0]
     elif labels is None and not ordered:
@@ -104,21 +105,23 @@ def _encoded(
     labels: str | None,
     columns: Mapping[str, Column],
     *,
-    decoded: bool,
+    wanted: Wanted | None,
     name: str,
     stage: Stage,
 ) -> Plan:
     if not encoded:
-        why = f"it has no column of encoded images, but {_listed(others)}"
-        hint = "leave out --image-scaling / images for numbers; images need their bytes in the file"
+        why = f"it has no column of {wanted}, but {_listed(others)}"
+        hint = f"leave out {wanted} for numbers; {wanted} need their bytes in the file"
         raise unreadable(name, why, stage, hint=hint)
     if len(encoded) > 1:
-        why = f"it has more than one column of images: {_listed(encoded)}"
-        raise unreadable(name, why, stage, hint="leave one column of images in the file")
-    if not decoded:
-        why = f"its column {readable(encoded[0])!r} holds images, and nothing says how the model was trained"
-        hint = "set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1"
-        raise unreadable(name, f"{why} to see them", stage, hint=hint)
+        why = f"it has more than one column of {wanted or 'files'}: {_listed(encoded)}"
+        raise unreadable(name, why, stage, hint="leave one of them in the file")
+    if wanted is None:
+        why = (
+            f"its column {readable(encoded[0])!r} holds {others[encoded[0]].words}, and nothing says how the"
+        )
+        hint = "set --image-scaling / images, or the flags --audio- / audio, as in training"
+        raise unreadable(name, f"{why} model was trained to take them", stage, hint=hint)
     given = labels
     if labels is None:
         labels = _conventional({key: column for key, column in others.items() if key != encoded[0]})

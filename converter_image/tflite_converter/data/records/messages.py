@@ -26,6 +26,13 @@ class Form(StrEnum):
     TFRECORD = "tfrecord"
 
 
+class Wanted(StrEnum):
+    """Files that can be in a column."""
+
+    IMAGES = "images"
+    SOUNDS = "sounds"
+
+
 class ReadingJob(ApiModel):
     """Which records to read, and for what."""
 
@@ -37,8 +44,8 @@ class ReadingJob(ApiModel):
     """What messages call the data."""
     stage: Stage
     label_column: str | None = None
-    decoded: bool = False
-    """Whether encoded images are wanted, for the user said how they become samples."""
+    wanted: Wanted | None = None
+    """The kind of files in a column that become samples, as the user said how."""
 
 
 class ReadingResult(ApiModel):

@@ -27,8 +27,8 @@ _MOST_ROWS: Final = 1 << 16
 _MAX_DIMENSIONS: Final = 8
 _INDEX: Final = "__index_level_"
 """How pandas calls a column of row names that it writes."""
-_IMAGE_BYTES: Final = "bytes"
-"""The field of a column of images of Hugging Face's ``datasets``; beside it there is ``path``."""
+_FILE_BYTES: Final = "bytes"
+"""The field of a column of images or sounds of Hugging Face's ``datasets``; beside it there is ``path``."""
 _TENSOR: Final = b"arrow.fixed_shape_tensor"
 _TEXTS: Final = (DataType.is_string, DataType.is_large_string, DataType.is_string_view)
 _BINARIES: Final = (DataType.is_binary, DataType.is_binary_view)
@@ -51,7 +51,7 @@ def read(job: ReadingJob, folder: Path, most_bytes: int, tell: Callable[[float],
     chosen = plan(
         columns,
         job.label_column,
-        decoded=job.decoded,
+        wanted=job.wanted,
         ordered=True,
         name=job.name,
         stage=job.stage,
@@ -175,18 +175,18 @@ def _kind(kind: DataType, depth: int = 0) -> Kind:
         return _kind(kind.value_type) if _is(kind.value_type, _TEXTS) else Kind.OTHER
     if _is(kind, _TEXTS):
         return Kind.TEXT
-    return Kind.ENCODED if _holds_images(kind) else Kind.OTHER
+    return Kind.ENCODED if _holds_files(kind) else Kind.OTHER
 
 
 def _is_number(kind: DataType) -> bool:
     return DataType.is_integer(kind) or DataType.is_floating(kind) or DataType.is_boolean(kind)
 
 
-def _holds_images(kind: DataType) -> bool:
+def _holds_files(kind: DataType) -> bool:
     if DataType.is_struct(kind):
         # Of no type where no row has them.
         kinds = (*_BINARIES, DataType.is_null)
-        return any(field.name == _IMAGE_BYTES and _is(field.type, kinds) for field in kind.fields)
+        return any(field.name == _FILE_BYTES and _is(field.type, kinds) for field in kind.fields)
     return _is(kind, _BINARIES)
 
 
@@ -194,6 +194,8 @@ def _words(kind: DataType) -> str:
     """Say in words what a column holds."""
     if _is(kind, _TEXTS):
         return "text"
+    if _holds_files(kind):
+        return "images or sounds"
     for test, words in (
         (DataType.is_temporal, "times"),
         (DataType.is_decimal, "decimals"),
@@ -222,7 +224,7 @@ class _Writer:
         if chosen.labels is not None:
             self._labels(chosen.labels, batch.column(chosen.labels), row)
         if chosen.encoded:
-            self._images(chosen.samples[0], batch.column(chosen.samples[0]), row)
+            self._files(chosen.samples[0], batch.column(chosen.samples[0]), row)
         elif self._table_type is not None:
             # In the type that holds them all, as pandas's to_numpy has it.
             columns = [self._numbers(key, batch.column(key), row) for key in chosen.samples]
@@ -240,17 +242,15 @@ class _Writer:
         else:
             self._store.add_numbers(LABELS, column, self._numbers(column, values, row), row)
 
-    def _images(self, column: str, values: ArrowArray, row: int) -> None:
+    def _files(self, column: str, values: ArrowArray, row: int) -> None:
         if DataType.is_struct(values.type):
             self._expect_values(column, values, row)
-            place = [field.name for field in values.type.fields].index(_IMAGE_BYTES)
+            place = [field.name for field in values.type.fields].index(_FILE_BYTES)
             values = arrow.struct_field(values, place)
             if values.null_count or DataType.is_null(values.type):
                 first = row + (0 if DataType.is_null(values.type) else _first_null(values))
-                why = (
-                    f"row {first} of its column {readable(column)!r} has the path of an image, not its bytes"
-                )
-                hint = "write the file with the images in it (datasets.table.embed_table_storage)"
+                why = f"row {first} of its column {readable(column)!r} has the path of a file, not its bytes"
+                hint = "write it with the files in it (datasets.table.embed_table_storage)"
                 raise unreadable(self._job.name, why, self._job.stage, hint=hint)
         self._expect_values(column, values, row)
         self._store.add_files(values.to_pylist())

@@ -22,6 +22,7 @@ from tflite_converter.data.records.messages import (
     Form,
     ReadingJob,
     ReadingResult,
+    Wanted,
 )
 from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS, Watch, run_worker
@@ -37,9 +38,9 @@ class Records:
     """What a file of records holds."""
 
     arrays: dict[str, Array]
-    """Samples by name, mapped into memory; empty for images."""
+    """Samples by name, mapped into memory; empty for files."""
     files: tuple[Path, ...]
-    """Images, absolute."""
+    """Images or sounds, absolute."""
     labels: Array | None
     """As the file has them: numbers, or text."""
     label_column: str | None
@@ -55,7 +56,7 @@ def read_records(
     name: str,
     stage: Stage,
     label_column: str | None,
-    decoded: bool,
+    wanted: Wanted | None,
     tell: Listener,
 ) -> Records:
     """Read files of records, parts of one data set, in a process of their own.
@@ -70,7 +71,7 @@ def read_records(
         name: What messages call the data.
         stage: The stage to blame.
         label_column: The column of labels that the user names.
-        decoded: Whether images are wanted.
+        wanted: The files in a column that become samples.
         tell: Hears of progress.
 
     Raises:
@@ -91,14 +92,14 @@ def read_records(
         name=name,
         stage=stage,
         label_column=label_column,
-        decoded=decoded,
+        wanted=wanted,
     )
     result = read(job, place) if is_confined() else _apart(job, place, tell)
     if result.samples <= 0:
         raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no sample")
     return Records(
         {key: map_array(place / f"{number}.npy", key, stage) for number, key in enumerate(result.arrays)},
-        _images(place / ENCODED_FOLDER, result.files, name, stage),
+        _encoded(place / ENCODED_FOLDER, result.files, name, stage),
         None if result.label_column is None else map_array(place / f"{LABELS}.npy", LABELS, stage),
         result.label_column,
         result.class_names,
@@ -120,9 +121,9 @@ def _apart(job: ReadingJob, place: Path, tell: Listener) -> ReadingResult:
 _SMALLER: Final = "write it again, with smaller row groups or records"
 
 
-def _images(folder: Path, count: int, name: str, stage: Stage) -> tuple[Path, ...]:
-    """Return the files of images, of which the process may have made anything."""
+def _encoded(folder: Path, count: int, name: str, stage: Stage) -> tuple[Path, ...]:
+    """Return the files of a column, of which the process may have made anything."""
     files = tuple(folder / str(number) for number in range(count))
     if any(folder.is_symlink() or path.is_symlink() or not path.is_file() for path in files):
-        raise unreadable(name, "the process that read it left no images", stage, hint=_SMALLER)
+        raise unreadable(name, "the process that read it left no files", stage, hint=_SMALLER)
     return files

@@ -1,4 +1,4 @@
-"""Columns as they are written into a folder: numbers into .npy files that grow, images into files."""
+"""Columns as they are written into a folder: numbers into .npy files that grow, files as they are."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Store:
         self._texts.setdefault(file, []).extend(texts)
 
     def add_files(self, contents: Iterable[bytes]) -> None:
-        """Write images as files, named by their numbers.
+        """Write images or sounds as files, named by their numbers.
 
         Raises:
             ConverterError: DataUnreadable for too many, or too large ones; NoSpace.
@@ -90,7 +90,7 @@ class Store:
         for content in contents:
             self._take(len(content))
             if self.files == MAX_IMAGES:
-                why = f"it holds more than {MAX_IMAGES} images"
+                why = f"it holds more than {MAX_IMAGES} files"
                 raise unreadable(self._name, why, self._stage, hint="give a part of it")
             try:
                 (folder / str(self.files)).write_bytes(content)

@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from tflite_converter.data.audio.headers import is_sound
 from tflite_converter.data.errors import unreadable
 from tflite_converter.data.images import is_image
 from tflite_converter.data.records.columns import Column, Kind, Plan, plan
 from tflite_converter.data.records.example import ExampleError, SequenceError, Value, parse
 from tflite_converter.data.records.frames import FrameError, records
-from tflite_converter.data.records.messages import LABELS, ReadingJob, ReadingResult
+from tflite_converter.data.records.messages import LABELS, ReadingJob, ReadingResult, Wanted
 from tflite_converter.data.records.store import SAME_LENGTH, Store
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.names import name_of, readable
@@ -22,6 +23,7 @@ _BATCH: Final = 256
 """So many records are written at once."""
 _BATCH_BYTES: Final = 16 << 20
 _LONGEST_TEXT: Final = 1024
+_HEAD_BYTES: Final = 12
 _SEQUENCE: Final = "it holds tf.train.SequenceExample, whose samples have no one length"
 
 
@@ -51,7 +53,7 @@ def read(job: ReadingJob, folder: Path, most_bytes: int, tell: Callable[[float],
     notes = chosen.notes
     if writer is not None and writer.raw:
         feature = f"the bytes of the feature {readable(min(writer.raw))!r} of {job.name}"
-        notes += (f"{feature} are no image: each was taken for a number from 0 to 255",)
+        notes += (f"{feature} are no file: each was taken for a number from 0 to 255",)
     return ReadingResult(
         samples=done,
         arrays=() if chosen.encoded else chosen.samples,
@@ -93,7 +95,7 @@ def _planned(features: dict[str, Value], job: ReadingJob) -> Plan:
     return plan(
         columns,
         job.label_column,
-        decoded=job.decoded,
+        wanted=job.wanted,
         ordered=False,
         name=job.name,
         stage=job.stage,
@@ -107,9 +109,15 @@ def _column(value: Value) -> Column:
         return Column(Kind.NUMBER if len(value) == 1 else Kind.TENSOR, "numbers")
     if len(value) > 1:
         return Column(Kind.OTHER, "several texts for each sample")
-    if is_image(value[0]):
-        return Column(Kind.ENCODED, "images")
+    if (found := _file_kind(value[0])) is not None:
+        return Column(Kind.ENCODED, found.value)
     return Column(Kind.TEXT, "text") if _text(value[0]) is not None else Column(Kind.TENSOR, "bytes")
+
+
+def _file_kind(content: bytes) -> Wanted | None:
+    if is_image(content):
+        return Wanted.IMAGES
+    return Wanted.SOUNDS if is_sound(content[:_HEAD_BYTES]) else None
 
 
 def _text(content: bytes) -> str | None:
@@ -141,7 +149,7 @@ class _Writer:
     def add(self, features: dict[str, Value], row: int, place: str) -> None:
         """Add a record; ``place`` is what messages call it."""
         if self._encoded is not None:
-            self._store.add_files([self._image(features, self._encoded, place)])
+            self._store.add_files([self._file(features, self._encoded, place)])
         for name, values in self._values.items():
             value = self._value(features, name, place)
             if values and (len(value) != len(values[0]) or type(value) is not type(values[0])):
@@ -171,10 +179,11 @@ class _Writer:
         self._row += self._waiting
         self._waiting = self._bytes = 0
 
-    def _image(self, features: dict[str, Value], name: str, place: str) -> bytes:
+    def _file(self, features: dict[str, Value], name: str, place: str) -> bytes:
         value = self._value(features, name, place, raw=False)
-        if not isinstance(value, list) or not is_image(value[0]):
-            why = f"{place} has no image in {readable(name)!r}"
+        wanted = self._job.wanted
+        if not isinstance(value, list) or _file_kind(value[0]) is not wanted:
+            why = f"{place} has no {wanted} in {readable(name)!r}"
             raise unreadable(self._job.name, why, self._job.stage, hint="leave the record out")
         return value[0]
 

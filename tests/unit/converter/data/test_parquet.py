@@ -27,7 +27,7 @@ from tflite_converter.data.overlap import disjoint
 from tflite_converter.data.records import parquet
 from tflite_converter.data.records.footer import ParquetError, read_footer
 from tflite_converter.data.records.making import read
-from tflite_converter.data.records.messages import Form, ReadingJob, ReadingResult
+from tflite_converter.data.records.messages import Form, ReadingJob, ReadingResult, Wanted
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256
 from tflite_converter.isolation.protocol import ChildLimits
@@ -49,7 +49,7 @@ def loaded(
     return load_dataset(DataFiles(path, label_column=column, images=images), stage, path.parent / "unpacked")
 
 
-def job(path: Path, column: str | None = None, *, decoded: bool = False) -> ReadingJob:
+def job(path: Path, column: str | None = None, *, wanted: Wanted | None = None) -> ReadingJob:
     return ReadingJob(
         limits=ChildLimits(),
         form=Form.PARQUET,
@@ -57,7 +57,7 @@ def job(path: Path, column: str | None = None, *, decoded: bool = False) -> Read
         name=path.name,
         stage=Stage.CALIBRATE,
         label_column=column,
-        decoded=decoded,
+        wanted=wanted,
     )
 
 
@@ -68,9 +68,9 @@ def read_here(path: Path, column: str | None = None, **options: Any) -> tuple[Re
         return result, [np.load(Path(folder) / f"{i}.npy") for i in range(len(result.arrays))]
 
 
-def refusal(path: Path, column: str | None = None, *, decoded: bool = False, **options: Any) -> str:
+def refusal(path: Path, column: str | None = None, *, wanted: Wanted | None = None, **options: Any) -> str:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, pytest.raises(ConverterError) as caught:
-        read(job(path, column, decoded=decoded), Path(folder), **options)
+        read(job(path, column, wanted=wanted), Path(folder), **options)
     assert caught.value.reason in (FailureReason.DATA_UNREADABLE, FailureReason.LABELS_MISMATCH)
     return caught.value.cause
 
@@ -204,7 +204,7 @@ def test_parts_of_a_data_set(tmp_path: Path) -> None:
         (table(x=[1, 2], t=["a", "b"]), "its column 't' holds text, not numbers"),
         (table(x=pa.array([1, 2], pa.timestamp("s"))), "its column 'x' holds times, not numbers"),
         (table(x=[{"a": 1}]), "its column 'x' holds structures, not numbers"),
-        (table(x=[b"raw"]), "its column 'x' holds images, and nothing says how the model was trained"),
+        (table(x=[b"raw"]), "its column 'x' holds images or sounds, and nothing says how the model"),
     ],
 )
 def test_what_are_no_numbers(tmp_path: Path, found: pa.Table, says: str) -> None:
@@ -214,13 +214,13 @@ def test_what_are_no_numbers(tmp_path: Path, found: pa.Table, says: str) -> None
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        (table(x=[1.0]), "it has no column of encoded images, but x"),
-        (table(image=[{"bytes": None, "path": "a.png"}]), "has the path of an image, not its bytes"),
+        (table(x=[1.0]), "it has no column of images, but x"),
+        (table(image=[{"bytes": None, "path": "a.png"}]), "has the path of a file, not its bytes"),
         (table(a=[png(1)], b=[png(2)]), "it has more than one column of images: a, b"),
     ],
 )
 def test_what_are_no_images(tmp_path: Path, found: pa.Table, says: str) -> None:
-    assert says in refusal(written(tmp_path / "x.parquet", found), decoded=True)
+    assert says in refusal(written(tmp_path / "x.parquet", found), wanted=Wanted.IMAGES)
 
 
 def test_no_such_column(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_repeated_images_do_not_fill_the_disk(tmp_path: Path) -> None:
     """One image in a dictionary, and a thousand rows that name it: the footer knows nothing of it."""
     path = written(tmp_path / "x.parquet", table(image=[png(1) + bytes(50_000)] * 1000))
     assert path.stat().st_size < 60_000
-    assert "it unpacks to more than 1.0MiB" in refusal(path, decoded=True, most_bytes=1 << 20)
+    assert "it unpacks to more than 1.0MiB" in refusal(path, wanted=Wanted.IMAGES, most_bytes=1 << 20)
 
 
 def test_encrypted_and_unknown_compressions(tmp_path: Path) -> None:

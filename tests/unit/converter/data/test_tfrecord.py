@@ -26,7 +26,7 @@ from tflite_converter.data.overlap import disjoint
 from tflite_converter.data.records import frames, tfrecord
 from tflite_converter.data.records.example import ExampleError, parse
 from tflite_converter.data.records.making import read
-from tflite_converter.data.records.messages import Form, ReadingJob, ReadingResult
+from tflite_converter.data.records.messages import Form, ReadingJob, ReadingResult, Wanted
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.digests import file_sha256
 from tflite_converter.isolation.protocol import ChildLimits
@@ -43,7 +43,7 @@ def loaded(
 
 
 def read_here(
-    *paths: Path, column: str | None = None, decoded: bool = False, **options: Any
+    *paths: Path, column: str | None = None, wanted: Wanted | None = None, **options: Any
 ) -> tuple[ReadingResult, dict[str, Any]]:
     """As the process does that reads, without its walls."""
     job = ReadingJob(
@@ -53,7 +53,7 @@ def read_here(
         name=paths[0].name,
         stage=Stage.CALIBRATE,
         label_column=column,
-        decoded=decoded,
+        wanted=wanted,
     )
     with tempfile.TemporaryDirectory(dir=paths[0].parent) as folder:
         result = read(job, Path(folder), **options)
@@ -231,7 +231,7 @@ def test_damage_is_told_with_its_record(tmp_path: Path, content: bytes, says: st
 
 def test_images_that_are_none(tmp_path: Path) -> None:
     path = write_tfrecord(tmp_path / "x.tfrecord", [{"image": png(1)}, {"image": b"\0\1"}])
-    assert "record 1 has no image in 'image'" in refusal(path, decoded=True)
+    assert "record 1 has no images in 'image'" in refusal(path, wanted=Wanted.IMAGES)
 
 
 def test_nothing_unpacks_beyond_the_limit(tmp_path: Path) -> None:
