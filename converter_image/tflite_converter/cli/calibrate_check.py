@@ -47,6 +47,8 @@ def calibrate_check(given: Given) -> None:
       tflite-converter calibrate-check --data measured.csv --label-column gesture
       tflite-converter calibrate-check --data photos/ --image-scaling ZeroToOne \\
           --model converted_models/classifier_float32.tflite --samples 300
+      tflite-converter calibrate-check --data words/ --audio-sample-rate 16000 --audio-clip-millis 1000 \\
+          --audio-features Waveform
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     # Not at the top: --help must not wait for numpy and rich.
     from tflite_converter.cli.data import data_files, decoding_of

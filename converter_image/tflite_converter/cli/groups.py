@@ -85,8 +85,8 @@ class CalibrationFiles(Calibration):
     """The representative dataset."""
 
     uri: FileName
-    """Representative dataset, which full_integer needs: .npy, .npz (one array for each input), .csv, or a
-    folder (or .zip, .tar.gz) of images, with a folder for each class."""
+    """Representative dataset, which full_integer needs: .npy, .npz (one array for each input), .csv, Parquet,
+    TFRecord, or a folder (or .zip, .tar.gz) of images or sounds, with a folder for each class."""
     labels_uri: FileName | None = None
     """Class labels of --data (.npy or .csv): draws evenly over the classes."""
 
@@ -104,7 +104,7 @@ class ComparisonFiles(ValidationFiles):
     """The data of ``compare``."""
 
     uri: FileName | None = None
-    """Samples: .npy, .npz, .csv, or images. Without them, random ones, which say little."""
+    """Samples, in the formats of convert's --data. Without them, random ones, which say little."""
     labels_uri: FileName | None = None
     """Labels of --data (.npy or .csv)."""
 

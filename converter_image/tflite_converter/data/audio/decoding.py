@@ -18,7 +18,7 @@ from tflite_converter.arrays import Array
 from tflite_converter.data.audio.front_end import features, features_shape
 from tflite_converter.data.audio.headers import SoundError, read_header
 from tflite_converter.data.errors import not_finite, unreadable
-from tflite_converter.errors import ConverterError, quoted
+from tflite_converter.errors import ConverterError, first_line, quoted
 from tflite_converter.files.names import readable
 
 _BLOCK = 1 << 16
@@ -75,7 +75,10 @@ def _mono(sound: soundfile.SoundFile, start: int, count: int) -> Array:
     mono = np.empty(count, dtype=np.float32)
     done = 0
     while done < count:
-        block = sound.read(min(_BLOCK, count - done), dtype="float32", always_2d=True)
+        try:
+            block = sound.read(min(_BLOCK, count - done), dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise SoundError(f"it is truncated or corrupt ({first_line(error)})", _COPY_AGAIN) from error
         if not len(block):
             why = f"it is truncated or corrupt: {count - done} samples cannot be decoded"
             raise SoundError(why, _COPY_AGAIN)
