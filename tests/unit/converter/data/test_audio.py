@@ -17,11 +17,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.support.converter.records import png, write_tfrecord
 
 from modelconversion_api.audio import Audio, AudioFeatures, AudioFit
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
+from support.converter.records import png, write_tfrecord
 from tflite_converter.arrays import Array
 from tflite_converter.data.audio.decoding import clip, decode
 from tflite_converter.data.audio.headers import read_header

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.support.converter.records import png
 
 from modelconversion_api.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
+from support.converter.records import png
 from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.loading import load_dataset
