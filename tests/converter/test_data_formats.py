@@ -77,9 +77,12 @@ def converted(files: Path, form: str) -> tuple[ConversionReport, bytes]:
 
 
 def tensors(content: bytes) -> list[Any]:
-    """The scales and the constants of a file; its metadata names the data that calibrated it."""
+    """Scales, constants and what is computed of ones; the metadata names the data that calibrated."""
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
+    (given,) = interpreter.get_input_details()
+    interpreter.set_tensor(given["index"], np.ones(given["shape"], given["dtype"]))
+    interpreter.invoke()
     return [
         (d["name"], d["shape"].tolist(), d["quantization"], interpreter.get_tensor(d["index"]).tolist())
         for d in interpreter.get_tensor_details()
