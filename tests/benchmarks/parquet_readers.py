@@ -33,6 +33,8 @@ READERS = {
     "polars": (["polars"], "import polars", "polars.read_parquet(path)"),
     "duckdb": (["duckdb", "numpy"], "import duckdb", "duckdb.sql(f\"select * from '{path}'\").fetchnumpy()"),
 }
+BESIDE = ("google-crc32c", "soundfile")
+"""What else came into the image with decision 0024, without what it needs, which is there."""
 PROBE = """
 import sys, time
 path = sys.argv[1]
@@ -40,6 +42,13 @@ start = time.perf_counter(); IMPORT; imported = time.perf_counter() - start
 start = time.perf_counter(); READ; took = time.perf_counter() - start
 print(f"{imported * 1000:.0f} {took:.2f}")
 """
+
+
+def installed(target: Path, *arguments: str) -> float:
+    """Install packages into a folder; return its size in MB."""
+    command = ["uv", "pip", "install", "-q", "--target", str(target), "--python", sys.executable]
+    subprocess.run([*command, *arguments], check=True)
+    return sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 1e6
 
 
 def main() -> None:
@@ -52,9 +61,7 @@ def main() -> None:
         sys.stdout.write(f"{'':12} unpacked MB  import ms  read s\n")
         for reader, (packages, imports, reads) in READERS.items():
             target = folder / reader
-            command = ["uv", "pip", "install", "-q", "--target", str(target), "--python", sys.executable]
-            subprocess.run([*command, *packages], check=True)
-            size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file()) / 1e6
+            size = installed(target, *packages)
             code = PROBE.replace("IMPORT", imports).replace("READ", reads)
             ran = [
                 subprocess.run(
@@ -68,6 +75,9 @@ def main() -> None:
             ]
             imported, took = min(ran, key=lambda row: float(row[1]))
             sys.stdout.write(f"{reader:12} {size:11.0f}  {imported:>9}  {took:>6}\n")
+        for package in BESIDE:
+            size = installed(folder / package, "--no-deps", package)
+            sys.stdout.write(f"{package:12} {size:11.1f}\n")
 
 
 if __name__ == "__main__":

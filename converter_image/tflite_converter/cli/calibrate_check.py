@@ -12,7 +12,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.data import Images
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import PRINTED, CalibrationFiles, File
+from tflite_converter.cli.groups import AUDIO_NAMES, PRINTED, CalibrationFiles, File
 
 
 class FloatModel(ApiModel):
@@ -25,7 +25,7 @@ class FloatModel(ApiModel):
 
 _DATA: Final = Group(CalibrationFiles, names={"uri": "--data", "labels_uri": "--labels"})
 _IMAGES: Final = Group(Images, prefix="image-", asked_by=("--data",))
-_AUDIO: Final = Group(Audio, prefix="audio-", asked_by=("--data",))
+_AUDIO: Final = Group(Audio, prefix="audio-", names=AUDIO_NAMES, asked_by=("--data",))
 _MODEL: Final = Group(FloatModel)
 GROUPS: Final = (_DATA, _IMAGES, _AUDIO, _MODEL, PRINTED)
 

@@ -13,7 +13,7 @@ from modelconversion_api.data import Images
 from modelconversion_api.spec import Benchmark
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
+from tflite_converter.cli.groups import AUDIO_NAMES, NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
 
 
 class CompareArguments(ApiModel):
@@ -35,7 +35,7 @@ _DATA: Final = Group(
     ),
 )
 _IMAGES: Final = Group(Images, prefix="image-", asked_by=("--data",))
-_AUDIO: Final = Group(Audio, prefix="audio-", asked_by=("--data",))
+_AUDIO: Final = Group(Audio, prefix="audio-", names=AUDIO_NAMES, asked_by=("--data",))
 _DRAWS: Final = Group(Draws)
 _BENCHMARK: Final = Group(
     Benchmark,

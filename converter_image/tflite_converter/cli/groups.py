@@ -256,8 +256,18 @@ VALIDATION_DATA: Final = Group(
 IMAGES: Final = Group(
     Images, panel=_DATA, prefix="image-", asked_by=("--data", "--validation-data", "--train-data")
 )
+AUDIO_NAMES: Final = {
+    "num_mel_bins": "--audio-mel-bins",
+    "lower_edge_hertz": "--audio-lower-hertz",
+    "upper_edge_hertz": "--audio-upper-hertz",
+    "num_mfccs": "--audio-mfccs",
+}
 AUDIO: Final = Group(
-    Audio, panel=_DATA, prefix="audio-", asked_by=("--data", "--validation-data", "--train-data")
+    Audio,
+    panel=_DATA,
+    prefix="audio-",
+    names=AUDIO_NAMES,
+    asked_by=("--data", "--validation-data", "--train-data"),
 )
 DRAWS: Final = Group(Draws, panel=_DATA)
 VALIDATION: Final = Group(

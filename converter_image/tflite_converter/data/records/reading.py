@@ -25,12 +25,15 @@ from tflite_converter.data.records.messages import (
     Wanted,
 )
 from tflite_converter.errors import ConverterError, from_os_error
+from tflite_converter.isolation import machine
 from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS, Watch, run_worker
 from tflite_converter.isolation.protocol import ChildLimits
 from tflite_converter.progress import Listener
 
-_MEMORY_BYTES: Final = 1 << 30
-"""What the process may take: a batch of rows, and the page of each column that they lie in."""
+_LEAST_MEMORY_BYTES: Final = 1 << 30
+"""What the process may take at least: a batch of rows, and the page of each column that they lie in."""
+_SHARE_OF_MEMORY: Final = 2
+"""It may take half of what there is where that is more: a wide table has many pages."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def read_records(
         raise from_os_error(error, stage, f"unpacking {name}") from error
     job = ReadingJob(
         limits=ChildLimits(
-            readable=tuple(path.resolve() for path in files), memory_limit_bytes=_MEMORY_BYTES
+            readable=tuple(path.resolve() for path in files), memory_limit_bytes=_memory_limit()
         ),
         form=form,
         files=tuple(path.resolve() for path in files),
@@ -105,6 +108,10 @@ def read_records(
         result.class_names,
         tuple(map(printable, result.notes)),
     )
+
+
+def _memory_limit() -> int:
+    return max(_LEAST_MEMORY_BYTES, (machine.memory_limit_bytes() or 0) // _SHARE_OF_MEMORY)
 
 
 def _apart(job: ReadingJob, place: Path, tell: Listener) -> ReadingResult:

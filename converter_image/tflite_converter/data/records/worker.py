@@ -18,9 +18,16 @@ def work(job: ReadingJob, process: Child) -> ReadingResult:
         ConverterError: DataUnreadable and the other reasons of data.
 
     """
-    words = f"reading {job.name}"
-    process.say(job.stage, words)
-    result = read(job, process.folder, tell=lambda done: process.say(job.stage, words, done))
+    told = [0]
+    process.say(job.stage, f"reading {job.name}")
+
+    def tell(done: float) -> None:
+        # In words only: a fraction would be taken for that of the whole stage.
+        if (tenths := int(done * 10)) > told[-1]:
+            told.append(tenths)
+            process.say(job.stage, f"reading {job.name}: {tenths * 10}%")
+
+    result = read(job, process.folder, tell=tell)
     return result.model_copy(update={"isolation": process.isolation})
 
 

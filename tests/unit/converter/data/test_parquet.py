@@ -349,7 +349,7 @@ def test_it_is_read_behind_walls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_process_that_dies_is_the_files_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tflite_converter.data.records import reading
 
-    monkeypatch.setattr(reading, "_MEMORY_BYTES", 1 << 24)  # too little to start with
+    monkeypatch.setattr(reading, "_memory_limit", lambda: 1 << 24)  # too little to start with
     with pytest.raises(ConverterError) as caught:
         loaded(written(tmp_path / "x.parquet", table(x=ROWS[:, 0])))
     assert caught.value.reason is FailureReason.DATA_UNREADABLE
