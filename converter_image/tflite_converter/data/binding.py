@@ -171,10 +171,11 @@ def bind_arrays(
 ) -> dict[str, Array]:
     """``arrays`` by input names, as :meth:`SavedSamples.bind` gives them.
 
-    A single array fits a single input whatever it is called; several are matched by name, and of samples and
-    labels a single input takes the samples. Samples in the layout of a source model whose files have another
-    are turned. Flat rows ``(n, k)`` are reshaped where an input of more dimensions takes ``k`` values a
-    sample, and dimensions of size 1 are added or left out.
+    A single array fits a single input whatever it is called; several are matched by name. Of samples and
+    labels a single input takes the samples, and of others the only array with more than a number for each
+    sample: a file of records may have heights, widths and names beside it. Samples in the layout of a source
+    model whose files have another are turned. Flat rows ``(n, k)`` are reshaped where an input of more
+    dimensions takes ``k`` values a sample, and dimensions of size 1 are added or left out.
 
     Raises:
         ConverterError: DataShapeMismatch, DataNotFinite.
@@ -235,6 +236,8 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
         return {inputs[0].name: array}
     if len(inputs) == 1 and not _array_for(inputs[0].name, arrays) and (pair := pair_of(arrays, stage)):
         return {inputs[0].name: arrays[pair.samples]}
+    if len(inputs) == 1 and not _array_for(inputs[0].name, arrays) and (tensor := _only_tensor(arrays)):
+        return {inputs[0].name: arrays[tensor]}
     found = {info.name: _array_for(info.name, arrays) for info in inputs}
     if any(len(keys) > 1 for keys in found.values()):
         raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
@@ -246,6 +249,12 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
             hint="save one array for each input: np.savez(path, input_name=array, ...)",
         )
     return {key: arrays[keys[0]] for key, keys in found.items()}
+
+
+def _only_tensor(arrays: NamedArrays) -> str | None:
+    """Return the only array with more than a number for each sample; None where there is none, or another."""
+    tensors = [key for key, array in arrays.items() if array.ndim > 1]
+    return tensors[0] if len(tensors) == 1 else None
 
 
 def _array_for(input_name: str, arrays: Iterable[str]) -> list[str]:

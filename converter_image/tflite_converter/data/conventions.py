@@ -65,13 +65,18 @@ def part_of(files: Sequence[str], stage: Stage) -> tuple[str, tuple[str, ...]] |
     """Return the part of a data set that serves ``stage``, and its files; None where no names say parts.
 
     ``data/train-00000-of-00002.parquet`` and ``mnist-test.tfrecord-00000-of-00001`` say one each.
+
+    Raises:
+        ValueError: with the first file whose name says none, or several, beside parts of at least two kinds.
+
     """
     splits = {file: _splits_in(file) for file in files}
-    if any(len(set(found)) != 1 for found in splits.values()):
-        return None
-    names = {found[0] for found in splits.values()}
+    unclear = [file for file, found in splits.items() if len(set(found)) != 1]
+    names = {found[0] for file, found in splits.items() if file not in unclear}
     if len({name[:2] for name in names}) < 2:
         return None
+    if unclear:
+        raise ValueError(unclear[0])
     chosen = choose_split(names, stage)
     return chosen, tuple(file for file in files if splits[file][0] == chosen)
 

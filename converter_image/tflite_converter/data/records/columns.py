@@ -87,16 +87,28 @@ def plan(
         return _encoded(others, encoded, labels, columns, wanted=wanted, name=name, stage=stage)
     if labels is None and len(named := [key for key, column in others.items() if column.class_names]) == 1:
         labels = named[0]
-    elif labels is None and not ordered:
-        called = [key for key, column in others.items() if column.kind is Kind.TEXT and is_labels(key)]
-        labels = called[0] if len(called) == 1 else None
-    others.pop(labels or "", None)
+    elif labels is None:
+        labels = _called_so(others, ordered=ordered)
+    others = {key: column for key, column in others.items() if key != labels}
     numbers = tuple(key for key, column in others.items() if column.kind in (Kind.NUMBER, Kind.TENSOR))
     rest = [key for key in others if key not in numbers]
     is_table = ordered and all(others[key].kind is Kind.NUMBER for key in numbers)
     if not numbers or (is_table and rest):
         raise _no_numbers(others, rest, name, stage)
     return _finished(columns, Plan(numbers, labels, is_table=is_table), label_column, rest, name)
+
+
+def _called_so(others: Mapping[str, Column], *, ordered: bool) -> str | None:
+    """Return the only column beside tensors that is called as labels are.
+
+    Two arrays that are called as samples and labels are told apart later: a model may have inputs of these
+    names. Numbers alone, in an order, are the features of a table, whatever they are called.
+    """
+    if ordered and not any(column.kind is Kind.TENSOR for column in others.values()):
+        return None
+    kinds = (Kind.TEXT,) if len(others) == 2 else (Kind.TEXT, Kind.NUMBER)
+    called = [key for key, column in others.items() if column.kind in kinds and is_labels(key)]
+    return called[0] if len(called) == 1 and len(others) > 1 else None
 
 
 def _encoded(

@@ -47,6 +47,9 @@ def read(job: ReadingJob, folder: Path, most_bytes: int, tell: Callable[[float],
     if sum(footer.unpacked_bytes for footer in footers) > most_bytes:
         raise too_large(job.name, job.stage, most_bytes)
     schema = _opened(job.files[0], footers[0], job).schema
+    if twice := [key for key in schema.names if schema.names.count(key) > 1]:
+        why = f"it has more than one column {readable(twice[0])!r}"
+        raise unreadable(job.name, why, job.stage, hint="give each column a name of its own")
     columns = _columns(schema)
     chosen = plan(
         columns,

@@ -63,7 +63,11 @@ def shards_in(
             one = readable(candidates[0])
             why = f"{readable(relative)!r} in it is no {_WORDS[form]} file, and {one!r} is one"
             raise unreadable(name, why, stage, hint="leave files of one format in the folder")
-    part = part_of(candidates, stage)
+    try:
+        part = part_of(candidates, stage)
+    except ValueError as error:
+        why = f"it holds parts of a data set, and {readable(str(error))!r} beside them"
+        raise unreadable(name, why, stage, hint="give the files of one part, or name every part") from error
     split, chosen = (None, tuple(candidates)) if part is None else part
     digests = {}
     for number, relative in enumerate(found, 1):

@@ -223,6 +223,20 @@ def test_what_are_no_images(tmp_path: Path, found: pa.Table, says: str) -> None:
     assert says in refusal(written(tmp_path / "x.parquet", found), wanted=Wanted.IMAGES)
 
 
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    found = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    assert "it has more than one column 'x'" in refusal(written(tmp_path / "x.parquet", found))
+
+
+def test_parts_beside_a_file_that_says_no_part(tmp_path: Path) -> None:
+    for name in ("train", "test", "more"):
+        written(tmp_path / f"set/{name}.parquet", table(x=[1.0]))
+    with pytest.raises(
+        ConverterError, match=r"it holds parts of a data set, and 'more\.parquet' beside them"
+    ):
+        loaded(tmp_path / "set")
+
+
 def test_no_such_column(tmp_path: Path) -> None:
     path = written(tmp_path / "x.parquet", table(x=[1.0], when=pa.array([1], pa.timestamp("s"))))
     assert "has no column 'y': it has x, when" in refusal(path, "y")

@@ -179,6 +179,20 @@ def test_raw_bytes_are_numbers_where_their_count_fits(tmp_path: Path) -> None:
     assert "float_list" in caught.value.hint
 
 
+def test_sizes_beside_an_image_are_no_input(tmp_path: Path) -> None:
+    """The features of TensorFlow's own example of MNIST, convert_to_records.py."""
+    rows = [
+        {"image_raw": bytes(range(16)), "height": [4], "width": [4], "depth": [1], "label": [number % 3]}
+        for number in range(5)
+    ]
+    data = loaded(write_tfrecord(tmp_path / "x.tfrecord", rows))
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 2, 0, 1]
+    inputs = [TensorInfo(name="pixels", shape=[1, 4, 4, 1], dtype="float32")]
+    bound = data.save(tmp_path, "drawn").bind(inputs, Stage.CALIBRATE)["pixels"]
+    np.testing.assert_array_equal(bound.reshape(5, 16), [range(16)] * 5)
+
+
 def test_a_file_without_a_record(tmp_path: Path) -> None:
     write_tfrecord(tmp_path / "set/a-00000-of-00002", [{"x": ROWS[0]}])
     (tmp_path / "set/a-00001-of-00002").write_bytes(zlib.compress(b""))
