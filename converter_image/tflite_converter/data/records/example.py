@@ -91,6 +91,8 @@ def _floats(part: memoryview | int) -> Array:
 def _integers(part: memoryview | int) -> Array:
     if isinstance(part, int):
         return np.array([part], dtype=np.uint64).view(np.int64)
+    if len(part) == 1 and part[0] < 0x80:  # most labels
+        return np.array([part[0]], dtype=np.int64)
     return _varints(np.frombuffer(part, dtype=np.uint8))
 
 
@@ -145,6 +147,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    if at < len(message) and message[at] < 0x80:  # most numbers of fields, and most lengths
+        return message[at], at + 1
     value = 0
     for place in range(_LONGEST_VARINT):
         if at == len(message):
