@@ -17,7 +17,7 @@ def read(
     most_bytes: int = MAX_DATA_BYTES,
     tell: Callable[[float], None] = lambda _done: None,
 ) -> ReadingResult:
-    """Write the columns into ``folder``, as :class:`~.messages.ReadingResult` says.
+    """Write the columns into ``folder``, and say what is there.
 
     ``most_bytes`` is the most that they may take there. ``tell`` hears how much is done.
 
