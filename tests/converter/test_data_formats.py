@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+import yaml
 from ai_edge_litert.interpreter import Interpreter
 
 from modelconversion_api.report import ConversionReport
 from support.converter.records import write_tfrecord
 from support.converter.tiny_tflite import write_tiny_tflite
+from support.paths import REPOSITORY
 
 PROGRAM = Path(sys.executable).with_name("tflite-converter")
 SHAPE = (1, 2, 2, 2)
@@ -140,6 +143,22 @@ def test_calibrate_check_says_what_a_sound_becomes(files: Path) -> None:
     audio = ["--audio-sample-rate", "8000", "--audio-clip-millis", "1", "--audio-features", "Waveform"]
     found = run("calibrate-check", "--data", files / "sounds", *audio, "--model", files / "tiny.tflite")
     assert found["calibration"]["data"]["preprocessing"]["reshape"] == "x: (8,) to (2, 2, 2)"
+
+
+def test_the_command_of_the_guide(tmp_path: Path) -> None:
+    """It runs as it stands there, and takes what the YAML beside it says."""
+    guide = (REPOSITORY / "docs/TFLITE_CONVERSION_GUIDE.md").read_text()
+    (words,) = re.findall(r"\$ tflite-converter (calibrate-check --data words/ [^`]+)```", guide)
+    tone = np.sin(np.arange(16000) / 10) / 2
+    for name in ("words/yes/1.wav", "words/no/2.wav"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / name, tone, 16000)
+    command = [PROGRAM, *words.replace("\\\n", " ").split(), "--json"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = json.loads(found.stdout)["calibration"]["data"]["preprocessing"]
+    (yaml_text,) = re.findall(r"```yaml\n(  calibration:\n    uri: s3://models/words/[^`]+)```", guide)
+    asked = yaml.safe_load(yaml_text)["calibration"]["audio"]
+    assert {key: told[key] for key in asked} == {key: str(value) for key, value in asked.items()}
 
 
 def test_images_and_sounds_exclude_each_other(files: Path) -> None:
