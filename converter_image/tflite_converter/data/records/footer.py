@@ -76,12 +76,12 @@ def read_footer(path: Path, most_bytes: int = MAX_DATA_BYTES) -> Footer:
         stream.seek(size - _TAIL_BYTES - length)
         content = stream.read(length)
     try:
-        return _judged(_Compact(content).struct(), most_bytes)
+        return _judged(_Compact(content).struct(), size, most_bytes)
     except (ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
         raise ParquetError(f"its footer is corrupt ({error or type(error).__name__})", COPY_AGAIN) from error
 
 
-def _judged(footer: dict[int, Any], most_bytes: int) -> Footer:
+def _judged(footer: dict[int, Any], size: int, most_bytes: int) -> Footer:
     if 8 in footer:
         raise ParquetError("its columns are encrypted", "write it without encryption")
     _check_schema(footer[2])
@@ -91,6 +91,7 @@ def _judged(footer: dict[int, Any], most_bytes: int) -> Footer:
         columns = group[1]
         for chunk in columns:
             _check_codec(chunk)
+            _check_place(chunk[3], size)
         sizes = [_count(chunk[3][6]) for chunk in columns]
         decoded = [_count(chunk[3][5]) * _WIDEST for chunk in columns]
         unpacked += sum(sizes)
@@ -114,6 +115,12 @@ def _check_codec(chunk: dict[int, Any]) -> None:
     if codec != _UNCOMPRESSED and codec not in _CODECS:
         name = "LZO" if codec == _LZO else f"codec {codec}, which is not known"
         raise ParquetError(f"it is compressed by {name}", "write it with compression 'snappy' or 'zstd'")
+
+
+def _check_place(chunk: dict[int, Any], size: int) -> None:
+    """Refuse pages that lie outside of the file: where they begin, and their compressed size."""
+    if not 0 <= chunk[9] <= size or not 0 <= chunk.get(11, 0) <= size or not 0 <= chunk[7] <= size:
+        raise ValueError("pages lie outside of the file")
 
 
 def _check_schema(elements: list[dict[int, Any]]) -> None:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from modelconversion_api.audio import Audio, AudioFeatures, AudioFit
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
+from support.converter.forks import DONE, REFUSED, outcome
 from support.converter.records import png, write_tfrecord
 from tflite_converter.arrays import Array
 from tflite_converter.data.audio.decoding import clip, decode
@@ -282,7 +283,7 @@ def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
     assert caught.value.reason is FailureReason.DATA_NOT_FINITE
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_damage_is_told_and_never_crashes(data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from([wav(), flac()[:3000]])))
@@ -291,10 +292,7 @@ def test_damage_is_told_and_never_crashes(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(content)
-        try:
-            assert decode([path], WAVE, Stage.CALIBRATE).shape == (1, CLIP)
-        except ConverterError as error:
-            assert error.reason in (FailureReason.DATA_UNREADABLE, FailureReason.DATA_NOT_FINITE)  # noqa: PT017 - a changed sample is as good as any other
+        assert outcome(lambda: decode([path], WAVE, Stage.CALIBRATE)) in (DONE, REFUSED)
 
 
 @pytest.mark.parametrize(
