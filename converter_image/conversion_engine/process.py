@@ -27,6 +27,7 @@ _NEARLY = 0.8
 """Part of the memory limit from which on a failure is taken for want of memory."""
 _LAST_WORDS_BYTES = 64 << 20
 """What a process that has used up its memory gets in addition to say so."""
+_confined = False
 _MOST_TEXT = 300
 """Characters of a line of progress. JSON takes twelve bytes for a character at most, and one write of less
 than PIPE_BUF (4,096) bytes arrives whole, also from several processes."""
@@ -101,6 +102,8 @@ class Process:
             self.memory_limit_bytes = most
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self.isolation = sandbox.enter(readable, [self.folder, *devices], programs)
+        global _confined
+        _confined = True
 
     def finish(
         self,
@@ -139,6 +142,11 @@ class Process:
             traceback.print_exc()
         finally:
             os._exit(code)
+
+
+def is_confined() -> bool:
+    """Whether this process, or the one it was forked from, has dropped its rights: it can start no other."""
+    return _confined
 
 
 def ends_with_its_parent() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from .audio import Audio
 from .base import ApiModel, Fraction, Millis, cel
 from .uris import SourceUri, ends_in
 
@@ -72,17 +73,17 @@ class Task(StrEnum):
         return self in (Task.CLASSIFICATION, Task.MULTI_LABEL)
 
 
-_HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images))"
-"""Images bring labels where they lie in one folder for each class."""
+_HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images) || has(self.audio))"
+"""Images and sounds bring labels where they lie in one folder for each class."""
 
 _LABELS_FOR_ACCURACY = cel(
     f"!has(self.maxAccuracyDrop) || !has(self.uri) || {_HAS_LABELS}",
-    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv file, or images for a folder"
-    " of images by class), or use minAgreement instead",
+    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv or Parquet file or TFRecords, or"
+    " images or audio for a folder with one folder for each class), or use minAgreement instead",
 )
 _URI_FOR_THE_REST = cel(
     f"has(self.uri) || !{_HAS_LABELS}",
-    "labelsUri, labelColumn and images say how validation.uri is read: set it as well",
+    "labelsUri, labelColumn, images and audio say how validation.uri is read: set it as well",
 )
 
 
@@ -92,23 +93,24 @@ def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
     return [
         cel(
             "!has(self.labelColumn) || !has(self.labelsUri)",
-            "set either labelsUri (a file of labels) or labelColumn (a column of the .csv file), not both",
+            "set either labelsUri (a file of labels) or labelColumn (a column of the data), not both",
         ),
         cel(
-            f"{optional}!has(self.labelColumn) || {ends_in('self.uri', 'csv')}",
-            "labelColumn is a column of a .csv file: give a uri that ends in .csv, or set labelsUri instead",
-        ),
-        cel(
-            f"{optional}has(self.images) || !({ends_in('self.uri', 'zip|tar|tgz|tar[.]gz')}"
-            " || self.uri.endsWith('/'))",
-            "a prefix or an archive holds images: set images.scaling to what the model was trained with,"
-            " or give the object key of a .npy, .npz or .csv file",
+            f"{optional}!has(self.labelColumn) || !{ends_in('self.uri', 'npy|npz')}",
+            "labelColumn is a column of a .csv or .parquet file, or a feature of TFRecords: set labelsUri for"
+            " arrays instead",
         ),
         cel(
             f"{optional}!has(self.images) || !{ends_in('self.uri', 'npy|npz|csv')}",
-            "images is for image files: remove it, for the numbers of a .npy, .npz or .csv file are taken"
+            "images is for images: remove it, for the numbers of a .npy, .npz or .csv file are taken"
             " as they are",
         ),
+        cel(
+            f"{optional}!has(self.audio) || !{ends_in('self.uri', 'npy|npz|csv')}",
+            "audio is for sounds: remove it, for the numbers of a .npy, .npz or .csv file are taken"
+            " as they are",
+        ),
+        cel("!has(self.images) || !has(self.audio)", "data hold images or sounds: set images or audio"),
     ]
 
 
@@ -122,14 +124,18 @@ class Calibration(ApiModel):
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
     uri: SourceUri
-    """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, or images: a
-    prefix ending in /, or a .zip or .tar.gz file, with one folder for each class where there are labels."""
+    """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, a Parquet or
+    TFRecord file, or a prefix ending in /, or a .zip or .tar.gz file, of images or sounds (one folder for
+    each class where there are labels) or of parts of a data set in Parquet or TFRecord."""
     labels_uri: SourceUri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels: its name, or its number from 1."""
+    """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
-    """How images become samples; needed where the data are images."""
+    """How images become samples; needed where the data are images, or have a column of them."""
+    audio: Audio | None = None
+    """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     samples: Annotated[int, Field(ge=1, le=100000)] = DEFAULT_CALIBRATION_SAMPLES
     """How many samples calibrate the model; all of them where there are fewer."""
     seed: Seed = 0
@@ -156,9 +162,12 @@ class Validation(ApiModel):
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
     the true values."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels: its name, or its number from 1."""
+    """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
-    """How images become samples; needed where the data are images."""
+    """How images become samples; needed where the data are images, or have a column of them."""
+    audio: Audio | None = None
+    """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     task: Task | None = None
     """What the model is for; read from its outputs and the labels where it is not given."""
     samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES

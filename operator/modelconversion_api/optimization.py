@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from .audio import Audio
 from .base import ApiModel, Fraction, NumberText, Sha256, cel, number_text
 from .data import Images, LabelColumn, Seed, Task, reading_rules
 from .limits import MessageText, SentenceText
@@ -56,9 +57,12 @@ class Training(ApiModel):
     """A .npy or .csv file of labels, as for validation. Without labels, the original's outputs are
     learned."""
     label_column: LabelColumn | None = None
-    """Column of the .csv file that holds the labels: its name, or its number from 1."""
+    """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
-    """How images become samples; needed where the data are images."""
+    """How images become samples; needed where the data are images, or have a column of them."""
+    audio: Audio | None = None
+    """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     alpha: Fraction = DEFAULT_ALPHA
     """Weight of the labels in the loss of every step; the rest is the distance to the original's outputs. "1"
     learns from the labels alone. For an autoencoder, the input is the label."""

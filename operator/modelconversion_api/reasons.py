@@ -190,7 +190,8 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         30, "methods of integers need calibration data: give --data or spec.calibration"
     ),
     FailureReason.DATA_UNREADABLE: Failure(
-        31, "give a .npy or .npz file saved without pickling, a .csv file of numbers, or images"
+        31,
+        "give numbers as a .npy, .npz (not pickled), .csv, Parquet or TFRecord file, or images or sounds",
     ),
     FailureReason.DATA_SHAPE_MISMATCH: Failure(32, "one row a sample, shaped like the model's input"),
     FailureReason.DATA_NOT_FINITE: Failure(33, "remove NaN and infinite values from the data"),

@@ -317,7 +317,7 @@ _FILES_FOR_NPUS = cel(
 _LABELS_FOR_ACCURACY = cel(
     "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
     " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
-    " || has(self.calibration.images)))",
+    " || has(self.calibration.images) || has(self.calibration.audio)))",
     "validation.maxAccuracyDrop needs labelled data: set validation.uri and validation.labelsUri, or"
     " calibration.labelsUri, for without validation.uri the rest of the calibration data is measured on",
 )

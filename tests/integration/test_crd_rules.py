@@ -23,6 +23,9 @@ SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-
 PI5 = {"name": "pi5", "nodeSelector": {"board": "pi5"}}
 
 
+WAVES = {"sampleRate": 16000, "clipMillis": 1000, "features": "Waveform"}
+FRAMES = {"sampleRate": 16000, "clipMillis": 1000, "frameLength": 480, "frameStep": 320}
+MEL = FRAMES | {"numMelBins": 40, "lowerEdgeHertz": 20, "upperEdgeHertz": 4000}
 FOR_CORAL = {"methods": ["FullInteger"], "calibration": CALIBRATION}
 
 
@@ -59,6 +62,10 @@ def apply(cluster: ControlPlane, namespace: str, changes: dict[str, Any], name: 
 FLOAT_HEAD = {"name": "own", "layers": [{"match": "head/", "precision": "Float32"}]}
 GATES = {"minAgreement": "0.9", "maxAccuracyDrop": "0.02", "maxSizeBytes": 9, "maxLatencyMillis": "1.5"}
 RULES = {"uri": "s3://models/recipe.json"}
+
+
+def sounds(audio):
+    return {"calibration": {"uri": "s3://models/words/", "audio": audio}}
 
 
 def of_layer(base, rules=None, **rule):
@@ -135,6 +142,15 @@ def of_layer(base, rules=None, **rule):
         {"calibration": {"uri": "s3://models/log.csv", "labelColumn": "gesture"}},
         {"calibration": {"uri": "s3://models/log.csv", "labelsUri": "s3://models/labels.csv"}},
         {"calibration": {"uri": "s3://models/arrays.npz"}},
+        {"calibration": {"uri": "s3://models/rows.parquet", "labelColumn": "gesture"}},
+        {"calibration": {"uri": "s3://models/shards/", "labelColumn": "label"}},
+        {"calibration": {"uri": "s3://models/words/", "audio": WAVES}},
+        {"calibration": {"uri": "s3://models/words/", "audio": FRAMES | {"features": "Spectrogram"}}},
+        {"calibration": {"uri": "s3://models/w.parquet", "audio": MEL | {"features": "LogMelSpectrogram"}}},
+        {"calibration": {"uri": "s3://models/w.zip", "audio": MEL | {"features": "MFCC", "numMfccs": 13}}},
+        {"validation": {"uri": "s3://models/w.zip", "audio": WAVES, "maxAccuracyDrop": "0.1"}},
+        {"validation": {"uri": "s3://models/x.tfrecord.gz", "labelColumn": "y", "maxAccuracyDrop": "0.1"}},
+        {"calibration": {"uri": "s3://models/photos.parquet", "images": {"scaling": "ZeroToOne"}}},
         {"validation": {"maxSizeBytes": 100000, "maxLatencyMillis": "12.5", "minAgreement": "1"}},
         {"validation": IMAGES | {"maxAccuracyDrop": "0.02", "task": "Classification", "samples": 500}},
         {"validation": {"maxAccuracyDrop": "0.02"}, "calibration": IMAGES},
@@ -263,10 +279,6 @@ def test_accepted(crd, namespace, changes):
             "which needs the Keras file (.h5 or .keras)",
         ),
         (
-            {"optimize": {"training": {"uri": "s3://models/x/"}, "quantizationAwareTraining": {}}},
-            "a prefix or an archive holds images: set images.scaling",
-        ),
-        (
             {
                 "optimize": {"training": IMAGES, "quantizationAwareTraining": {}},
                 "output": {"uri": "s3://models/images/out/"},
@@ -351,15 +363,25 @@ def test_accepted(crd, namespace, changes):
         ),
         (
             {"calibration": CALIBRATION | {"labelColumn": "y"}},
-            "give a uri that ends in .csv, or set labelsUri",
+            "set labelsUri for arrays instead",
         ),
-        ({"calibration": {"uri": "s3://models/images/"}}, "holds images: set images.scaling"),
-        ({"calibration": {"uri": "s3://models/images.tar.gz"}}, "holds images: set images.scaling"),
-        ({"validation": {"uri": "s3://models/images.zip"}}, "holds images: set images.scaling"),
         (
             {"calibration": CALIBRATION | {"images": {"scaling": "None"}}},
-            "images is for image files: remove it",
+            "images is for images: remove it",
         ),
+        ({"calibration": IMAGES | {"audio": WAVES}}, "data hold images or sounds: set images or audio"),
+        ({"calibration": CALIBRATION | {"audio": WAVES}}, "audio is for sounds: remove it"),
+        ({"validation": {"audio": WAVES}}, "say how validation.uri is read: set it"),
+        (sounds(WAVES | {"frameLength": 480, "frameStep": 320}), "a Waveform has neither"),
+        (sounds(FRAMES | {"features": "LogMelSpectrogram"}), "need numMelBins, lowerEdgeHertz"),
+        (sounds(MEL | {"features": "Spectrogram"}), "nothing else has them"),
+        (sounds(MEL | {"features": "MFCC"}), "MFCC needs numMfccs"),
+        (sounds(MEL | {"features": "MFCC", "numMfccs": 41}), "at most numMelBins"),
+        (sounds(FRAMES | {"features": "Spectrogram", "fftLength": 256}), "must be at least frameLength"),
+        (sounds(MEL | {"features": "LogMelSpectrogram", "upperEdgeHertz": 8001}), "half of sampleRate"),
+        (sounds(FRAMES | {"features": "Spectrogram", "clipMillis": 29}), "shorter than one frame"),
+        (sounds(WAVES | {"mean": "many"}), 'must be a number in quotes, e.g. "-6.5"'),
+        (sounds(WAVES | {"deviation": "0"}), 'must be a number over "0" in quotes'),
         ({"calibration": IMAGES | {"images": {}}}, "calibration.images.scaling: Required value"),
         ({"calibration": IMAGES | {"images": {"scaling": "Auto"}}}, "Unsupported value"),
         (

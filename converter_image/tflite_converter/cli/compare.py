@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel
 from modelconversion_api.data import Images
 from modelconversion_api.spec import Benchmark
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
+from tflite_converter.cli.groups import AUDIO_NAMES, NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
 
 
 class CompareArguments(ApiModel):
@@ -34,12 +35,13 @@ _DATA: Final = Group(
     ),
 )
 _IMAGES: Final = Group(Images, prefix="image-", asked_by=("--data",))
+_AUDIO: Final = Group(Audio, prefix="audio-", names=AUDIO_NAMES, asked_by=("--data",))
 _DRAWS: Final = Group(Draws)
 _BENCHMARK: Final = Group(
     Benchmark,
     by_hand=NO_BOARDS | dict.fromkeys(("runs", "batch_size"), "a comparison shows one short measurement"),
 )
-GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _DRAWS, _BENCHMARK, PRINTED)
+GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _AUDIO, _DRAWS, _BENCHMARK, PRINTED)
 
 
 @takes(*GROUPS)
@@ -55,7 +57,7 @@ def compare(given: Given) -> None:
       tflite-converter compare old.tflite new.tflite --data photos/ --image-scaling ZeroToOne
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     # Not at the top: --help must not wait for numpy and rich.
-    from tflite_converter.cli.data import data_files, images_of
+    from tflite_converter.cli.data import data_files, decoding_of
     from tflite_converter.console.performance import comparison_table
     from tflite_converter.console.report import open_console, stream_fd
     from tflite_converter.data.file_samples import read_tflite
@@ -63,7 +65,7 @@ def compare(given: Given) -> None:
     from tflite_converter.measuring.comparison import Comparison, compare_files
 
     paths, data = given.build(_ARGUMENTS), given.build(_DATA)
-    files = data_files(data, images_of(given))
+    files = data_files(data, decoding_of(given))
     seed, threads = given.build(_DRAWS).seed, given.build(_BENCHMARK).threads
     as_json = given.build(PRINTED).as_json
     console = open_console(stream_fd(json=as_json))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, overload
+from typing import NamedTuple, Protocol, overload
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.data import Images
 from tflite_converter.cli.given import Given
-from tflite_converter.cli.groups import IMAGES
+from tflite_converter.cli.groups import AUDIO, IMAGES
 from tflite_converter.data.files import DataFiles
+from tflite_converter.errors import UsageError
 
 
 class _Labels(Protocol):
@@ -28,24 +30,37 @@ class _Optional(_Labels, Protocol):
     def uri(self) -> str | None: ...
 
 
-def images_of(given: Given) -> Images | None:
-    """Return how images become samples; None where the data are no images.
+class Decoding(NamedTuple):
+    """How files become samples; at most one of the two is given."""
+
+    images: Images | None
+    audio: Audio | None
+
+
+def decoding_of(given: Given) -> Decoding:
+    """Return how images or sounds become samples; None for both where the data are numbers.
 
     Raises:
-        UsageError: ``--image-resize`` without ``--image-scaling``.
+        UsageError: A flag lacks others, e.g. ``--image-resize`` without ``--image-scaling``; flags for images
+            and for sounds.
 
     """
-    return given.build(IMAGES) if given.fields(IMAGES) else None
+    images = given.build(IMAGES) if given.fields(IMAGES) else None
+    audio = given.build(AUDIO) if given.fields(AUDIO) else None
+    if images is not None and audio is not None:
+        hint = "data hold images or sounds: leave out the flags of one"
+        raise UsageError("--image-scaling and --audio-features exclude each other", hint=hint)
+    return Decoding(images, audio)
 
 
 @overload
-def data_files(data: _Required, images: Images | None, *, shared_column: bool = ...) -> DataFiles: ...
+def data_files(data: _Required, decoding: Decoding, *, shared_column: bool = ...) -> DataFiles: ...
 @overload
 def data_files(
-    data: _Optional | None, images: Images | None, *, shared_column: bool = ...
+    data: _Optional | None, decoding: Decoding, *, shared_column: bool = ...
 ) -> DataFiles | None: ...
 def data_files(
-    data: _Optional | None, images: Images | None, *, shared_column: bool = False
+    data: _Optional | None, decoding: Decoding, *, shared_column: bool = False
 ) -> DataFiles | None:
     """Return the files of one kind of data; None where none was named.
 
@@ -55,4 +70,4 @@ def data_files(
         return None
     labels = None if data.labels_uri is None else Path(data.labels_uri)
     column = None if shared_column and labels is not None else data.label_column
-    return DataFiles(Path(data.uri), labels, column, images)
+    return DataFiles(Path(data.uri), labels, column, decoding.images, decoding.audio)

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from modelconversion_api.data import Calibration, Images, Seed, Validation
@@ -84,8 +85,8 @@ class CalibrationFiles(Calibration):
     """The representative dataset."""
 
     uri: FileName
-    """Representative dataset, which full_integer needs: .npy, .npz (one array for each input), .csv, or a
-    folder (or .zip, .tar.gz) of images, with a folder for each class."""
+    """Representative dataset, which full_integer needs: .npy, .npz (one array for each input), .csv, Parquet,
+    TFRecord, or a folder (or .zip, .tar.gz) of images or sounds, with a folder for each class."""
     labels_uri: FileName | None = None
     """Class labels of --data (.npy or .csv): draws evenly over the classes."""
 
@@ -103,7 +104,7 @@ class ComparisonFiles(ValidationFiles):
     """The data of ``compare``."""
 
     uri: FileName | None = None
-    """Samples: .npy, .npz, .csv, or images. Without them, random ones, which say little."""
+    """Samples, in the formats of convert's --data. Without them, random ones, which say little."""
     labels_uri: FileName | None = None
     """Labels of --data (.npy or .csv)."""
 
@@ -255,6 +256,19 @@ VALIDATION_DATA: Final = Group(
 IMAGES: Final = Group(
     Images, panel=_DATA, prefix="image-", asked_by=("--data", "--validation-data", "--train-data")
 )
+AUDIO_NAMES: Final = {
+    "num_mel_bins": "--audio-mel-bins",
+    "lower_edge_hertz": "--audio-lower-hertz",
+    "upper_edge_hertz": "--audio-upper-hertz",
+    "num_mfccs": "--audio-mfccs",
+}
+AUDIO: Final = Group(
+    Audio,
+    panel=_DATA,
+    prefix="audio-",
+    names=AUDIO_NAMES,
+    asked_by=("--data", "--validation-data", "--train-data"),
+)
 DRAWS: Final = Group(Draws, panel=_DATA)
 VALIDATION: Final = Group(
     Validation,
@@ -373,7 +387,7 @@ LIMITS: Final = Group(Limits, panel=_LIMITS)
 SHOWN: Final = Group(Shown, panel=_SHOWN, names={"as_json": "--json", "quiet": "--quiet -q"})
 
 CONVERT: Final = (
-    *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, VALIDATION, DRAWS),
+    *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, AUDIO, VALIDATION, DRAWS),
     *(BENCHMARK, TUNING),
     *(STUDENT, DISTILLATION, PRUNING, QAT, TRAINING, CHECKPOINT),
     *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS),

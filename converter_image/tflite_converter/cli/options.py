@@ -18,7 +18,7 @@ from modelconversion_api.methods import (
 )
 from tflite_converter.cli import groups
 from tflite_converter.cli.compilers import compilers_of
-from tflite_converter.cli.data import data_files, images_of
+from tflite_converter.cli.data import data_files, decoding_of
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.training import training_of
 from tflite_converter.conversion.options import Options
@@ -42,7 +42,7 @@ def options_of(given: Given) -> Options:
     source = given.build(groups.SOURCE)
     calibration = given.build_asked(groups.CALIBRATION)
     validation = given.build(groups.VALIDATION)
-    images = images_of(given)
+    decoding = decoding_of(given)
     target: Target | None = given.values.get("--target")
     limits = given.build(groups.LIMITS)
     seed = given.build(groups.DRAWS).seed
@@ -50,8 +50,8 @@ def options_of(given: Given) -> Options:
     if tuning.tried and not tuning.budget_seconds:
         raise UsageError("--try without time", hint="raise --tuning-seconds, in which methods are tried")
     recipes, rules = recipes_of(methods.recipe)
-    measured = data_files(given.build_asked(groups.VALIDATION_DATA), images, shared_column=True)
-    calibrating = data_files(calibration, images, shared_column=True)
+    measured = data_files(given.build_asked(groups.VALIDATION_DATA), decoding, shared_column=True)
+    calibrating = data_files(calibration, decoding, shared_column=True)
     _check_accuracy_gate(validation, measured or calibrating)
     return Options(
         source=Path(source.uri),
@@ -77,7 +77,7 @@ def options_of(given: Given) -> Options:
         tries=tuple(_METHODS[name.value] for name in tuning.tried),
         recipes=recipes,
         rules=rules,
-        training=training_of(given, images),
+        training=training_of(given, decoding),
         verify_on=given.values.get("--verify-on") or (),
         compilers=compilers_of(given),
         memory_limit_bytes=None if limits.memory_limit is None else limits.memory_limit << 20,
@@ -88,7 +88,7 @@ def options_of(given: Given) -> Options:
 def _refuse_other_encodings(given: Given) -> None:
     """Refuse paths that the children would have to open and that no message to them can have in it."""
     flags = ["--model", "--output", "--distill", "--checkpoint"]
-    if given.fields(groups.IMAGES):
+    if given.fields(groups.IMAGES) or given.fields(groups.AUDIO):
         flags += groups.IMAGES.asked_by
     paths = {"--output": ".", **{flag: str(given.values[flag]) for flag in flags if flag in given.values}}
     for flag, path in paths.items():
@@ -111,8 +111,8 @@ def _methods(names: Sequence[groups.MethodName], target: Target | None) -> tuple
 
 
 def _check_accuracy_gate(validation: Validation, data: DataFiles | None) -> None:
-    """Refuse a gate on accuracy where the compared data has no labels; images have those of their folders."""
-    labelled = data is not None and (data.labels or data.label_column or data.images)
+    """Refuse a gate on accuracy where the compared data has no labels; files have those of their folders."""
+    labelled = data is not None and (data.labels or data.label_column or data.holds_files)
     if validation.max_accuracy_drop is not None and not labelled:
         raise UsageError(
             "--max-accuracy-drop needs labels of the data that artifacts are compared on",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelconversion_api.data import Images
 from modelconversion_api.optimization import Distillation, Optimize
-from tflite_converter.cli.data import data_files
+from tflite_converter.cli.data import Decoding, data_files
 from tflite_converter.cli.flags import decimal
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.groups import CHECKPOINT, DISTILLATION, PRUNING, QAT, STUDENT, TRAINING
@@ -14,7 +13,7 @@ from tflite_converter.errors import UsageError
 from tflite_converter.training.plan import TrainingOptions, plan_of
 
 
-def training_of(given: Given, images: Images | None) -> TrainingOptions | None:
+def training_of(given: Given, decoding: Decoding) -> TrainingOptions | None:
     """Return what to train and on which files; None where nothing is to be trained.
 
     Raises:
@@ -36,7 +35,7 @@ def training_of(given: Given, images: Images | None) -> TrainingOptions | None:
         quantization_aware_training=given.build_asked(QAT),
         distillation=distillation,
     )
-    files = data_files(training, images, shared_column=True)
+    files = data_files(training, decoding, shared_column=True)
     return TrainingOptions(plan_of(request), files, student, checkpoint)
 
 

@@ -41,7 +41,7 @@ def _manifest(data: DataInfo) -> Table:
     table.add_row("Samples", f"all {data.samples}" if all_of_them else f"{data.samples} of {data.available}")
     table.add_row("Drawn", f"{how}, seed {data.seed}")
     for what, value in data.preprocessing.items():
-        table.add_row(what.capitalize(), Text(value))
+        table.add_row(f"{what[:1].upper()}{what[1:]}", Text(value))
     return table
 
 

@@ -196,7 +196,7 @@ def _sizes_of_data(inputs: Inputs) -> dict[str, tuple[int, ...]]:
     An engine's file has fixed sizes, and data are there before it is made.
     """
     samples = inputs.samples.calibration_form or inputs.samples.evaluation_form
-    if samples is None or samples.format == "images":
+    if samples is None or samples.holds_files:
         return {}
     infos = _declared(inputs.source)
     if not infos:

@@ -36,8 +36,8 @@ def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
     ``work`` is the first children's folder, from which those that train read the samples.
     """
     data = (options.calibration, options.validation)
-    images = [files.path.absolute() for files in data if files is not None and files.images is not None]
-    readable = [source.path.absolute(), *images]
+    files = [each.path.absolute() for each in data if each is not None and each.holds_files]
+    readable = [source.path.absolute(), *files]
     if (training := options.training) is not None:
         more = (training.student, training.checkpoint, training.data.path)
         readable += [work, *(path.absolute() for path in more if path is not None)]
@@ -69,8 +69,8 @@ def tensorflow_job(
 def binding_job(options: Options, inputs: Inputs, infos: Sequence[TensorInfo], group: int) -> BindingJob:
     """Return the job that writes the samples for a float file with these inputs."""
     data = (options.calibration, options.validation)
-    images = [files.path.absolute() for files in data if files is not None and files.images is not None]
-    limits = ChildLimits(readable=tuple(images), memory_limit_bytes=options.memory_limit_bytes)
+    files = [each.path.absolute() for each in data if each is not None and each.holds_files]
+    limits = ChildLimits(readable=tuple(files), memory_limit_bytes=options.memory_limit_bytes)
     return BindingJob(
         limits=limits,
         inputs=tuple(infos),

@@ -9,11 +9,13 @@ from typing import Final
 
 import numpy as np
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel
 from modelconversion_api.data import Images
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.audio.front_end import features_shape
 from tflite_converter.data.conventions import pair_of
 from tflite_converter.data.errors import not_finite, shape_mismatch
 from tflite_converter.data.npz import read_arrays
@@ -34,31 +36,34 @@ _CHANNELS = (1, 3)
 
 
 class SavedSamples(ApiModel):
-    """Samples as one process hands them to another: an .npz file, or the paths of images."""
+    """Samples as one process hands them to another: an .npz file, or the paths of images or sounds."""
 
     name: str
     """What messages call them."""
     arrays: Path | None = None
     files: tuple[Path, ...] = ()
     images: Images | None = None
+    audio: Audio | None = None
     label_array: str | None = None
     """The array that was taken for the labels, unless the model has an input of that name."""
 
     def bind(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, Array]:
         """Return samples by the model's inputs, ``{input: (n, *input shape[1:])}``, in the inputs' dtypes.
 
-        Images are decoded now.
+        Images and sounds are decoded now.
 
         Raises:
             ConverterError: DataShapeMismatch, with what the model takes and what was given; DataNotFinite
-                for a value that the input's dtype has no place for; DataUnreadable for a corrupt image.
+                for a value that the input's dtype has no place for; DataUnreadable for a corrupt file.
 
         """
+        if self.audio is not None:
+            return _sounds(self.files, self.audio, inputs, self.name, stage)
         if self.images is None:
             return bind_arrays(self._arrays(stage), inputs, self.name, stage)
         from tflite_converter.data.image_decoding import decode  # Pillow is for images only
 
-        info = _only_input(inputs, self.name, stage)
+        info = _only_input(inputs, self.name, "images", stage)
         return {info.name: decode(self.files, self.images, info, stage)}
 
     def has_labels_for_input(self, inputs: Iterable[str]) -> bool:
@@ -74,6 +79,9 @@ class SavedSamples(ApiModel):
         """
         if self.images is not None:
             return {}
+        if self.audio is not None:
+            info = _only_input(inputs, self.name, "sounds", stage)
+            return {info.name: (len(self.files), *features_shape(self.audio))}
         return array_shapes(self._arrays(stage), inputs, self.name, stage)
 
     def fitting(self, inputs: Sequence[TensorInfo], stage: Stage) -> dict[str, str]:
@@ -83,13 +91,15 @@ class SavedSamples(ApiModel):
             ConverterError: DataShapeMismatch.
 
         """
+        if self.audio is not None:
+            return sound_fitting(self.audio, inputs, self.name, stage)
         if self.images is None:
             return array_fitting(self._arrays(stage), inputs, self.name, stage)
         return image_fitting(inputs, self.name, stage)
 
     def _arrays(self, stage: Stage) -> dict[str, Array]:
         if self.arrays is None:
-            raise ValueError("saved samples are either arrays or images")
+            raise ValueError("saved samples are either arrays or files")
         return read_arrays(self.arrays, stage)
 
 
@@ -130,8 +140,30 @@ def image_fitting(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict
     """Describe the size that images are brought to, for the report's ``preprocessing``."""
     from tflite_converter.data.image_decoding import image_size  # Pillow is for images only
 
-    height, width, channels = image_size(_only_input(inputs, name, stage), stage)
+    height, width, channels = image_size(_only_input(inputs, name, "images", stage), stage)
     return {"size": f"{height} x {width} x {channels}"}
+
+
+def sound_fitting(audio: Audio, inputs: Sequence[TensorInfo], name: str, stage: Stage) -> dict[str, str]:
+    """Describe how features come to the input's shape, for the report's ``preprocessing``.
+
+    Raises:
+        ConverterError: DataShapeMismatch.
+
+    """
+    info = _only_input(inputs, name, "sounds", stage)
+    none = np.empty((0, *features_shape(audio)), dtype=np.float32)
+    bind_arrays({info.name: none}, [info], name, stage)
+    return array_fitting({info.name: none}, [info], name, stage)
+
+
+def _sounds(
+    files: Sequence[Path], audio: Audio, inputs: Sequence[TensorInfo], name: str, stage: Stage
+) -> dict[str, Array]:
+    from tflite_converter.data.audio.decoding import decode  # libsndfile is for sounds only
+
+    info = _only_input(inputs, name, "sounds", stage)
+    return bind_arrays({info.name: decode(files, audio, stage)}, [info], name, stage)
 
 
 def bind_arrays(
@@ -139,10 +171,11 @@ def bind_arrays(
 ) -> dict[str, Array]:
     """``arrays`` by input names, as :meth:`SavedSamples.bind` gives them.
 
-    A single array fits a single input whatever it is called; several are matched by name, and of samples and
-    labels a single input takes the samples. Samples in the layout of a source model whose files have another
-    are turned. Flat rows ``(n, k)`` are reshaped where an input of more dimensions takes ``k`` values a
-    sample, and dimensions of size 1 are added or left out.
+    A single array fits a single input whatever it is called; several are matched by name. Of samples and
+    labels a single input takes the samples, and of others the only array with more than a number for each
+    sample: a file of records may have heights, widths and names beside it. Samples in the layout of a source
+    model whose files have another are turned. Flat rows ``(n, k)`` are reshaped where an input of more
+    dimensions takes ``k`` values a sample, and dimensions of size 1 are added or left out.
 
     Raises:
         ConverterError: DataShapeMismatch, DataNotFinite.
@@ -187,10 +220,10 @@ def grouped(arrays: NamedArrays, group: int, stage: Stage) -> NamedArrays:
     }
 
 
-def _only_input(inputs: Sequence[TensorInfo], name: str, stage: Stage) -> TensorInfo:
+def _only_input(inputs: Sequence[TensorInfo], name: str, what: str, stage: Stage) -> TensorInfo:
     if len(inputs) != 1:
         raise shape_mismatch(
-            f"{name} holds images, but the model has {len(inputs)} inputs: {[info.name for info in inputs]}",
+            f"{name} holds {what}, but the model has {len(inputs)} inputs: {[info.name for info in inputs]}",
             stage,
             hint="save one array for each input: np.savez(path, input_name=array, ...)",
         )
@@ -203,6 +236,8 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
         return {inputs[0].name: array}
     if len(inputs) == 1 and not _array_for(inputs[0].name, arrays) and (pair := pair_of(arrays, stage)):
         return {inputs[0].name: arrays[pair.samples]}
+    if len(inputs) == 1 and not _array_for(inputs[0].name, arrays) and (tensor := _only_tensor(arrays)):
+        return {inputs[0].name: arrays[tensor]}
     found = {info.name: _array_for(info.name, arrays) for info in inputs}
     if any(len(keys) > 1 for keys in found.values()):
         raise shape_mismatch(f"{name} holds several arrays for one input: it holds {sorted(arrays)}", stage)
@@ -214,6 +249,12 @@ def _by_input(arrays: NamedArrays, inputs: Sequence[TensorInfo], name: str, stag
             hint="save one array for each input: np.savez(path, input_name=array, ...)",
         )
     return {key: arrays[keys[0]] for key, keys in found.items()}
+
+
+def _only_tensor(arrays: NamedArrays) -> str | None:
+    """Return the only array with more than a number for each sample; None where there is none, or another."""
+    tensors = [key for key, array in arrays.items() if array.ndim > 1]
+    return tensors[0] if len(tensors) == 1 else None
 
 
 def _array_for(input_name: str, arrays: Iterable[str]) -> list[str]:
@@ -357,6 +398,8 @@ def _way_to(shape: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
         return "they have a column for each sample: array.T makes rows of them"
     if _fits(shape, expected):
         return "this is a single sample: array[np.newaxis] makes a data set of it"
+    if len(got) == 1 and got[0] in [size * math.prod(expected) for size in (2, 4, 8)]:
+        return "raw bytes of wider numbers are not read: write them as a float_list or an int64_list"
     if len(expected) == 1 and expected[0] == math.prod(got) and len(got) > 1:
         return "array.reshape(len(array), -1) makes flat rows of them, if the model was trained on such"
     return None

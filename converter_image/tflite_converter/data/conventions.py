@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from modelconversion_api.reasons import Stage
@@ -61,6 +61,26 @@ def _splits_in(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name) if word.lower() in _SPLITS]
 
 
+def part_of(files: Sequence[str], stage: Stage) -> tuple[str, tuple[str, ...]] | None:
+    """Return the part of a data set that serves ``stage``, and its files; None where no names say parts.
+
+    ``data/train-00000-of-00002.parquet`` and ``mnist-test.tfrecord-00000-of-00001`` say one each.
+
+    Raises:
+        ValueError: with the first file whose name says none, or several, beside parts of at least two kinds.
+
+    """
+    splits = {file: _splits_in(file) for file in files}
+    unclear = [file for file, found in splits.items() if len(set(found)) != 1]
+    names = {found[0] for file, found in splits.items() if file not in unclear}
+    if len({name[:2] for name in names}) < 2:
+        return None
+    if unclear:
+        raise ValueError(unclear[0])
+    chosen = choose_split(names, stage)
+    return chosen, tuple(file for file in files if splits[file][0] == chosen)
+
+
 def pair_of(names: Collection[str], stage: Stage) -> Pair | None:
     """Return which of several arrays are samples and labels; None where their names do not say it.
 
@@ -87,10 +107,15 @@ def _part(name: str) -> _Part | None:
 def _only_pair(names: dict[str, str], split: str | None) -> Pair | None:
     """Return the pair where one name is of samples, at most one other of labels, and there is no third."""
     samples = [name for name, what in names.items() if _is_samples(what)]
-    labels = [name for name, what in names.items() if what.lower() in _LABELS]
+    labels = [name for name, what in names.items() if is_labels(what)]
     if len(samples) != 1 or len(labels) > 1 or len(names) != len(samples) + len(labels):
         return None
     return Pair(samples[0], labels[0] if labels else None, split)
+
+
+def is_labels(what: str) -> bool:
+    """Whether an array or a column is called as labels are."""
+    return what.lower() in _LABELS
 
 
 def _is_samples(what: str) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.data import Images
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, IntArray, NamedArrays
-from tflite_converter.data.binding import SavedSamples, array_fitting, image_fitting
+from tflite_converter.data.binding import SavedSamples, array_fitting, image_fitting, sound_fitting
 from tflite_converter.data.labels import classes_of
 from tflite_converter.data.npz import check_finite, write_npz
 
@@ -28,7 +29,7 @@ class Dataset:
     (:func:`~tflite_converter.files.digests.folder_sha256`); empty for a file that is too large to be read for
     it."""
     format: str
-    """``npy``, ``npz``, ``csv`` or ``images``."""
+    """``npy``, ``npz``, ``csv``, ``images``, ``audio``, ``parquet`` or ``tfrecord``."""
     arrays: NamedArrays = field(default_factory=dict)
     """Samples by array name; empty for images. They may be memory-mapped."""
     extras: NamedArrays = field(default_factory=dict)
@@ -36,11 +37,13 @@ class Dataset:
     unchecked: Stage | None = None
     """The stage to blame where :meth:`take` looks for NaN and infinity, because nobody has before."""
     files: tuple[Path, ...] = ()
-    """The image files, absolute; empty for arrays."""
+    """The files of images or sounds, absolute; empty for arrays."""
     file_digests: tuple[str, ...] = ()
-    """SHA-256 of each image file."""
+    """SHA-256 of each of these files."""
     images: Images | None = None
-    """How images become samples; None for arrays."""
+    """How images become samples; None for others."""
+    audio: Audio | None = None
+    """How sounds become samples; None for others."""
     labels: Array | None = None
     """See :class:`~tflite_converter.data.labels.Labels`."""
     labels_sha256: str | None = None
@@ -55,7 +58,12 @@ class Dataset:
     @property
     def count(self) -> int:
         """How many samples there are."""
-        return len(self.files) if self.format == "images" else len(next(iter(self.arrays.values())))
+        return len(self.files) if self.holds_files else len(next(iter(self.arrays.values())))
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether each sample is a file, which is decoded later."""
+        return self.images is not None or self.audio is not None
 
     @property
     def classes(self) -> IntArray | None:
@@ -90,8 +98,10 @@ class Dataset:
             ConverterError: DataShapeMismatch.
 
         """
-        if self.format == "images":
+        if self.images is not None:
             return image_fitting(inputs, self.name, stage)
+        if self.audio is not None:
+            return sound_fitting(self.audio, inputs, self.name, stage)
         return array_fitting({**self.arrays, **self.extras}, inputs, self.name, stage)
 
     def save(self, folder: Path, name: str) -> SavedSamples:
@@ -99,8 +109,8 @@ class Dataset:
 
         Arrays are written to ``folder/<name>.npz``; images stay where they are.
         """
-        if self.format == "images":
-            return SavedSamples(name=self.name, files=self.files, images=self.images)
+        if self.holds_files:
+            return SavedSamples(name=self.name, files=self.files, images=self.images, audio=self.audio)
         path = folder.resolve() / f"{name}.npz"
         write_npz(path, {**self.arrays, **self.extras})
         return SavedSamples(name=self.name, arrays=path, label_array=next(iter(self.extras), None))

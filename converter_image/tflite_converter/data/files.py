@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelconversion_api.audio import Audio
 from modelconversion_api.data import Images
 
 
@@ -13,10 +14,19 @@ class DataFiles:
     """The data that a user names."""
 
     path: Path
-    """A .npy, .npz or .csv file, or images: a folder, or a .zip or .tar.gz file of one."""
+    """A .npy, .npz, .csv, Parquet or TFRecord file; or a folder, or a .zip or .tar.gz file of one, of images
+    or of parts of a data set in Parquet or TFRecord."""
     labels: Path | None = None
     """A .npy or .csv file of labels."""
     label_column: str | None = None
-    """The column of a .csv file that holds the labels: its name, or its number from 1."""
+    """The column of a .csv or Parquet file that holds the labels, by its name or its number from 1; or the
+    feature of TFRecords."""
     images: Images | None = None
     """How images become samples."""
+    audio: Audio | None = None
+    """How sounds become samples."""
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether each sample is a file, which is decoded later."""
+        return self.images is not None or self.audio is not None

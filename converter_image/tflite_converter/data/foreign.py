@@ -16,10 +16,8 @@ from tflite_converter.files.strays import stray
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|c(numpy|copy_reg|__builtin__)[\w.]*\n|\([ldt]p?\d+\n")
 _PRINTED: Final = "numpy.save('data.npy', array) where it was printed"
 _FOLDER: Final = "give a folder of images"
-_SOUND: Final = "compute what the model takes, and numpy.save it as a .npy file"
+_SOUND: Final = "give a folder of WAV or FLAC files, and say how the model was trained to hear them (audio)"
 _IDX = re.compile(rb"\0\0[\x08\x09\x0b-\x0e][\x01-\x04]")
-_RECORD_BYTES: Final = 12
-"""Before the content of a TFRecord: its length in 8 bytes, and a checksum of that."""
 _TEXTS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (
         re.compile(rb"<\?xml"),
@@ -40,7 +38,6 @@ _TEXTS: Final[tuple[tuple[re.Pattern[bytes], str, str], ...]] = (
     (re.compile(rb"array\(\["), "an array as Python prints it", _PRINTED),
 )
 _KINDS: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"PAR1", "a Parquet file", "pandas.read_parquet(path).to_csv('data.csv', index=False)"),
     (b"ARROW1", "an Arrow file", "pandas.read_feather(path).to_csv('data.csv', index=False)"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "numpy.save('data.npy', h5py.File(path)['NAME OF THE ARRAY'][:])"),
     (b"MATLAB 5.0", "a MATLAB file", "numpy.save('data.npy', scipy.io.loadmat(path)['NAME OF THE ARRAY'])"),
@@ -102,18 +99,9 @@ def _binary_kind(path: Path, head: bytes) -> tuple[str, str] | None:
         return f"an IDX file of {what}, as MNIST has them", "numpy.save them as a .npy file"
     if head.startswith(b"RIFF"):
         return ("a single image", _FOLDER) if head[8:12] == b"WEBP" else ("a sound or video file", _SOUND)
-    if _is_record(path, head):
-        way = "read it with tf.data.TFRecordDataset, and numpy.save the samples as a .npy file"
-        return "a TFRecord file", way
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_archive(path)
     return None
-
-
-def _is_record(path: Path, head: bytes) -> bool:
-    """Whether a file begins with a record of ``tf.train.Example``."""
-    length = int.from_bytes(head[:8], "little")
-    return head[_RECORD_BYTES : _RECORD_BYTES + 1] == b"\n" and 0 < length < path.stat().st_size
 
 
 def _kind_of_archive(path: Path) -> tuple[str, str] | None:

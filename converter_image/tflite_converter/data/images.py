@@ -15,6 +15,7 @@ import numpy as np
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import IntArray
+from tflite_converter.data.audio.headers import is_sound
 from tflite_converter.data.conventions import choose_split, is_split, parts_of_a_set
 from tflite_converter.data.errors import unreadable
 from tflite_converter.errors import ConverterError
@@ -68,8 +69,21 @@ class ImageFolder(NamedTuple):
     """What was taken for what, where that could be another thing."""
 
 
+class FileKind(NamedTuple):
+    """What the files of a folder are."""
+
+    word: str
+    words: str
+    check: Callable[[Path, str, str, Stage], None]
+    """Refuse a file that is none, by its path, its path in the folder, the folder's name and the stage."""
+
+
 def scan(
-    folder: Path, name: str, stage: Stage, after_part: Callable[[float], None] = lambda _done: None
+    folder: Path,
+    name: str,
+    stage: Stage,
+    after_part: Callable[[float], None] = lambda _done: None,
+    kind: FileKind | None = None,
 ) -> ImageFolder:
     """Find the images under ``folder``: directly in it, or each in the folder of its class.
 
@@ -78,12 +92,14 @@ def scan(
         name: What messages call it.
         stage: The stage to blame.
         after_part: Hears how many of the files were read, as a share.
+        kind: What the files are where they are no images.
 
     Raises:
         ConverterError: DataUnreadable for links, special files, files that are no images, and images both
             beside and inside class folders; DataTooFew where there is none.
 
     """
+    kind = kind or IMAGE_FILES
     root = _unwrapped(folder.resolve(), is_part=False)
     outer = root
     splits = _splits(root, name, stage)
@@ -94,18 +110,18 @@ def scan(
         root = roots[splits.index(split)]
     samples: list[tuple[str, ...]] = []
     digests: dict[str, str] = {}
-    files = sorted(_files(root, name, stage), key=lambda parts: "/".join(parts).encode())
+    files = sorted(files_in(root, name, stage), key=lambda parts: "/".join(parts).encode())
     for number, parts in enumerate(files, 1):
         relative = "/".join(parts)
         digests[relative] = file_sha256(root / relative)
-        if not _is_ignored(parts):
-            _check_image(root / relative, relative, name, stage)
+        if not is_ignored(parts):
+            kind.check(root / relative, relative, name, stage)
             samples.append(parts)
         if number % _PART_FILES == 0:
             after_part(number / len(files))
     if not samples:
-        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no image")
-    class_names, labels = _classes(roots, samples, name, stage)
+        raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no {kind.word}")
+    class_names, labels = _classes(roots, samples, name, stage, kind)
     relatives = ["/".join(parts) for parts in samples]
     return ImageFolder(
         tuple(root / relative for relative in relatives),
@@ -114,7 +130,7 @@ def scan(
         labels,
         class_names,
         split,
-        _notes(root, folder.resolve() if split is None else outer, class_names, name),
+        _notes(root, folder.resolve() if split is None else outer, class_names, f"{kind.words} of {name}"),
     )
 
 
@@ -126,13 +142,18 @@ def expect_images(folder: Path, name: str, stage: Stage) -> None:
 
     """
     root = folder.resolve()
-    files = sorted("/".join(parts) for parts in _files(root, name, stage) if not _is_ignored(parts))
+    files = sorted("/".join(parts) for parts in files_in(root, name, stage) if not is_ignored(parts))
     if not files:
         raise ConverterError(FailureReason.DATA_TOO_FEW, stage, f"{name} holds no file")
     if all(Path(relative).suffix.lower() in _DATA for relative in files):
         shown = ", ".join(map(readable, files[:_NAMES_SHOWN])) + (", …" if len(files) > _NAMES_SHOWN else "")
         why = f"it holds no image, but {shown}"
         raise unreadable(name, why, stage, hint="give one file of samples itself, not what holds it")
+    with (root / files[0]).open("rb") as stream:
+        if is_sound(stream.read(_HEAD_BYTES)):
+            why = "it holds sounds, and nothing says how the model was trained to hear them"
+            hint = "set --audio-sample-rate, --audio-clip-millis and --audio-features / audio, as in training"
+            raise unreadable(name, why, stage, hint=hint)
     _check_image(root / files[0], files[0], name, stage)
 
 
@@ -151,25 +172,23 @@ def _unwrapped(root: Path, *, is_part: bool) -> Path:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if not _is_ignored((path.name,))] if folder.is_dir() else []
+    return [path for path in folder.iterdir() if not is_ignored((path.name,))] if folder.is_dir() else []
 
 
 def _is_folder(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _notes(root: Path, outer: Path, class_names: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _notes(root: Path, outer: Path, class_names: tuple[str, ...], files: str) -> tuple[str, ...]:
     """Say which folders were taken for the classes, and in which order, where that could be another."""
     notes: tuple[str, ...] = ()
     if class_names and root != outer:
         inside = readable(str(root.relative_to(outer)))
-        notes = (f"all images of {name} lie in the folder {inside!r}: the folders in it are the classes",)
+        notes = (f"all {files} lie in the folder {inside!r}: the folders in it are the classes",)
     if class_names and all(map(str.isdecimal, class_names)):
         by_number = sorted(class_names, key=int)
         if place := next((i for i, each in enumerate(class_names) if each != by_number[i]), 0):
-            text = (
-                f"the classes of {name} are in the order of their folders' names as text, as Keras has them"
-            )
+            text = f"the classes of the {files} are in the order of their folders' names as text, as in Keras"
             notes += (f"{text}: class {place} is the folder {class_names[place]!r}",)
     return notes
 
@@ -197,7 +216,7 @@ def _splits(folder: Path, name: str, stage: Stage) -> list[str]:
     raise unreadable(name, why, stage, hint=f"give the folder of one part: {for_shell(folder / split)}")
 
 
-def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
+def files_in(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
     """Yield the parts of every file's path; follow no link, and refuse all but files and folders."""
     waiting: list[tuple[str, ...]] = [()]
     count = 0
@@ -222,18 +241,19 @@ def _files(root: Path, name: str, stage: Stage) -> Iterator[tuple[str, ...]]:
                 yield parts
 
 
-_PLAIN = "give a folder of plain image files"
-_FEWER = "give a part of it: a few hundred images for each class are plenty"
+_PLAIN = "give a folder of plain files"
+_FEWER = "give a part of it: a few hundred for each class are plenty"
 
 
-def _is_ignored(parts: tuple[str, ...]) -> bool:
+def is_ignored(parts: tuple[str, ...]) -> bool:
+    """Whether a path is of something that systems leave in folders."""
     return any(part.lower() in _IGNORED or part.startswith(".") for part in parts)
 
 
 def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    if _is_image(head):
+    if is_image(head):
         return
     if not head:
         raise unreadable(name, f"{relative!r} in it is empty", stage, hint="copy it again, or leave it out")
@@ -244,24 +264,27 @@ def _check_image(path: Path, relative: str, name: str, stage: Stage) -> None:
     raise unreadable(name, why, stage, hint=hint)
 
 
-def _is_image(head: bytes) -> bool:
+IMAGE_FILES: Final = FileKind("image", "images", _check_image)
+
+
+def is_image(head: bytes) -> bool:
+    """Whether what begins with ``head`` is an image of a format that is read here."""
     return head.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a")) or (
-        head[:4] == b"RIFF" and head[8:] == b"WEBP"
+        head[:4] == b"RIFF" and head[8:_HEAD_BYTES] == b"WEBP"
     )
 
 
 def _classes(
-    roots: list[Path], samples: list[tuple[str, ...]], name: str, stage: Stage
+    roots: list[Path], samples: list[tuple[str, ...]], name: str, stage: Stage, kind: FileKind
 ) -> tuple[tuple[str, ...], IntArray | None]:
     loose = [parts for parts in samples if len(parts) == 1]
     if len(loose) == len(samples):
         return (), None
     if loose:
-        why = f"there are images beside the class folders in it, {loose[0][0]!r} for one"
-        raise unreadable(
-            name, why, stage, hint="put every image into the folder of its class, or all into one folder"
-        )
-    folders = {p.name for root in roots for p in root.iterdir() if p.is_dir() and not _is_ignored((p.name,))}
+        why = f"there are {kind.words} beside the class folders in it, {loose[0][0]!r} for one"
+        hint = f"put every {kind.word} into the folder of its class, or all into one folder"
+        raise unreadable(name, why, stage, hint=hint)
+    folders = {p.name for root in roots for p in root.iterdir() if p.is_dir() and not is_ignored((p.name,))}
     class_names = tuple(sorted(folders))
     number = {class_name: i for i, class_name in enumerate(class_names)}
     return class_names, np.array([number[parts[0]] for parts in samples], dtype=np.int64)

@@ -2,9 +2,10 @@
 
 Formats are told apart by their bytes, because a Job's files have lost their names::
 
-                 ┌─ npz      .npy, .npz     ─┐
-    load_dataset ├─ tables   .csv, text      ├─▶ Dataset ─▶ SavedSamples.bind ─▶ {input: array}
-                 └─ images   folder, archive ┘              (image_decoding)
+                 ┌─ npz      .npy, .npz        ─┐
+                 ├─ tables   .csv, text         │
+    load_dataset ├─ records  Parquet, TFRecord  ├─▶ Dataset ─▶ SavedSamples.bind ─▶ {input: array}
+                 └─ images   folder, archive    ┘              (image_decoding, audio.decoding)
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size
 from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.data.audio.folders import check_sound, preprocessing, sound_files
 from tflite_converter.data.conventions import Pair, pair_of
 from tflite_converter.data.dataset import Dataset
 from tflite_converter.data.errors import labels_mismatch, not_found, shape_mismatch, unreadable
@@ -35,6 +37,9 @@ from tflite_converter.data.npz import (
     read_arrays,
 )
 from tflite_converter.data.packed import is_gzip, unpacked
+from tflite_converter.data.records.messages import Form, Wanted
+from tflite_converter.data.records.reading import Records, read_records
+from tflite_converter.data.records.shards import Shards, form_of, shards_in
 from tflite_converter.data.tables import read_labels, read_table
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import is_archive, unpack
@@ -47,6 +52,7 @@ _MAX_READ_BYTES = MAX_DATA_BYTES
 """Files beyond this are only read where samples are drawn: no digest, no look at what is not used."""
 
 
+_RECORDS = frozenset(Form)
 _TELL_SECONDS = 1.0
 _USES = {Stage.CALIBRATE: "to calibrate", Stage.TRAIN: "to train on", Stage.EVALUATE: "to measure on"}
 
@@ -123,29 +129,44 @@ def _content(path: Path, folder: Path, stage: Stage) -> Path:
 def _load_samples(reading: _Reading) -> Dataset:
     files, stage, name = reading.files, reading.stage, reading.name
     form = _format(reading.path, files.path, name, stage)
+    if form in _RECORDS:
+        return _load_records(reading, Form(form), None)
+    root = reading.path
+    if form == "images":
+        root = root if root.is_dir() else unpack(root, reading.folder, stage=stage, what="samples")
+        shards = shards_in(root, name, stage, reading.after_part("looking at the files of"))
+        if shards is not None:
+            return _load_records(reading, shards.form, shards)
     if files.label_column is not None and form != "csv":
-        cause = f"{name} is no .csv file, so it has no column {files.label_column!r}"
+        cause = f"{name} is no table, so it has no column {files.label_column!r}"
         raise labels_mismatch(cause, stage, hint="give the labels as a file of their own")
     if form == "images":
-        return _load_images(reading)
-    if files.images is not None:
-        why = "it holds numbers, which are taken as they are, but scaling for images was given"
-        raise unreadable(name, why, stage, hint="leave out --image-scaling / images for it")
+        return _load_files(reading, root)
+    if files.holds_files:
+        given = "scaling for images" if files.images is not None else "a front end for sounds"
+        flag = "--image-scaling / images" if files.images is not None else "the flags --audio- / audio"
+        why = f"it holds numbers, which are taken as they are, but {given} was given"
+        raise unreadable(name, why, stage, hint=f"leave out {flag} for it")
     if form == "csv":
         return _load_table(reading)
     return _load_arrays(reading, form)
 
 
 def _load_arrays(reading: _Reading, form: str) -> Dataset:
+    arrays = read_arrays(reading.path, reading.stage, name=reading.name, may_be_text=form == "npz")
+    return _of_arrays(reading, form, arrays, reading.digest())
+
+
+def _of_arrays(reading: _Reading, form: str, arrays: NamedArrays, sha256: str) -> Dataset:
+    """Take arrays for samples, and for labels where their names say it."""
     name, stage = reading.name, reading.stage
-    arrays = read_arrays(reading.path, stage, name=name, may_be_text=form == "npz")
     pair = pair_of(arrays, stage) if len(arrays) > 1 else None
     for key in arrays if pair is None else [pair.samples]:
         if arrays[key].dtype.kind in "US":
             raise no_numbers(key, arrays[key], name, stage)
     if pair is None or (pair.labels and len(arrays[pair.labels]) != len(arrays[pair.samples])):
         _check_counts(arrays, name, stage)
-        return Dataset(name, reading.digest(), form, arrays)
+        return Dataset(name, sha256, form, arrays)
     labels = _own_labels(arrays, pair, reading)
     is_number = pair.labels is not None and arrays[pair.labels].dtype.kind not in "US"
     beside = {pair.labels: arrays[pair.labels]} if pair.labels and is_number and pair.split is None else {}
@@ -158,7 +179,7 @@ def _load_arrays(reading: _Reading, form: str) -> Dataset:
         words += f", {_USES.get(stage, 'here')}" + (f"; left out: {', '.join(others)}" if others else "")
     return Dataset(
         name,
-        reading.digest(),
+        sha256,
         form,
         {pair.samples: arrays[pair.samples]},
         extras=beside,
@@ -190,10 +211,64 @@ def _load_table(reading: _Reading) -> Dataset:
     return dataset if labels is None else _labelled(dataset, labels, name, stage)
 
 
-def _load_images(reading: _Reading) -> Dataset:
-    path, images, name, stage = reading.path, reading.files.images, reading.name, reading.stage
-    root = path if path.is_dir() else unpack(path, reading.folder, stage=stage, what="images")
-    if images is None:
+def _load_records(reading: _Reading, form: Form, shards: Shards | None) -> Dataset:
+    files, name, stage = reading.files, reading.name, reading.stage
+    found = read_records(
+        (reading.path,) if shards is None else shards.files,
+        form,
+        reading.folder,
+        name=name,
+        stage=stage,
+        label_column=files.label_column,
+        wanted=Wanted.SOUNDS if files.audio else Wanted.IMAGES if files.images else None,
+        tell=reading.tell,
+    )
+    digest = shards.sha256 if shards is not None and reading.path.is_dir() else reading.digest()
+    notes = found.notes
+    if shards is not None and shards.split is not None:
+        use = _USES.get(stage, "here")
+        notes += (f"of the files in {name}, which are parts of a data set, {shards.split!r} was taken {use}",)
+    if files.holds_files:
+        for number, file in enumerate(found.files):
+            if files.audio is not None:
+                check_sound(file, f"the sound of sample {number}", files.audio, name, stage)
+        dataset = Dataset(
+            name,
+            digest,
+            form.value,
+            files=found.files,
+            file_digests=tuple(map(file_sha256, found.files)),
+            images=files.images,
+            audio=files.audio,
+            preprocessing=_front_end(files),
+        )
+    else:
+        dataset = _of_arrays(reading, form.value, found.arrays, digest)
+    return _with_column(replace(dataset, notes=(*notes, *dataset.notes)), found, reading)
+
+
+def _with_column(dataset: Dataset, found: Records, reading: _Reading) -> Dataset:
+    """``dataset`` with the labels that are a column of its file, unless the user gives others."""
+    if found.labels is None or found.label_column is None or reading.files.labels is not None:
+        return dataset
+    source = f"{readable(found.label_column)!r} of {reading.name}"
+    try:
+        labels = labels_from_array(found.labels, source, reading.stage)
+        labelled = _labelled(dataset, labels, source, reading.stage)
+    except ConverterError as error:
+        if reading.files.label_column is not None:
+            raise
+        # Nobody asked for them: of data for a contest, the test part has -1 for every label.
+        return replace(dataset, notes=(*dataset.notes, f"there are no labels, for {error.cause}"))
+    names = found.class_names
+    is_named = labelled.classes is not None and int(labelled.classes.max()) < len(names)
+    return replace(labelled, class_names=names) if is_named else labelled
+
+
+def _load_files(reading: _Reading, root: Path) -> Dataset:
+    """Take each file of a folder for a sample: images, or sounds where a front end for them is given."""
+    path, files, name, stage = reading.path, reading.files, reading.name, reading.stage
+    if not files.holds_files:
         expect_images(root, name, stage)
         raise unreadable(
             name,
@@ -201,7 +276,8 @@ def _load_images(reading: _Reading) -> Dataset:
             stage,
             hint="set --image-scaling / images.scaling as in training, e.g. ZeroToOne for values from 0 to 1",
         )
-    found = scan(root, name, stage, reading.after_part("looking at the files of"))
+    kind = None if files.audio is None else sound_files(files.audio)
+    found = scan(root, name, stage, reading.after_part("looking at the files of"), kind)
     notes: tuple[str, ...] = ()
     if found.split is not None:
         use = _USES.get(stage, "here")
@@ -210,15 +286,25 @@ def _load_images(reading: _Reading) -> Dataset:
     return Dataset(
         f"{name}/{found.split}" if found.split is not None and path.is_dir() else name,
         found.sha256 if path.is_dir() else reading.digest(),
-        "images",
+        "images" if files.audio is None else "audio",
         files=found.files,
         file_digests=found.digests,
-        images=images,
+        images=files.images,
+        audio=files.audio,
         labels=found.labels,
         class_names=found.class_names,
-        preprocessing={"resize": images.resize.value, "scaling": images.scaling.value},
+        preprocessing=_front_end(files),
         notes=(*notes, *found.notes),
     )
+
+
+def _front_end(files: DataFiles) -> dict[str, str]:
+    """Describe what becomes of each file, for the report."""
+    if files.audio is not None:
+        return preprocessing(files.audio)
+    if files.images is not None:
+        return {"resize": files.images.resize.value, "scaling": files.images.scaling.value}
+    return {}
 
 
 def _checked(dataset: Dataset, reading: _Reading) -> Dataset:
@@ -247,7 +333,11 @@ def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     content = _content(path, reading.folder, stage)
     if content.is_dir():
         raise unreadable(name, "it is a folder", stage, hint="give a .npy or .csv file of labels")
-    if _format(content, path, name, stage) == "csv":
+    form = _format(content, path, name, stage)
+    if form in _RECORDS:
+        cause = f"{name} is a {form} file, and labels of their own are a .npy or .csv file"
+        raise labels_mismatch(cause, stage, hint="name its column of labels beside the samples (labelColumn)")
+    if form == "csv":
         labels = read_labels(content, dataset.count, stage, name=name)
     else:
         arrays = read_arrays(content, stage, name=name, may_be_text=True)
@@ -279,7 +369,9 @@ def _check_counts(arrays: NamedArrays, name: str, stage: Stage) -> None:
 
 
 def _format(path: Path, given: Path, name: str, stage: Stage) -> str:
-    """``npy``, ``npz``, ``csv`` or ``images``, by the bytes; a NumPy file's name is believed as well.
+    """``npy``, ``npz``, ``csv``, a format of records, or ``images`` for folders and archives, by the bytes.
+
+    A NumPy file's name is believed as well.
 
     ``given`` is the file that the user named, which may be ``path`` compressed.
     """
@@ -291,6 +383,8 @@ def _format(path: Path, given: Path, name: str, stage: Stage) -> str:
         return "npy"
     if is_npz(path):
         return "npz"
+    if (records := form_of(path)) is not None:
+        return records.value
     if (error := foreign(path, head, stage, name=name)) is not None:
         raise error
     if path.suffix in (".npy", ".npz"):
@@ -298,8 +392,8 @@ def _format(path: Path, given: Path, name: str, stage: Stage) -> str:
     if is_archive(path):
         return "images"
     if b"\0" in head:
-        why = "it is no .npy, .npz or .csv file, and no archive of images"
-        raise unreadable(name, why, stage, hint="give one of these, or a folder of images")
+        why = "it is no .npy, .npz, .csv, Parquet or TFRecord file, and no archive of images or sounds"
+        raise unreadable(name, why, stage, hint="give one of these, or a folder of images or sounds")
     if is_json(head.decode(errors="replace")):
         raise json_refusal(path, given, name, stage)
     return "csv"

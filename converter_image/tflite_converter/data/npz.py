@@ -130,6 +130,23 @@ def read_folder(folder: Path) -> dict[str, Array]:
     }
 
 
+def map_array(path: Path, key: str, stage: Stage) -> Array:
+    """Map the array of a ``.npy`` file that a process left, which may be anything.
+
+    Raises:
+        ConverterError: DataUnreadable.
+
+    """
+    if path.is_symlink() or not path.is_file():
+        raise _unreadable(key, "it is not there", stage)
+    try:
+        _check_npy(path, stage, key)
+        array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise _unreadable(key, first_line(error), stage) from error
+    return array
+
+
 def check_finite(
     array: Array,
     name: str,

@@ -15,9 +15,9 @@ from tflite_converter.data.dataset import Dataset
 def disjoint(dataset: Dataset, other: Dataset) -> IntArray:
     """Return the indices of samples of ``dataset`` whose content is not in ``other``, in order.
 
-    Images are equal when their files' bytes are. Arrays are equal when their values are, whatever their
-    shapes and dtypes: floating-point numbers are compared as float32, which is what .csv files are read as
-    and what models take. Images and arrays are never equal.
+    Images and sounds are equal when their files' bytes are. Arrays are equal when their values are, whatever
+    their shapes and dtypes: floating-point numbers are compared as float32, which is what .csv files are read
+    as and what models take. Files and arrays are never equal.
     """
     known = set(_contents(other))
     indices = [i for i, content in enumerate(_contents(dataset)) if content not in known]
@@ -26,7 +26,7 @@ def disjoint(dataset: Dataset, other: Dataset) -> IntArray:
 
 def _contents(dataset: Dataset) -> Iterator[str | bytes]:
     """Something for each sample that is equal for equal samples only."""
-    if dataset.format == "images":
+    if dataset.holds_files:
         yield from dataset.file_digests
         return
     arrays = [dataset.arrays[name] for name in sorted(dataset.arrays)]

@@ -161,6 +161,7 @@ def _data_files(
         labels=folder / labels.path if labels else None,
         label_column=data.label_column,
         images=data.images,
+        audio=data.audio,
     )
 
 

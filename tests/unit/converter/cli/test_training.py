@@ -12,7 +12,7 @@ from modelconversion_api.optimization import (
     OptimizationStep,
 )
 from support.converter.command_lines import given, refusal
-from tflite_converter.cli.data import images_of
+from tflite_converter.cli.data import decoding_of
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.groups import CONVERT
 from tflite_converter.cli.training import training_of
@@ -23,7 +23,7 @@ DATA = (*MODEL, "--train-data", "train.npy")
 
 
 def training(values: Given) -> TrainingOptions | None:
-    return training_of(values, images_of(values))
+    return training_of(values, decoding_of(values))
 
 
 def asked(*words: str) -> TrainingOptions:

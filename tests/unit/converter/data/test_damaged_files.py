@@ -57,6 +57,9 @@ RAGGED = np.array([[1], [1, 2]], dtype=object)
 TEXT = "".join(f"{','.join(map(str, row))}\n" for row in ARRAY).encode()
 
 
+EXAMPLE = b"\x0a\x0b\x0a\x09\x0a\x01x\x12\x04\x12\x02\x0a\x00"
+
+
 def failure(path: Path, content: bytes, images: Images | None = None) -> str:
     path.write_bytes(content)
     with pytest.raises(ConverterError) as caught:
@@ -97,7 +100,8 @@ def failure(path: Path, content: bytes, images: Images | None = None) -> str:
         ("x.npy.gz", packed(npy()[:300]), "it is truncated: its header promises"),
         ("x.csv.gz", packed(TEXT)[:5], "it is truncated: its compressed data ends too early"),
         ("x.npy", bz2.compress(npy()), "compressed by bzip2"),
-        ("x.parquet", b"PAR1\x15\x04\x15" + bytes(50), "a Parquet file"),
+        ("x.parquet", b"PAR1\x15\x04\x15" + bytes(50), "it is truncated: its end, which says what it holds"),
+        ("x", len(EXAMPLE).to_bytes(8, "little") + b"abcd" + EXAMPLE + b"efgh", "record 0: it is corrupt"),
         ("x.h5", b"\x89HDF\r\n\x1a\n" + bytes(50), "an HDF5 file"),
         ("x.csv", "1,2\n".encode("utf-16"), "it is UTF-16 text"),
     ],
@@ -116,7 +120,6 @@ def test_a_workbook_is_no_archive_of_images(tmp_path: Path) -> None:
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
-EXAMPLE = b"\x0a\x0b\x0a\x09\x0a\x01x\x12\x04\x12\x02\x0a\x00"
 
 
 def _zip(*names: str) -> bytes:
@@ -144,7 +147,6 @@ def _zip(*names: str) -> bytes:
         (b"\0\0\x0d\x02" + bytes(30), "an IDX file of numbers"),
         (b"BZh51AY&SY" + bytes(9), "a file compressed by bzip2"),
         ("1,2\n".encode("utf-32"), "UTF-32 text"),
-        (len(EXAMPLE).to_bytes(8, "little") + b"abcd" + EXAMPLE + b"efgh", "a TFRecord file"),
         (_zip("m/data.pkl", "m/version"), "a PyTorch file"),
         (_zip("content.xml", "mimetype"), "an OpenDocument sheet"),
         (_zip("config.json", "metadata.json", "model.weights.h5"), "a Keras model"),

@@ -292,7 +292,7 @@ def test_garbage_without_a_name_is_unreadable(tmp_path: Path, content: bytes) ->
             FailureReason.LABELS_MISMATCH,
             "as a file and as a column",
         ),
-        ({"label_column": "y"}, FailureReason.LABELS_MISMATCH, "no .csv file"),
+        ({"label_column": "y"}, FailureReason.LABELS_MISMATCH, "is no table"),
         ({"images": Images(scaling=ImageScaling.NONE)}, FailureReason.DATA_UNREADABLE, "holds numbers"),
         ({"labels": "nope.npy"}, FailureReason.SOURCE_NOT_FOUND, "nope.npy"),
         ({"labels": "two.npz"}, FailureReason.LABELS_MISMATCH, "more than one array"),

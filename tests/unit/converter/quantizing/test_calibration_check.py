@@ -130,7 +130,7 @@ def test_good_data_is_called_good(data: Path, capfd: pytest.CaptureFixture[str])
         (["--data", "nan.npy"], FailureReason.DATA_NOT_FINITE, "(1, 2)"),
         (["--data", "wide.npy", "--model", "model.tflite"], FailureReason.DATA_SHAPE_MISMATCH, "(5,)"),
         (["--data", "x.npy", "--labels", "nan.npy"], FailureReason.LABELS_MISMATCH, "3 labels for 150"),
-        (["--data", "x.npy", "--label-column", "y"], FailureReason.LABELS_MISMATCH, "no .csv file"),
+        (["--data", "x.npy", "--label-column", "y"], FailureReason.LABELS_MISMATCH, "is no table"),
         (["--data", "x.npy", "--model", "nope.tflite"], FailureReason.SOURCE_NOT_FOUND, "--method float32"),
         (["--data", "x.npy", "--model", "x.npy"], FailureReason.UNSUPPORTED_FORMAT, "not a TFLite file"),
         (["--data", "x.npy", "--model", "cut.tflite"], FailureReason.UNREADABLE_MODEL, "cut.tflite"),
