@@ -107,6 +107,24 @@ def of_layer(base, rules=None, **rule):
         {"methods": ["Float32"], "tuning": {"try": ["FullInteger"]}, "calibration": CALIBRATION},
         {"tuning": {"budgetSeconds": 0, "objective": "MostFaithful"}},
         {"storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}},
+        {"source": {"uri": "gs://models_1.example.com/a.h5"}, "output": {"uri": "gs://models/out/"}},
+        {
+            "source": {"uri": "az://models/sm/"},
+            "output": {"uri": "az://models/out/"},
+            "storage": {"azure": {"account": "models", "secretRef": {"name": "azure"}}},
+        },
+        {"source": {"uri": "az://models/a.h5"}},  # the platform may have named an account
+        {"source": {"uri": "az://models/a.h5"}, "storage": {}},
+        {
+            "output": {"uri": "gs://models/out/"},
+            "storage": {
+                "region": "eu-west-1",
+                "googleCloud": {
+                    "endpoint": "https://storage-x.p.googleapis.com",
+                    "secretRef": {"name": "google", "key": "key.json"},
+                },
+            },
+        },
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
         {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
@@ -507,6 +525,8 @@ FIXED = [
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},
     {"storage": {"region": "eu-west-1"}},
+    {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
+    {"storage": {"azure": {"account": "models"}}},
     {"benchmark": {"runs": 7}},
     on(PI5),
     {"tuning": {"budgetSeconds": 7}},
