@@ -23,11 +23,12 @@ from modelconversion_api.storage import StorageAccess
 from support.cluster.forward_proxy import ForwardProxy, tls_in_front_of
 from support.operator.objects import spec
 from tflite_converter.errors import ConverterError
-from tflite_converter.job import web
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.fetch import fetch
-from tflite_converter.job.storage import Limit, Stored
-from tflite_converter.job.web import WebStore, refusal
+from tflite_converter.job.stores import connections
+from tflite_converter.job.stores.base import Limit, Stored
+from tflite_converter.job.stores.connections import refusal
+from tflite_converter.job.stores.web import WebStore
 
 CONTENT = bytes(range(256)) * 400
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -124,7 +125,7 @@ def server() -> Iterator[Server]:
 def _quick_and_direct(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answers.clear()
     server.asked.clear()
-    monkeypatch.setattr(web, "_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "_WAIT_SECONDS", 0.0)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -257,8 +258,8 @@ def test_a_cut_transfer_is_tried_again_and_comes_whole(server: Server, tmp_path:
 def test_a_server_that_drips_or_is_silent_does_not_hold_the_job(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "_SLOWEST_SECONDS", 0.2)
-    monkeypatch.setattr(web, "_TRIES", 1)
+    monkeypatch.setattr(connections, "_SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "TRIES", 1)
     stop = threading.Event()
 
     def drips(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -272,7 +273,7 @@ def test_a_server_that_drips_or_is_silent_does_not_hold_the_job(
     assert error.reason is FailureReason.STORAGE_UNAVAILABLE
     assert "in 0 s" in error.cause
 
-    monkeypatch.setattr(web, "_TIMEOUT", web.urllib3.Timeout(connect=5, read=0.3))
+    monkeypatch.setattr(connections, "_TIMEOUT", connections.urllib3.Timeout(connect=5, read=0.3))
     done = threading.Event()
     server.answers["/silent"] = lambda _request: done.wait(20) and None
     error = fails(server, tmp_path, server.uri("/silent"))
@@ -453,7 +454,7 @@ def test_a_name_that_leads_to_a_metadata_service_is_not_asked(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This machine's own address stands for one: what is looked at is whom the connection has reached."""
-    monkeypatch.setattr(web, "_METADATA", frozenset({ipaddress.ip_address("127.0.0.1")}))
+    monkeypatch.setattr(connections, "_METADATA", frozenset({ipaddress.ip_address("127.0.0.1")}))
     server.answers["/file"] = sends()
     error = fails(server, tmp_path, server.uri("/file"))
     assert error.reason is FailureReason.STORAGE_ACCESS_DENIED

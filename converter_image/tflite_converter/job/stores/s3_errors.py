@@ -19,6 +19,7 @@ from botocore.exceptions import (
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
+from tflite_converter.job.stores.proxies import said_by_proxy
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 _DENIED = frozenset(
@@ -76,16 +77,6 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
-
-
-def said_by_proxy(error: object) -> str:
-    """Return what the proxy answered, or that it did not: never its URL, which may have a password.
-
-    ``error`` is urllib3's.
-    """
-    reason = getattr(error, "original_error", None)
-    text = str(reason)
-    return text if text.startswith("Tunnel connection failed") else type(reason or error).__name__
 
 
 def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterError:
