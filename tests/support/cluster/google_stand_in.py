@@ -1,7 +1,7 @@
 """A stand-in for what only Google has: the tokens, and who may show one, before a real S3 server.
 
-Objects, listings, ETags and errors are SeaweedFS's own: the XML API of Google Cloud Storage has the same. Ours
-are the exchange of a signed assertion for a token, the check of that token, and the names of a few headers.
+Objects, listings, ETags and errors are SeaweedFS's own: the XML API of Google Cloud Storage has the same.
+Ours are the exchange of a signed assertion for a token, the check of that token, and the names of a few headers.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class GoogleStandIn:
                 else:
                     stand_in._pass_on(self, body)
 
-            do_GET = do_PUT = do_DELETE = do_POST = answer
+            do_GET = do_PUT = do_DELETE = do_POST = answer  # noqa: N815 - http.server's names
 
             def log_message(self, *_: object) -> None:
                 pass

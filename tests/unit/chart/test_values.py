@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic.alias_generators import to_camel
 import yaml
+from pydantic.alias_generators import to_camel
 
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
 from modelconversion_api.storage import (
