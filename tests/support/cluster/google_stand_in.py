@@ -1,7 +1,7 @@
 """A stand-in for what only Google has: the tokens, and who may show one, before a real S3 server.
 
 Objects, listings, ETags and errors are SeaweedFS's own: the XML API of Google Cloud Storage has the same.
-Ours are the exchange of a signed assertion for a token, the check of that token, and the names of a few headers.
+Ours are the exchange of a signed assertion for a token, its check, and the names of a few headers.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ class WebServer:
     names: tuple[str, ...] = ("localhost", "127.0.0.1")
     authority: trustme.CA = field(default_factory=trustme.CA)
     encrypted: bool = True
+    keeps_bodies: bool = True
     port: int = 0
     asked: list[str] = field(default_factory=list)
     requests: list[Asked] = field(default_factory=list)
@@ -60,7 +61,9 @@ class WebServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+                length, body = int(self.headers.get("Content-Length", "0")), b""
+                while length > 0 and (piece := self.rfile.read(min(length, 1 << 16))):
+                    body, length = body + piece if server.keeps_bodies else b"", length - len(piece)
                 server.asked.append(self.path)
                 server.requests.append(Asked(self.command, self.path, dict(self.headers.items()), body))
                 plain = self.path.partition("?")[0]

@@ -211,7 +211,7 @@ def _sas(text: str, stage: Stage) -> str:
     """Return a SAS token as it stands in a URL."""
     token = text.removeprefix("?")
     if not re.fullmatch(r"[A-Za-z0-9%&=._~:/+,-]+", token) or "sig=" not in token:
-        cause = "the SAS token is none: it must be as Azure shows it, e.g. sv=...&sig=..."
+        cause = "the SAS token is none: it must be as Azure shows it, without the URL before it"
         raise denied(stage, cause, _BAD_SECRET)
     return token
 

@@ -56,7 +56,7 @@ from tflite_converter.job.stores.connections import (
 MOST_TEXT_BYTES: Final = 32 << 20
 """Of a page of a listing: Azure puts 5000 names into one, each at most a KiB, with a few properties."""
 _MOST_ERROR_BYTES: Final = 64 << 10
-_CODE: Final = re.compile(r"[A-Za-z]{1,64}")
+_CODE: Final = re.compile(r"[A-Za-z0-9]{1,64}")
 _DENIED: Final = (401, 403, 407)
 
 Query = Mapping[str, str]

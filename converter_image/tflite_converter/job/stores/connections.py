@@ -98,10 +98,10 @@ def look(address: Address) -> None:
         raise ForbiddenError(why)
 
 
-class _Looks:
+class Looks:
     """A connection that looks at whom it has reached before it says anything."""
 
-    def __init__(self, host: str, port: int | None = None, *, look: Look, **rest: Any) -> None:
+    def __init__(self, host: str, port: int | None = None, *, look: Look = look, **rest: Any) -> None:
         super().__init__(host, port, **rest)  # type: ignore[call-arg] # urllib3's connection stands behind it
         self._look = look
 
@@ -115,11 +115,11 @@ class _Looks:
         return reached
 
 
-class _Plain(_Looks, HTTPConnection):
+class _Plain(Looks, HTTPConnection):
     pass
 
 
-class _Encrypted(_Looks, HTTPSConnection):
+class _Encrypted(Looks, HTTPSConnection):
     pass
 
 

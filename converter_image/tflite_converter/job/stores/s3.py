@@ -14,6 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import boto3
 import botocore.session
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
@@ -37,6 +43,7 @@ from tflite_converter.job.stores.base import (
     whole_or_not_at_all,
     wrong_access,
 )
+from tflite_converter.job.stores.connections import Looks
 from tflite_converter.job.stores.proxies import is_direct
 from tflite_converter.job.stores.s3_errors import storage_errors
 
@@ -57,6 +64,22 @@ _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
 
+class _Plain(Looks, AWSHTTPConnection):  # type: ignore[misc] # as botocore's own classes
+    pass
+
+
+class _Encrypted(Looks, AWSHTTPSConnection):  # type: ignore[misc] # as above
+    pass
+
+
+class _PlainPool(AWSHTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _EncryptedPool(AWSHTTPSConnectionPool):
+    ConnectionCls = _Encrypted
+
+
 class ObjectStore:
     """One S3 store, with credentials from the standard chain (``AWS_*``, web identity, instance profile)."""
 
@@ -70,6 +93,9 @@ class ObjectStore:
                 self._client = _client(access)
             except ValueError as error:
                 raise wrong_access(error, stage) from error
+        # botocore has no setting for it; its proxies keep their own, for whom they reach is theirs to decide.
+        manager: Any = self._client._endpoint.http_session._manager  # type: ignore[attr-defined] # noqa: SLF001
+        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with the URI's."""
