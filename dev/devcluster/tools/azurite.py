@@ -54,7 +54,7 @@ def ensure_azurite(console: Console) -> Path:
 
 def _install(folder: Path) -> None:
     npm = _NODE_FOLDER / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    command = [node(), npm, "ci", *_OPTIONS, "--loglevel=error"]
+    command: list[str | Path] = [node(), npm, "ci", *_OPTIONS, "--loglevel=error"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if result.returncode:
         raise BinariesError(f"Azurite could not be installed. npm said:\n{result.stderr[-2000:]}")
