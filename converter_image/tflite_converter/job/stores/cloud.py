@@ -63,7 +63,7 @@ Query = Mapping[str, str]
 
 
 class CloudStore(ABC):
-    """A :class:`.base.Store` in a cloud; a subclass says how it is addressed and shown who asks.
+    """A store in a cloud; a subclass says how it is addressed, and shown who asks.
 
     Args:
         access: ``spec.storage``.
@@ -146,7 +146,7 @@ class CloudStore(ABC):
             raise self.unavailable(f"{uri}: the store's listing cannot be read") from error
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
-        """Download an object; see :meth:`.base.Reader.download`."""
+        """Download an object, as every store does."""
         with whole_or_not_at_all(path, self.stage) as part:
             return again(partial(self._download_once, uri, part, limit, meter))
 
@@ -164,7 +164,7 @@ class CloudStore(ABC):
             return received(chunks(answer), part, limit, meter, self.stage, uri)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
-        """Upload an object in one request, as it is read; see :meth:`.base.Store.upload`.
+        """Upload an object in one request, as it is read.
 
         The MD5 goes along, and the store refuses other bytes. It answers with that of what it has, or else
         the object is read back.
@@ -201,7 +201,7 @@ class CloudStore(ABC):
         return Stored(digest.hexdigest(), size)
 
     def delete(self, uri: str) -> None:
-        """Remove an object; see :meth:`.base.Store.delete`."""
+        """Remove an object, as every store does."""
         try:
             again(partial(self._delete_once, uri))
         except ConverterError as error:
