@@ -415,6 +415,13 @@ def test_the_operator_takes_the_defaults_file():
         ({"watchNamespaces": ["team-a", "team-b"]}, "watches the namespaces team-a, team-b", "-n default"),
         ({"watchNamespaces": ["team-a"]}, "kubectl -n team-a apply -f - <<EOF", "-n default"),
         ({"defaults": {"storage": {"region": "eu-west-1"}}}, "my-model", "create secret"),
+        ({"defaults": {"storage": {"googleCloud": {}}}}, "source: {uri: gs://my-bucket/", "s3://"),
+        ({"defaults": {"storage": {"azure": {"account": "abc"}}}}, "output: {uri: az://my-bucket/", "s3://"),
+        (
+            {"defaults": {"storage": {"azure": {"account": "abc"}, "endpoint": "https://minio"}}},
+            "output: {uri: s3://my-bucket/",
+            "az://",
+        ),
         ({}, "no service account but default (policy.allowedServiceAccounts).", "NOTE"),
         ({"concurrency": {"max": 5}}, "- 5 conversions run at a time (concurrency).", "of one namespace"),
         ({"concurrency": {"maxPerNamespace": 2}}, "as there are, and 2 of one namespace (conc", "NOTE"),
