@@ -105,7 +105,9 @@ class AzureStore(CloudStore):
         if key and not sas:
             self._key = _key(key, stage)
         elif secret is not None and not sas:
-            cause = f"Secret {secret} has neither a key of the storage account nor a SAS token"
+            cause = (
+                f"Secret {secret} has neither a key of the storage account nor a SAS token, or is not there"
+            )
             raise denied(stage, cause, _BAD_SECRET)
 
     def path(self, bucket: str, key: str = "") -> str:
@@ -150,6 +152,11 @@ class AzureStore(CloudStore):
             if blob.findtext("Properties/ResourceType") != "directory"
         ]
         return objects, listing.findtext("NextMarker") or ""
+
+    def is_folder(self, answer: BaseHTTPResponse) -> bool:
+        """Whether it is a folder of a hierarchical namespace."""
+        kind, mark = (answer.headers.get(f"x-ms-{name}") for name in ("resource-type", "meta-hdi_isfolder"))
+        return kind == "directory" or mark == "true"
 
     def has(self, answer: BaseHTTPResponse, md5: bytes) -> bool:
         """Whether the MD5 in the answer is that."""

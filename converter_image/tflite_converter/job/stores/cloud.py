@@ -113,6 +113,10 @@ class CloudStore(ABC):
     def has(self, answer: BaseHTTPResponse, md5: bytes) -> bool:
         """Whether the answer to an upload says that this is the MD5 of what the store has."""
 
+    def is_folder(self, answer: BaseHTTPResponse) -> bool:
+        """Whether what was asked for is a folder, which some stores keep as an object without content."""
+        return False
+
     def path(self, bucket: str, key: str = "") -> str:
         """Return the path of a bucket, or of an object, in a URL."""
         return f"/{bucket}" + (f"/{quote(key, safe='/~')}" if key else "")
@@ -153,14 +157,17 @@ class CloudStore(ABC):
     def _download_once(self, uri: str, part: Path, limit: Limit, meter: Meter | None) -> Stored:
         path = self.path(*split_uri(uri))
         with server_errors(self.stage, uri), closing(self._answer(uri, "GET", path, {})) as answer:
+            if self.is_folder(answer):
+                raise self._missing(uri)
             size = promised(answer)
-            if size is None:
+            if size is None and answer.headers.get("Transfer-Encoding") != "chunked":
                 # Nothing would tell a whole object from one that breaks off.
                 raise HTTPError("no length was named")
-            if size > limit.size_bytes:
-                raise limit.exceeded(self.stage, f"{uri} has {human_size(size)}")
-            if meter is not None:
-                meter.expect(size)
+            if size is not None:
+                if size > limit.size_bytes:
+                    raise limit.exceeded(self.stage, f"{uri} has {human_size(size)}")
+                if meter is not None:
+                    meter.expect(size)
             return received(chunks(answer), part, limit, meter, self.stage, uri)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
@@ -250,9 +257,7 @@ class CloudStore(ABC):
                 FailureReason.BUCKET_NOT_FOUND, self.stage, f"{uri}: the bucket does not exist"
             )
         if status in (404, 410):
-            return ConverterError(
-                FailureReason.SOURCE_NOT_FOUND, self.stage, f"{uri}: the object does not exist"
-            )
+            return self._missing(uri)
         if status in _DENIED or code in self.denied:
             return ConverterError(FailureReason.STORAGE_ACCESS_DENIED, self.stage, said)
         if code in self.corrupted:
@@ -262,6 +267,9 @@ class CloudStore(ABC):
             return ConverterError(FailureReason.STORAGE_ACCESS_DENIED, self.stage, said)
         failure = self.unavailable(said)
         return BrokenError(failure) if status in PASSING else failure
+
+    def _missing(self, uri: str) -> ConverterError:
+        return ConverterError(FailureReason.SOURCE_NOT_FOUND, self.stage, f"{uri}: the object does not exist")
 
     def unavailable(self, cause: str) -> ConverterError:
         """Return the failure of a store that is not there, or that says what cannot be understood."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -68,7 +69,7 @@ class GoogleStore(CloudStore):
         bound = os.environ.get(GOOGLE_ENDPOINT_ENV, "")
         check_endpoint(self.server, bound, _OWN_HOSTS, stage, _WRONG_ENDPOINT)
         if text is None:
-            self._token = Token(partial(_of_identity, stage))
+            self._token = Token(partial(_of_identity, self.trust, stage))
         else:
             account = _account(text, stage, any_host=bool(bound.strip()))
             form = partial(_assertion, account, stage)
@@ -188,17 +189,15 @@ def _encoded(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _of_identity(stage: Stage) -> tuple[str, float]:
+def _of_identity(trust: ssl.SSLContext, stage: Stage) -> tuple[str, float]:
     """Return a token of the Job's service account, which Google's machines and GKE give out.
 
     Raises:
         ConverterError: StorageAccessDenied where there is nobody who would.
 
     """
-    import ssl
-
     # Never by a proxy: it would ask for its own machine's, and could read the pod's.
-    line = Line(_IDENTITY_URL, ssl.create_default_context(), _any, direct=True)
+    line = Line(_IDENTITY_URL, trust, _any, direct=True)
     try:
         return again(partial(_of_identity_once, line, stage))
     except ConverterError as error:

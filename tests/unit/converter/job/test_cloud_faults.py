@@ -13,6 +13,8 @@ import io
 import ipaddress
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -162,6 +164,46 @@ def test_no_store_is_followed_elsewhere(cloud: Cloud, tmp_path: Path, status: in
     assert f"answers {status}" in error.cause
     assert "no store is followed elsewhere" in error.cause
     assert cloud.asked == [cloud.path("file")]
+
+
+def in_chunks(*chunks: bytes) -> Answer:
+    """An object that the store unpacks on its way, and so without a length; the last chunk is empty."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for chunk in chunks:
+            request.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    return answer
+
+
+def test_an_object_without_a_length_has_an_end_all_the_same(cloud: Cloud, tmp_path: Path) -> None:
+    cloud.server.answers[cloud.path("file")] = in_chunks(CONTENT[:9], CONTENT[9:], b"")
+    assert cloud.store().download(cloud.uri("file"), tmp_path / "file", LIMIT).sha256 == DIGEST
+    (tmp_path / "file").unlink()
+    cloud.server.answers[cloud.path("file")] = in_chunks(CONTENT[:9])
+    assert "the connection broke off" in fails(cloud, tmp_path).cause
+    cloud.server.answers[cloud.path("file")] = in_chunks(*[bytes(1 << 18)] * 5)
+    assert fails(cloud, tmp_path).reason is FailureReason.SOURCE_TOO_LARGE
+
+
+@pytest.mark.parametrize("cloud", ["az"], indirect=True)
+@pytest.mark.parametrize(
+    ("header", "value"), [("x-ms-resource-type", "directory"), ("x-ms-meta-hdi_isfolder", "true")]
+)
+def test_a_folder_of_a_hierarchical_namespace_is_no_object(
+    cloud: Cloud, tmp_path: Path, header: str, value: str
+) -> None:
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header(header, value)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    cloud.server.answers[cloud.path("file")] = answer
+    assert fails(cloud, tmp_path).reason is MISSING
 
 
 def test_a_cut_transfer_is_tried_again_and_comes_whole(cloud: Cloud, tmp_path: Path) -> None:
@@ -485,6 +527,20 @@ def test_nothing_secret_is_logged(cloud: Cloud, tmp_path: Path, caplog: pytest.L
     cloud.bare_store().download(cloud.uri("file"), tmp_path / "file", LIMIT)
     assert cloud.asked != []
     assert not [secret for secret in (TOKEN, ACCOUNT_KEY, "sig=") if secret in caplog.text]
+
+
+def test_what_is_not_used_is_not_loaded() -> None:
+    """boto3 takes longer to load than all else that a Job of a cloud does before it asks."""
+    script = (
+        "import sys; from tflite_converter.job import fetch, publish, board;"
+        "from tflite_converter.job.stores.places import Places;"
+        "from modelconversion_api.storage import StorageAccess;"
+        "from modelconversion_api.reasons import Stage;"
+        "Places(StorageAccess(), Stage.FETCH)._store('gs://');"
+        "print([name for name in ('boto3', 'botocore', 'cryptography') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
