@@ -84,7 +84,7 @@ class WebServer:
             self.authority.issue_cert(*self.names).configure_cert(context)
             self._listener.socket = context.wrap_socket(self._listener.socket, server_side=True)
         self.port = self._listener.server_address[1]
-        self._thread = threading.Thread(target=self._listener.serve_forever)
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
