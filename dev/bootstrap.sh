@@ -59,7 +59,7 @@ fi
 # The file says which lock the environment was made from, so that an up-to-date one costs nothing.
 stamp=.venv/.installed-from
 if ! cmp -s <(cat uv.lock pyproject.toml) "$stamp"; then
-    say "Installing the Python packages into .venv (2.6 GB with TensorFlow, once)"
+    say "Installing the Python packages into .venv (2.8 GB with TensorFlow, once)"
     uv sync --all-extras --locked
     cat uv.lock pyproject.toml >"$stamp"
 fi

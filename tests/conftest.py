@@ -32,6 +32,7 @@ _LANES: Final = {
     "tests/integration/test_crd_rules.py": "api",
     "tests/integration/test_devcluster.py": "api",
     "tests/integration/test_publish_s3.py": "api",
+    "tests/integration/test_stages_clouds.py": "api",
     "tests/integration/test_stages_s3.py": "api",
     "tests/integration/test_training_job.py": "api",
     "tests/integration/test_versions.py": "api",

@@ -33,7 +33,7 @@ KIND_LENGTH: Final = 64
 VERSION_LENGTH: Final = 128
 """Characters of a program's name and version."""
 URI_LENGTH: Final = 1024
-"""Characters of an S3 URI that a user gives."""
+"""Characters of a URI that a user gives."""
 ARTIFACT_URI_LENGTH: Final = 1280
 """Characters of an artifact's URI: that of the output folder with a file's name behind it."""
 OBJECT_NAME_LENGTH: Final = 253

@@ -297,7 +297,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.SECRET_NOT_FOUND: Failure(
         None,
-        "create the Secret in the conversion's namespace, with the keys that spec.storage.secretRef names",
+        "create the Secret in the conversion's namespace, with the keys that its secretRef names",
     ),
     FailureReason.CONTAINER_START_FAILED: Failure(
         None,

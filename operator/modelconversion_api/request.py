@@ -30,7 +30,19 @@ SIGNING_KEY_ENV: Final = "CONVERSION_SIGNING_KEY"
 HUB_TOKEN_ENV: Final = "CONVERSION_HUB_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 """The token that ``fetch`` shows to the Hugging Face Hub; no other container has it."""
 CREDENTIALS_ENDPOINT_ENV: Final = "CONVERSION_CREDENTIALS_ENDPOINT"
-"""The only endpoint that the credentials may be sent to, where their Secret names one."""
+"""The only endpoint that the credentials of S3 may be sent to, where their Secret names one."""
+GOOGLE_CREDENTIALS_ENV: Final = "CONVERSION_GOOGLE_CREDENTIALS"
+"""The key of a service account, as the JSON file that Google writes."""
+GOOGLE_ENDPOINT_ENV: Final = "CONVERSION_GOOGLE_ENDPOINT"
+"""The only endpoint that it may be used for, where the Secret names one; else it is Google's own."""
+AZURE_SECRET_ENV: Final = "CONVERSION_AZURE_SECRET"  # noqa: S105 - the name of a variable, not a secret
+"""The Secret that the next two are from; without it, an identity of the cloud is meant."""
+AZURE_KEY_ENV: Final = "CONVERSION_AZURE_KEY"
+"""A key of the storage account."""
+AZURE_SAS_ENV: Final = "CONVERSION_AZURE_SAS"
+"""A SAS token."""
+AZURE_ENDPOINT_ENV: Final = "CONVERSION_AZURE_ENDPOINT"
+"""The only endpoint that they may be used for, where the Secret names one; else it is Azure's own."""
 TERMINATION_MESSAGE_ENV: Final = "CONVERSION_TERMINATION_MESSAGE_PATH"
 """File for the stage's result, which Kubernetes copies to the pod's status."""
 PROGRESS_ADDRESS_ENV: Final = "CONVERSION_PROGRESS_ADDRESS"
@@ -100,7 +112,7 @@ def certificates(text: str) -> str:
 
 def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> ConversionRequest:
     """Return the request for a validated spec, for the run of that name."""
-    storage = StorageAccess(**{name: getattr(spec.storage, name) for name in StorageAccess.model_fields})
+    storage = spec.storage.access
     if storage.ca_bundle is not None:
         storage = storage.model_copy(update={"ca_bundle": certificates(storage.ca_bundle)})
     return ConversionRequest(

@@ -17,8 +17,8 @@ from .methods import Method, Objective, Target, methods_for_target
 from .optimization import Optimize, Training
 from .recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
 from .scheduling import JobSpec, Name
-from .storage import Storage
-from .uris import S3Uri, SourceUri, bare, ends_in
+from .storage import ACCOUNT_FOR_AZURE, Storage
+from .uris import SourceUri, StoreUri, bare, ends_in
 from .verification import Verifier
 
 NAME_MAX_LENGTH = 52
@@ -129,8 +129,9 @@ class Source(ApiModel):
     uri: SourceUri
     """Object key of a .h5, .keras, .onnx, .pt2, .jax or float .tflite file, or of a .zip or .tar.gz file of a
     SavedModel or of an ONNX model with its external data, or the prefix under which a SavedModel folder
-    lies. Or such a file on a web server, https://host/path#sha256=DIGEST, or on the Hugging Face Hub,
-    hf://organisation/repository@COMMIT/path; data may lie there too."""
+    lies, in a store: s3://bucket/key, gs://bucket/key or az://container/key. Or such a file on a web server,
+    https://host/path#sha256=DIGEST, or on the Hugging Face Hub, hf://organisation/repository@COMMIT/path;
+    data may lie there too."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
     conversion."""
@@ -262,8 +263,9 @@ class Tuning(ApiModel):
 class Output(ApiModel):
     """Where the artifacts go."""
 
-    uri: S3Uri
-    """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/."""
+    uri: StoreUri
+    """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/,
+    or below gs://bucket/ or az://container/."""
     signing: Signing | None = None
     """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
 
@@ -375,6 +377,7 @@ class ModelConversionSpec(ApiModel):
                 _output_outside("optimize.training.uri", optional=True),
                 _KERAS_FOR_TRAINING,
                 _TRAINING_IN_TIME,
+                ACCOUNT_FOR_AZURE,
             ]
         }
     )
@@ -384,7 +387,7 @@ class ModelConversionSpec(ApiModel):
     output: Output
     """Where the artifacts go."""
     storage: Storage = Storage()
-    """How to reach the S3 store."""
+    """How to reach the stores."""
     profile_ref: ProfileRef | None = None
     """A profile that says how models are made ready for a kind of device: what the conversion leaves out is
     the profile's, and its own words may ask for more, never for less. It is read when the run begins."""

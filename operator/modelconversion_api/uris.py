@@ -1,4 +1,4 @@
-"""Where models and data lie: in an S3 store, on a web server, or on the Hugging Face Hub."""
+"""Where models and data lie: in an object store, on a web server, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -14,17 +14,30 @@ from .limits import URI_LENGTH
 HUB: Final = "https://huggingface.co"
 """The Hub, unless the platform names a mirror."""
 S3_SCHEME: Final = "s3://"
+GOOGLE_SCHEME: Final = "gs://"
+AZURE_SCHEME: Final = "az://"
+STORE_SCHEMES: Final = (S3_SCHEME, GOOGLE_SCHEME, AZURE_SCHEME)
+"""Of the stores that have folders, and that artifacts are written to."""
 _S3: Final = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+"
+# Names with dots in them, which are domains, may be as long as those.
+_GOOGLE: Final = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/.+"
+_AZURE: Final = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/.+"
+_STORE: Final = f"{_S3}|{_GOOGLE}|{_AZURE}"
 _DIGEST: Final = "#sha256=[0-9a-f]{64}"
 # No user before the host: a password would stand where everybody reads it. No query for the same reason.
 _WEB: Final = r"https://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/[^?#\s]*[^?#/\s]"
 _HUB: Final = (
     r"hf://(datasets/)?[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*@[0-9a-f]{40}/[^?#\s]*[^?#/\s]"
 )
+_READABLE: Final = f"{_STORE}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?"
 _EXAMPLE: Final = "s3://bucket/path/model.h5"
-_S3_FORM: Final = f"must be an S3 URI with a bucket and a key, e.g. {_EXAMPLE}"
+_STORE_FORM: Final = (
+    f"must name a bucket and a key of S3 ({_EXAMPLE}), Google Cloud Storage (gs://bucket/path/model.h5), or"
+    " Azure Blob Storage (az://container/path/model.h5)"
+)
 _FORM: Final = (
-    f"must be {_EXAMPLE}, https://host/model.h5#sha256=DIGEST (no user, no query), or"
+    f"must be {_EXAMPLE}, gs://bucket/path/model.h5, az://container/path/model.h5,"
+    " https://host/model.h5#sha256=DIGEST (no user, no query), or"
     " hf://organisation/repository@COMMIT/model.h5"
 )
 _NO_DIGEST: Final = (
@@ -38,9 +51,9 @@ _CLIMBS: Final = "must not contain '.' or '..' as a path part"
 _PARTS: Final = "!self.split('/').exists(part, part == '..' || part == '.')"
 
 
-def _check_s3(uri: str) -> str:
-    if not re.fullmatch(_S3, uri):
-        raise ValueError(_S3_FORM)
+def _check_store(uri: str) -> str:
+    if not re.fullmatch(_STORE, uri):
+        raise ValueError(_STORE_FORM)
     return _check_parts(uri)
 
 
@@ -49,7 +62,7 @@ def _check_source(uri: str) -> str:
         raise ValueError(_NO_DIGEST)
     if uri.startswith("hf://") and not re.search("@[0-9a-f]{40}/", uri):
         raise ValueError(_NO_COMMIT)
-    if not re.fullmatch(f"{_S3}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?", uri):
+    if not re.fullmatch(_READABLE, uri):
         raise ValueError(_FORM)
     return _check_parts(uri)
 
@@ -74,18 +87,16 @@ def _matches(pattern: str) -> str:
 
 _DIGEST_MISSING: Final = f"self.startsWith('https://') && !self.matches('{_DIGEST}$')"
 _COMMIT_MISSING: Final = "self.startsWith('hf://') && !self.matches('@[0-9a-f]{40}/')"
-_ANY: Final = (
-    f"({_DIGEST_MISSING}) || ({_COMMIT_MISSING}) || {_matches(f'{_S3}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?')}"
-)
+_ANY: Final = f"({_DIGEST_MISSING}) || ({_COMMIT_MISSING}) || {_matches(_READABLE)}"
 """Says nothing of what another rule explains better."""
 
-S3Uri = Annotated[
+StoreUri = Annotated[
     str,
     Field(max_length=URI_LENGTH),
-    AfterValidator(_check_s3),
-    WithJsonSchema(_schema((_matches(_S3), _S3_FORM))),
+    AfterValidator(_check_store),
+    WithJsonSchema(_schema((_matches(_STORE), _STORE_FORM))),
 ]
-"""``s3://bucket/key``; the key may not climb with ``..``."""
+"""``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key``; the key may not climb with ``..``."""
 
 SourceUri = Annotated[
     str,
@@ -99,7 +110,18 @@ SourceUri = Annotated[
         )
     ),
 ]
-"""``s3://bucket/key``, ``https://host/path#sha256=DIGEST`` or ``hf://org/repo@COMMIT/path``."""
+"""What :data:`StoreUri` is, ``https://host/path#sha256=DIGEST`` or ``hf://org/repo@COMMIT/path``."""
+
+
+def in_store(uri: str) -> bool:
+    """Whether a URI names an object of a store, and not a file on a web server."""
+    return uri.startswith(STORE_SCHEMES)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return the bucket, or container, and the key of a store's URI that the contract has checked."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key
 
 
 def ends_in(field: str, suffixes: str) -> str:
@@ -108,8 +130,8 @@ def ends_in(field: str, suffixes: str) -> str:
 
 
 def bare(uri: str) -> str:
-    """Return a URI without the digest at its end. An S3 key may end like that, and keeps it."""
-    return uri if uri.startswith(S3_SCHEME) else re.sub(f"{_DIGEST}$", "", uri)
+    """Return a URI without the digest at its end. A key of a store may end like that, and keeps it."""
+    return uri if in_store(uri) else re.sub(f"{_DIGEST}$", "", uri)
 
 
 def digest(uri: str) -> str | None:
@@ -128,8 +150,8 @@ def web_url(uri: str, hub: str) -> str:
 
 
 def origin(uri: str) -> str | None:
-    """Return the endpoint that a URI names, e.g. ``https://host:8443``; None for S3, which names none."""
-    if uri.startswith(S3_SCHEME):
+    """Return the server that a URI names, e.g. ``https://host:8443``; None for one of a store."""
+    if in_store(uri):
         return None
     if uri.startswith("hf://"):
         return HUB

@@ -26,13 +26,15 @@ NEVER_BY_PROXY: Final = (
     "169.254.170.2",
     "169.254.170.23",
     "[fd00:ec2::23]",
+    "metadata.google.internal",
 )
-"""The pod itself, and where clouds give its credentials out: EC2, ECS and EKS Pod Identity. A proxy would ask
-for its own machine's credentials, and could read the pod's."""
+"""The pod itself, and where clouds give its credentials out: EC2, ECS, EKS Pod Identity and Google. A proxy
+would ask for its own machine's credentials, and could read the pod's."""
 
 _OURS: Final = (
     r"CONVERSION_.*|TMPDIR|HOME|PATH"
     r"|AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|AWS_ENDPOINT_URL.*"
+    r"|AZURE_AUTHORITY_HOST|AZURE_FEDERATED_TOKEN_FILE"
 )
 """Names that the operator or the image sets, and those that would lead credentials to another store."""
 _LOADS_CODE: Final = (

@@ -147,9 +147,10 @@ class Settings(BaseSettings):
     allowed_resources: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_RESOURCES)
     """Resources that spec.job.resources may name, written alike, e.g. with nvidia.com/gpu added."""
     allowed_endpoints: Annotated[str, AfterValidator(_urls)] = "*"
-    """Endpoints that spec.storage.endpoint may name, and web servers that https and hf uris may: URLs or
-    patterns, separated by commas, without a slash at the end, e.g. https://minio.storage.svc:9000. AWS S3
-    itself is always allowed."""
+    """Endpoints that spec.storage may name, and servers that uris may: URLs or patterns, separated by commas,
+    without a slash at the end, e.g. https://minio.storage.svc:9000. AWS S3 itself is always allowed; gs uris
+    are at https://storage.googleapis.com, and az uris at https://ACCOUNT.blob.core.windows.net, unless
+    spec.storage says otherwise."""
     allowed_secret_keys: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_KEYS)
     """Keys of Secrets that conversions may name, or patterns, separated by commas."""
     credentials_release: Literal["required", "warn"] = "required"
@@ -199,6 +200,7 @@ class Settings(BaseSettings):
             resources=_listed(self.allowed_resources),
             endpoints=_listed(self.allowed_endpoints),
             secret_keys=_listed(self.allowed_secret_keys),
+            platform=defaults.storage,
             shared_output=self.shared_output,
         )
         return Rules(

@@ -15,6 +15,7 @@ from support.cluster.conversions import manifest, until
 from support.paths import REPOSITORY
 
 CALIBRATION = {"uri": "s3://models/val.npy"}
+AZ = {"uri": "az://models/x.h5"}
 PIN = f"#sha256={'0a' * 32}"
 IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
 SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
@@ -122,6 +123,24 @@ def of_layer(base, rules=None, **rule):
         {"methods": ["Float32"], "tuning": {"try": ["FullInteger"]}, "calibration": CALIBRATION},
         {"tuning": {"budgetSeconds": 0, "objective": "MostFaithful"}},
         {"storage": {"endpoint": "https://minio.storage.svc:9000", "secretRef": {"name": "s3"}}},
+        {"source": {"uri": "gs://models_1.example.com/a.h5"}, "output": {"uri": "gs://models/out/"}},
+        {
+            "source": {"uri": "az://models/sm/"},
+            "output": {"uri": "az://models/out/"},
+            "storage": {"azure": {"account": "models", "secretRef": {"name": "azure"}}},
+        },
+        {"source": {"uri": "az://models/a.h5"}},  # the platform may have named an account
+        {"source": {"uri": "az://models/a.h5"}, "storage": {}},
+        {
+            "output": {"uri": "gs://models/out/"},
+            "storage": {
+                "region": "eu-west-1",
+                "googleCloud": {
+                    "endpoint": "https://storage-x.p.googleapis.com",
+                    "secretRef": {"name": "google", "key": "key.json"},
+                },
+            },
+        },
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
         {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
@@ -298,9 +317,33 @@ def test_accepted(crd, namespace, changes):
         ({"methods": ["Int4", "Int16Activations"]}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "EdgeTPU"}, "need calibration data: set calibration.uri"),
         ({"methods": GONE, "target": "Microcontroller"}, "need calibration data: set calibration.uri"),
-        ({"source": {"uri": "http://models/a.h5"}}, "must be s3://bucket/path/model.h5, https://host"),
-        ({"source": {"uri": "s3://models"}}, "must be s3://bucket/path/model.h5, https://host"),
-        ({"output": {"uri": "https://models/out"}}, "must be an S3 URI with a bucket and a key"),
+        ({"source": {"uri": "http://models/a.h5"}}, "must be s3://bucket/path/model.h5, gs://bucket"),
+        ({"source": {"uri": "s3://models"}}, "must be s3://bucket/path/model.h5, gs://bucket"),
+        ({"output": {"uri": "https://models/out"}}, "must name a bucket and a key of S3"),
+        ({"output": {"uri": "gs://models"}}, "Google Cloud Storage (gs://bucket/path/model.h5)"),
+        ({"output": {"uri": "az://mo_dels/out"}}, "Azure Blob Storage (az://container/path/model.h5)"),
+        ({"output": {"uri": "gs://models/../out"}}, "must not contain '.' or '..'"),
+        ({"source": {"uri": "gs://Models/a.h5"}}, "must be s3://bucket/path/model.h5, gs://bucket/path"),
+        ({"source": {"uri": "az://models/net/"}, "output": {"uri": "az://models/net/out/"}}, "lies inside"),
+        ({"storage": {"azure": {}}}, "spec.storage.azure.account: Required value"),
+        ({"storage": {"azure": {"account": "My-Models"}}}, "spec.storage.azure.account"),
+        ({"storage": {"azure": {"account": "ab"}}}, "spec.storage.azure.account"),
+        ({"storage": {"azure": {"account": "abc", "endpoint": "https://h/p"}}}, "must be a URL without path"),
+        ({"storage": {"googleCloud": {"endpoint": "ftp://h"}}}, "must be a URL without path"),
+        *(
+            (changes | {"storage": {"region": "eu-west-1"}}, "needs the name of its storage account")
+            for changes in (
+                {"source": AZ},
+                {"output": AZ},
+                {"calibration": AZ},
+                {"calibration": CALIBRATION | {"labelsUri": AZ["uri"]}},
+                {"validation": AZ},
+                {"validation": CALIBRATION | {"labelsUri": AZ["uri"]}},
+                {"optimize": {"training": AZ, "pruning": {"targetSparsity": "0.5"}}},
+                {"optimize": {"training": CALIBRATION, "distillation": {"studentUri": AZ["uri"]}}},
+                {"recipes": [{"name": "own", "base": "DynamicRange", "rules": AZ}]},
+            )
+        ),
         (
             {"source": {"uri": "https://models.example/a.h5"}},
             "must end in #sha256= and the digest",
@@ -313,7 +356,7 @@ def test_accepted(crd, namespace, changes):
         ({"source": {"uri": "hf://org/repo@main/a.onnx"}}, "must name a commit of 40 digits"),
         (
             {"source": {"uri": f"hf://repo@{'0' * 40}/a.onnx"}},
-            "must be s3://bucket/path/model.h5, https://host",
+            "must be s3://bucket/path/model.h5, gs://bucket",
         ),
         (
             {"source": {"uri": f"https://models.example/a.onnx{PIN}", "signature": "serve"}},
@@ -537,6 +580,8 @@ FIXED = [
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},
     {"storage": {"region": "eu-west-1"}},
+    {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
+    {"storage": {"azure": {"account": "models"}}},
     {"benchmark": {"runs": 7}},
     on(PI5),
     {"tuning": {"budgetSeconds": 7}},

@@ -22,7 +22,7 @@ from modelconversion_api.report import ConversionReport
 from modelconversion_api.request import SIGNING_KEY_ENV
 from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
-from tflite_converter.job.storage import ObjectStore
+from tflite_converter.job.stores.s3 import ObjectStore
 
 
 @pytest.fixture

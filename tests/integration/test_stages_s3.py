@@ -25,7 +25,8 @@ from tflite_converter.files.digests import source_digest
 from tflite_converter.job import fetch as job_fetch
 from tflite_converter.job.environment import FETCH_RECORD
 from tflite_converter.job.fetch import DATA_RULES
-from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore
+from tflite_converter.job.stores.base import Limit, ObjectInfo
+from tflite_converter.job.stores.s3 import ObjectStore
 
 
 @pytest.fixture

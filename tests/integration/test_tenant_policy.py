@@ -20,8 +20,13 @@ PIN = f"#sha256={'0' * 64}"
 CALIBRATION = {"uri": "s3://models/val.npy"}
 ELSE = {"uri": f"https://else.example/x.npy{PIN}"}
 LIMITS: Json = {
-    "allowedEndpoints": ["https://minio.storage.svc:9000", "https://{namespace}.example"],
-    "allowedOutputs": ["s3://models/{namespace}/", "s3://{namespace}/"],
+    "allowedEndpoints": [
+        "https://minio.storage.svc:9000",
+        "https://{namespace}.example",
+        "https://ours.blob.core.windows.net",
+        "https://ours.p.googleapis.com",
+    ],
+    "allowedOutputs": ["s3://models/{namespace}/", "s3://{namespace}/", "az://out/", "gs://out/"],
     "allowedServiceAccounts": ["converter", "{namespace}-runner", "elsewhere/special"],
 }
 
@@ -87,6 +92,8 @@ def without_store(crd: ControlPlane) -> Iterator[Fence]:
     made.remove()
 
 
+AZ, GS = {"uri": "az://any/a.h5"}, {"uri": "gs://any/a.h5"}
+AZ_OUT = {"uri": "az://out/x/"}
 SERVER = "denied request: spec: "
 NOT_ELSE = f"{SERVER}https://else.example is none of the servers that conversions of"
 OUTPUT, STORE, ACCOUNT = "spec.output.uri: ", "spec.storage: ", "spec.job.serviceAccountName: "
@@ -131,6 +138,39 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
         ),
         ({"recipes": [{"name": "x", "base": "DynamicRange", "rules": ELSE}]}, NOT_ELSE),
         ({"calibration": CALIBRATION, "validation": CALIBRATION}, ""),
+        ({"source": AZ, "storage": {"azure": {"account": "ours"}} | PLATFORM}, ""),
+        ({"source": AZ, "output": AZ_OUT, "storage": {"azure": {"account": "ours"}}}, ""),
+        (
+            {"source": AZ, "output": AZ_OUT, "storage": {"azure": {"account": "theirs"}}},
+            f"{SERVER}https://theirs.blob.core.windows.net is none of the servers",
+        ),
+        (
+            {
+                "source": AZ,
+                "output": AZ_OUT,
+                "storage": {"azure": {"account": "ours", "endpoint": "https://x.example/"}},
+            },
+            f"{SERVER}https://x.example is none",
+        ),
+        ({"source": AZ, "storage": {"azure": {"account": "ours"}}}, f"{STORE}AWS is none"),
+        ({"source": GS}, f"{SERVER}https://storage.googleapis.com is none"),
+        ({"output": {"uri": "gs://out/x/"}}, f"{SERVER}https://storage.googleapis.com is none"),
+        (
+            {
+                "source": GS,
+                "output": {"uri": "gs://out/x/"},
+                "storage": {"googleCloud": {"endpoint": "https://ours.p.googleapis.com/"}},
+            },
+            "",
+        ),
+        (
+            {
+                "source": GS,
+                "output": {"uri": "gs://outside/x/"},
+                "storage": {"googleCloud": {"endpoint": "https://ours.p.googleapis.com/"}},
+            },
+            OUTPUT,
+        ),
         ({"job": {"backoffLimit": 1}}, ""),
         ({"job": {"serviceAccountName": "default"}}, ""),
         ({"job": {"serviceAccountName": "converter"}}, ""),
@@ -147,7 +187,9 @@ def test_what_tenants_may_write(fence: Fence, changes: Json, refused: str):
 def test_the_words_say_what_would_be_right(fence: Fence):
     name = fence.namespace
     said = fence.write(output={"uri": "s3://models/x/"})
-    assert f"may write to: s3://models/{name}/, s3://{name}/ (tenantPolicy.allowedOutputs of the op" in said
+    assert (
+        f"may write to: s3://models/{name}/, s3://{name}/, az://out/, gs://out/ (tenantPolicy.allow" in said
+    )
     said = fence.write(storage=ELSEWHERE)
     assert (
         f"https://attacker.example is none of the stores that conversions of {name} may use: https://m"
@@ -169,6 +211,18 @@ def test_the_words_say_what_would_be_right(fence: Fence):
 def test_where_there_is_no_store_of_the_platform(without_store: Fence, changes: Json, refused: str):
     said = without_store.write(f"c-{secrets.token_hex(4)}", **changes)
     assert (refused in said) if refused else (said == ""), said
+
+
+def test_the_clouds_of_the_platform_are_free_to_those_who_name_none(crd: ControlPlane):
+    clouds = {"googleCloud": {}, "azure": {"account": "platforms"}}
+    fence = Fence(crd, {"defaults": {"storage": clouds}}, **LIMITS).in_force()
+    try:
+        for changes in ({"source": GS, "output": AZ_OUT}, {"output": {"uri": "gs://out/x/"}}):
+            assert fence.write(f"c-{secrets.token_hex(4)}", **changes) == ""
+        said = fence.write(source=GS, output=AZ_OUT, storage={"azure": {"account": "platforms"}})
+        assert f"{SERVER}https://storage.googleapis.com is none of the servers" in said
+    finally:
+        fence.remove()
 
 
 def test_other_namespaces_are_none_of_its_business(fence: Fence, namespace: str):

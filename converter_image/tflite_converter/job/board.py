@@ -41,7 +41,8 @@ from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.fetch import clear
 from tflite_converter.job.publish import HTML_CONTENT_TYPE, upload_bytes
 from tflite_converter.job.published_report import published_report
-from tflite_converter.job.storage import Limit, ObjectStore, Stored
+from tflite_converter.job.stores.base import Limit, Store, Stored
+from tflite_converter.job.stores.places import Places
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES
 
 _logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def fetch_published(job: JobEnvironment) -> StageResult:
     """
     board = board_of(job.request)
     clear(job.input)
-    store = ObjectStore(job.request.storage, Stage.FETCH)
+    store = Places(job.request.storage, Stage.FETCH)
     report = published_report(job, store, Stage.FETCH)
     runs = [run for run in files_on(board, report) if run.fits]
     wanted = {run.file_name: (run.stored, MAX_TFLITE_BYTES) for run in runs}
@@ -119,7 +120,7 @@ def fetch_published(job: JobEnvironment) -> StageResult:
     return StageResult()
 
 
-def _downloaded(store: ObjectStore, uri: str, path: Path, limit: Limit) -> Stored:
+def _downloaded(store: Store, uri: str, path: Path, limit: Limit) -> Stored:
     try:
         return store.download(uri, path, limit)
     except ConverterError as error:
@@ -139,7 +140,7 @@ def publish_board(job: JobEnvironment) -> StageResult:
     """
     board, published = board_of(job.request), fetched_report(job, Stage.PUBLISH)
     report = _checked(job, board, published)
-    store = ObjectStore(job.request.storage, Stage.PUBLISH)
+    store = Places(job.request.storage, Stage.PUBLISH)
     content = f"{report.to_json(indent=2)}\n".encode()
     uri = f"{job.request.output.uri.rstrip('/')}/{board_report_name(board.name)}"
     upload_bytes(store, uri, content, "application/json")
@@ -147,7 +148,7 @@ def publish_board(job: JobEnvironment) -> StageResult:
     return StageResult(board=report.summary)
 
 
-def redraw(job: JobEnvironment, store: ObjectStore) -> None:
+def redraw(job: JobEnvironment, store: Store) -> None:
     """Publish the page with the figures of all boards of this run that are there.
 
     Two may do so at once, a try that was given up and the next one. Each looks again after it has written:
@@ -167,7 +168,7 @@ def redraw(job: JobEnvironment, store: ObjectStore) -> None:
     _logger.warning("%s: boards publish faster than it is drawn", uri)
 
 
-def _measured(job: JobEnvironment, store: ObjectStore, published: ConversionReport) -> dict[str, BoardReport]:
+def _measured(job: JobEnvironment, store: Store, published: ConversionReport) -> dict[str, BoardReport]:
     """Return what boards have published in this run about these files, by their names."""
     found = {}
     for board in job.request.benchmark.boards:
@@ -177,7 +178,7 @@ def _measured(job: JobEnvironment, store: ObjectStore, published: ConversionRepo
     return found
 
 
-def _stored(job: JobEnvironment, store: ObjectStore, board: Board) -> BoardReport | None:
+def _stored(job: JobEnvironment, store: Store, board: Board) -> BoardReport | None:
     """Return what lies in the store of a board; None where there is nothing, or nothing that can be read."""
     uri = f"{job.request.output.uri.rstrip('/')}/{board_report_name(board.name)}"
     with tempfile.TemporaryDirectory() as folder:

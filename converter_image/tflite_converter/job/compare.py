@@ -23,7 +23,8 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.publish import HTML_CONTENT_TYPE, upload_bytes
 from tflite_converter.job.published_report import downloaded_report
-from tflite_converter.job.storage import ObjectStore
+from tflite_converter.job.stores.base import Store
+from tflite_converter.job.stores.places import Places
 from tflite_converter.report.comparison import Member, figures_of, render_comparison
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def compare(job: JobEnvironment) -> StageResult:
     except ValueError as error:
         cause = f"{COMPARISON_ENV} cannot be read: the operator sets it"
         raise ConverterError(FailureReason.INVALID_REQUEST, Stage.PUBLISH, cause) from error
-    store, output = ObjectStore(job.request.storage, Stage.PUBLISH), job.request.output.uri.rstrip("/")
+    store, output = Places(job.request.storage, Stage.PUBLISH), job.request.output.uri.rstrip("/")
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         members = list(pool.map(lambda member: _member(store, output, member), request.members))
     page = render_comparison(request.name, members).encode()
@@ -54,7 +55,7 @@ def compare(job: JobEnvironment) -> StageResult:
     return StageResult()
 
 
-def _member(store: ObjectStore, output: str, member: ComparedMember) -> Member:
+def _member(store: Store, output: str, member: ComparedMember) -> Member:
     if member.run is None:
         return Member(member.model, member.profile, None, member.reason or "")
     uri = f"{output}/{member.model}/{member.profile}/{REPORT_FILE_NAME}"

@@ -14,11 +14,11 @@ from typing import Final
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size
+from modelconversion_api.uris import split_uri
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.archives import safe_relative_path
 from tflite_converter.files.digests import folder_sha256
-from tflite_converter.job.places import Places
-from tflite_converter.job.storage import Limit, ObjectInfo, Stored, split_uri
+from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class FolderRules:
     """The reason where a key cannot be a path."""
 
 
-def list_folder(store: Places, prefix: str, rules: FolderRules) -> dict[str, ObjectInfo]:
+def list_folder(store: Store, prefix: str, rules: FolderRules) -> dict[str, ObjectInfo]:
     """List the objects under ``prefix`` by their paths below it, checked before any download.
 
     Raises:
@@ -69,7 +69,7 @@ def list_folder(store: Places, prefix: str, rules: FolderRules) -> dict[str, Obj
 
 
 def download_folder(
-    store: Places, prefix: str, objects: dict[str, ObjectInfo], folder: Path, limit: Limit
+    store: Store, prefix: str, objects: dict[str, ObjectInfo], folder: Path, limit: Limit
 ) -> Stored:
     """Download the objects of :func:`list_folder`; return the folder's digest and size.
 
@@ -77,7 +77,8 @@ def download_folder(
         ConverterError: the first failure of any object; the downloads that have not begun are dropped.
 
     """
-    bucket, _ = split_uri(prefix)
+    _, key_prefix = split_uri(prefix)
+    bucket = prefix.removesuffix(key_prefix)
     meter = DownloadMeter(prefix, sum(item.size_bytes for item in objects.values()))
     left = deque(objects)
 
@@ -88,7 +89,7 @@ def download_folder(
                 path = left.popleft()
             except IndexError:
                 return stored
-            uri = f"s3://{bucket}/{objects[path].key}"
+            uri = f"{bucket}{objects[path].key}"
             stored[path] = store.download(uri, folder / path, limit, meter)
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="download") as pool:

@@ -136,8 +136,9 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
 
 def _configure_log() -> None:
     log.configure("info", as_json=os.environ.get(LOG_FORMAT_ENV) == "json")
-    # It tells where it found the credentials.
-    logging.getLogger("botocore").setLevel(logging.WARNING)
+    # One tells where it found the credentials, the other of queries, which may be a SAS token.
+    for name in ("botocore", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _leave(result: StageResult) -> None:

@@ -19,7 +19,7 @@ from modelconversion_api.recipes import MAX_RULES_BYTES, RulesFile
 from modelconversion_api.report import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.uris import S3_SCHEME, bare
+from modelconversion_api.uris import bare, in_store
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
@@ -37,8 +37,8 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
-from tflite_converter.job.places import Places
-from tflite_converter.job.storage import Limit, ObjectInfo, Stored
+from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
+from tflite_converter.job.stores.places import Places
 
 _logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _data(request: ConversionRequest) -> dict[str, str]:
     return {name: uri for name, uri in uris.items() if uri is not None}
 
 
-def _fetch_data(store: Places, name: str, uri: str, folder: Path) -> FetchedFile:
+def _fetch_data(store: Store, name: str, uri: str, folder: Path) -> FetchedFile:
     try:
         if not uri.endswith("/"):
             path = folder / f"{name}{_suffix(uri, DATA_SUFFIXES)}"
@@ -116,14 +116,14 @@ def _fetch_data(store: Places, name: str, uri: str, folder: Path) -> FetchedFile
         if objects := list_folder(store, uri, DATA_RULES):
             return _fetch_folder(store, uri, objects, folder / name, DATA_RULES.limit)
     except ConverterError as error:
-        if error.reason is not FailureReason.SOURCE_NOT_FOUND or not uri.startswith(S3_SCHEME):
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND or not in_store(uri):
             raise
         raise ConverterError(error.reason, error.stage, error.cause, hint=_DATA_HINT) from error
     cause = f"nothing lies under {uri}"
     raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.FETCH, cause, hint=_DATA_HINT)
 
 
-def _fetch_rules(store: Places, rules: RulesFile, path: Path) -> FetchedFile:
+def _fetch_rules(store: Store, rules: RulesFile, path: Path) -> FetchedFile:
     """Fetch a recipe in ai-edge-quantizer's JSON, and check that it is the one that was meant."""
     fetched = _fetch_file(store, rules.uri, path, RULES_LIMIT)
     if rules.sha256 not in (None, fetched.sha256):
@@ -132,16 +132,16 @@ def _fetch_rules(store: Places, rules: RulesFile, path: Path) -> FetchedFile:
     return fetched
 
 
-def _fetch_source(store: Places, source: Source, folder: Path) -> FetchedFile:
+def _fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
     """Fetch a single object, or every object under the prefix of a SavedModel."""
     uri, declared, path = source.uri, source.format, folder / SOURCE
-    is_archive, in_s3 = bool(_suffix(uri, ARCHIVE_SUFFIXES)), uri.startswith(S3_SCHEME)
-    if not uri.endswith("/") and (is_archive or not in_s3 or declared is not SourceFormat.SAVED_MODEL):
+    is_archive, has_folders = bool(_suffix(uri, ARCHIVE_SUFFIXES)), in_store(uri)
+    if not uri.endswith("/") and (is_archive or not has_folders or declared is not SourceFormat.SAVED_MODEL):
         is_tflite = declared is SourceFormat.TFLITE or bool(_suffix(uri, (".tflite",)))
         try:
             return _fetch_file(store, uri, path, TFLITE_LIMIT if is_tflite else SOURCE_RULES.limit)
         except ConverterError as error:
-            may_be_folder = in_s3 and declared is SourceFormat.AUTO
+            may_be_folder = has_folders and declared is SourceFormat.AUTO
             if not may_be_folder or error.reason is not FailureReason.SOURCE_NOT_FOUND:
                 raise
     prefix = f"{uri.rstrip('/')}/"
@@ -156,7 +156,7 @@ def _fetch_source(store: Places, source: Source, folder: Path) -> FetchedFile:
 
 
 def _fetch_folder(
-    store: Places, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
+    store: Store, prefix: str, objects: dict[str, ObjectInfo], path: Path, limit: Limit
 ) -> FetchedFile:
     stored = download_folder(store, prefix, objects, path, limit)
     _logger.info(
@@ -165,7 +165,7 @@ def _fetch_folder(
     return _fetched(prefix, path, stored)
 
 
-def _fetch_file(store: Places, uri: str, path: Path, limit: Limit) -> FetchedFile:
+def _fetch_file(store: Store, uri: str, path: Path, limit: Limit) -> FetchedFile:
     stored = store.download(uri, path, limit, DownloadMeter(bare(uri)))
     _logger.info("fetched %s: %d bytes, sha256 %s", bare(uri), stored.size_bytes, stored.sha256)
     return _fetched(uri, path, stored)

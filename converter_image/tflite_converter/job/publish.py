@@ -44,7 +44,8 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job.environment import FetchRecord, JobEnvironment
-from tflite_converter.job.storage import ObjectStore, Stored
+from tflite_converter.job.stores.base import Store, Stored
+from tflite_converter.job.stores.places import Places
 from tflite_converter.measuring.recommendation import recommend
 
 _logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def publish(job: JobEnvironment) -> StageResult:
         lasting = document if job.request.benchmark.boards else page | document
         signed = _signature(signing.secret_ref, job.request.base_name, {**files, **lasting})
         signature = {SIGNATURE_FILE_NAME: signed}
-    store = ObjectStore(job.request.storage, Stage.PUBLISH)
+    store = Places(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
@@ -144,14 +145,14 @@ def _summary(artifact: ArtifactReport) -> ArtifactSummary:
     return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
 
 
-def upload_bytes(store: ObjectStore, uri: str, content: bytes, content_type: str) -> None:
-    """Upload what this process has made itself, and say so. Raises as :meth:`ObjectStore.upload`."""
+def upload_bytes(store: Store, uri: str, content: bytes, content_type: str) -> None:
+    """Upload what this process has made itself, and say so. Raises as :meth:`Store.upload`."""
     stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
     _upload(store, uri, io.BytesIO(content), stored, content_type)
 
 
 def _upload(
-    store: ObjectStore, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
+    store: Store, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
 ) -> None:
     store.upload(uri, content, stored, content_type)
     _logger.info("published %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
@@ -293,7 +294,7 @@ def _check_digest(path: Path, sha256: str, size_bytes: int) -> None:
         raise _invalid(f"{path.name} is not the file that was measured: its digest or size is another")
 
 
-def _withdraw(store: ObjectStore, prefix: str) -> None:
+def _withdraw(store: Store, prefix: str) -> None:
     """Remove an earlier report and signature: while artifacts are replaced, they would vouch for a mixture.
 
     Not every credential may delete. The digests in the old ones then still tell them from the new files.

@@ -15,7 +15,8 @@ from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.publish import summary_of_report
-from tflite_converter.job.storage import Limit, ObjectStore
+from tflite_converter.job.stores.base import Limit, Store
+from tflite_converter.job.stores.places import Places
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def read_report(job: JobEnvironment) -> StageResult:
 
     """
     try:
-        report = published_report(job, ObjectStore(job.request.storage, Stage.PUBLISH), Stage.PUBLISH)
+        report = published_report(job, Places(job.request.storage, Stage.PUBLISH), Stage.PUBLISH)
     except ConverterError as error:
         if error.reason is not FailureReason.REPORT_LOST:
             raise
@@ -38,7 +39,7 @@ def read_report(job: JobEnvironment) -> StageResult:
     return StageResult(summary=summary_of_report(report))
 
 
-def published_report(job: JobEnvironment, store: ObjectStore, stage: Stage) -> ConversionReport:
+def published_report(job: JobEnvironment, store: Store, stage: Stage) -> ConversionReport:
     """Return the report under the output URI, if it is that of the request's run.
 
     Raises:
@@ -64,7 +65,7 @@ def _missing(stage: Stage, cause: str) -> ConverterError:
     return ConverterError(FailureReason.REPORT_LOST, stage, cause)
 
 
-def downloaded_report(uri: str, store: ObjectStore) -> ConversionReport:
+def downloaded_report(uri: str, store: Store) -> ConversionReport:
     """Return a report as it lies in the store.
 
     Raises:

@@ -7,9 +7,14 @@
 {{- fail (printf "%s.repository is %s, which has a tag or a digest: put those into %s.tag and %s.digest" $where $image.repository $where $where) -}}
 {{- end -}}
 {{- end -}}
-{{- with $values.defaults.storage.endpoint -}}
-{{- if not (regexMatch "^https?://[^/ ?#@]+/?$" .) -}}
-{{- fail (printf "defaults.storage.endpoint is %s: it must be a URL without path or user, e.g. https://minio.storage.svc:9000" .) -}}
+{{- $storage := $values.defaults.storage -}}
+{{- $endpoints := dict "endpoint" $storage.endpoint -}}
+{{- range $cloud := list "googleCloud" "azure" -}}
+{{- $_ := set $endpoints (printf "%s.endpoint" $cloud) (dig $cloud "endpoint" "" $storage) -}}
+{{- end -}}
+{{- range $where, $endpoint := $endpoints -}}
+{{- if and $endpoint (not (regexMatch "^https?://[^/ ?#@]+/?$" $endpoint)) -}}
+{{- fail (printf "defaults.storage.%s is %s: it must be a URL without path or user, e.g. https://minio.storage.svc:9000" $where $endpoint) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (gt $replicas 1) (not $values.leaderElection.enabled) -}}

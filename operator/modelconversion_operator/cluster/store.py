@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from sys import intern
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import readable
 from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
+from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME
 from modelconversion_operator.deciding.seen import Rival
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 
@@ -140,9 +141,18 @@ def _output_of(view: ConversionView) -> str:
     """Name the place that a conversion writes to, among those of its namespace."""
     output, storage = view.spec.get("output"), view.spec.get("storage")
     uri = output.get("uri") if isinstance(output, dict) else None
-    endpoint = storage.get("endpoint") if isinstance(storage, dict) else None
-    place = f"{view.key.namespace} {str(endpoint or '').rstrip('/')} {str(uri or view.key.uid).rstrip('/')}"
+    server = _server_of(str(uri), storage) if isinstance(storage, dict) else ""
+    place = f"{view.key.namespace} {server} {str(uri or view.key.uid).rstrip('/')}"
     return intern(place)  # it stands in three places, and is kept once
+
+
+def _server_of(uri: str, storage: dict[str, Any]) -> str:
+    """Name the server that ``uri`` is written to, in a spec that nobody has checked."""
+    cloud = {GOOGLE_SCHEME: "googleCloud", AZURE_SCHEME: "azure"}.get(f"{uri.partition('://')[0]}://")
+    of_cloud = storage if cloud is None else storage.get(cloud)
+    if not isinstance(of_cloud, dict):
+        return ""
+    return f"{of_cloud.get('account', '')} {str(of_cloud.get('endpoint') or '').rstrip('/')}".strip()
 
 
 def _parent(key: Key) -> Parent:

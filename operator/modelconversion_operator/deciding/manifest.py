@@ -15,7 +15,13 @@ from modelconversion_api.base import API_VERSION, KIND
 from modelconversion_api.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
+    AZURE_ENDPOINT_ENV,
+    AZURE_KEY_ENV,
+    AZURE_SAS_ENV,
+    AZURE_SECRET_ENV,
     CREDENTIALS_ENDPOINT_ENV,
+    GOOGLE_CREDENTIALS_ENV,
+    GOOGLE_ENDPOINT_ENV,
     HUB_TOKEN_ENV,
     INPUT_DIR_ENV,
     LOG_FORMAT_ENV,
@@ -29,8 +35,18 @@ from modelconversion_api.request import (
     request_from_spec,
 )
 from modelconversion_api.scheduling import JobSpec, Resources
-from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Signing, SourceFormat
-from modelconversion_api.storage import ENDPOINT_KEY, SecretRef
+from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Signing, SourceFormat, uris_of
+from modelconversion_api.storage import (
+    AZURE_ENDPOINT_KEY,
+    ENDPOINT_KEY,
+    GOOGLE_ENDPOINT_KEY,
+    NO_ACCOUNT,
+    AzureSecretRef,
+    GoogleSecretRef,
+    SecretRef,
+    Storage,
+)
+from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
@@ -61,8 +77,10 @@ _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 _OWN_NODE = {"name": NODE_ENV, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
-_NO_IDENTITY: Final = "eks.amazonaws.com/skip-containers"
+_NO_IDENTITY: Final = ("eks.amazonaws.com/skip-containers", "azure.workload.identity/skip-containers")
 """Cloud identities are injected by a webhook: not into the container that runs a model's code or files."""
+_AZURE_IDENTITY: Final = "azure.workload.identity/use"
+"""The label of pods that the webhook of Microsoft Entra Workload ID looks at."""
 _PASSED_ON = (
     "nodeSelector",
     "tolerations",
@@ -187,6 +205,7 @@ def job_manifest(
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
         pod = _only_report(pod)
+    middle = "measure" if part.board else "convert"
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -199,9 +218,8 @@ def job_manifest(
             "podFailurePolicy": _pod_failure_policy(pod),
             "template": {
                 "metadata": {
-                    "labels": template.pod_labels | identity["labels"],
-                    "annotations": template.pod_annotations
-                    | {_NO_IDENTITY: "measure" if part.board else "convert"},
+                    "labels": template.pod_labels | _identity_labels(spec, part) | identity["labels"],
+                    "annotations": template.pod_annotations | dict.fromkeys(_NO_IDENTITY, middle),
                 },
                 "spec": pod,
             },
@@ -210,8 +228,15 @@ def job_manifest(
 
 
 def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | None:
-    """Say that a request is larger than the kernel takes as one environment variable; None when it is not."""
-    request = request_from_spec(settings.defaults.fill(spec), "x" * _RUN_ID_LENGTH).to_json()
+    """Say what no Job could carry out, or none be told; None when all is well.
+
+    Neither is known before the platform's defaults are: an account for az uris, and how large a request is,
+    which the kernel takes as one environment variable only up to a size.
+    """
+    spec = settings.defaults.fill(spec)
+    if spec.storage.azure is None and AZURE_SCHEME in _schemes(*uris_of(spec).values(), spec.output.uri):
+        return NO_ACCOUNT
+    request = request_from_spec(spec, "x" * _RUN_ID_LENGTH).to_json()
     size = len(f"{REQUEST_ENV}={request}\0".encode())
     if size <= LONGEST_VARIABLE_BYTES:
         return None
@@ -250,9 +275,9 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
-    credentials = _credentials(spec.storage.secret_ref)
-    token, signing = _hub_token(spec.hugging_face), _signing_key(spec.output.signing)
-    containers = _containers("convert", settings, job, [*credentials, *token], [*credentials, *signing])
+    fetches = [*_credentials(spec.storage, *uris_of(spec).values()), *_hub_token(spec.hugging_face)]
+    publishes = [*_credentials(spec.storage, spec.output.uri), *_signing_key(spec.output.signing)]
+    containers = _containers("convert", settings, job, fetches, publishes)
     if (needed := spec.source.engine_format) is not None:
         containers[1]["image"] = settings.engines.get(needed, settings.image)
     if settings.asks_progress:
@@ -274,7 +299,7 @@ def _board_pod(
         }
     )
     settings = replace(settings, image=settings.runtime_image or settings.image)
-    credentials = _credentials(spec.storage.secret_ref)
+    credentials = _credentials(spec.storage, spec.output.uri)
     containers = _containers("measure", settings, job, credentials, credentials)
     for container in containers:
         container["command"] = ["tflite-converter", f"job-board-{container['name']}"]
@@ -394,9 +419,48 @@ def _container(
     }
 
 
-def _credentials(secret: SecretRef | None) -> list[dict[str, Any]]:
-    if secret is None:
-        return []
+def _schemes(*uris: str) -> set[str]:
+    return {f"{uri.partition('://')[0]}://" for uri in uris}
+
+
+def _identity_labels(spec: ModelConversionSpec, part: Part) -> dict[str, str]:
+    """Return the label by which a pod gets an identity of Azure, where it has no other way to its account."""
+    used = _schemes(spec.output.uri, *(uris_of(spec).values() if part.converts else ()))
+    azure = spec.storage.azure
+    if azure is None or azure.secret_ref is not None or AZURE_SCHEME not in used:
+        return {}
+    return {_AZURE_IDENTITY: "true"}
+
+
+def _credentials(storage: Storage, *uris: str) -> list[dict[str, Any]]:
+    """Return the credentials for the stores that ``uris`` lie in, and for no other."""
+    used = _schemes(*uris)
+    google, azure = storage.google_cloud, storage.azure
+    return [
+        *(_of_s3(storage.secret_ref) if storage.secret_ref and S3_SCHEME in used else ()),
+        *(_of_google(google.secret_ref) if google and google.secret_ref and GOOGLE_SCHEME in used else ()),
+        *(_of_azure(azure.secret_ref) if azure and azure.secret_ref and AZURE_SCHEME in used else ()),
+    ]
+
+
+def _of_google(secret: GoogleSecretRef) -> list[dict[str, Any]]:
+    return [
+        _from_secret(GOOGLE_CREDENTIALS_ENV, secret.name, secret.key, optional=False),
+        _from_secret(GOOGLE_ENDPOINT_ENV, secret.name, GOOGLE_ENDPOINT_KEY, optional=True),
+    ]
+
+
+def _of_azure(secret: AzureSecretRef) -> list[dict[str, Any]]:
+    return [
+        # One of the two is enough. Where both are missing, the container says so.
+        {"name": AZURE_SECRET_ENV, "value": secret.name},
+        _from_secret(AZURE_KEY_ENV, secret.name, secret.account_key_key, optional=True),
+        _from_secret(AZURE_SAS_ENV, secret.name, secret.sas_token_key, optional=True),
+        _from_secret(AZURE_ENDPOINT_ENV, secret.name, AZURE_ENDPOINT_KEY, optional=True),
+    ]
+
+
+def _of_s3(secret: SecretRef) -> list[dict[str, Any]]:
     keys = {
         "AWS_ACCESS_KEY_ID": (secret.access_key_id_key, False),
         "AWS_SECRET_ACCESS_KEY": (secret.secret_access_key_key, False),

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
 from modelconversion_api.boards import Board
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.spec import ModelConversionSpec, uris_of
-from modelconversion_api.storage import CONVERSIONS_USER
-from modelconversion_api.uris import origin
+from modelconversion_api.storage import CONVERSIONS_USER, Storage, endpoint_of
+from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 
 _DEFAULT_ACCOUNT: Final = "default"
 _SYSTEM_CLASSES: Final = "system-*"
@@ -31,6 +31,7 @@ _RESERVED_LABELS: Final = ("node-role.kubernetes.io/*",)
 PLAIN_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 PLAIN_KEYS: Final = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("credentials.json", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"),
     *("HF_TOKEN", "private.pem"),
 )
 
@@ -48,9 +49,10 @@ class Policy:
             star for the part before the slash.
         node_labels: Keys of node labels, for node selectors and affinities; the nodes' roles written alike.
         resources: Names of resources, for requests and limits.
-        endpoints: Endpoints of stores, and web servers and the Hub that are read from, without a slash at
-            the end. AWS itself has none, and is allowed.
+        endpoints: Endpoints of stores, the two clouds' own among them, and web servers and the Hub that are
+            read from, without a slash at the end. AWS itself has none, and is allowed.
         secret_keys: Names of keys in Secrets.
+        platform: The stores of conversions that name none, which are allowed to them.
         shared_output: What becomes of a conversion that writes where an earlier one does, which is under way.
 
     """
@@ -62,6 +64,7 @@ class Policy:
     resources: tuple[str, ...] = PLAIN_RESOURCES
     endpoints: tuple[str, ...] = ("*",)
     secret_keys: tuple[str, ...] = PLAIN_KEYS
+    platform: Storage = field(default_factory=Storage)
     shared_output: Literal["wait", "refuse", "allow"] = "wait"
 
     def violation(self, namespace: str, spec: ModelConversionSpec) -> str | None:
@@ -82,7 +85,7 @@ class Policy:
     def _of_storage(self, spec: ModelConversionSpec) -> Iterator[str]:
         endpoint = (spec.storage.endpoint or "").rstrip("/")
         named = {"spec.storage.endpoint": endpoint} if endpoint else {}
-        named |= {place: found for place, uri in uris_of(spec).items() if (found := origin(uri)) is not None}
+        named |= self._servers_of(spec)
         for place, host in named.items():
             if not any(fnmatchcase(host, pattern) for pattern in self.endpoints):
                 where = host if place == "spec.storage.endpoint" else f"is at {host}, which"
@@ -93,6 +96,21 @@ class Policy:
                     f"spec names the key {key} of a Secret, which is not among those that the operator's"
                     " --allowed-secret-keys allows"
                 )
+
+    def _servers_of(self, spec: ModelConversionSpec) -> dict[str, str]:
+        """Return what is read from and written to, but for S3, by where in the spec it stands."""
+        takes_platforms = spec.storage == Storage()
+        storage = self.platform if takes_platforms else spec.storage
+        free = {S3_SCHEME}
+        if takes_platforms:
+            free |= {GOOGLE_SCHEME} if storage.google_cloud else set()
+            free |= {AZURE_SCHEME} if storage.azure else set()
+        found = {
+            place: endpoint_of(uri, storage)
+            for place, uri in (uris_of(spec) | {"spec.output.uri": spec.output.uri}).items()
+            if not uri.startswith(tuple(free))
+        }
+        return {place: server for place, server in found.items() if server is not None}
 
     def _of_account(self, namespace: str, job: JobSpec) -> Iterator[str]:
         account, priority = job.service_account_name, job.priority_class_name
@@ -139,9 +157,10 @@ class Policy:
 
 def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
     """Return the Secrets that a conversion's author has chosen; those of the platform's defaults are not."""
-    storage, hub, signing = spec.storage.secret_ref, spec.hugging_face, spec.output.signing
+    storage, hub, signing = spec.storage, spec.hugging_face, spec.output.signing
+    clouds = [cloud.secret_ref for cloud in (storage.google_cloud, storage.azure) if cloud is not None]
     names = [
-        *([storage.name] if storage else []),
+        *(secret.name for secret in (storage.secret_ref, *clouds) if secret is not None),
         *([hub.secret_ref.name] if hub else []),
         *([signing.secret_ref.name] if signing else []),
     ]
@@ -164,6 +183,10 @@ def not_released(namespace: str, secrets: Sequence[str]) -> str:
 def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
     if (secret := spec.storage.secret_ref) is not None:
         yield from (secret.access_key_id_key, secret.secret_access_key_key, secret.session_token_key)
+    if (google := spec.storage.google_cloud) is not None and google.secret_ref is not None:
+        yield google.secret_ref.key
+    if (azure := spec.storage.azure) is not None and azure.secret_ref is not None:
+        yield from (azure.secret_ref.account_key_key, azure.secret_ref.sas_token_key)
     if (hub := spec.hugging_face) is not None:
         yield hub.secret_ref.key
     if (signing := spec.output.signing) is not None:

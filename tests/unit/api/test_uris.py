@@ -7,7 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, uris_of
-from modelconversion_api.uris import HUB, SourceUri, bare, digest, origin, web_url
+from modelconversion_api.storage import AzureAccess, GoogleCloudAccess, StorageAccess, endpoint_of
+from modelconversion_api.uris import HUB, SourceUri, StoreUri, bare, digest, origin, split_uri, web_url
 from support.operator.objects import spec
 
 COMMIT, DIGEST = "0a" * 20, "0b" * 32
@@ -21,6 +22,8 @@ READ = TypeAdapter(SourceUri)
     [
         ("s3://models/a.h5", ("s3://models/a.h5", None, None)),
         (f"s3://models/a.h5{PIN}", (f"s3://models/a.h5{PIN}", None, None)),
+        (f"gs://models_1/a.h5{PIN}", (f"gs://models_1/a.h5{PIN}", None, None)),
+        ("az://models/a b?/ü.h5", ("az://models/a b?/ü.h5", None, None)),
         (WEB, ("https://Models.example:8443/v1/a.onnx", DIGEST, "https://models.example:8443")),
         (f"https://h/a{PIN}", ("https://h/a", DIGEST, "https://h")),
         (f"https://h:443/a{PIN}", ("https://h:443/a", DIGEST, "https://h")),
@@ -34,6 +37,33 @@ def test_parts(uri: str, parts: tuple[str, str | None, str | None]) -> None:
         assert READ.validate_python(uri) == uri
     found = (bare(uri), digest(uri), origin(uri) if "://" in uri else None)
     assert found == parts
+
+
+@pytest.mark.parametrize("uri", [WEB, HF, "gs://models", "file:///x/y"])
+def test_what_nothing_can_be_written_to(uri: str) -> None:
+    with pytest.raises(ValidationError, match="must name a bucket and a key"):
+        TypeAdapter(StoreUri).validate_python(uri)
+
+
+def test_buckets_and_keys() -> None:
+    assert split_uri("gs://models/a//b?c://d") == ("models", "a//b?c://d")
+
+
+@pytest.mark.parametrize(
+    ("uri", "access", "server"),
+    [
+        ("s3://models/a", StorageAccess(), None),
+        ("s3://models/a", StorageAccess(endpoint="https://minio:9000/"), "https://minio:9000"),
+        ("gs://models/a", StorageAccess(endpoint="https://minio:9000"), "https://storage.googleapis.com"),
+        ("gs://m/a", StorageAccess(google_cloud=GoogleCloudAccess(endpoint="https://g/")), "https://g"),
+        ("az://models/a", StorageAccess(), None),
+        ("az://m/a", StorageAccess(azure=AzureAccess(account="abc")), "https://abc.blob.core.windows.net"),
+        ("az://m/a", StorageAccess(azure=AzureAccess(account="abc", endpoint="https://z/")), "https://z"),
+        (WEB, StorageAccess(), "https://models.example:8443"),
+    ],
+)
+def test_where_it_is_read_from(uri: str, access: StorageAccess, server: str | None) -> None:
+    assert endpoint_of(uri, access) == server
 
 
 def test_urls_of_the_hub() -> None:
@@ -64,6 +94,13 @@ def test_urls_of_the_hub() -> None:
         ("file:///etc/passwd", "must be s3"),
         ("http://169.254.169.254/latest", "must be s3"),
         (f"s3://b/x\n{PIN}", "must be s3"),
+        ("gs://models", "must be s3"),
+        ("gs://m/a.h5", "must be s3"),
+        ("gs://Models/a.h5", "must be s3"),
+        ("az://mo_dels/a.h5", "must be s3"),
+        ("az://mo.dels/a.h5", "must be s3"),
+        ("az://models/../b", "must not contain"),
+        ("gcs://models/a.h5", "must be s3"),
     ],
 )
 def test_what_is_refused(uri: str, says: str) -> None:

@@ -21,7 +21,10 @@ pytestmark = pytest.mark.slow
 
 REFERENCE = {"secretKeyRef": {"name": "proxy", "key": "password"}}
 BY_REFERENCE = {"name": "PROXY_PASSWORD", "valueFrom": REFERENCE}
-CLOUDS = "localhost,127.0.0.1,169.254.169.254,[fd00:ec2::254],169.254.170.2,169.254.170.23,[fd00:ec2::23]"
+CLOUDS = (
+    "localhost,127.0.0.1,169.254.169.254,[fd00:ec2::254],169.254.170.2,169.254.170.23,[fd00:ec2::23],"
+    "metadata.google.internal"
+)
 
 OURS = ["CONVERSION_REQUEST", "CONVERSION_ANYTHING", "TMPDIR", "HOME", "home", "PATH"]
 OURS += ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"]

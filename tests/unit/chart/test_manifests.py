@@ -401,8 +401,11 @@ def test_the_jobs_policy_lies_in_each_namespace_and_fits_their_pods():
         ("http://[fd00::1]", {443, 80}),
     ],
 )
-def test_the_default_stores_port_is_open_to_jobs(endpoint: str | None, ports: set[int]):
-    storage = {"endpoint": endpoint} if endpoint else {}
+@pytest.mark.parametrize("cloud", [None, "googleCloud", "azure"])
+def test_the_default_stores_port_is_open_to_jobs(endpoint: str | None, ports: set[int], cloud: str | None):
+    storage: Json = {"endpoint": endpoint} if endpoint else {}
+    if cloud is not None:
+        storage = {cloud: storage | ({"account": "models"} if cloud == "azure" else {})}
     values = {
         "defaults": {"storage": storage},
         "networkPolicy": {"jobs": {"enabled": True, "namespaces": ["a"]}},

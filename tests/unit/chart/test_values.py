@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic.alias_generators import to_camel
 
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
-from modelconversion_api.storage import SecretRef, Storage
+from modelconversion_api.storage import (
+    Azure,
+    AzureSecretRef,
+    GoogleCloud,
+    GoogleSecretRef,
+    SecretRef,
+    Storage,
+)
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate
 from modelconversion_operator.job_environment import Proxy
 from modelconversion_operator.settings import ENV_PREFIX, Settings, load
@@ -188,6 +196,10 @@ OBJECTS = dict(properties(SCHEMA))
 WITHOUT_DEFAULT = (
     "defaults.storage",
     "defaults.storage.secretRef",
+    "defaults.storage.googleCloud",
+    "defaults.storage.googleCloud.secretRef",
+    "defaults.storage.azure",
+    "defaults.storage.azure.secretRef",
     "strategy",
     "tenantPolicy.namespaceSelector",
 )
@@ -219,6 +231,14 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
 
     assert OBJECTS["defaults.storage"]["properties"].keys() == names(Storage)
     assert OBJECTS["defaults.storage.secretRef"]["properties"].keys() == names(SecretRef)
+    for path, model in {
+        "googleCloud": GoogleCloud,
+        "googleCloud.secretRef": GoogleSecretRef,
+        "azure": Azure,
+        "azure.secretRef": AzureSecretRef,
+    }.items():
+        fields = OBJECTS[f"defaults.storage.{path}"]["properties"]
+        assert fields.keys() == {to_camel(name) for name in model.model_fields}
     # These go with the image.
     with_image = {"imagePullSecrets", "env", "proxy", "runtimeClassName", "hostUsers"}
     assert OBJECTS["defaults.job"]["properties"].keys() | with_image == names(JobTemplate)
@@ -262,6 +282,20 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
         ("defaults.storage.caBundle", "/etc/ca.pem", "does not match pattern '-----BEGIN CERTIFICATE-----'"),
         # Between two values, or in words that a pattern has not:
         ("defaults.storage.endpoint", "minio:9000", "must be a URL without path or user, e.g. https://minio"),
+        (
+            "defaults.storage.googleCloud",
+            {"endpoint": "https://h/path"},
+            "defaults.storage.googleCloud.endpoint is https://h/path: it must be a URL without path or user",
+        ),
+        (
+            "defaults.storage.azure",
+            {"account": "models", "endpoint": "https://u@h"},
+            "defaults.storage.azure.endpoint is https://u@h: it must be a URL without path or user",
+        ),
+        ("defaults.storage.azure", {"account": "My-Models"}, "'My-Models' does not match pattern"),
+        ("defaults.storage.azure", {}, "missing property 'account'"),
+        ("tenantPolicy.allowedOutputs", ["az://models/a"], "'az://models/a' does not match pattern"),
+        ("tenantPolicy.allowedOutputs", ["https://models/a/"], "does not match pattern"),
         ("image.repository", "localhost:5000/x:v1", "a tag or a digest: put those into image.tag and image."),
         ("converter.image.repository", "x@sha256:00", "into converter.image.tag and converter.image.digest"),
         ("serviceAccount.create", False, "name the service account that the operator is to use"),
@@ -381,6 +415,13 @@ def test_the_operator_takes_the_defaults_file():
         ({"watchNamespaces": ["team-a", "team-b"]}, "watches the namespaces team-a, team-b", "-n default"),
         ({"watchNamespaces": ["team-a"]}, "kubectl -n team-a apply -f - <<EOF", "-n default"),
         ({"defaults": {"storage": {"region": "eu-west-1"}}}, "my-model", "create secret"),
+        ({"defaults": {"storage": {"googleCloud": {}}}}, "source: {uri: gs://my-bucket/", "s3://"),
+        ({"defaults": {"storage": {"azure": {"account": "abc"}}}}, "output: {uri: az://my-bucket/", "s3://"),
+        (
+            {"defaults": {"storage": {"azure": {"account": "abc"}, "endpoint": "https://minio"}}},
+            "output: {uri: s3://my-bucket/",
+            "az://",
+        ),
         ({}, "no service account but default (policy.allowedServiceAccounts).", "NOTE"),
         ({"concurrency": {"max": 5}}, "- 5 conversions run at a time (concurrency).", "of one namespace"),
         ({"concurrency": {"maxPerNamespace": 2}}, "as there are, and 2 of one namespace (conc", "NOTE"),

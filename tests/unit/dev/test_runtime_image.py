@@ -33,6 +33,8 @@ sys.meta_path.insert(0, Missing())
 import ai_edge_litert.interpreter, boto3, botocore.session
 import tflite_converter.cli.main, tflite_converter.cli.jobs, tflite_converter.job.board
 import tflite_converter.job.board_measuring, tflite_converter.report.page
+import tflite_converter.job.stores.azure, tflite_converter.job.stores.google
+import cryptography.hazmat.primitives.serialization
 botocore.session.get_session().create_client("s3", region_name="x")
 """
 

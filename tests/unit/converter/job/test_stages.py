@@ -32,8 +32,9 @@ from tflite_converter.job.environment import (
     read_environment,
     run_stage,
 )
-from tflite_converter.job.storage import Limit, ObjectInfo, ObjectStore
-from tflite_converter.job.storage_errors import from_client_error
+from tflite_converter.job.stores.base import Limit, ObjectInfo
+from tflite_converter.job.stores.s3 import ObjectStore
+from tflite_converter.job.stores.s3_errors import from_client_error
 from tflite_converter.measuring.gates import Gates
 
 REQUEST = ConversionRequest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.server
 import ipaddress
 import os
@@ -10,140 +9,71 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import trustme
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import HUB_TOKEN_ENV, request_from_spec
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.storage import StorageAccess
 from support.cluster.forward_proxy import ForwardProxy, tls_in_front_of
+from support.cluster.web_server import (
+    CONTENT,
+    DIGEST,
+    Answer,
+    WebServer,
+    leads_to,
+    says_badly,
+    sends,
+    sends_length,
+)
 from support.operator.objects import spec
 from tflite_converter.errors import ConverterError
-from tflite_converter.job import web
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.fetch import fetch
-from tflite_converter.job.storage import Limit, Stored
-from tflite_converter.job.web import WebStore, refusal
+from tflite_converter.job.stores import connections
+from tflite_converter.job.stores.base import Limit, Stored
+from tflite_converter.job.stores.connections import refusal
+from tflite_converter.job.stores.web import WebStore
 
-CONTENT = bytes(range(256)) * 400
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LIMIT = Limit(1 << 20)
 
 
-@dataclass
-class Server:
-    """A web server on this machine; ``answers`` say what it does with a path."""
-
-    authority: trustme.CA
-    port: int = 0
-    asked: list[str] = field(default_factory=list)
-    answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = field(default_factory=dict)
-
-    @property
-    def bundle(self) -> str:
-        return self.authority.cert_pem.bytes().decode()
-
-    def uri(self, path: str, digest: str = DIGEST) -> str:
-        return f"https://localhost:{self.port}{path}#sha256={digest}"
-
-
-def sends(
-    content: bytes = CONTENT, *, promised: int | None = None, status: int = 200
-) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(content) if promised is None else promised))
-        request.end_headers()
-        request.wfile.write(content)
-
-    return answer
-
-
-def leads_to(location: str, status: int = 302) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        request.send_header("Location", location)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
-
-    return answer
-
-
-def says_badly(status: int, words: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.wfile.write(f"HTTP/1.1 {status} {words}\r\nContent-Length: 0\r\n\r\n".encode())
-
-    return answer
-
-
-def sends_length(length: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", length)
-        request.end_headers()
-        request.wfile.write(b"other")
-
-    return answer
-
-
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    made = Server(trustme.CA())
+def server() -> Iterator[WebServer]:
+    with WebServer() as running:
+        yield running
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            made.asked.append(self.path)
-            made.answers.get(self.path, sends(b"no", status=404))(self)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Listener(http.server.ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """Say nothing of those who hang up, which is what many of these tests do."""
-
-    listener = Listener(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-    listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    made.port = listener.server_address[1]
-    thread = threading.Thread(target=listener.serve_forever)
-    thread.start()
-    yield made
-    listener.shutdown()
-    thread.join()
-    listener.server_close()
+def uri_of(server: WebServer, path: str, digest: str = DIGEST) -> str:
+    return f"{server.url}{path}#sha256={digest}"
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_direct(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.answers.clear()
-    server.asked.clear()
-    monkeypatch.setattr(web, "_WAIT_SECONDS", 0.0)
+def _quick_and_direct(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.forget()
+    monkeypatch.setattr(connections, "_WAIT_SECONDS", 0.0)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def store(server: Server) -> WebStore:
+def store(server: WebServer) -> WebStore:
     return WebStore(StorageAccess(ca_bundle=server.bundle), Stage.FETCH)
 
 
-def fails(server: Server, folder: Path, uri: str, limit: Limit = LIMIT) -> ConverterError:
+def fails(server: WebServer, folder: Path, uri: str, limit: Limit = LIMIT) -> ConverterError:
     with pytest.raises(ConverterError) as raised:
         store(server).download(uri, folder / "file", limit)
     assert list(folder.iterdir()) == []  # nothing half
     return raised.value
 
 
-def test_a_file_arrives_whole_and_with_its_digest(server: Server, tmp_path: Path) -> None:
+def test_a_file_arrives_whole_and_with_its_digest(server: WebServer, tmp_path: Path) -> None:
     server.answers["/models/a%20b.onnx"] = sends()
-    found = store(server).download(server.uri("/models/a%20b.onnx"), tmp_path / "file", LIMIT)
+    found = store(server).download(uri_of(server, "/models/a%20b.onnx"), tmp_path / "file", LIMIT)
     assert found == Stored(DIGEST, len(CONTENT))
     assert (tmp_path / "file").read_bytes() == CONTENT
 
@@ -159,7 +89,7 @@ def test_a_file_arrives_whole_and_with_its_digest(server: Server, tmp_path: Path
     ],
 )
 def test_the_hub_is_asked_for_a_commit_and_may_lead_elsewhere(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, path: str
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, path: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}/")
     server.answers[path] = leads_to("/moved/1")
@@ -171,7 +101,7 @@ def test_the_hub_is_asked_for_a_commit_and_may_lead_elsewhere(
     assert fails_again(server, tmp_path, wrong).reason is FailureReason.DIGEST_MISMATCH
 
 
-def fails_again(server: Server, folder: Path, uri: str) -> ConverterError:
+def fails_again(server: WebServer, folder: Path, uri: str) -> ConverterError:
     (folder / "file").unlink()
     return fails(server, folder, uri)
 
@@ -208,15 +138,15 @@ def fails_again(server: Server, folder: Path, uri: str) -> ConverterError:
     ],
 )
 def test_every_end_has_a_reason(
-    server: Server,
+    server: WebServer,
     tmp_path: Path,
-    answer: Callable[[http.server.BaseHTTPRequestHandler], None],
+    answer: Answer,
     reason: FailureReason,
     says: str,
     asked: int,
 ) -> None:
     server.answers["/file"] = answer
-    error = fails(server, tmp_path, server.uri("/file"))
+    error = fails(server, tmp_path, uri_of(server, "/file"))
     assert (error.reason, len(server.asked)) == (reason, asked)
     assert says in error.cause
     assert f"https://localhost:{server.port}/file" in error.cause
@@ -225,13 +155,13 @@ def test_every_end_has_a_reason(
     assert error.cause.isprintable()
 
 
-def test_a_redirect_to_a_query_alone_is_followed(server: Server, tmp_path: Path) -> None:
+def test_a_redirect_to_a_query_alone_is_followed(server: WebServer, tmp_path: Path) -> None:
     server.answers["/file"] = leads_to(f"https://localhost:{server.port}?id=1")
     server.answers["/?id=1"] = sends()
-    assert store(server).download(server.uri("/file"), tmp_path / "file", LIMIT).sha256 == DIGEST
+    assert store(server).download(uri_of(server, "/file"), tmp_path / "file", LIMIT).sha256 == DIGEST
 
 
-def test_a_body_without_a_length_is_held_to_the_limit(server: Server, tmp_path: Path) -> None:
+def test_a_body_without_a_length_is_held_to_the_limit(server: WebServer, tmp_path: Path) -> None:
     def endless(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
@@ -239,26 +169,26 @@ def test_a_body_without_a_length_is_held_to_the_limit(server: Server, tmp_path: 
             request.wfile.write(bytes(1 << 16))
 
     server.answers["/endless"] = endless
-    error = fails(server, tmp_path, server.uri("/endless"))
+    error = fails(server, tmp_path, uri_of(server, "/endless"))
     assert error.reason is FailureReason.SOURCE_TOO_LARGE
     assert "has more than 1." in error.cause
 
 
-def test_a_cut_transfer_is_tried_again_and_comes_whole(server: Server, tmp_path: Path) -> None:
+def test_a_cut_transfer_is_tried_again_and_comes_whole(server: WebServer, tmp_path: Path) -> None:
     def cut_once(request: http.server.BaseHTTPRequestHandler) -> None:
         server.answers["/cut"] = sends()
         sends(CONTENT[:1000], promised=len(CONTENT))(request)
 
     server.answers["/cut"] = cut_once
-    assert store(server).download(server.uri("/cut"), tmp_path / "file", LIMIT).sha256 == DIGEST
+    assert store(server).download(uri_of(server, "/cut"), tmp_path / "file", LIMIT).sha256 == DIGEST
     assert server.asked == ["/cut", "/cut"]
 
 
 def test_a_server_that_drips_or_is_silent_does_not_hold_the_job(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "_SLOWEST_SECONDS", 0.2)
-    monkeypatch.setattr(web, "_TRIES", 1)
+    monkeypatch.setattr(connections, "_SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "TRIES", 1)
     stop = threading.Event()
 
     def drips(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -267,23 +197,23 @@ def test_a_server_that_drips_or_is_silent_does_not_hold_the_job(
             request.wfile.write(b"x")
 
     server.answers["/drips"] = drips
-    error = fails(server, tmp_path, server.uri("/drips"))
+    error = fails(server, tmp_path, uri_of(server, "/drips"))
     stop.set()
     assert error.reason is FailureReason.STORAGE_UNAVAILABLE
     assert "in 0 s" in error.cause
 
-    monkeypatch.setattr(web, "_TIMEOUT", web.urllib3.Timeout(connect=5, read=0.3))
+    monkeypatch.setattr(connections, "_TIMEOUT", connections.urllib3.Timeout(connect=5, read=0.3))
     done = threading.Event()
     server.answers["/silent"] = lambda _request: done.wait(20) and None
-    error = fails(server, tmp_path, server.uri("/silent"))
+    error = fails(server, tmp_path, uri_of(server, "/silent"))
     done.set()
     assert error.reason is FailureReason.STORAGE_UNAVAILABLE
     assert "imed out" in error.cause
 
 
-def test_a_certificate_is_checked_also_its_name(server: Server, tmp_path: Path) -> None:
+def test_a_certificate_is_checked_also_its_name(server: WebServer, tmp_path: Path) -> None:
     with pytest.raises(ConverterError) as raised:
-        WebStore(StorageAccess(), Stage.FETCH).download(server.uri("/file"), tmp_path / "file", LIMIT)
+        WebStore(StorageAccess(), Stage.FETCH).download(uri_of(server, "/file"), tmp_path / "file", LIMIT)
     assert raised.value.reason is FailureReason.STORAGE_UNAVAILABLE
     assert "certificate is not trusted" in raised.value.cause
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -301,7 +231,7 @@ def test_a_bundle_that_is_none(bundle: str) -> None:
     assert raised.value.reason is FailureReason.INVALID_REQUEST
 
 
-def test_nobody_there(server: Server, tmp_path: Path) -> None:
+def test_nobody_there(server: WebServer, tmp_path: Path) -> None:
     uri = f"https://localhost:1/file#sha256={DIGEST}"
     error = fails(server, tmp_path, uri)
     assert error.reason is FailureReason.STORAGE_UNAVAILABLE
@@ -310,7 +240,7 @@ def test_nobody_there(server: Server, tmp_path: Path) -> None:
 
 
 def test_fetch_needs_no_store_where_everything_lies_on_the_web(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -318,7 +248,7 @@ def test_fetch_needs_no_store_where_everything_lies_on_the_web(
     server.answers["/v1/Net.onnx"] = sends()
     server.answers[f"/datasets/org/data/resolve/{COMMIT}/val.csv"] = sends(b"1,2")
     wanted = spec(
-        source={"uri": server.uri("/v1/Net.onnx")},
+        source={"uri": uri_of(server, "/v1/Net.onnx")},
         calibration={"uri": f"hf://datasets/org/data@{COMMIT}/val.csv"},
         storage={"caBundle": server.bundle},
     )
@@ -338,14 +268,14 @@ def test_fetch_needs_no_store_where_everything_lies_on_the_web(
 
 @pytest.mark.parametrize("token", ["hf_secret", " hf_secret\n", ""])
 def test_the_hub_s_token_is_shown_to_the_hub_alone(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     """By another name the same server is another one."""
     monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
     monkeypatch.setenv(HUB_TOKEN_ENV, token)
     shown: dict[str, str | None] = {}
 
-    def noting(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Callable[..., None]:
+    def noting(answer: Answer) -> Callable[..., None]:
         def noted(request: http.server.BaseHTTPRequestHandler) -> None:
             shown[request.path] = request.headers.get("Authorization")
             answer(request)
@@ -360,7 +290,7 @@ def test_the_hub_s_token_is_shown_to_the_hub_alone(
     made = store(server)
     assert HUB_TOKEN_ENV not in os.environ
     made.download(f"hf://org/repo@{COMMIT}/m.h5", tmp_path / "file", LIMIT)
-    made.download(server.uri("/file"), tmp_path / "file", LIMIT)
+    made.download(uri_of(server, "/file"), tmp_path / "file", LIMIT)
     expected = "Bearer hf_secret" if token else None
     assert shown == {path: expected, "/same/server": expected, "/cdn": None, "/file": None}
 
@@ -370,7 +300,7 @@ def test_the_hub_s_token_is_shown_to_the_hub_alone(
     [("", "set spec.huggingFace.secretRef"), ("hf_other", "accept the repository's terms")],
 )
 def test_what_is_not_public_says_what_to_do(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, says: str
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, says: str
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{server.port}")
     monkeypatch.setenv(HUB_TOKEN_ENV, token)
@@ -383,7 +313,7 @@ def test_what_is_not_public_says_what_to_do(
 
 @pytest.mark.parametrize("token", ["two words", "hf_\x01", "hf_ü"])
 def test_a_token_that_is_none_goes_nowhere(
-    server: Server, monkeypatch: pytest.MonkeyPatch, token: str
+    server: WebServer, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv(HUB_TOKEN_ENV, token)
     with pytest.raises(ConverterError) as raised:
@@ -393,11 +323,11 @@ def test_a_token_that_is_none_goes_nowhere(
 
 
 def test_behind_a_proxy_its_rules_hold_and_its_password_stays_secret(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The name is one that only the proxy knows."""
     server.answers["/file"] = sends()
-    uri = server.uri("/file")
+    uri = uri_of(server, "/file")
     with ForwardProxy({f"localhost:{server.port}": ("127.0.0.1", server.port)}, login="me:p ss") as proxy:
         url = f"http://me:p%20ss@127.0.0.1:{proxy.port}"
         monkeypatch.setenv("HTTPS_PROXY", url)
@@ -450,12 +380,12 @@ def test_whom_a_connection_may_reach(address: str, before: str | None, says: str
 
 
 def test_a_name_that_leads_to_a_metadata_service_is_not_asked(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This machine's own address stands for one: what is looked at is whom the connection has reached."""
-    monkeypatch.setattr(web, "_METADATA", frozenset({ipaddress.ip_address("127.0.0.1")}))
+    monkeypatch.setattr(connections, "_METADATA", frozenset({ipaddress.ip_address("127.0.0.1")}))
     server.answers["/file"] = sends()
-    error = fails(server, tmp_path, server.uri("/file"))
+    error = fails(server, tmp_path, uri_of(server, "/file"))
     assert error.reason is FailureReason.STORAGE_ACCESS_DENIED
     assert "belongs to the machine" in error.cause
     time.sleep(0.1)

@@ -96,6 +96,37 @@ def test_rivals_are_those_of_one_place(view: ConversionView, is_rival: bool) -> 
     assert store.rivals("ml-a") == []
 
 
+def _to(uri: str, **storage: Any) -> dict[str, Any]:
+    return {"output": {"uri": uri}, "storage": storage}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_rival"),
+    [
+        (_to("az://out/x/", azure={"account": "a"}), _to("az://out/x", azure={"account": "a"}), True),
+        (_to("az://out/x/", azure={"account": "a"}), _to("az://out/x/", azure={"account": "b"}), False),
+        (
+            _to("az://out/x/", azure={"account": "a"}, endpoint="https://one"),
+            _to("az://out/x/", azure={"account": "a"}, endpoint="https://other"),
+            True,  # that endpoint is of S3
+        ),
+        (
+            _to("gs://out/x/", googleCloud={"endpoint": "https://g/"}),
+            _to("gs://out/x/", googleCloud={"endpoint": "https://g"}),
+            True,
+        ),
+        (_to("gs://out/x/", googleCloud={"endpoint": "https://g"}), _to("gs://out/x/"), False),
+        (_to("gs://out/x/"), _to("s3://out/x/"), False),
+        (_to("gs://out/x/", googleCloud="nothing"), _to("gs://out/x/"), True),
+    ],
+)
+def test_one_place_in_a_cloud(one: dict[str, Any], other: dict[str, Any], is_rival: bool) -> None:
+    store = Store()
+    store.put_conversion(_view("a", **one))
+    store.put_conversion(_view("b", **other))
+    assert [r.key.name for r in store.rivals("ml-a")] == (["b"] if is_rival else [])
+
+
 def test_another_output_makes_a_rival_no_longer_one() -> None:
     store = Store()
     store.put_conversion(_view("a"))

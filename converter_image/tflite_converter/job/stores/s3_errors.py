@@ -9,6 +9,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
@@ -19,6 +20,8 @@ from botocore.exceptions import (
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
+from tflite_converter.job.stores.connections import ForbiddenError
+from tflite_converter.job.stores.proxies import said_by_proxy
 
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 _DENIED = frozenset(
@@ -74,18 +77,13 @@ def storage_errors(stage: Stage, uri: str) -> Iterator[None]:
             hint="set spec.storage.caBundle to the certificate authority of the endpoint, or of a proxy that"
             " opens connections",
         ) from error
+    except HTTPClientError as error:
+        if not isinstance(why := error.kwargs.get("error"), ForbiddenError):
+            raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
+        cause = f"{uri} may not be read: {why}"
+        raise ConverterError(FailureReason.STORAGE_ACCESS_DENIED, stage, cause) from error
     except BotoCoreError as error:
         raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, f"{uri}: {error}") from error
-
-
-def said_by_proxy(error: object) -> str:
-    """Return what the proxy answered, or that it did not: never its URL, which may have a password.
-
-    ``error`` is urllib3's.
-    """
-    reason = getattr(error, "original_error", None)
-    text = str(reason)
-    return text if text.startswith("Tunnel connection failed") else type(reason or error).__name__
 
 
 def from_client_error(error: ClientError, stage: Stage, uri: str) -> ConverterError:

@@ -6,16 +6,20 @@ import contextlib
 import hashlib
 import os
 import ssl
-import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import boto3
 import botocore.session
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
@@ -23,9 +27,25 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import CREDENTIALS_ENDPOINT_ENV
 from modelconversion_api.storage import ENDPOINT_KEY, AddressingStyle, ChecksumPolicy, StorageAccess
 from modelconversion_api.text import human_size
-from tflite_converter.errors import ConverterError, from_os_error
-from tflite_converter.job.proxies import is_direct, proxy_problem
-from tflite_converter.job.storage_errors import storage_errors
+from modelconversion_api.uris import split_uri
+from tflite_converter.errors import ConverterError
+from tflite_converter.job.stores.base import (
+    CHUNK,
+    Limit,
+    Meter,
+    ObjectInfo,
+    Stored,
+    check_proxy,
+    corrupted,
+    md5_of,
+    received,
+    trust_bundle,
+    whole_or_not_at_all,
+    wrong_access,
+)
+from tflite_converter.job.stores.connections import Looks
+from tflite_converter.job.stores.proxies import is_direct
+from tflite_converter.job.stores.s3_errors import storage_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,118 +59,25 @@ _STYLES: Final[dict[AddressingStyle, Literal["auto", "path", "virtual"]]] = {
     AddressingStyle.PATH: "path",
     AddressingStyle.VIRTUAL: "virtual",
 }
-_CHUNK = 1 << 20
 _DOWNLOAD_TRIES = 3
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class ObjectInfo:
-    """An object of a listing."""
-
-    key: str
-    size_bytes: int
+class _Plain(Looks, AWSHTTPConnection):  # type: ignore[misc] # as botocore's own classes
+    pass
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Bytes as they were read or written."""
-
-    sha256: str
-    size_bytes: int
+class _Encrypted(Looks, AWSHTTPSConnection):  # type: ignore[misc] # as above
+    pass
 
 
-@dataclass(frozen=True)
-class Limit:
-    """How large a download may be, and what to do about one that is larger."""
-
-    size_bytes: int
-    hint: str | None = None
-    """The contract's hint for SourceTooLarge where None."""
-
-    def exceeded(self, stage: Stage, what: str) -> ConverterError:
-        """Return the failure for ``what``, e.g. ``s3://b/k has 3.0GiB``."""
-        cause = f"{what}, and {human_size(self.size_bytes)} is the limit"
-        return ConverterError(FailureReason.SOURCE_TOO_LARGE, stage, cause, hint=self.hint)
+class _PlainPool(AWSHTTPConnectionPool):
+    ConnectionCls = _Plain
 
 
-class Meter(Protocol):
-    """Who wants to know how a download goes."""
-
-    def expect(self, size_bytes: int) -> None:
-        """Take note of the object's size, again after a download has restarted."""
-
-    def add(self, size_bytes: int) -> None:
-        """So many bytes have arrived since the last call. May raise to end the download."""
-
-
-@contextlib.contextmanager
-def whole_or_not_at_all(path: Path, stage: Stage) -> Iterator[Path]:
-    """Yield where a download is to be written; it becomes ``path`` only where all went well.
-
-    Raises:
-        ConverterError: NoSpace, and the other reasons of what cannot be written.
-
-    """
-    # A name of its own: beside ``a`` there may be an object called ``a.part``.
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        part.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise from_os_error(error, stage, "writing the download") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def received(
-    chunks: Iterable[bytes], part: Path, limit: Limit, meter: Meter | None, stage: Stage, what: str
-) -> Stored:
-    """Write a download down as it arrives, and compute its digest meanwhile.
-
-    Raises:
-        ConverterError: SourceTooLarge for more than ``limit``; ``what`` is its name there.
-
-    """
-    digest, size = hashlib.sha256(), 0
-    with part.open("wb") as stream:
-        for chunk in chunks:
-            size += len(chunk)
-            if size > limit.size_bytes:
-                raise limit.exceeded(stage, f"{what} has more than {human_size(size)}")
-            digest.update(chunk)
-            stream.write(chunk)
-            if meter is not None:
-                meter.add(len(chunk))
-    return Stored(digest.hexdigest(), size)
-
-
-def trust_bundle(context: ssl.SSLContext, bundle: str) -> None:
-    """Have ``context`` trust the certificates of ``spec.storage.caBundle`` as well.
-
-    Raises:
-        ValueError: There are none in it.
-
-    """
-    try:
-        context.load_verify_locations(cadata=bundle)
-    except (ValueError, ssl.SSLError) as error:
-        raise ValueError("caBundle holds no certificates in PEM format") from error
-
-
-def wrong_access(error: ValueError, stage: Stage) -> ConverterError:
-    """Return the failure for what ``spec.storage`` says wrongly."""
-    return ConverterError(
-        FailureReason.INVALID_REQUEST, stage, f"spec.storage: {error}", hint="correct spec.storage"
-    )
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an S3 URI that the contract has checked."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
+class _EncryptedPool(AWSHTTPSConnectionPool):
+    ConnectionCls = _Encrypted
 
 
 class ObjectStore:
@@ -166,6 +93,9 @@ class ObjectStore:
                 self._client = _client(access)
             except ValueError as error:
                 raise wrong_access(error, stage) from error
+        # botocore has no setting for it; its proxies keep their own, for whom they reach is theirs to decide.
+        manager: Any = self._client._endpoint.http_session._manager  # type: ignore[attr-defined] # noqa: SLF001
+        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _EncryptedPool}
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects whose keys begin with the URI's."""
@@ -207,7 +137,7 @@ class ObjectStore:
                 raise limit.exceeded(self._stage, f"{uri} has {human_size(promised)}")
             if meter is not None:
                 meter.expect(promised)
-            chunks = iter(partial(body.read, _CHUNK), b"")  # botocore holds what arrives against the length
+            chunks = iter(partial(body.read, CHUNK), b"")  # botocore holds what arrives against the length
             return received(chunks, part, limit, meter, self._stage, uri)
 
     def upload(self, uri: str, content: BufferedReader | BytesIO, stored: Stored, content_type: str) -> None:
@@ -222,9 +152,7 @@ class ObjectStore:
         """
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):
-            content.seek(0)
-            md5 = hashlib.file_digest(content, _md5)
-            content.seek(0)
+            md5 = md5_of(content)
             answer = self._client.put_object(
                 Bucket=bucket,
                 Key=key,
@@ -234,14 +162,13 @@ class ObjectStore:
                 Metadata={"sha256": stored.sha256},
             )
             if answer.get("ETag", "").strip('"') != md5.hexdigest() and self._read_back(uri) != stored:
-                cause = f"{uri}: the store holds other bytes than were sent"
-                raise ConverterError(FailureReason.UPLOAD_CORRUPTED, self._stage, cause)
+                raise corrupted(uri, self._stage)
 
     def _read_back(self, uri: str) -> Stored:
         bucket, key = split_uri(uri)
         body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
         digest, size = hashlib.sha256(), 0
-        while chunk := body.read(_CHUNK):
+        while chunk := body.read(CHUNK):
             digest.update(chunk)
             size += len(chunk)
         return Stored(digest.hexdigest(), size)
@@ -251,22 +178,6 @@ class ObjectStore:
         bucket, key = split_uri(uri)
         with storage_errors(self._stage, uri):
             self._client.delete_object(Bucket=bucket, Key=key)
-
-
-def _md5() -> hashlib._Hash:
-    return hashlib.md5(usedforsecurity=False)
-
-
-def check_proxy(stage: Stage) -> None:
-    """Refuse a proxy that is none.
-
-    Raises:
-        ConverterError: StorageUnavailable.
-
-    """
-    if problem := proxy_problem(os.environ):
-        hint = "correct it in the Secret or in converter.proxy of the operator's chart"
-        raise ConverterError(FailureReason.STORAGE_UNAVAILABLE, stage, problem, hint=hint)
 
 
 def _check_endpoint(endpoint: str | None, stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""The proxy between a Job and its store: what boto3 does not know of it, and words without its password."""
+"""The proxy between a Job and its store: what libraries do not know of it, and words without its password."""
 
 from __future__ import annotations
 
@@ -47,3 +47,13 @@ def _is_url(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0 and text.isprintable()
     except ValueError:  # of a port that is none
         return False
+
+
+def said_by_proxy(error: object) -> str:
+    """Return what the proxy answered, or that it did not: never its URL, which may have a password.
+
+    ``error`` is urllib3's.
+    """
+    reason = getattr(error, "original_error", None)
+    text = str(reason)
+    return text if text.startswith("Tunnel connection failed") else type(reason or error).__name__
