@@ -9,7 +9,7 @@ from typing import Final
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.storage import StorageAccess
-from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
+from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from tflite_converter.job.stores.base import Limit, Meter, ObjectInfo, Reader, Store, Stored
 
 
@@ -32,10 +32,18 @@ def _azure(access: StorageAccess, stage: Stage) -> Store:
     return AzureStore(access, stage)
 
 
+def _claims(access: StorageAccess, stage: Stage) -> Store:
+    from tflite_converter.job.stores.claims import ClaimStore
+
+    del access  # a volume is mounted, or it is not
+    return ClaimStore(stage)
+
+
 _STORES: Final[dict[str, Callable[[StorageAccess, Stage], Store]]] = {
     S3_SCHEME: _s3,
     GOOGLE_SCHEME: _google,
     AZURE_SCHEME: _azure,
+    CLAIM_SCHEME: _claims,
 }
 """By scheme; web servers, which are only read from, are not among them."""
 
