@@ -1,4 +1,4 @@
-"""Models from a claim and files into it: the API server, the operator's own rights, a process node's folder."""
+"""Models from a claim and files into it: API server, the operator's own rights, a process node's folder."""
 
 from __future__ import annotations
 
