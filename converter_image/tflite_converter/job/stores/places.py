@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -54,13 +55,15 @@ class Places:
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._access, self._stage = access, stage
         self._stores: dict[str, Store] = {}
+        self._lock = threading.Lock()
         self._web: Reader | None = None
 
     def _store(self, uri: str) -> Store:
         scheme = f"{uri.partition('://')[0]}://"
-        if scheme not in self._stores:
-            self._stores[scheme] = _STORES[scheme](self._access, self._stage)
-        return self._stores[scheme]
+        with self._lock:  # each is made once: it takes its credentials out of the environment
+            if scheme not in self._stores:
+                self._stores[scheme] = _STORES[scheme](self._access, self._stage)
+            return self._stores[scheme]
 
     def _reader(self, uri: str) -> Reader:
         if uri.startswith(tuple(_STORES)):
