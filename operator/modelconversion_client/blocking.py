@@ -159,9 +159,9 @@ class ModelConversionClient:
         """Read the pods of a conversion's Jobs."""
         return self._run(self._client.pods(conversion))
 
-    def events(self, conversion: Conversion) -> Sequence[Event]:
-        """Read what was reported of a conversion, its Job and its pods."""
-        return self._run(self._client.events(conversion))
+    def events(self, conversion: Conversion, pods: Sequence[Pod] = ()) -> Sequence[Event]:
+        """Read what was reported of a conversion, its Job and these pods of it."""
+        return self._run(self._client.events(conversion, pods))
 
     def log(self, pod: Pod, container: str, *, lines: int = 20) -> Sequence[str]:
         """Read the last lines of a container's log, as they are: they may steer a terminal."""

@@ -275,19 +275,18 @@ class AsyncModelConversionClient:
         return [Profile.of(body, kind) for body in bodies]
 
     async def pods(self, conversion: Conversion) -> Sequence[Pod]:
-        """Read the pods of a conversion's Jobs, the oldest first; those of a Job that is gone are gone too."""
+        """Read the pods of a conversion's Jobs, the oldest first; a Job's go with it."""
         path = f"/api/v1/namespaces/{part(conversion.meta.namespace)}/pods"
         labels = selector({UID_LABEL: conversion.meta.uid})
         bodies = await self._server.items(path, f"list pods of {conversion.name}", {"labelSelector": labels})
         return sorted(map(Pod.of, bodies), key=lambda pod: (str(pod.meta.created), pod.meta.name))
 
-    async def events(self, conversion: Conversion) -> Sequence[Event]:
-        """Read what was reported of a conversion, its Job and its pods, the oldest first.
+    async def events(self, conversion: Conversion, pods: Sequence[Pod] = ()) -> Sequence[Event]:
+        """Read what was reported of a conversion, its Job and these pods of it, the oldest first.
 
         The API server forgets events, by default after an hour.
         """
-        uids = [conversion.meta.uid, conversion.status.job_uid]
-        uids += [pod.meta.uid for pod in await self.pods(conversion)]
+        uids = [conversion.meta.uid, conversion.status.job_uid, *(pod.meta.uid for pod in pods)]
         path = f"/api/v1/namespaces/{part(conversion.meta.namespace)}/events"
         what = f"list events of {conversion.name}"
         bodies = [

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelconversion_client.plugin.exits import StoreError, UsageProblem
@@ -85,7 +85,7 @@ def local_name(uri: str) -> str:
         StoreError: It could lead out of the folder.
 
     """
-    name = PurePosixPath(place_of(uri).key).name
+    name = place_of(uri).key.rpartition("/")[2]
     if name in ("", ".", "..") or not name.isprintable() or "\\" in name:
         raise StoreError(f"{uri} has no name that a file can have", "fetch it with a tool for the store")
     return name
@@ -184,7 +184,7 @@ class Store:
 
     @contextmanager
     def _telling(self, what: str) -> Iterator[None]:
-        from boto3.exceptions import Boto3Error
+        from boto3.exceptions import Boto3Error, S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
         try:
@@ -192,10 +192,12 @@ class Store:
         except NoCredentialsError as error:
             step = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             raise StoreError(f"{what}: there are no credentials for {self._name}", step) from error
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            step = _STEPS.get(code, "look at --endpoint, the bucket and the credentials")
-            raise StoreError(f"{what}: {self._name} answered {error}", step) from error
+        except (ClientError, S3UploadFailedError) as error:
+            # An upload's error has the store's answer behind it.
+            answer = error if isinstance(error, ClientError) else error.__context__
+            found = answer.response["Error"].get("Code", "") if isinstance(answer, ClientError) else ""
+            step = _STEPS.get(found, "look at --endpoint, the bucket and the credentials")
+            raise StoreError(f"{what}: {self._name} answered: {answer or error}", step) from error
         except (BotoCoreError, Boto3Error) as error:
             step = "see that --endpoint is how this machine reaches the store, and see the credentials"
             raise StoreError(f"{what}: {error}", step) from error

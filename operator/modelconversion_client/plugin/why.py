@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from modelconversion_client.errors import ConversionClientError
+from modelconversion_client.errors import ConversionClientError, ForbiddenError
 from modelconversion_client.plugin import options
 from modelconversion_client.plugin.exits import tells_errors
-from modelconversion_client.plugin.output import show, show_json, show_table
+from modelconversion_client.plugin.output import show, show_json, show_table, tell
 
 if TYPE_CHECKING:
     from modelconversion_client.blocking import ModelConversionClient
     from modelconversion_client.plugin.explaining import Explanation
 
 _MOST_EVENTS = 10
+
+T = TypeVar("T")
 
 
 @tells_errors
@@ -43,10 +45,13 @@ def why(
 
     with options.connect(namespace, context, kubeconfig) as client:
         found = client.get(name)
-        pods = client.pods(found)
-        events = client.events(found)[-_MOST_EVENTS:]
+        unseen: list[str] = []
+        pods = _allowed(lambda: client.pods(found), unseen)
+        events = _allowed(lambda: client.events(found, pods), unseen)[-_MOST_EVENTS:]
         told = explain(found, pods)
         log, problem = _log(client, told, lines)
+    for words in unseen:
+        tell(f"not shown: {words}")
     if as_json:
         facts = {"name": name, "namespace": found.meta.namespace, "phase": str(found.phase)}
         show_json(facts | explanation_json(told, events, log, problem))
@@ -59,6 +64,15 @@ def why(
         show("", "Events:")
         rows = event_rows(events, [age(event.time, now) for event in events])
         show_table(("AGE", "TYPE", "REASON", "OBJECT", "MESSAGE"), rows)
+
+
+def _allowed(read: Callable[[], Sequence[T]], unseen: list[str]) -> Sequence[T]:
+    """Return what may be read; who may see conversions need not see pods, and the reason is worth more."""
+    try:
+        return read()
+    except ForbiddenError as error:
+        unseen.append(error.cause)
+        return []
 
 
 def _log(client: ModelConversionClient, told: Explanation, lines: int) -> tuple[Sequence[str], str | None]:
