@@ -365,8 +365,8 @@ def _check_retry(found: Conversion) -> None:
     if found.owner_set is not None:
         raise NotRetryableError(
             f"{found.name} is a member of the set {found.owner_set}, which makes its members itself",
-            f"retry the set's failed members: `kubectl mconv retry --set {found.owner_set}` (its annotation"
-            f" {RETRY_ANNOTATION})",
+            f"retry the set's failed members: `kubectl mconv retry --set {found.owner_set} -n"
+            f" {found.meta.namespace}` (its annotation {RETRY_ANNOTATION})",
         )
     if found.phase is not Phase.FAILED:
         raise NotRetryableError(
@@ -384,5 +384,5 @@ def _too_late(found: Conversion, seconds: float) -> WaitTimeoutError:
     )
     return WaitTimeoutError(
         f"{found.name} has not ended after {seconds:.0f} s; it is {found.phase} ({words})",
-        f"wait longer, or ask what it waits for: `kubectl mconv why {found.name}`",
+        f"wait longer, or ask what it waits for: `kubectl mconv why {found.name} -n {found.meta.namespace}`",
     )

@@ -128,7 +128,7 @@ def test_a_failure_is_explained_and_tried_again(conversions: Conversions, mconv:
     assert first == f"late in namespace {conversions.namespace}: Failed"
     assert reason == "Reason:   SourceNotFound in stage Fetch"
     assert "late.tflite" in message
-    assert "then `kubectl mconv retry late`" in step
+    assert f"then `kubectl mconv retry late -n {conversions.namespace}`" in step
     assert pod.split()[1].startswith("late-")
     assert container.split()[:6] == ["container", "fetch", "ended", "with", "exit", "code"]
     events = [line.split()[1:4] for line in why.partition("Events:")[2].splitlines()]
@@ -187,7 +187,7 @@ def test_members_of_a_set_are_the_sets_to_retry(conversions: Conversions, mconv:
     assert any(line.split()[:3] == [conversions.namespace, "fleet", "Failed"] for line in table.splitlines())
     refused = mconv("retry", member, code=7)
     assert "is a member of the set fleet" in refused.stderr
-    assert "kubectl mconv retry --set fleet" in refused.stderr
+    assert f"kubectl mconv retry --set fleet -n {conversions.namespace}" in refused.stderr
     assert "its 1 failed members are made again" in mconv("retry", "--set", "fleet").stdout
     until(lambda: bool(of_set().get("retried")), "the operator follows the annotation", 60)
 
@@ -195,10 +195,8 @@ def test_members_of_a_set_are_the_sets_to_retry(conversions: Conversions, mconv:
 def test_one_that_waits_is_explained_too(conversions: Conversions, mconv: Mconv) -> None:
     conversions.apply("idle", methods=["Float16"], suspend=True)
     until(lambda: conversions.status("idle").get("phase") == "Suspended", "it is suspended", 30)
-    assert (
-        'kubectl patch mconv idle --type=merge -p \'{"spec":{"suspend":false}}\''
-        in mconv("why", "idle").stdout
-    )
+    patch = f"kubectl patch mconv idle -n {conversions.namespace} --type=merge"
+    assert patch + ' -p \'{"spec":{"suspend":false}}\'' in mconv("why", "idle").stdout
     conversions.apply("other", methods=["Float16"], className="nobody")
     unseen = mconv("why", "other").stdout
     assert "NotSeen" in unseen
@@ -244,12 +242,21 @@ def test_errors_have_a_cause_a_next_step_and_a_code(
     assert "cannot be reached" in error("list", "--kubeconfig", str(kubeconfig), code=3)
 
 
-def test_kubectl_finds_it(conversions: Conversions) -> None:
+def test_kubectl_finds_it_and_completes_names(conversions: Conversions) -> None:
     environment = {
         "KUBECONFIG": str(conversions.cluster.kubeconfig),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/bin:/bin",
     }
-    command = [installed_program("kubectl"), "mconv", "list", "-n", conversions.namespace]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def kubectl(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [installed_program("kubectl"), *args]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    where = ("-n", conversions.namespace)
+    done = kubectl("mconv", "list", *where)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"no conversions in namespace {conversions.namespace}" in done.stderr
+    conversions.apply("gesture-a", methods=["Float16"], className="nobody")
+    conversions.apply("other", methods=["Float16"], className="nobody")
+    completed = kubectl("__complete", "mconv", "why", *where, "gest")
+    assert completed.stdout.splitlines()[:2] == ["gesture-a", ":4"]

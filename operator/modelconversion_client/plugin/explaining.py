@@ -10,6 +10,8 @@ from modelconversion_api.reasons import FailureReason, known_of
 from modelconversion_api.status import Reason
 from modelconversion_client.resources import Container, Conversion, Event, Pod
 
+_HINT: Final = " Hint: "
+"""What stands in a failure's message before what to do, which is told apart here."""
 _OPERATOR: Final = (
     "see that the operator runs: `kubectl get pods -A -l app.kubernetes.io/name=model-conversion-operator`"
 )
@@ -61,7 +63,7 @@ def explain(found: Conversion, pods: Sequence[Pod]) -> Explanation:
         headline=f"{found.name} in namespace {found.meta.namespace}: {found.phase}",
         reason=reason,
         stage=None if stage is None else str(stage),
-        message=message,
+        message=message.partition(_HINT)[0],
         next_step=next_step(found, reason),
         pod=pod,
         container=None if pod is None else pod.troubled,
@@ -75,13 +77,14 @@ def next_step(found: Conversion, reason: str) -> str:
         return _OPERATOR if name is None else f"{_OPERATOR}, and that one of them has the class {name}"
     if reason == Reason.SUSPENDED:
         patch = '{"spec":{"suspend":false}}'
-        return f"let it go on: `kubectl patch mconv {found.name} --type=merge -p '{patch}'`"
+        return f"let it go on: `kubectl patch mconv {found.name} -n {found.meta.namespace} --type=merge -p '{patch}'`"
     if reason in _STEPS:
         return _STEPS[reason]
     hint = known_of(FailureReason(reason)).hint
-    if found.phase.is_final and found.owner_set is not None:
-        return f"{hint}; then `kubectl mconv retry --set {found.owner_set}`"
-    return f"{hint}; then `kubectl mconv retry {found.name}`" if found.phase.is_final else hint
+    if not found.phase.is_final:
+        return hint
+    what = found.name if found.owner_set is None else f"--set {found.owner_set}"
+    return f"{hint}; then `kubectl mconv retry {what} -n {found.meta.namespace}`"
 
 
 def _pod_of(found: Conversion, pods: Sequence[Pod]) -> Pod | None:
@@ -94,7 +97,9 @@ def _pod_of(found: Conversion, pods: Sequence[Pod]) -> Pod | None:
 def container_words(container: Container) -> str:
     """Return what became of a container, for people."""
     ended = f" ended with exit code {container.exit_code}" if container.exit_code is not None else ""
-    words = ": ".join(filter(None, (container.reason, container.message)))
+    # The message of a stage that has ended is its report for the operator, in JSON.
+    message = "" if container.message.startswith("{") else container.message
+    words = ": ".join(filter(None, (container.reason, message)))
     return f"container {container.name}{ended or ' ' + container.state}{f' ({words})' if words else ''}"
 
 

@@ -52,10 +52,11 @@ def show_table(headers: Row, rows: Sequence[Row]) -> None:
 
 
 def table(headers: Row, rows: Sequence[Row]) -> list[Text]:
-    """Return the lines of a table. An empty cell is ``-``, a column in which all are empty is left out."""
+    """Return the lines of a table. An empty cell is ``-`` where its column has a
+    header; a column in which all are empty is left out."""
     kept = [place for place in range(len(headers)) if any(row[place] for row in rows)] or [0]
     cells = [[headers[place] for place in kept]]
-    cells += [[printable(row[place]) or "-" for place in kept] for row in rows]
+    cells += [[printable(row[place]) or ("-" if headers[place] else "") for place in kept] for row in rows]
     widths = [max(cell_len(row[place]) for row in cells) for place in range(len(kept))]
     return [_line(row, widths, is_header=number == 0) for number, row in enumerate(cells)]
 

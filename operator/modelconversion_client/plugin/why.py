@@ -82,7 +82,7 @@ def _log(client: ModelConversionClient, told: Explanation, lines: int) -> tuple[
     try:
         return client.log(told.pod, told.container.name, lines=lines), None
     except ConversionClientError as error:  # the rest of what is known is worth showing without it
-        return [], f"{error.cause} ({error.next_step})"
+        return [], error.cause
 
 
 def _show(told: Explanation) -> None:

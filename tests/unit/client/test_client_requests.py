@@ -110,7 +110,7 @@ async def test_what_a_retry_would_lose_is_in_the_exception(
     assert [asked.method for asked in server.asked] == ["GET", "POST"]  # nothing was deleted
     assert server.asked[1].query["dryRun"] == "All"
     server.answers = [body(**failed), body(), body(), gone, web.Response(status=500, text="etcd is away")]
-    with pytest.raises(errors.RecreateError, match="gesture is deleted, but .*etcd is away") as lost:
+    with pytest.raises(errors.RecreateError, match=r"gesture is deleted, but .*etcd is away") as lost:
         await client.retry("gesture")
     assert lost.value.manifest["spec"] == conversion()["spec"]
     assert lost.value.manifest["metadata"]["name"] == "gesture"

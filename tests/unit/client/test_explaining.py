@@ -21,7 +21,7 @@ FAILED: dict[str, Any] = {
     "failure": {
         "stage": "Fetch",
         "reason": "SourceNotFound",
-        "message": "there is no such file",
+        "message": "there is no such file. Hint: train it",
         "pod": "gesture-1-b",
         "time": "2026-01-01T00:00:00Z",
     },
@@ -34,13 +34,13 @@ def test_a_failure_speaks_of_its_own_pod() -> None:
         Pod.of(pod("gesture-1-c", terminated("fetch", 0), terminated("convert", 137, "OOMKilled"))),
     ]
     told = explain(Conversion.of(conversion(status=FAILED)), pods)
-    assert (told.reason, told.stage, told.message) == ("SourceNotFound", "Fetch", "there is no such file")
+    assert (told.reason, told.stage, told.message) == ("SourceNotFound", "Fetch", "there is no such file.")
     assert told.pod is not None
     assert told.pod.meta.name == "gesture-1-b"
     assert told.container is not None
     assert container_words(told.container) == "container fetch ended with exit code 11 (Error)"
     hint = FAILURES[FailureReason.SOURCE_NOT_FOUND].hint
-    assert told.next_step == f"{hint}; then `kubectl mconv retry gesture`"
+    assert told.next_step == f"{hint}; then `kubectl mconv retry gesture -n team`"
     other = Conversion.of(conversion(status=FAILED | {"failure": FAILED["failure"] | {"pod": "gone"}}))
     newest = explain(other, pods)
     assert newest.container is not None
@@ -50,7 +50,7 @@ def test_a_failure_speaks_of_its_own_pod() -> None:
 def test_a_members_failure_is_the_sets_to_retry() -> None:
     owner = {"ownerReferences": [{"kind": "ModelConversionSet", "name": "fleet"}]}
     told = explain(Conversion.of(conversion(status=FAILED, metadata=owner)), [])
-    assert told.next_step.endswith("; then `kubectl mconv retry --set fleet`")
+    assert told.next_step.endswith("; then `kubectl mconv retry --set fleet -n team`")
     assert told.pod is None
 
 

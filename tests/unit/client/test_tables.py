@@ -140,11 +140,9 @@ def test_nothing_from_a_cluster_steers_the_terminal(capsys: pytest.CaptureFixtur
 def test_colours_are_for_terminals() -> None:
     def printed(*, terminal: bool) -> str:
         file = io.StringIO()
-        console = (
-            Console(file=file, force_terminal=True, color_system="standard")
-            if terminal
-            else Console(file=file)
-        )
+        console = Console(file=file)
+        if terminal:
+            console = Console(file=file, force_terminal=True, color_system="standard")
         for line in table(("PHASE",), [["Failed"]]):
             console.print(line)
         return file.getvalue()
