@@ -52,8 +52,10 @@ def show_table(headers: Row, rows: Sequence[Row]) -> None:
 
 
 def table(headers: Row, rows: Sequence[Row]) -> list[Text]:
-    """Return the lines of a table. An empty cell is ``-`` where its column has a
-    header; a column in which all are empty is left out."""
+    """Return the lines of a table.
+
+    An empty cell is ``-`` where its column has a header; a column in which all are empty is left out.
+    """
     kept = [place for place in range(len(headers)) if any(row[place] for row in rows)] or [0]
     cells = [[headers[place] for place in kept]]
     cells += [[printable(row[place]) or ("-" if headers[place] else "") for place in kept] for row in rows]
