@@ -76,8 +76,8 @@ def next_step(found: Conversion, reason: str) -> str:
         name = found.raw_spec.get("className")
         return _OPERATOR if name is None else f"{_OPERATOR}, and that one of them has the class {name}"
     if reason == Reason.SUSPENDED:
-        patch = '{"spec":{"suspend":false}}'
-        return f"let it go on: `kubectl patch mconv {found.name} -n {found.meta.namespace} --type=merge -p '{patch}'`"
+        what, patch = f"{found.name} -n {found.meta.namespace}", '{"spec":{"suspend":false}}'
+        return f"let it go on: `kubectl patch mconv {what} --type=merge -p '{patch}'`"
     if reason in _STEPS:
         return _STEPS[reason]
     hint = known_of(FailureReason(reason)).hint
