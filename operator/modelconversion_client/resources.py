@@ -100,7 +100,12 @@ class Conversion:
 
     @property
     def spec(self) -> ModelConversionSpec:
-        """The spec, as far as this version understands it."""
+        """The spec, as far as this version understands it.
+
+        Raises:
+            ValidationError: It understands nothing of it, e.g. not the model's address.
+
+        """
         return readable(ModelConversionSpec, self.raw_spec)
 
     @property
@@ -138,13 +143,13 @@ class ConversionSet:
 
     Attributes:
         meta: Name, namespace, age.
-        spec: What is asked for, as far as this version understands it.
+        raw_spec: The spec as the server has it.
         status: What became of it; its members are rows of the status.
 
     """
 
     meta: Metadata
-    spec: ModelConversionSetSpec
+    raw_spec: Body
     status: ModelConversionSetStatus
 
     @classmethod
@@ -152,9 +157,24 @@ class ConversionSet:
         """Read an object of the API server."""
         return cls(
             meta=Metadata.of(body),
-            spec=readable(ModelConversionSetSpec, body.get("spec") or {}),
+            raw_spec=body.get("spec") or {},
             status=readable(ModelConversionSetStatus, body.get("status") or {}),
         )
+
+    @property
+    def spec(self) -> ModelConversionSetSpec:
+        """What is asked for, as far as this version understands it.
+
+        Raises:
+            ValidationError: It understands nothing of it, e.g. no address of a model.
+
+        """
+        return readable(ModelConversionSetSpec, self.raw_spec)
+
+    @property
+    def profiles(self) -> list[str]:
+        """The names of its profiles."""
+        return [profile["name"] for profile in self.raw_spec.get("profiles") or []]
 
     @property
     def phase(self) -> Phase:

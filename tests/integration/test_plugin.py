@@ -105,6 +105,9 @@ def test_a_model_of_this_machine_becomes_files_of_this_machine(
     assert json.loads(shown.stdout)["uri"].endswith("/first/report.html")
     assert Path("page.html").read_text() == (out / "report.html").read_text()
     assert "is there already" in mconv("report", "first", "--output", "page.html", code=2).stderr
+    assert "not there" in mconv("report", "first", "--output", "absent/page.html", code=2).stderr
+    with pytest.raises(StoreError, match="see that the disk"):
+        Store(conversions.store.endpoint).download(artifact["uri"], tiny)
 
     conversions.store.client().put_object(
         Bucket=conversions.bucket, Key=artifact["uri"].split("/", 3)[3], Body=b"overwritten"

@@ -47,14 +47,15 @@ def report(
     if uri is None:
         step = f"wait for its end, or see `kubectl mconv why {name}`"
         raise NotFoundError(f"{name} has no report: it is {found.phase}", step)
-    storage = found.spec.storage
-    store = Store(endpoint or storage.endpoint, storage.region)
+    storage = found.raw_spec.get("storage") or {}
+    store = Store(endpoint or storage.get("endpoint"), storage.get("region"))
     if open_report:
         open_page(store, found, None)
         return
     target = output or Path(f"{name}_report.html")
-    if target.exists():
-        raise UsageProblem(f"{target} is there already", "name another --output, or remove it")
+    if target.exists() or not target.resolve().parent.is_dir():
+        problem = "is there already" if target.exists() else "would be in a folder that is not there"
+        raise UsageProblem(f"{target} {problem}", "name another --output")
     with tempfile.TemporaryDirectory(dir=target.resolve().parent) as folder:
         os.replace(store.download(page_uri(uri), Path(folder)), target)  # noqa: PTH105 - on every system
     if as_json:

@@ -91,6 +91,14 @@ def local_name(uri: str) -> str:
     return name
 
 
+@contextmanager
+def _folder_in(parent: Path) -> Iterator[Path]:
+    """Make a folder for what is not whole yet, on the disk where it will lie."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        yield Path(name)
+
+
 class Store:
     """An S3 store as this machine reaches it.
 
@@ -151,9 +159,8 @@ class Store:
 
         """
         place, target = place_of(uri), into / local_name(uri)
-        into.mkdir(parents=True, exist_ok=True)
-        with self._telling(f"download {uri}"), tempfile.TemporaryDirectory(dir=into) as folder:
-            path = Path(folder) / "whole"
+        with self._telling(f"download {uri}"), _folder_in(into) as folder:
+            path = folder / "whole"
             found = hashlib.sha256()
             body = self._client.get_object(Bucket=place.bucket, Key=place.key)["Body"]
             with path.open("wb") as file:

@@ -57,7 +57,7 @@ def set_row(found: ConversionSet, now: datetime, *, with_namespace: bool) -> lis
         str(found.phase),
         status.progress or "",
         str(status.failed),
-        ",".join(profile.name for profile in found.spec.profiles),
+        ",".join(found.profiles),
         age(found.meta.created, now),
         "" if condition is None or found.phase is Phase.SUCCEEDED else condition.reason,
     ]

@@ -88,7 +88,7 @@ def test_a_set_of_a_newer_operator_is_shown_as_far_as_it_is_understood() -> None
         name="fleet", status={"phase": "Failed", "progress": "3/4", "failed": 2, "novelty": {"a": 1}}
     )
     body["spec"] = {
-        "models": [{"name": "a", "source": {"uri": "s3://models/a.h5"}, "novel": 1}],
+        "models": [{"name": "a", "source": {"uri": "novel://models/a.h5"}, "novel": 1}],
         "profiles": [{"name": "p"}, {"name": "q"}],
         "output": {"uri": "s3://models/out/"},
     }
