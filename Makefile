@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .ONESHELL:
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help install demo check test e2e images release bundle docs lint generated clean-cache
+.PHONY: help install demo check test e2e images release bundle client docs lint generated clean-cache
 
 RUN := uv run --no-sync
 ARGS ?=
@@ -63,6 +63,10 @@ release: ## Push images and chart, signed, into REGISTRY=HOST:PORT/PREFIX (as ro
 bundle: ## Write the chart as a bundle for the Operator Lifecycle Manager into INTO (release-bundle)
 	@$(ENVIRONMENT)
 	exec $(RUN) python -m devcluster.release.bundle $(if $(INTO),--into $(INTO)) $(if $(CHART),--chart $(CHART))
+
+client: ## Build the Python client and kubectl plugin as a wheel into INTO (dist)
+	@$(ENVIRONMENT)
+	exec uv build --wheel operator --out-dir $(or $(INTO),dist)
 
 docs: ## Build the site of the documents, with search, into site/
 	@$(ENVIRONMENT)

@@ -44,6 +44,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/COMPILERS.md",
         "docs/BOARDS.md",
         "docs/TFLITE_DEPLOYMENT_REFERENCE.md",
+        "docs/CLIENT.md",
         "docs/TROUBLESHOOTING.md",
     ),
     "Operate": (

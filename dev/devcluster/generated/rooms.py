@@ -18,6 +18,7 @@ from devcluster.programs import generate
 PAGE: Final = REPOSITORY / "docs" / "ARCHITECTURE.md"
 PACKAGES: Final = (
     "operator/modelconversion_api",
+    "operator/modelconversion_client",
     "operator/modelconversion_operator",
     "converter_image/tflite_converter",
     "converter_image/conversion_engine",

@@ -23,6 +23,8 @@ _NAMES: Final = "model-conversion-operator|tflite-converter|tflite-converter-edg
 _IMAGES: Final = rf"((?:{_NAMES}):){_NUMBER}"
 _INSTALLED: Final = rf"(--version ){_NUMBER}"
 PLACES: Final[Mapping[str, str]] = {
+    "operator/pyproject.toml": rf'(?m)^(version = "){_NUMBER}',
+    "operator/krew/kubectl-mconv": rf"(\\[s3\\]==){_NUMBER}",
     "helm/model-conversion-operator/Chart.yaml": rf"(?m)^((?:version|appVersion): ){_NUMBER}$",
     "Dockerfile": rf"(?m)^(ARG VERSION=){_NUMBER}$|{_IMAGES}",
     "converter_image/Dockerfile": rf"(?m)^(ARG VERSION=){_NUMBER}$|{_IMAGES}",

@@ -1,0 +1,1 @@
+"""``kubectl mconv``: run, list, why, retry, report, compare and targets, for people."""
