@@ -81,20 +81,24 @@ def succeeded(body: dict[str, Any]) -> dict[str, Any]:
     ).to_wire()
 
 
-def profile(namespace: str) -> dict[str, Any]:
+MOST_MODELS = 100
+"""Of one set; more members than that are for several profiles."""
+
+
+def profile(namespace: str, number: int) -> dict[str, Any]:
     """What conversions of a set follow."""
-    meta = {"name": "usual", "namespace": namespace}
+    meta = {"name": f"usual-{number}", "namespace": namespace}
     spec = {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"]}
     return {"apiVersion": "edgeml.dev/v1alpha1", "kind": "ConversionProfile", "metadata": meta, "spec": spec}
 
 
 def set_of(namespace: str, number: int, members: int) -> dict[str, Any]:
-    """A set with so many models for one profile, each as :func:`conversion` has it."""
+    """A set with so many members, each as :func:`conversion` has it."""
     spec = conversion(namespace, number)["spec"]
     part = {"calibration": spec["calibration"], "validation": spec["validation"]}
     models = [
         {"name": f"m{n}", "source": {"uri": f"s3://models/gesture_{number:05}_{n}.h5"}} | part
-        for n in range(members)
+        for n in range(min(members, MOST_MODELS))
     ]
     return {
         "apiVersion": "edgeml.dev/v1alpha1",
@@ -102,7 +106,7 @@ def set_of(namespace: str, number: int, members: int) -> dict[str, Any]:
         "metadata": {"name": f"set-{number:05}", "namespace": namespace},
         "spec": {
             "models": models,
-            "profiles": [{"name": "usual"}],
+            "profiles": [{"name": f"usual-{n}"} for n in range(max(1, members // MOST_MODELS))],
             "output": {"uri": f"s3://models/sets/{number:05}/"},
             "storage": spec["storage"],
             "job": spec["job"],
@@ -116,7 +120,8 @@ async def create_sets(kubeconfig: Path, namespaces: list[str], count: int, membe
     async with AsyncApi(kubeconfig, PARALLEL) as api:
         async with asyncio.TaskGroup() as group:
             for namespace in namespaces:
-                group.create_task(_post(api, profile(namespace), "conversionprofiles"))
+                for number in range(max(1, members // MOST_MODELS)):
+                    group.create_task(_post(api, profile(namespace, number), "conversionprofiles"))
         async with asyncio.TaskGroup() as group:
             for number in range(count):
                 body = set_of(namespaces[number % len(namespaces)], number, members)
