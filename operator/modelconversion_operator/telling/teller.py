@@ -226,7 +226,8 @@ class Teller:
             self._queue.done(event_id)
 
     async def _pause(self) -> None:
-        while (pause := self._resume_at - time.monotonic()) > 0:  # which may be put off meanwhile
+        # Another event may put the time off meanwhile.
+        while (pause := self._resume_at - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(pause)
 
     def _take(self, ledger: Ledger, event_id: str, verdict: Verdict) -> None:
