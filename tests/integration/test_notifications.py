@@ -81,7 +81,13 @@ def apply(tiny: Conversions, name: str, model: str = "tiny.tflite") -> None:
 
 def refuse(tiny: Conversions, name: str) -> None:
     """A conversion that ends where it begins, without a Job."""
-    tiny.apply(name, className=CLASS, source={"uri": tiny.uri("x.tflite")}, job={"serviceAccountName": "no"})
+    tiny.apply(
+        name,
+        className=CLASS,
+        source={"uri": tiny.uri("x.tflite")},
+        methods=["Float16"],
+        job={"serviceAccountName": "no"},
+    )
 
 
 def phase(tiny: Conversions, name: str) -> str | None:

@@ -263,7 +263,7 @@ class WatchProgress:
         return sum(state.problem is not None for state in states if state.resource == resource)
 
     def unheard_seconds(self) -> float:
-        """Time since the server last spoke of what has been listed once: of the watch where that is longest."""
+        """Time since the server last spoke of what was listed once, of the watch where that is longest."""
         states = (*self._all(), *self._aside)
         return max((state.unheard_seconds() for state in states if state.listed), default=0.0)
 
