@@ -403,6 +403,7 @@ def test_the_operators_policy():
         (False, 53),
         (False, 443),
         (False, 6443),
+        (False, 8443),  # the sink of events
         (True, PROGRESS_PORT),
     }
 
