@@ -90,6 +90,22 @@ def refuse(tiny: Conversions, name: str) -> None:
     )
 
 
+def apply_set(tiny: Conversions, name: str) -> str:
+    """A set whose member is refused; gives its UID."""
+    spec = {
+        "className": CLASS,
+        "models": [{"name": "tiny", "source": {"uri": tiny.uri("x.tflite")}}],
+        "profiles": [{"name": "none"}],
+        "output": {"uri": tiny.uri("sets/")},
+        "storage": {"endpoint": tiny.store.endpoint, "secretRef": {"name": "s3-credentials"}},
+        "job": {"serviceAccountName": "no"},
+    }
+    meta = {"name": name, "namespace": tiny.namespace}
+    body = {"apiVersion": "edgeml.dev/v1beta1", "kind": "ModelConversionSet", "metadata": meta, "spec": spec}
+    tiny.cluster.apply([body])
+    return tiny.kubectl("get", "mcset", name, "-o", "jsonpath={.metadata.uid}")
+
+
 def phase(tiny: Conversions, name: str) -> str | None:
     found: str | None = tiny.get(name).get("status", {}).get("phase")
     return found
@@ -117,11 +133,14 @@ def test_start_and_end_are_told_with_what_came_of_it(
     until(lambda: "telling https://localhost" in operator.log.read_text(), "it tells", 30, operator.tail)
     apply(tiny, "good")
     apply(tiny, "bad", "absent.tflite")
+    of_set = apply_set(tiny, "both")
     for name in ("good", "bad"):
         until(lambda name=name: phase(tiny, name) in ("Succeeded", "Failed"), f"{name} has ended", 120)
     good, bad = tiny.get("good"), tiny.get("bad")
-    until(lambda: len(events(receiver)) == 4, "all is told", 20, operator.tail)
+    # Two conversions, the set, and its member.
+    until(lambda: len(events(receiver)) == 8, "all is told", 30, operator.tail)
     prefix = "dev.edgeml.conversion."
+    assert types(receiver, of_set) == [f"{prefix}set.failed", f"{prefix}set.started"]
     assert types(receiver, good["metadata"]["uid"]) == [f"{prefix}started", f"{prefix}succeeded"]
     assert types(receiver, bad["metadata"]["uid"]) == [f"{prefix}failed", f"{prefix}started"]
     told = events(receiver)[f"{good['metadata']['uid']}/1/succeeded"]
@@ -134,7 +153,7 @@ def test_start_and_end_are_told_with_what_came_of_it(
     failed = events(receiver)[f"{bad['metadata']['uid']}/1/failed"].get_data()
     assert (failed["reason"], failed["phase"]) == ("SourceNotFound", "Failed")
     assert failed["message"] == bad["status"]["failure"]["message"]
-    assert operator.metric('modelconversion_notifications_total{outcome="delivered"}') == 4
+    assert operator.metric('modelconversion_notifications_total{outcome="delivered"}') == 8
 
 
 def test_a_sink_that_hangs_keeps_no_conversion(

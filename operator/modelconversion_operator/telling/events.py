@@ -22,6 +22,9 @@ from modelconversion_operator.sets.views import SetView
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 _TYPE_PREFIX: Final = "dev.edgeml.conversion."
 
+_LONGEST_MESSAGE: Final = 4096
+"""Characters: a status may have eight times as many, and a thousand events wait in memory."""
+
 View = ConversionView | SetView
 
 
@@ -183,7 +186,14 @@ def _set_results(view: SetView) -> dict[str, Any]:
 def _verdict(conditions: Sequence[Condition]) -> dict[str, str]:
     """Return reason and message as the condition has them."""
     found = next((c for c in conditions if c.type == SUCCEEDED), None)
-    return {} if found is None else {"reason": str(found.reason), "message": found.message}
+    return (
+        {}
+        if found is None
+        else {
+            "reason": str(found.reason),
+            "message": found.message[:_LONGEST_MESSAGE],
+        }
+    )
 
 
 def _uri(spec: Any, part: str) -> str | None:

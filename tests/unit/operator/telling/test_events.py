@@ -164,6 +164,12 @@ def test_a_failure_says_where_and_why() -> None:
     assert "profile" not in data
 
 
+def test_a_long_message_is_cut() -> None:
+    condition = STATUS["conditions"][1] | {"message": "\N{BULLET}" * 30000}
+    told = received(view(conditions=[condition]))
+    assert told.get_data()["message"] == "\N{BULLET}" * 4096
+
+
 def test_a_start_is_the_same_event_whenever_it_is_made() -> None:
     began = view(phase="Pending", completionTime=None, conditions=[], source=None, artifacts=[])
     assert received(began, 0).get_data() == received(view(), 0).get_data()
