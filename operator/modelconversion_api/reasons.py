@@ -93,6 +93,7 @@ class FailureReason(StrEnum):
     PROFILE_CONFLICT = "ProfileConflict"
     OUTPUT_SHARED = "OutputShared"
     SECRET_NOT_RELEASED = "SecretNotReleased"  # noqa: S105 - a reason, not a secret
+    CLAIM_NOT_RELEASED = "ClaimNotReleased"
     QUOTA_EXCEEDED = "QuotaExceeded"
     ADMISSION_DENIED = "AdmissionDenied"
     SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
@@ -260,6 +261,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.SECRET_NOT_RELEASED: Failure(
         None,
         "have somebody who may read the Secret run the commands in the message, which release it",
+        True,
+    ),
+    FailureReason.CLAIM_NOT_RELEASED: Failure(
+        None,
+        "have somebody with rights on the claim run the commands in the message, which release it",
         True,
     ),
     FailureReason.POLICY_VIOLATION: Failure(

@@ -16,13 +16,16 @@ HUB: Final = "https://huggingface.co"
 S3_SCHEME: Final = "s3://"
 GOOGLE_SCHEME: Final = "gs://"
 AZURE_SCHEME: Final = "az://"
-STORE_SCHEMES: Final = (S3_SCHEME, GOOGLE_SCHEME, AZURE_SCHEME)
+CLAIM_SCHEME: Final = "pvc://"
+STORE_SCHEMES: Final = (S3_SCHEME, GOOGLE_SCHEME, AZURE_SCHEME, CLAIM_SCHEME)
 """Of the stores that have folders, and that artifacts are written to."""
 _S3: Final = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+"
 # Names with dots in them, which are domains, may be as long as those.
 _GOOGLE: Final = r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/.+"
 _AZURE: Final = r"az://[a-z0-9][a-z0-9-]{1,61}[a-z0-9]/.+"
-_STORE: Final = f"{_S3}|{_GOOGLE}|{_AZURE}"
+# No control characters: no file has a zero byte in its name, and no terminal should get the others.
+_CLAIM: Final = r"pvc://[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[^\x00-\x1f\x7f]+"
+_STORE: Final = f"{_S3}|{_GOOGLE}|{_AZURE}|{_CLAIM}"
 _DIGEST: Final = "#sha256=[0-9a-f]{64}"
 # No user before the host: a password would stand where everybody reads it. No query for the same reason.
 _WEB: Final = r"https://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/[^?#\s]*[^?#/\s]"
@@ -33,11 +36,11 @@ _READABLE: Final = f"{_STORE}|{_WEB}{_DIGEST}|{_HUB}({_DIGEST})?"
 _EXAMPLE: Final = "s3://bucket/path/model.h5"
 _STORE_FORM: Final = (
     f"must name a bucket and a key of S3 ({_EXAMPLE}), Google Cloud Storage (gs://bucket/path/model.h5), or"
-    " Azure Blob Storage (az://container/path/model.h5)"
+    " Azure Blob Storage (az://container/path/model.h5), or a claim and a file (pvc://claim/path/model.h5)"
 )
 _FORM: Final = (
     f"must be {_EXAMPLE}, gs://bucket/path/model.h5, az://container/path/model.h5,"
-    " https://host/model.h5#sha256=DIGEST (no user, no query), or"
+    " pvc://claim/path/model.h5, https://host/model.h5#sha256=DIGEST (no user, no query), or"
     " hf://organisation/repository@COMMIT/model.h5"
 )
 _NO_DIGEST: Final = (
@@ -96,7 +99,10 @@ StoreUri = Annotated[
     AfterValidator(_check_store),
     WithJsonSchema(_schema((_matches(_STORE), _STORE_FORM))),
 ]
-"""``s3://bucket/key``, ``gs://bucket/key`` or ``az://container/key``; the key may not climb with ``..``."""
+"""``s3://bucket/key``, ``gs://bucket/key``, ``az://container/key`` or ``pvc://claim/path``.
+
+The key may not climb with ``..``.
+"""
 
 SourceUri = Annotated[
     str,
@@ -122,6 +128,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Return the bucket, or container, and the key of a store's URI that the contract has checked."""
     bucket, _, key = uri.partition("://")[2].partition("/")
     return bucket, key
+
+
+def claim_of(uri: str) -> str | None:
+    """Return the PersistentVolumeClaim that a URI names; None for one that names none."""
+    return split_uri(uri)[0] if uri.startswith(CLAIM_SCHEME) else None
 
 
 def ends_in(field: str, suffixes: str) -> str:

@@ -183,11 +183,11 @@ def _following(
     def seen(view: ConversionView) -> None:
         tell(view)
         if view.set_uid is not None and sets.put_member(view, view.set_uid):
-            queue.add(view.set_uid)
+            queue.add_after(view.set_uid, sets.patience_seconds(view.set_uid))
 
     def gone(uid: str) -> None:
         if (set_uid := sets.drop_member(uid)) is not None:
-            queue.add(set_uid)
+            queue.add_after(set_uid, sets.patience_seconds(set_uid))
 
     return seen, gone
 

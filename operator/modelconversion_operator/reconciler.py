@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
@@ -38,7 +38,12 @@ from modelconversion_operator.deciding.manifest import (
     request_problem,
 )
 from modelconversion_operator.deciding.news import BATCH_SECONDS
-from modelconversion_operator.deciding.policy import not_released, secrets_of
+from modelconversion_operator.deciding.policy import (
+    Grant,
+    grants_of,
+    not_released,
+    reason_not_released,
+)
 from modelconversion_operator.deciding.profiles import named, profile_wanted
 from modelconversion_operator.deciding.repairs import job_changes, pinned_by, words_of_pinned
 from modelconversion_operator.deciding.seen import Seen
@@ -58,7 +63,16 @@ _AFTER_CREATION_SECONDS: Final = 60.0
 _MOST_WOKEN: Final = 16
 """So many of those that write to one place are looked at, those under way first: thousands may have ended."""
 _RELEASE_SECONDS: Final = 30.0
-"""How long a Secret that was released counts as released."""
+"""How long what was released counts as released."""
+
+
+class _Unreleased(NamedTuple):
+    """What a conversion may not use yet."""
+
+    grant: Grant
+    """One of them, which decides whether it is waited for."""
+    words: str
+    """All of them, and what to do."""
 
 
 def utc_now() -> datetime:
@@ -93,8 +107,8 @@ class Reconciler:
         """When a conversion under way was last compared with the API server itself."""
         self._pinned: dict[str, set[str]] = {}
         """By conversion, the fields of its Job that the cluster keeps as they are."""
-        self._released: dict[tuple[str, str], float] = {}
-        """When a Secret, by namespace and name, was last found to be released."""
+        self._released: dict[tuple[str, Grant], float] = {}
+        """When a Secret or claim of a namespace was last found to be released."""
         self._ending: set[str] = set()
         """Conversions whose end was sent to the API server, and not yet counted."""
 
@@ -338,8 +352,10 @@ class Reconciler:
         if action.part.converts and (problem := engine_problem(action.spec, self._rules.jobs)):
             rejection = Rejection(problem, permanent=True, reason=FailureReason.ENGINE_NOT_FOUND)
             return self._decide(replace(seen, rejection=rejection))
-        if (unreleased := await self._unreleased(key, action.spec)) and self._rules.secrets_must_be_released:
-            rejection = Rejection(unreleased, permanent=False, reason=FailureReason.SECRET_NOT_RELEASED)
+        unreleased = await self._unreleased(key, action.spec)
+        if unreleased is not None and self._rules.must_be_released(unreleased.grant):
+            reason = reason_not_released(unreleased.grant)
+            rejection = Rejection(unreleased.words, permanent=False, reason=reason)
             self.admission.refuse(key, REJECTED_RETRY_SECONDS)
             return self._decide(replace(seen, rejection=rejection))
         manifest = job_manifest(
@@ -361,30 +377,36 @@ class Reconciler:
         if not job.belongs_to(key):
             return self._decide(replace(seen, job=job))
         self._store.keep(job)
-        if unreleased:
-            await self._record(conversion, Event("Warning", FailureReason.SECRET_NOT_RELEASED, unreleased))
+        if unreleased is not None:
+            reason = reason_not_released(unreleased.grant)
+            await self._record(conversion, Event("Warning", reason, unreleased.words))
         if action.part.converts:
             self._metrics.job_created(decision.status, self._now())
         return decision
 
-    async def _unreleased(self, key: Key, spec: ModelConversionSpec) -> str | None:
-        """Say which of the Secrets that a conversion's author chose are not released; None for none."""
-        names = []
-        for name in secrets_of(spec):
-            asked = self._released.get((key.namespace, name), -math.inf)
+    async def _unreleased(self, key: Key, spec: ModelConversionSpec) -> _Unreleased | None:
+        """Say what a conversion's author chose that is not released; None for nothing.
+
+        Of Secrets and claims the claims count, which no setting lets through.
+        """
+        missing = []
+        for grant in grants_of(spec):
+            asked = self._released.get((key.namespace, grant), -math.inf)
             if time.monotonic() - asked < _RELEASE_SECONDS:
                 continue
             try:
-                is_released = await self._api.may_use_secret(key.namespace, name)
+                is_released = await self._api.may_use(key.namespace, grant)
             except RejectedError as error:
-                return (
-                    f"whether Secret {name} is released is a question that the operator may not ask: {error}"
+                words = (
+                    f"whether {grant.kind} {grant.name} is released is a question that the operator may not"
+                    f" ask: {error}"
                 )
+                return _Unreleased(grant, words)
             if is_released:
-                self._released[key.namespace, name] = time.monotonic()
+                self._released[key.namespace, grant] = time.monotonic()
             else:
-                names.append(name)
-        return not_released(key.namespace, names) if names else None
+                missing.append(grant)
+        return _Unreleased(missing[-1], not_released(key.namespace, missing)) if missing else None
 
     async def _write_status(self, seen: Seen, decision: Decision) -> bool:
         conversion, job = seen.conversion, seen.job

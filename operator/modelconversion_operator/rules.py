@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from modelconversion_operator.deciding.admission import NO_LIMITS, Limits
 from modelconversion_operator.deciding.manifest import JobSettings
-from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.policy import Grant, Policy
 from modelconversion_operator.deciding.timing import RESYNC_SECONDS
 
 
@@ -21,3 +21,7 @@ class Rules:
     """Whether a Secret that nobody has released stops a conversion; an event says so in any case."""
     resync_seconds: float = RESYNC_SECONDS
     """How often a conversion under way is compared with the API server itself."""
+
+    def must_be_released(self, grant: Grant) -> bool:
+        """Whether a conversion waits until something is released; a claim has always to be."""
+        return self.secrets_must_be_released or grant.resource != "secrets"

@@ -266,6 +266,34 @@ def test_a_secret_that_names_its_endpoint_is_sent_to_no_other(conversions: Conve
     assert theirs.heard() == b""
 
 
+@pytest.mark.parametrize(
+    ("scheme", "cloud", "keys"),
+    [
+        ("gs", "googleCloud", {"credentials.json": '{"type": "service_account"}'}),
+        ("az", "azure", {"AZURE_STORAGE_SAS_TOKEN": "sv=2021-12-02&sig=canary"}),
+    ],
+)
+def test_credentials_of_a_cloud_stay_in_it_whatever_a_conversion_says(
+    conversions: Conversions, scheme: str, cloud: str, keys: dict[str, str]
+):
+    _secret(conversions, "cloud", **keys)
+    conversions.release("cloud")
+    theirs = Listener()
+    fields = {"endpoint": theirs.endpoint, "secretRef": {"name": "cloud"}}
+    conversions.apply(
+        scheme,
+        methods=["Float16"],
+        source={"uri": f"{scheme}://models/gesture.h5"},
+        output={"uri": f"{scheme}://models/out/"},
+        storage={cloud: fields | ({"account": "models"} if cloud == "azure" else {})},
+    )
+    failure = conversions.finished(scheme)["failure"]
+    assert (failure["reason"], failure["stage"]) == ("StorageAccessDenied", "Fetch")
+    assert f"the credentials are for another endpoint than {theirs.endpoint}" in failure["message"]
+    assert "canary" not in failure["message"]
+    assert theirs.heard() == b""
+
+
 def test_nobody_releases_what_they_may_not_read_themselves(conversions: Conversions, tmp_path: Path):
     """An account that may write roles, and reads every Secret but this one."""
     name, admin = conversions.namespace, conversions.cluster

@@ -88,6 +88,8 @@ class ProcessNode:
         self.name = name
         self.logs = state / "pods"
         """Folder of the logs, as in ``NAMESPACE_NAME_UID/CONTAINER.log``."""
+        self.claims = state / "claims"
+        """Folder of what is behind PersistentVolumeClaims, as in ``NAMESPACE/CLAIM``; nothing binds these."""
         self.image_environment: dict[str, str] = {}
         """What the images of containers that start from now on would set, e.g. where their drivers lie."""
         self._api = KubeApi(kubeconfig)
@@ -222,6 +224,7 @@ class ProcessNode:
             lambda status: self._report(pod, status),
             self._entrypoint,
             dict(self.image_environment),
+            self.claims,
         )
         self._running[metadata["uid"]] = process
         self._spawn(self._run, pod, process)

@@ -50,8 +50,10 @@ class PodProcess:
         report: Callable[[Json], None],
         entrypoint: str,
         image_environment: Mapping[str, str],
+        claims: Path,
     ) -> None:
         self.pod = pod
+        self._claims = claims
         self._folder = folder
         self._lookup = lookup
         self._report_status = report
@@ -162,6 +164,9 @@ class PodProcess:
         """Return the folder behind a volume mount, made when it is first wanted."""
         name: str = mount["name"]
         (volume,) = [v for v in self.pod["spec"].get("volumes", ()) if v["name"] == name]
+        if (claim := volume.get("persistentVolumeClaim")) is not None:
+            # Of the namespace, and so of every Pod that mounts it; it stays when they go.
+            return self._claim(claim["claimName"])
         folder = self._folder / "volumes" / name
         folder.mkdir(parents=True, exist_ok=True)
         for source in volume.get("projected", {}).get("sources", [volume]):
@@ -170,6 +175,11 @@ class PodProcess:
         if not target.exists():
             target.mkdir(parents=True)
         return target
+
+    def _claim(self, name: str) -> Path:
+        folder: Path = self._claims / self.pod["metadata"]["namespace"] / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _write_files(self, source: Json, folder: Path) -> None:
         """Write the files of a Secret or ConfigMap; the node leaves out service account tokens on purpose."""

@@ -54,7 +54,7 @@
 
 {{/* The same that the operator holds against its file: see modelconversion_operator/job_environment.py. */}}
 {{- define "model-conversion-operator.checkEnvironment" -}}
-{{- $ours := "^(CONVERSION_.*|TMPDIR|HOME|PATH|AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|AWS_ENDPOINT_URL.*)$" -}}
+{{- $ours := "^(CONVERSION_.*|TMPDIR|HOME|PATH|AWS_ACCESS_KEY_ID|AWS_SECRET_ACCESS_KEY|AWS_SESSION_TOKEN|AWS_ENDPOINT_URL.*|AZURE_AUTHORITY_HOST|AZURE_FEDERATED_TOKEN_FILE)$" -}}
 {{- $loads := "^(LD_.*|PYTHON.*|GLIBC_TUNABLES|GCONV_PATH|LOCPATH|NLSPATH|BASH_ENV|ENV|OPENSSL_.*|SSLKEYLOGFILE|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE|AWS_DATA_PATH)$" -}}
 {{- $reference := "put it into a Secret and name that by valueFrom.secretKeyRef" -}}
 {{- $proxy := .Values.converter.proxy -}}

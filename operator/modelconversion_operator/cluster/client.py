@@ -26,6 +26,7 @@ from modelconversion_api.spec import ProfileKind, ProfileRef
 from modelconversion_api.storage import CONVERSIONS_USER
 from modelconversion_operator.clock import ServerClock
 from modelconversion_operator.cluster.connections import Answer, Connections
+from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     Body,
@@ -186,8 +187,8 @@ class Cluster:
         pods = [PodView.from_body(body) for body in listing.get("items") or ()]
         return [pod for pod in pods if pod.job_uid == job.uid], str(listing["metadata"]["resourceVersion"])
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
-        """Ask whether a Secret has been released for conversions, without reading it.
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        """Ask whether a Secret or claim has been released for conversions, without reading it.
 
         Raises:
             RejectedError: The operator may not ask.
@@ -201,10 +202,10 @@ class Cluster:
                 "user": CONVERSIONS_USER,
                 "resourceAttributes": {
                     "namespace": namespace,
-                    "verb": "get",
+                    "verb": grant.verb,
                     "version": "v1",
-                    "resource": "secrets",
-                    "name": name,
+                    "resource": grant.resource,
+                    "name": grant.name,
                 },
             },
         }

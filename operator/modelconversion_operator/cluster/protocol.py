@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from modelconversion_api.profiles import ResolvedProfile
 from modelconversion_api.spec import ProfileRef
+from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 
 
@@ -36,8 +37,8 @@ class ConversionApi(Protocol):
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         """List the pods that a Job controls; gives them and the version of the listing."""
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
-        """Ask whether a Secret has been released for conversions, without reading it."""
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        """Ask whether a Secret or claim has been released for conversions, without reading it."""
 
     async def get_profile(self, namespace: str, ref: ProfileRef) -> ResolvedProfile | None:
         """Read a profile; None when there is none."""

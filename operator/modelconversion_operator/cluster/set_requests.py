@@ -8,6 +8,7 @@ from typing import Any
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from modelconversion_api.sets import SET_KIND, SET_PLURAL
 from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -66,9 +67,9 @@ class SetRequests:
         except (NotFoundError, ConflictError):
             return
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
-        """Ask whether a Secret has been released for conversions."""
-        return await self._cluster.may_use_secret(namespace, name)
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        """Ask whether a Secret or claim has been released for conversions."""
+        return await self._cluster.may_use(namespace, grant)
 
     async def get_job(self, namespace: str, name: str) -> JobView | None:
         """Read a Job; None when there is none."""

@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 from modelconversion_api.base import readable
 from modelconversion_api.scheduling import JobSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
-from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME
+from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME
 from modelconversion_operator.deciding.seen import Rival
 from modelconversion_operator.deciding.views import ConversionView, EventView, JobView, Key, PodView
 
@@ -148,6 +148,8 @@ def _output_of(view: ConversionView) -> str:
 
 def _server_of(uri: str, storage: dict[str, Any]) -> str:
     """Name the server that ``uri`` is written to, in a spec that nobody has checked."""
+    if uri.startswith(CLAIM_SCHEME):
+        return ""
     cloud = {GOOGLE_SCHEME: "googleCloud", AZURE_SCHEME: "azure"}.get(f"{uri.partition('://')[0]}://")
     of_cloud = storage if cloud is None else storage.get(cloud)
     if not isinstance(of_cloud, dict):

@@ -47,6 +47,7 @@ from modelconversion_api.storage import (
     Storage,
 )
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
+from modelconversion_operator.claims import with_claims
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
@@ -205,6 +206,7 @@ def job_manifest(
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
         pod = _only_report(pod)
+    pod = with_claims(pod, uris_of(spec).values() if part.converts else [spec.output.uri], spec.output.uri)
     middle = "measure" if part.board else "convert"
     return {
         "apiVersion": "batch/v1",

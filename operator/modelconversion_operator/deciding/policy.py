@@ -11,13 +11,14 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from modelconversion_api.boards import Board
+from modelconversion_api.reasons import FailureReason
 from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.spec import ModelConversionSpec, uris_of
 from modelconversion_api.storage import CONVERSIONS_USER, Storage, endpoint_of
-from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
+from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, claim_of
 
 _DEFAULT_ACCOUNT: Final = "default"
 _SYSTEM_CLASSES: Final = "system-*"
@@ -167,15 +168,48 @@ def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def not_released(namespace: str, secrets: Sequence[str]) -> str:
-    """Say which Secrets no conversion may use yet, and what to do about it."""
+class Grant(NamedTuple):
+    """A right that releases something of a namespace for conversions."""
+
+    resource: Literal["secrets", "persistentvolumeclaims"]
+    name: str
+    verb: Literal["get", "update"] = "get"
+    """``update`` for a claim that is written to."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of object that is released."""
+        return "Secret" if self.resource == "secrets" else "PersistentVolumeClaim"
+
+
+def grants_of(spec: ModelConversionSpec) -> tuple[Grant, ...]:
+    """Return what must have been released: Secrets and claims that a conversion's author has chosen."""
+    output = claim_of(spec.output.uri)
+    reads = {claim for uri in uris_of(spec).values() if (claim := claim_of(uri)) is not None}
+    return (
+        *(Grant("secrets", name) for name in secrets_of(spec)),
+        *(Grant("persistentvolumeclaims", name) for name in sorted(reads)),
+        *([Grant("persistentvolumeclaims", output, "update")] if output is not None else []),
+    )
+
+
+def reason_not_released(grant: Grant) -> FailureReason:
+    """Return the reason of a conversion that waits for a grant."""
+    is_secret = grant.resource == "secrets"
+    return FailureReason.SECRET_NOT_RELEASED if is_secret else FailureReason.CLAIM_NOT_RELEASED
+
+
+def not_released(namespace: str, grants: Sequence[Grant]) -> str:
+    """Say what no conversion may use yet, and what to do about it."""
     words = []
-    for name in secrets:
-        role = f"conversions-{name}"
+    for grant in grants:
+        is_secret, kubectl = grant.resource == "secrets", f"kubectl -n {namespace} create"
+        role = f"conversions-{grant.name}" if is_secret else f"conversions-claim-{grant.name}-{grant.verb}"
+        use = "" if is_secret else " to write to" if grant.verb == "update" else " to read from"
         words.append(
-            f"Secret {name} is not released for conversions: kubectl -n {namespace} create role {role}"
-            f" --verb=get --resource=secrets --resource-name={name}; kubectl -n {namespace} create"
-            f" rolebinding {role} --role={role} --user={CONVERSIONS_USER}"
+            f"{grant.kind} {grant.name} is not released for conversions{use}: {kubectl} role {role}"
+            f" --verb={grant.verb} --resource={grant.resource} --resource-name={grant.name};"
+            f" {kubectl} rolebinding {role} --role={role} --user={CONVERSIONS_USER}"
         )
     return "; ".join(words)
 

@@ -14,7 +14,7 @@ from modelconversion_api.reasons import FailureReason
 from modelconversion_api.sets import ModelConversionSetSpec
 from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.decisions import Event
-from modelconversion_operator.deciding.policy import not_released, secrets_of
+from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView
 from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
 from modelconversion_operator.rules import Rules
@@ -54,8 +54,8 @@ class SetApi(Protocol):
     async def delete_member(self, member: MemberView) -> None:
         """Delete a member with its Job."""
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
-        """Ask whether a Secret has been released for conversions."""
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        """Ask whether a Secret or claim has been released for conversions."""
 
     async def get_job(self, namespace: str, name: str) -> JobView | None:
         """Read a Job; None when there is none."""
@@ -175,11 +175,11 @@ class SetReconciler:
         """Make the Job that compares, where its Secrets may be used."""
         view = seen.view
         spec = member_spec(seen.spec, seen.spec.models[0], seen.spec.profiles[0])
-        for name in secrets_of(spec):
-            is_released = await self._api.may_use_secret(view.key.namespace, name)
-            if self._rules.secrets_must_be_released and not is_released:
-                words = not_released(view.key.namespace, [name])
-                await self._record(view, Event("Warning", FailureReason.SECRET_NOT_RELEASED, words))
+        for grant in grants_of(spec):
+            is_released = await self._api.may_use(view.key.namespace, grant)
+            if not is_released and self._rules.must_be_released(grant):
+                words = not_released(view.key.namespace, [grant])
+                await self._record(view, Event("Warning", reason_not_released(grant), words))
                 return _REFUSED_SECONDS
         current = SetSeen(
             self._store.view(view.key.uid) or view, seen.spec, seen.wanted, seen.members, seen.taken

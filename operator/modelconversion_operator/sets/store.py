@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.sets.views import MemberView, SetView, member_view
+
+_LONGEST_PATIENCE_SECONDS: Final = 1.0
+_MEMBERS_A_SECOND: Final = 100
 
 
 class SetStore:
@@ -40,6 +44,10 @@ class SetStore:
         return {
             name: member for name, member in members.items() if member.key.namespace == view.key.namespace
         }
+
+    def patience_seconds(self, uid: str) -> float:
+        """How long news of a member may wait for more: a look at a set goes through all of its members."""
+        return min(_LONGEST_PATIENCE_SECONDS, len(self._members.get(uid, ())) / _MEMBERS_A_SECOND)
 
     def phases(self) -> Counter[str]:
         """Count sets by phase."""

@@ -81,6 +81,48 @@ def succeeded(body: dict[str, Any]) -> dict[str, Any]:
     ).to_wire()
 
 
+def profile(namespace: str) -> dict[str, Any]:
+    """What conversions of a set follow."""
+    meta = {"name": "usual", "namespace": namespace}
+    spec = {"methods": ["Float32", "DynamicRange", "Float16", "FullInteger"]}
+    return {"apiVersion": "edgeml.dev/v1alpha1", "kind": "ConversionProfile", "metadata": meta, "spec": spec}
+
+
+def set_of(namespace: str, number: int, members: int) -> dict[str, Any]:
+    """A set with so many models for one profile, each as :func:`conversion` has it."""
+    spec = conversion(namespace, number)["spec"]
+    part = {"calibration": spec["calibration"], "validation": spec["validation"]}
+    models = [
+        {"name": f"m{n}", "source": {"uri": f"s3://models/gesture_{number:05}_{n}.h5"}} | part
+        for n in range(members)
+    ]
+    return {
+        "apiVersion": "edgeml.dev/v1alpha1",
+        "kind": "ModelConversionSet",
+        "metadata": {"name": f"set-{number:05}", "namespace": namespace},
+        "spec": {
+            "models": models,
+            "profiles": [{"name": "usual"}],
+            "output": {"uri": f"s3://models/sets/{number:05}/"},
+            "storage": spec["storage"],
+            "job": spec["job"],
+            "maxParallel": members,
+        },
+    }
+
+
+async def create_sets(kubeconfig: Path, namespaces: list[str], count: int, members: int) -> None:
+    """Create ``count`` sets of so many members in turn over the namespaces."""
+    async with AsyncApi(kubeconfig, PARALLEL) as api:
+        async with asyncio.TaskGroup() as group:
+            for namespace in namespaces:
+                group.create_task(_post(api, profile(namespace), "conversionprofiles"))
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                body = set_of(namespaces[number % len(namespaces)], number, members)
+                group.create_task(_post(api, body, "modelconversionsets"))
+
+
 async def create(kubeconfig: Path, namespaces: list[str], count: int, rate: float, *, finished: bool) -> None:
     """Create ``count`` conversions in turn over the namespaces; ``rate`` a second, or at once with 0."""
     async with AsyncApi(kubeconfig, PARALLEL) as api, asyncio.TaskGroup() as group:
@@ -93,19 +135,24 @@ async def create(kubeconfig: Path, namespaces: list[str], count: int, rate: floa
 
 
 async def _create(api: AsyncApi, body: dict[str, Any], *, finished: bool) -> None:
-    path = f"/apis/edgeml.dev/v1alpha1/namespaces/{body['metadata']['namespace']}/modelconversions"
-    while True:
-        status, answer = await api.request("POST", path, body)
-        if status == 201:
-            break
-        if status < 429:
-            raise RuntimeError(f"{body['metadata']['name']}: {answer.get('message')}")
-        await asyncio.sleep(0.5)
+    path = await _post(api, body, "modelconversions")
     if finished:
         where = f"{path}/{body['metadata']['name']}/status"
         status, answer = await api.request("PATCH", where, {"status": succeeded(body)})
         if status != 200:
             raise RuntimeError(f"{body['metadata']['name']}: {answer.get('message')}")
+
+
+async def _post(api: AsyncApi, body: dict[str, Any], plural: str) -> str:
+    """Create an object, however busy the server is; gives the path of its kind."""
+    path = f"/apis/edgeml.dev/v1alpha1/namespaces/{body['metadata']['namespace']}/{plural}"
+    while True:
+        status, answer = await api.request("POST", path, body)
+        if status == 201:
+            return path
+        if status < 429:
+            raise RuntimeError(f"{body['metadata']['name']}: {answer.get('message')}")
+        await asyncio.sleep(0.5)
 
 
 def main() -> None:
@@ -116,7 +163,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--finished", action="store_true")
+    parser.add_argument("--members", type=int, default=0, help="sets of so many instead")
     options = parser.parse_args()
+    if options.members:
+        count = options.count // options.members
+        asyncio.run(create_sets(options.kubeconfig, options.namespace, count, options.members))
+        return
     asyncio.run(
         create(options.kubeconfig, options.namespace, options.count, options.rate, finished=options.finished)
     )

@@ -1,7 +1,7 @@
 """What a conversion costs the operator: a thousand and more at once, and a steady stream of them.
 
 ``python tests/benchmarks/scale/operator_scale.py --count 1000 [--count 10000] [--steady 20 --seconds 120]
-[--naive 1000] [--finished 10000] [--idle 60] [--profile FOLDER] [--markdown]``
+[--naive 1000] [--sets 100 10] [--finished 10000] [--idle 60] [--profile FOLDER] [--markdown]``
 
 Everything but the node is real: etcd, API server and controller manager, the operator's process under the
 rules of its chart, conversions created by a second process. A stub node
@@ -65,6 +65,8 @@ class Plan:
     naive: bool = False
     finished: bool = False
     """Whether they have all ended before the operator starts."""
+    members: int = 0
+    """Members of each set; 0 for conversions without sets."""
     idle_seconds: float = 0
     profile: Path | None = None
     flags: tuple[str, ...] = ()
@@ -75,6 +77,8 @@ class Plan:
         who = "naive" if self.naive else "operator"
         if self.finished:
             return f"{who}, {self.count:,} finished before it starts"
+        if self.members:
+            return f"{who}, {self.count // self.members:,} sets of {self.members:,}"
         return f"{who}, {self.count:,} " + (f"at {self.rate:g} a second" if self.rate else "at once")
 
 
@@ -167,7 +171,7 @@ def _is_ready(port: int) -> bool:
 
 def _load(plan: Plan, cluster: ControlPlane, log: Path, *more: str) -> Process:
     spaces = [f"--namespace={name}" for name in NAMESPACES]
-    amount = f"--count={plan.count}", f"--rate={plan.rate}"
+    amount = f"--count={plan.count}", f"--rate={plan.rate}", f"--members={plan.members}"
     script = HERE / "operator_load.py"
     return _python(log, script, f"--kubeconfig={cluster.kubeconfig}", *spaces, *amount, *more)
 
@@ -261,6 +265,9 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, action="append", default=[], help="so many at once")
+    parser.add_argument(
+        "--sets", type=int, nargs=2, action="append", default=[], metavar=("SETS", "MEMBERS"), help="in sets"
+    )
     parser.add_argument("--steady", type=float, help="so many a second")
     parser.add_argument("--seconds", type=float, default=120, help="how long they come steadily")
     parser.add_argument("--naive", type=int, action="append", default=[], help="the naive operator, at once")
@@ -274,6 +281,10 @@ def main() -> None:
     plans = [Plan(count, naive=True, idle_seconds=options.idle) for count in options.naive]
     plans += [Plan(count, idle_seconds=options.idle, flags=flags) for count in options.count]
     plans += [Plan(n, finished=True, idle_seconds=options.idle, flags=flags) for n in options.finished]
+    plans += [
+        Plan(sets * members, members=members, idle_seconds=options.idle, flags=flags)
+        for sets, members in options.sets
+    ]
     if options.steady:
         count = int(options.steady * options.seconds)
         plans.append(Plan(count, options.steady, idle_seconds=options.idle, flags=flags))

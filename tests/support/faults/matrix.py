@@ -59,7 +59,10 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
   (`tests/unit/operator/test_replay.py`); a node that restarts between two containers
   (`tests/e2e/test_lifecycle.py`): its kubelet leaves the pod Pending for good
   ([kubernetes/kubernetes#118321](https://github.com/kubernetes/kubernetes/issues/118321)), and after 30 s
-  another Job takes its place.
+  another Job takes its place. A set whose operator is killed after each of its members was made
+  (`tests/integration/test_sets.py`), one whose members end in any order while it dies at any point
+  (`tests/unit/operator/sets/test_sets.py`), and profiles that come late, change or go
+  (`tests/integration/test_profiles.py`).
 - **Not made here**: a process that freezes between being permitted a write and sending it, for longer than
   the permit; a network that delivers old packets after minutes. The permit ends well before the lease does,
   for their sake.

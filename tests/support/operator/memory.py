@@ -15,6 +15,7 @@ from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
 from modelconversion_operator.deciding.news import BATCH_SECONDS
+from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError
 from modelconversion_operator.reconciler import Reconciler
@@ -100,7 +101,8 @@ class Server:
     async def list_pods(self, job: JobView) -> tuple[list[PodView], str]:
         return [p for p in self.pods.values() if p.job_uid == job.uid], self.version()
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        name = grant.name
         self.asked.append(f"{namespace}/{name}")
         if self.may_not_ask:
             raise RejectedError(403, "cannot create resource localsubjectaccessreviews")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from modelconversion_api.reasons import Stage
 from modelconversion_api.storage import StorageAccess
-from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
+from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from tflite_converter.job.stores.base import Limit, Meter, ObjectInfo, Reader, Store, Stored
 
 
@@ -32,10 +33,18 @@ def _azure(access: StorageAccess, stage: Stage) -> Store:
     return AzureStore(access, stage)
 
 
+def _claims(access: StorageAccess, stage: Stage) -> Store:
+    from tflite_converter.job.stores.claims import ClaimStore
+
+    del access  # a volume is mounted, or it is not
+    return ClaimStore(stage)
+
+
 _STORES: Final[dict[str, Callable[[StorageAccess, Stage], Store]]] = {
     S3_SCHEME: _s3,
     GOOGLE_SCHEME: _google,
     AZURE_SCHEME: _azure,
+    CLAIM_SCHEME: _claims,
 }
 """By scheme; web servers, which are only read from, are not among them."""
 
@@ -46,13 +55,15 @@ class Places:
     def __init__(self, access: StorageAccess, stage: Stage) -> None:
         self._access, self._stage = access, stage
         self._stores: dict[str, Store] = {}
+        self._lock = threading.Lock()
         self._web: Reader | None = None
 
     def _store(self, uri: str) -> Store:
         scheme = f"{uri.partition('://')[0]}://"
-        if scheme not in self._stores:
-            self._stores[scheme] = _STORES[scheme](self._access, self._stage)
-        return self._stores[scheme]
+        with self._lock:  # each is made once: it takes its credentials out of the environment
+            if scheme not in self._stores:
+                self._stores[scheme] = _STORES[scheme](self._access, self._stage)
+            return self._stores[scheme]
 
     def _reader(self, uri: str) -> Reader:
         if uri.startswith(tuple(_STORES)):

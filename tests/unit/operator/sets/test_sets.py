@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from modelconversion_api.comparison import COMPARISON_ENV, ComparisonRequest
 from modelconversion_api.sets import MOST_MEMBERS, ModelConversionSetSpec
-from modelconversion_operator.deciding.policy import Policy
+from modelconversion_operator.deciding.policy import Grant, Policy
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key
 from modelconversion_operator.errors import RejectedError, UnavailableError
 from modelconversion_operator.rules import Rules
@@ -116,7 +116,7 @@ class World:
         assert self.store.drop_member(member.key.uid) == UID
         self.queue.add(UID)
 
-    async def may_use_secret(self, namespace: str, name: str) -> bool:
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
         return not self.unreleased
 
     async def get_job(self, namespace: str, name: str) -> JobView | None:
