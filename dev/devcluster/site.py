@@ -50,6 +50,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
     "Operate": (
         "docs/SECURITY.md",
         "docs/metrics.md",
+        "docs/NOTIFICATIONS.md",
         "docs/SCALE.md",
         "docs/FAULTS.md",
         "docs/TRUTH.md",

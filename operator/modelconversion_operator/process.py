@@ -11,7 +11,7 @@ from typing import Any, Final
 import kopf
 
 from modelconversion_operator.clock import running_seconds
-from modelconversion_operator.cluster.client import Cluster, always
+from modelconversion_operator.cluster.client import USER_AGENT, Cluster, LeaseRequests, always
 from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
 from modelconversion_operator.cluster.mirror import Mirror
 from modelconversion_operator.cluster.progress_reader import ProgressReader
@@ -36,6 +36,11 @@ from modelconversion_operator.sets.store import SetStore
 from modelconversion_operator.settings import Settings
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
+from modelconversion_operator.telling.events import View
+from modelconversion_operator.telling.mark import SUFFIX as MARK_SUFFIX
+from modelconversion_operator.telling.mark import Mark
+from modelconversion_operator.telling.sink import Sink
+from modelconversion_operator.telling.teller import Teller
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -55,10 +60,11 @@ async def run(settings: Settings) -> None:
 
     """
     defaults = read_defaults(settings.defaults_file)
-    sets, set_queue = SetStore(), WorkQueue[str]()
-    store = Store(*_following(sets, set_queue))
-    queue: WorkQueue[str] = WorkQueue()
     metrics = Metrics()
+    teller = _teller(settings, metrics)
+    sets, set_queue = SetStore(_nobody if teller is None else teller.see), WorkQueue[str]()
+    store = Store(*_following(sets, set_queue, _nobody if teller is None else teller.see))
+    queue: WorkQueue[str] = WorkQueue()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     stop = asyncio.Event()
     election = _election(settings)
@@ -79,6 +85,7 @@ async def run(settings: Settings) -> None:
             *make_set_mirrors(cluster, sets, set_queue, progress, names, silence, settings.class_name),
         ]
         leadership = _leadership(settings, cluster, election)
+        mark = None if teller is None else Mark(_lease(settings, cluster, MARK_SUFFIX), permit)
         metrics.observe_watches(progress.age_seconds, progress.failing, WATCHED)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
@@ -98,6 +105,8 @@ async def run(settings: Settings) -> None:
                 group.create_task(reader.run())
                 group.create_task(run_workers(reconciler, settings.workers))
                 group.create_task(set_reconciler.work())
+                if teller is not None and mark is not None:
+                    group.create_task(teller.run(cluster, mark, cluster.clock.now, progress.unheard_seconds))
 
         reader = ProgressReader(store, queue, settings.progress_seconds)
         reconciler = Reconciler(
@@ -152,12 +161,27 @@ async def run(settings: Settings) -> None:
     logger.info("stopped")
 
 
+def _nobody(_: View) -> None:
+    """Tell nobody."""
+
+
+def _teller(settings: Settings, metrics: Metrics) -> Teller | None:
+    """Prepare to tell what happens, where there is somebody to tell."""
+    if not settings.events_sink:
+        return None
+    files = settings.events_token_file, settings.events_ca_file
+    teller = Teller(Sink(settings.events_sink, *files, USER_AGENT), settings.told, metrics.told)
+    metrics.observe_waiting_events(teller.waiting)
+    return teller
+
+
 def _following(
-    sets: SetStore, queue: WorkQueue[str]
+    sets: SetStore, queue: WorkQueue[str], tell: Callable[[ConversionView], None]
 ) -> tuple[Callable[[ConversionView], None], Callable[[str], None]]:
-    """Return what takes news of conversions to their sets."""
+    """Return what takes news of conversions to their sets, and to whom they are told."""
 
     def seen(view: ConversionView) -> None:
+        tell(view)
         if view.set_uid is not None and sets.put_member(view, view.set_uid):
             queue.add_after(view.set_uid, sets.patience_seconds(view.set_uid))
 
@@ -208,6 +232,11 @@ def _election(settings: Settings) -> Election | None:
 def _leadership(settings: Settings, cluster: Cluster, election: Election | None) -> Leadership | None:
     if election is None:
         return None
+    return Leadership(_lease(settings, cluster), election)
+
+
+def _lease(settings: Settings, cluster: Cluster, suffix: str = "") -> LeaseRequests:
+    """Return the requests about a Lease of the operator's own."""
     namespace = settings.lease_namespace
     if not namespace:
         try:
@@ -215,7 +244,7 @@ def _leadership(settings: Settings, cluster: Cluster, election: Election | None)
         except OSError:
             words = "--lease-namespace (MODELCONVERSION_LEASE_NAMESPACE) is needed outside a pod"
             raise SettingsError(words) from None
-    return Leadership(cluster.lease(namespace, settings.lease_name), election)
+    return cluster.lease(namespace, settings.lease_name + suffix)
 
 
 def _busy_too_long(queue: WorkQueue[str]) -> str | None:

@@ -16,6 +16,9 @@ from modelconversion_operator.deciding.policy import PLAIN_KEYS, PLAIN_RESOURCES
 from modelconversion_operator.deciding.views import MANAGED_BY
 from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.rules import Rules
+from modelconversion_operator.telling.events import Kind
+from modelconversion_operator.telling.sink import url_problem
+from modelconversion_operator.telling.teller import Scope
 
 ENV_PREFIX: Final = "MODELCONVERSION_"
 
@@ -69,6 +72,22 @@ def _images_of(text: str) -> dict[SourceFormat, str]:
             raise ValueError(f"{entry!r} is not FORMAT=IMAGE with a format of {', '.join(known)}")
         images[SourceFormat(name)] = image
     return images
+
+
+def _kinds(text: str) -> str:
+    known = [kind.value for kind in Kind]
+    for name in _listed(text):
+        if name not in known:
+            raise ValueError(f"{name!r} is none of {', '.join(known)}")
+    if not _listed(text):
+        raise ValueError("it is empty: leave the sink out to tell nothing")
+    return text
+
+
+def _sink(url: str) -> str:
+    if url and (problem := url_problem(url)):
+        raise ValueError(problem)
+    return url
 
 
 def _engines(text: str) -> str:
@@ -166,6 +185,15 @@ class Settings(BaseSettings):
     queues do not count."""
     max_concurrent_per_namespace: Annotated[int, Field(ge=0)] = 0
     """The same for each namespace."""
+    events_sink: Annotated[str, AfterValidator(_sink)] = ""
+    """URL that the start and the end of conversions are told to, as CloudEvents; empty for none."""
+    events_types: Annotated[str, AfterValidator(_kinds)] = ",".join(Kind)
+    """What is told there, separated by commas: started, succeeded, failed, and the same of sets as
+    set.started, set.succeeded, set.failed."""
+    events_token_file: str = ""
+    """File with a token for that, sent as "Authorization: Bearer"; it is read again for each event."""
+    events_ca_file: str = ""
+    """File with certificates in PEM that are trusted for that beside the system's; read once."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much to log."""
     log_format: Literal["text", "json"] = "text"
@@ -175,6 +203,13 @@ class Settings(BaseSettings):
     def namespace_list(self) -> list[str]:
         """The watched namespaces; empty for the whole cluster."""
         return [name for name in self.namespaces.split(",") if name]
+
+    @property
+    def told(self) -> Scope:
+        """What is told to the sink."""
+        return Scope(
+            [Kind(name) for name in _listed(self.events_types)], self.namespace_list, self.class_name
+        )
 
     @property
     def limits(self) -> Limits:

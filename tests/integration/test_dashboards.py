@@ -36,6 +36,7 @@ from devcluster.services.prometheus import Prometheus, ensure_prometheus
 from devcluster.services.s3 import ObjectStore
 from support.chart.dashboard_queries import Target, documents, targets
 from support.cluster.conversions import Conversions, Gesture, Operator, until
+from support.cluster.web_server import WebServer, sends
 from support.faults.proxy import FaultProxy, Rule
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -56,6 +57,7 @@ HONEST_ZEROS = {
     "Files that lost more than 1 % accuracy",  # the gesture model is easy
     "Operators without a kernel by method",
     "Watches that fail",
+    "Events that wait",
 }
 """Panels that show zero here, and rightly so; all others must show more than that."""
 
@@ -137,7 +139,7 @@ def serving(proxy: FaultProxy) -> Iterator[None]:
 
 
 @contextmanager
-def replica(kubeconfig: Path, folder: Path, namespace: str) -> Iterator[str]:
+def replica(kubeconfig: Path, folder: Path, namespace: str, sink: str) -> Iterator[str]:
     """An operator with all that has a metric; gives its address."""
     (port,) = free_ports(1)
     settings = {
@@ -146,6 +148,7 @@ def replica(kubeconfig: Path, folder: Path, namespace: str) -> Iterator[str]:
         "HTTP_HOST": "127.0.0.1",
         "HTTP_PORT": str(port),
         "MAX_CONCURRENT": str(PLACES),
+        "EVENTS_SINK": sink,
         "LEADER_ELECT": "true",
         "LEASE_NAMESPACE": "default",
         "LEASE_SECONDS": "5",
@@ -221,7 +224,11 @@ def run(
         with ExitStack() as stack:
             recurrent = stack.enter_context(recurrent_model(folder))
             stack.enter_context(serving(proxy))
-            replicas = [stack.enter_context(replica(proxy.kubeconfig, folder, namespace)) for _ in range(2)]
+            sink = stack.enter_context(WebServer(encrypted=False))
+            sink.answers["/"] = sends(b"")
+            replicas = [
+                stack.enter_context(replica(proxy.kubeconfig, folder, namespace, sink.url)) for _ in range(2)
+            ]
             prometheus = stack.enter_context(
                 Prometheus(folder, {JOB: replicas}, {"namespace": NAMESPACE}, [RULES])
             )

@@ -26,6 +26,7 @@ from devcluster.dashboards.parts import (
 _API: Final = "modelconversion_api_requests_total"
 _API_TROUBLE: Final = 'code=~"0|429|5.."'
 _LEADER, _AGE = series("modelconversion_leader"), series("modelconversion_watch_age_seconds")
+_TOLD: Final = "modelconversion_notifications_total"
 _FAILING: Final = series("modelconversion_watches_failing")
 _LOOKS, _ERRORS = "modelconversion_reconcile_duration_seconds", "modelconversion_reconcile_errors_total"
 _STARTED = series("process_start_time_seconds")
@@ -37,7 +38,7 @@ def operator_health() -> Dashboard:
         "operator",
         "Model conversion / Operator health",
         "Whether the operator keeps up, hears what happens, and is well.",
-        {"Now": _now(), "Work": _work(), "API server": _api(), "Process": _process()},
+        {"Now": _now(), "Work": _work(), "API server": _api(), "Events": _events(), "Process": _process()},
         since="now-6h",
     )
 
@@ -244,6 +245,31 @@ def _api() -> list[PanelBuilder]:
             {"{{resource}}": f"max by (resource) ({_FAILING})"},
             width=6,
             steps=((None, "green"), (1, "red")),
+        ),
+    ]
+
+
+def _events() -> list[PanelBuilder]:
+    """Build the row *Events*."""
+    return [
+        lines(
+            Text(
+                "Events to the sink",
+                "What came of events for the sink. What failed or was deferred is tried again; refused and "
+                "expired are lost, and the log says which.",
+            ),
+            "none",
+            {"{{outcome}}": increase(_TOLD, labels=["outcome"], window="$interval")},
+            width=12,
+        ),
+        lines(
+            Text(
+                "Events that wait",
+                "Events that the sink has yet to take. It stays up while the sink is down.",
+            ),
+            "none",
+            {"waiting": f"sum({of_leader('modelconversion_notifications_pending')})"},
+            width=12,
         ),
     ]
 

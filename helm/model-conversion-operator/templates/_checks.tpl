@@ -20,6 +20,9 @@
 {{- if and (gt $replicas 1) (not $values.leaderElection.enabled) -}}
 {{- fail (printf "replicas is %d without leader election, so all of them would work: set leaderElection.enabled to true, or replicas to 1" $replicas) -}}
 {{- end -}}
+{{- if regexMatch "^https?://[^/?#]*@" $values.notifications.cloudEvents.sink -}}
+{{- fail "notifications.cloudEvents.sink has a user in its URL, which all can read who may read the Deployment: put a token into a Secret and name that in notifications.cloudEvents.secretRef" -}}
+{{- end -}}
 {{- with $values.podDisruptionBudget -}}
 {{- $stay := printf "%v" .minAvailable -}}
 {{- $pods := ternary (div (add (mul (trimSuffix "%" $stay | atoi) $replicas) 99) 100) (atoi $stay) (hasSuffix "%" $stay) -}}

@@ -48,12 +48,24 @@
   value: {{ .Values.log.format | quote }}
 - name: MODELCONVERSION_LEADER_ELECT
   value: {{ .Values.leaderElection.enabled | quote }}
-{{- if .Values.leaderElection.enabled }}
+{{- with .Values.notifications.cloudEvents }}
+- name: MODELCONVERSION_EVENTS_SINK
+  value: {{ .sink | quote }}
+- name: MODELCONVERSION_EVENTS_TYPES
+  value: {{ join "," .types | quote }}
+- name: MODELCONVERSION_EVENTS_TOKEN_FILE
+  value: {{ ternary "/etc/notifications/token" "" (and .sink .secretRef.name | not | not) | quote }}
+- name: MODELCONVERSION_EVENTS_CA_FILE
+  value: {{ ternary "/etc/notifications/ca.crt" "" (and .sink .caRef.name | not | not) | quote }}
+{{- end }}
+{{- if or .Values.leaderElection.enabled .Values.notifications.cloudEvents.sink }}
 # Of the release, so that two of them in one namespace do not wait for each other.
 - name: MODELCONVERSION_LEASE_NAME
   value: {{ include "model-conversion-operator.fullname" . | quote }}
 - name: MODELCONVERSION_LEASE_NAMESPACE
   value: {{ .Release.Namespace | quote }}
+{{- end }}
+{{- if .Values.leaderElection.enabled }}
 - name: MODELCONVERSION_LEASE_SECONDS
   value: {{ .Values.leaderElection.leaseSeconds | quote }}
 - name: MODELCONVERSION_LEADER_IDENTITY

@@ -50,6 +50,18 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* What the operator reads for its sink of events; nothing where there is no sink. */}}
+{{- define "model-conversion-operator.notificationFiles" -}}
+{{- with .Values.notifications.cloudEvents -}}
+{{- if and .sink .secretRef.name -}}
+- secret: {name: {{ .secretRef.name }}, items: [{key: {{ .secretRef.key | quote }}, path: token}]}
+{{ end -}}
+{{- if and .sink .caRef.name -}}
+- {{ ternary "secret" "configMap" (eq .caRef.kind "Secret") }}: {name: {{ .caRef.name }}, items: [{key: {{ .caRef.key | quote }}, path: ca.crt}]}
+{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Annotations of the operator's pods; those of the user win. */}}
 {{- define "model-conversion-operator.podAnnotations" -}}
 {{- /* The operator reads its file of defaults when it starts: another one makes another pod. */}}
@@ -121,6 +133,17 @@ what stands before the first slash is a registry where it has a dot or a port, o
 {{- $url := urlParse .url -}}
 {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
 {{- default (ternary "80" "443" (eq $url.scheme "http")) $port -}}
+{{- end -}}
+
+{{/* Ports of the sink of events: those given, or else its URL's; an empty dict where there is no sink. */}}
+{{- define "model-conversion-operator.sinkPorts" -}}
+{{- with .Values.notifications.cloudEvents -}}
+{{- if .sink -}}
+{{- dict "ports" (default (list (include "model-conversion-operator.portOf" (dict "url" .sink) | int)) .ports) | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "model-conversion-operator.networkPolicyDNS" -}}

@@ -64,7 +64,7 @@ class WatchState:
         self._clock = clock
         self._first_listed = first_listed
         self._restored = restored
-        self._moved = clock()
+        self._moved = self._heard = clock()
         self._newest = 0
         self._pause = _FIRST_PAUSE_SECONDS
         self._failed_at = float("-inf")
@@ -79,6 +79,10 @@ class WatchState:
     def age_seconds(self) -> float:
         """Time since something was last asked or heard; the API server speaks about once a minute."""
         return self._clock() - self._moved
+
+    def unheard_seconds(self) -> float:
+        """Time since the server last said something: what happened meanwhile may be unknown here."""
+        return self._clock() - self._heard
 
     def asked(self) -> None:
         """Note a request that begins."""
@@ -96,6 +100,7 @@ class WatchState:
             self._restored(f"{self} are at version {version} and were at {self._newest}{_PUT_BACK}")
             return False
         self._newest = int(version)
+        self._heard = self._clock()
         if self._failure is not None and self._failure[0] == "listed":
             self._recovered()
         if not self.listed:
@@ -109,7 +114,7 @@ class WatchState:
 
     def heard(self, version: object = None) -> None:
         """Note a line of a watch, which brings us to a version where it names one, or a watch's usual end."""
-        self._moved = self._clock()
+        self._moved = self._heard = self._clock()
         if isinstance(version, str) and version.isdecimal():
             self._newest = max(self._newest, int(version))
         if self._failure is not None:
@@ -256,6 +261,11 @@ class WatchProgress:
         """Count the watches of a resource whose last try did not succeed."""
         states = (*self._all(), *self._aside)
         return sum(state.problem is not None for state in states if state.resource == resource)
+
+    def unheard_seconds(self) -> float:
+        """Time since the server last spoke of what was listed once, of the watch where that is longest."""
+        states = (*self._all(), *self._aside)
+        return max((state.unheard_seconds() for state in states if state.listed), default=0.0)
 
     def age_seconds(self) -> float:
         """Time since the watch that moved longest ago moved."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from modelconversion_api.status import Phase
@@ -15,9 +15,15 @@ _MEMBERS_A_SECOND: Final = 100
 
 
 class SetStore:
-    """Views by key. An older version of an object never replaces a newer one."""
+    """Views by key. An older version of an object never replaces a newer one.
 
-    def __init__(self) -> None:
+    Args:
+        seen: Called with each newer view of a set, however it came to be known.
+
+    """
+
+    def __init__(self, seen: Callable[[SetView], None] = lambda _: None) -> None:
+        self._seen = seen
         self._sets: dict[str, SetView] = {}
         self._members: dict[str, dict[str, MemberView]] = {}
         """By UID of a set, its members by name."""
@@ -53,6 +59,7 @@ class SetStore:
         if known is not None and int(view.resource_version) <= int(known.resource_version):
             return False
         self._sets[view.key.uid] = view
+        self._seen(view)
         return True
 
     def drop(self, view: SetView) -> bool:

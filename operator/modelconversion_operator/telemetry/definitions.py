@@ -196,6 +196,13 @@ DEFINITIONS: Final = (
         "Watches whose last try to list or watch did not succeed; /readyz and the log say which, and why.",
         ("resource",),
     ),
+    Definition(
+        "counter",
+        "notifications",
+        "Events for the sink by what came of them; what failed or was deferred is tried again.",
+        ("outcome",),
+    ),
+    Definition("gauge", "notifications_pending", "Events that wait for the sink."),
     Definition("gauge", "leader", "1 in the replica that works, 0 in one that stands by."),
 )
 

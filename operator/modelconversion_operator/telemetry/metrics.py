@@ -88,6 +88,8 @@ class Metrics:
                 of.histogram("stage_duration_seconds").labels(stage)
         for error in ("ConflictError", "RejectedError", "UnavailableError"):
             of.counter("reconcile_errors").labels(error)
+        for told in ("delivered", "refused", "failed", "expired", "deferred"):
+            of.counter("notifications").labels(told)
         for outcome in (True, False):
             of.histogram("duration_seconds").labels(_outcome(outcome))
 
@@ -117,6 +119,14 @@ class Metrics:
     def observe_leadership(self, leads: Callable[[], bool]) -> None:
         """Ask whether this replica leads at each scrape."""
         self._of.gauge("leader").set_function(lambda: float(leads()))
+
+    def observe_waiting_events(self, waiting: Callable[[], int]) -> None:
+        """Ask for the number of events that wait for the sink, at each scrape."""
+        self._of.gauge("notifications_pending").set_function(waiting)
+
+    def told(self, outcome: str) -> None:
+        """Count what came of an event: delivered, refused, failed, expired or deferred."""
+        self._of.counter("notifications").labels(outcome).inc()
 
     def api_answered(self, verb: str, resource: str, code: int) -> None:
         """Count a request to the API server."""

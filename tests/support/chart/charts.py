@@ -44,6 +44,13 @@ EVERYTHING: Json = {
         "allowedOutputs": ["s3://models/{namespace}/"],
         "allowedServiceAccounts": ["converter"],
     },
+    "notifications": {
+        "cloudEvents": {
+            "sink": "https://events.example:8443/in",
+            "secretRef": {"name": "sink"},
+            "caRef": {"name": "sink-ca"},
+        }
+    },
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [
         {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}

@@ -15,6 +15,7 @@ import yaml
 
 from devcluster.cache import REPOSITORY
 from modelconversion_api.request import PROGRESS_PORT
+from modelconversion_operator.deciding.views import MANAGED_BY as OPERATOR
 from modelconversion_operator.settings import load
 from support.chart.charts import (
     CHART,
@@ -25,6 +26,7 @@ from support.chart.charts import (
     RELEASE,
     Json,
     Rendered,
+    changed,
     render,
 )
 from support.operator.objects import manifest
@@ -169,9 +171,44 @@ def test_the_lease_is_the_releases_own_and_no_other_is_in_reach():
     rendered = render()
     named, create = rendered.one("Role", f"{NAME}-lease")["rules"]
     assert named == RULES["leaseRules"][0] | {"resourceNames": [NAME]}
+    assert RULES["leaseRules"][0]["resourceNames"] == [OPERATOR, f"{OPERATOR}-told"]
     assert create == RULES["leaseRules"][1]
     assert rendered.env["MODELCONVERSION_LEASE_NAME"] == NAME
     assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
+
+
+SINK: Json = {"sink": "http://broker.events.svc/in", "secretRef": {"name": "sink", "key": "key"}}
+
+
+def test_a_sink_of_events_has_a_lease_a_token_from_a_secret_and_a_way_through_the_policy():
+    values = {"notifications": {"cloudEvents": SINK}, "networkPolicy": {"operator": {"enabled": True}}}
+    rendered = render(values)
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [NAME, f"{NAME}-told"]
+    assert rendered.env["MODELCONVERSION_EVENTS_TOKEN_FILE"] == "/etc/notifications/token"
+    assert rendered.env["MODELCONVERSION_EVENTS_CA_FILE"] == ""
+    (volume,) = (v for v in rendered.pod["volumes"] if v["name"] == "notifications")
+    items = [{"key": "key", "path": "token"}]
+    assert volume["projected"]["sources"] == [{"secret": {"name": "sink", "items": items}}]
+    egress = rendered.one("NetworkPolicy", NAME)["spec"]["egress"]
+    assert {"ports": [{"port": 80, "protocol": "TCP"}]} in egress
+    given = changed(values, "notifications.cloudEvents.ports", [8080, 8081])
+    ports = [{"port": port, "protocol": "TCP"} for port in (8080, 8081)]
+    assert {"ports": ports} in render(given).one("NetworkPolicy", NAME)["spec"]["egress"]
+
+
+def test_a_sink_alone_needs_a_lease_too():
+    rendered = render({"notifications": {"cloudEvents": SINK}, "leaderElection": {"enabled": False}})
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [f"{NAME}-told"]
+    assert rendered.env["MODELCONVERSION_LEASE_NAME"] == NAME
+    assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
+    assert "MODELCONVERSION_LEASE_SECONDS" not in rendered.env
+
+
+def test_without_a_sink_nothing_of_it_is_there():
+    rendered = render({"networkPolicy": {"operator": {"enabled": True}}})
+    assert "notifications" not in {volume["name"] for volume in rendered.pod["volumes"]}
+    assert rendered.env["MODELCONVERSION_EVENTS_SINK"] == ""
+    assert len(rendered.one("NetworkPolicy", NAME)["spec"]["egress"]) == 3  # DNS, API server, pods
 
 
 def test_who_may_edit_a_namespace_may_convert_there_and_not_write_the_status():
@@ -366,6 +403,7 @@ def test_the_operators_policy():
         (False, 53),
         (False, 443),
         (False, 6443),
+        (False, 8443),  # the sink of events
         (True, PROGRESS_PORT),
     }
 

@@ -192,6 +192,23 @@ def test_a_listing_older_than_the_last_one_means_a_restored_cluster():
     )
 
 
+def test_what_the_server_has_not_spoken_of_may_be_unknown():
+    watches = Watches("a")
+    watches.now += 50
+    assert watches.progress.unheard_seconds() == 0  # of what was never listed, nothing is known at all
+    watches.list_all("a")
+    watches.now += 100
+    watches.of(MODELS, "a").heard()
+    watches.of(PODS, "a").heard()
+    watches.of(JOBS, "a").failed(UnavailableError(0, "away"), "listed")
+    watches.of(JOBS, "a").asked()  # tries are no news
+    watches.now += 20
+    assert watches.progress.unheard_seconds() == 120
+    watches.list_all("a")
+    watches.now += 1
+    assert watches.progress.unheard_seconds() == 1
+
+
 def test_a_watch_that_nobody_opens_any_more_is_a_problem():
     watches = Watches("a")
     watches.list_all("a")
