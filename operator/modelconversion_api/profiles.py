@@ -14,11 +14,10 @@ from .base import ApiModel, Fraction, Millis, cel
 from .boards import MAX_BOARDS
 from .compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from .data import Validation
-from .methods import Method, Target
-from .recipes import MAX_RECIPES, Recipe
+from .methods import Target
+from .recipes import MAX_RECIPES
 from .scheduling import JobDefaults, JobSpec, Name
-from .spec import Benchmark, ModelConversionSpec, ProfileKind, Tuning
-from .verification import Verifier
+from .spec import Benchmark, Methods, ModelConversionSpec, ProfileKind, Recipes, Tuning, Verifiers
 
 PROFILE_PLURALS: Final = {
     "ConversionProfile": "conversionprofiles",
@@ -57,23 +56,11 @@ class ConversionProfileSpec(ApiModel):
         }
     )
 
-    methods: (
-        Annotated[
-            list[Method],
-            Field(min_length=1, max_length=len(Method), json_schema_extra={"x-kubernetes-list-type": "set"}),
-        ]
-        | None
-    ) = None
+    methods: Methods | None = None
     """Quantization methods, one artifact each."""
     target: Target | None = None
     """Where models will run; chooses the methods."""
-    recipes: Annotated[
-        list[Recipe],
-        Field(
-            max_length=MAX_RECIPES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(default_factory=list)
+    recipes: Recipes = Field(default_factory=list)
     """Recipes beside the methods, one artifact each; a conversion may add more."""
     tuning: Tuning = Tuning()
     """What is tried when a method of integers misses its gates, or to find the best file."""
@@ -89,10 +76,7 @@ class ConversionProfileSpec(ApiModel):
     """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
     npu: NPU | None = None
     """Compiles the files of FullInteger, Float32 and Float16 that pass, for NPUs of one vendor."""
-    verify_on: Annotated[
-        list[Verifier],
-        Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = Field(default_factory=list)
+    verify_on: Verifiers = Field(default_factory=list)
     """Runtimes on which each file is run too; a conversion may add more."""
     job: JobDefaults = JobDefaults()
     """How Jobs run, where a conversion does not say it itself. Held against the operator's policy, as a

@@ -13,7 +13,7 @@ from .data import Calibration, Validation
 from .limits import ARTIFACT_URI_LENGTH, OBJECT_NAME_LENGTH
 from .scheduling import JobSpec, Name
 from .spec import HuggingFace, Output, ProfileRef, Source
-from .status import Condition, Phase
+from .status import Conditions, Phase
 from .storage import Storage
 
 SET_KIND: Final = "ModelConversionSet"
@@ -129,13 +129,7 @@ class ModelConversionSetStatus(ApiModel):
     """The spec generation that this status speaks of."""
     phase: Phase | None = None
     """One word for the printer column; use the conditions in programs."""
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
-    ] = Field(default_factory=list)
+    conditions: Conditions = Field(default_factory=list)
     """Succeeded is Unknown while members are under way, then True or False; with Ready, Reconciling and
     Stalled as kstatus has them."""
     total: int = 0

@@ -355,6 +355,22 @@ def _output_outside(field: str, *, optional: bool) -> JsonDict:
     )
 
 
+Methods = Annotated[
+    list[Method],
+    Field(min_length=1, max_length=len(Method), json_schema_extra={"x-kubernetes-list-type": "set"}),
+]
+Recipes = Annotated[
+    list[Recipe],
+    Field(
+        max_length=MAX_RECIPES,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    ),
+]
+Verifiers = Annotated[
+    list[Verifier], Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"})
+]
+
+
 class ModelConversionSpec(ApiModel):
     """What to convert, how, and where to put it."""
 
@@ -391,24 +407,12 @@ class ModelConversionSpec(ApiModel):
     profile_ref: ProfileRef | None = None
     """A profile that says how models are made ready for a kind of device: what the conversion leaves out is
     the profile's, and its own words may ask for more, never for less. It is read when the run begins."""
-    methods: (
-        Annotated[
-            list[Method],
-            Field(min_length=1, max_length=len(Method), json_schema_extra={"x-kubernetes-list-type": "set"}),
-        ]
-        | None
-    ) = None
+    methods: Methods | None = None
     """Quantization methods, one artifact each. Int16Activations has int16 inputs and outputs; Int4 stores the
     weights of as many layers in 4 bits as the gates allow, and those of the others in 8."""
     target: Target | None = None
     """Where the model will run; chooses the methods."""
-    recipes: Annotated[
-        list[Recipe],
-        Field(
-            max_length=MAX_RECIPES,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(default_factory=list)
+    recipes: Recipes = Field(default_factory=list)
     """Recipes of your own, one artifact each, beside the methods: a method with other precision for certain
     layers, or rules in ai-edge-quantizer's JSON. They are not tuned, trained or compiled."""
     calibration: Calibration | None = None
@@ -431,10 +435,7 @@ class ModelConversionSpec(ApiModel):
     """Writes the full-integer file as C source, and estimates its memory under TFLite Micro."""
     npu: NPU | None = None
     """Compiles the files of FullInteger, Float32 and Float16 that pass, for NPUs of one vendor."""
-    verify_on: Annotated[
-        list[Verifier],
-        Field(max_length=len(Verifier), json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = Field(default_factory=list)
+    verify_on: Verifiers = Field(default_factory=list)
     """Runtimes on which each file is run too, and what it gives there compared: Microcontroller is TFLite
     Micro, GPU is LiteRT's GPU accelerator on a software driver. With the target of that name it is done
     unasked, and a file that fails there fails. cortex-a53, cortex-a72, cortex-a76 and armv7 are emulated

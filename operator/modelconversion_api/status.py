@@ -80,6 +80,15 @@ class Condition(ApiModel):
     """When the status last changed."""
 
 
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]
+
+
 class Progress(ApiModel):
     """How far the Job is."""
 
@@ -354,13 +363,7 @@ class ModelConversionStatus(ApiModel):
     """The spec generation that started the present run; the Job is named after it."""
     phase: Phase | None = None
     """One word for the printer column; use the conditions in programs."""
-    conditions: Annotated[
-        list[Condition],
-        Field(
-            max_length=8,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
-    ] = Field(default_factory=list)
+    conditions: Conditions = Field(default_factory=list)
     """Succeeded is Unknown while the conversion is under way, then True or False. Beside it, as kstatus
     has it: Ready once it has succeeded, Reconciling while it is under way, Stalled once it has failed."""
     profile: ResolvedProfile | None = None
