@@ -36,6 +36,8 @@ from support.cluster.conversions import Operator, manifest, until
 pytestmark = pytest.mark.cluster
 
 CRD = "modelconversions.edgeml.dev"
+CRDS = sorted(path.stem for path in (CHART / "files" / "crds").glob("*.yaml"))
+KEPT = {f"customresourcedefinition.apiextensions.k8s.io/{name}" for name in CRDS}
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 SPEC = {
     "source": {"uri": "s3://models/m.h5"},
@@ -96,7 +98,7 @@ def release(cluster: ControlPlane, tmp_path: Path) -> Iterator[Release]:
     made = Release(cluster, tmp_path / "helm")
     yield made
     made.helm("uninstall")
-    cluster.kubectl("delete", "crd", CRD, "--ignore-not-found", "--timeout=30s")
+    cluster.kubectl("delete", "crd", *CRDS, "--ignore-not-found", "--timeout=30s")
     cluster.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
@@ -125,7 +127,7 @@ def test_install_upgrade_and_uninstall_keep_conversions(release: Release, tmp_pa
     assert columns(release)[0] == "Stage"
 
     release.uninstall()
-    assert release.left() == {f"customresourcedefinition.apiextensions.k8s.io/{CRD}"}
+    assert release.left() == KEPT
     assert release.get("mconv", "kept")["spec"]["methods"] == ["Float16"]
 
     # The same release takes the resource over again, and brings it up to date.
@@ -141,8 +143,8 @@ def test_a_resource_that_is_not_kept_goes_with_its_conversions(release: Release)
 
 
 def test_a_resource_that_kubectl_installed_is_taken_over_when_asked_to(release: Release, tmp_path: Path):
-    (older,) = (later_chart(tmp_path) / "files" / "crds").glob("*.yaml")
-    release.cluster.apply(older)
+    for older in (later_chart(tmp_path) / "files" / "crds").glob("*.yaml"):
+        release.cluster.apply(older)
     refused = release.helm("install", str(CHART), values={})
     assert refused.returncode != 0
     assert "invalid ownership metadata" in refused.stderr
@@ -214,7 +216,7 @@ def test_the_api_server_takes_everything(release: Release, values: Json):
     wanted = {release.namespace, first} | ({second} if values is NAMESPACED else set())
     assert {p["metadata"]["namespace"] for p in policies} == wanted
     release.uninstall()
-    assert release.left() == {f"customresourcedefinition.apiextensions.k8s.io/{CRD}"}
+    assert release.left() == KEPT
 
 
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])

@@ -14,6 +14,7 @@ import yaml
 
 from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.control_plane.install import CRDS, OPERATOR, install_crd, install_operator_rbac
+from modelconversion_api.base import GROUP, PLURAL
 from support.faults.cases import Case, Stage, together
 from support.faults.world import Json, OperatorProcess, Row, World, holds, until
 
@@ -193,7 +194,7 @@ async def upgraded(stage: Stage) -> list[Row]:
 
 def _newer_crd() -> Json:
     """The CRD of a later version: with a field that this operator does not know, and a default for it."""
-    (path,) = CRDS.glob("*.yaml")
+    path = CRDS / f"{PLURAL}.{GROUP}.yaml"
     crd: Json = copy.deepcopy(yaml.safe_load(path.read_text()))
     schema: Any = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     schema["properties"]["spec"]["properties"]["newField"] = {"type": "string", "default": "new"}
