@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devcluster.cache import REPOSITORY
-from support.cluster.chart_release import CRD, Release
+from support.cluster.chart_release import CRDS, Release
 from support.cluster.e2e_cluster import Conversions
 
 EXAMPLE = REPOSITORY / "examples" / "gesture-classifier.yaml"
@@ -19,11 +19,11 @@ def test_uninstall_leaves_nothing_stuck_and_keeps_the_artifacts(
     running = conversions.apply(EXAMPLE, name="left-alone")
     conversions.until(running, lambda s: s.get("phase") == "Running", "running")
     release.helm("uninstall", "--wait", "--timeout", "2m")
-    assert release.left() == {f"customresourcedefinition.apiextensions.k8s.io/{CRD}"}
+    assert release.left() == {f"customresourcedefinition.apiextensions.k8s.io/{crd}" for crd in CRDS}
     assert conversions.status(name)["phase"] == "Succeeded"
     # Nobody is there to let anything go, and nothing needs to be.
     conversions.kubectl("delete", "mconv", running, "-n", conversions.namespace, "--timeout=30s")
-    conversions.kubectl("delete", "crd", CRD, "--timeout=60s")
+    conversions.kubectl("delete", "crd", *CRDS, "--timeout=60s")
     release.until_gone("jobs", conversions.namespace, seconds=60)
     conversions.kubectl("delete", "namespace", conversions.namespace, "--timeout=120s")
     assert conversions.keys("converted/gesture-classifier/") == made

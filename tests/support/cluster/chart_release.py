@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 NAMESPACE = "model-conversion"
 CRD = "modelconversions.edgeml.dev"
+CRDS = sorted(path.stem for path in (CHART / "files" / "crds").glob("*.yaml"))
 
 
 class Release:
