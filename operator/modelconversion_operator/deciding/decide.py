@@ -43,7 +43,7 @@ from modelconversion_operator.deciding.decisions import (
     failed,
     succeeded,
 )
-from modelconversion_operator.deciding.failures import failure, failure_of_job
+from modelconversion_operator.deciding.failures import failure, failure_of_job, problems_of_spec
 from modelconversion_operator.deciding.following import READING_AGAIN, WAITING_FOR_POD, Run, follow
 from modelconversion_operator.deciding.manifest import Part, job_name
 from modelconversion_operator.deciding.outcome import seconds_to_end_by_itself
@@ -174,10 +174,7 @@ def _invalid(conversion: ConversionView, error: ValidationError, now: datetime) 
         conversion.status.observed_generation == conversion.generation
     ):
         return Decision(conversion.status)
-    # What was given stays out of the message: somebody may have pasted a secret where it does not belong.
-    problems = error.errors(include_input=False, include_url=False, include_context=False)[:3]
-    where = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems)
-    why = failure(FailureReason.INVALID_SPEC, where, now)
+    why = failure(FailureReason.INVALID_SPEC, problems_of_spec(error), now)
     return failed(conversion, _status_without_job(conversion, now), why, now)
 
 

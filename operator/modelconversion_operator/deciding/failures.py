@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
+from pydantic import ValidationError
+
 from modelconversion_api.limits import FAILURE_LENGTH, OBJECT_NAME_LENGTH
 from modelconversion_api.reasons import FailureReason, Stage, known_of, reason_of_exit_code
 from modelconversion_api.report import StageResult
@@ -42,6 +44,15 @@ _POLICY_CODE: Final = re.compile(r"^Container (\S+) for pod [^/]+/(\S+) failed w
 def failure(reason: FailureReason, message: str, now: datetime, stage: Stage | None = None) -> FailureInfo:
     """Describe a failure that the operator found itself, with the contract's hint."""
     return FailureInfo(stage=stage, reason=reason, message=_with_hint(message, reason), time=now)
+
+
+def problems_of_spec(error: ValidationError) -> str:
+    """Say what this version cannot read of a spec: the first few places.
+
+    What was given stays out of the message: somebody may have pasted a secret where it does not belong.
+    """
+    problems = error.errors(include_input=False, include_url=False, include_context=False)[:3]
+    return "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems)
 
 
 def disruption_of(pod: PodView) -> FailureReason | None:

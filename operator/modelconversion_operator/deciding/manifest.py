@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from modelconversion_api.base import API_VERSION, KIND
+from modelconversion_api.base import KIND
 from modelconversion_api.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
@@ -58,6 +58,7 @@ from modelconversion_operator.deciding.views import (
     RUN_LABEL,
     UID_LABEL,
     Key,
+    owner_reference,
 )
 from modelconversion_operator.job_environment import variables
 
@@ -158,15 +159,6 @@ def job_ttl(job: JobSpec, *, harvested: bool) -> int:
 
 def job_identity(key: Key, run_generation: int) -> dict[str, Any]:
     """Return the metadata that ties a Job to its conversion: the labels and the owner reference."""
-    owner = {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "name": key.name,
-        "uid": key.uid,
-        "controller": True,
-        # Blocking the owner's deletion would need a right on its finalizers, and gains nothing here.
-        "blockOwnerDeletion": False,
-    }
     labels = {
         MANAGED_BY_LABEL: MANAGED_BY,
         "app.kubernetes.io/component": "converter",
@@ -174,7 +166,7 @@ def job_identity(key: Key, run_generation: int) -> dict[str, Any]:
         UID_LABEL: key.uid,
         RUN_LABEL: str(run_generation),
     }
-    return {"labels": labels, "ownerReferences": [owner]}
+    return {"labels": labels, "ownerReferences": [owner_reference(KIND, key)]}
 
 
 def job_manifest(

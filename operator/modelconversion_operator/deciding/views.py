@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from sys import intern  # names and UIDs stand in many views, and each is kept once
 from typing import Any, Final
 
-from modelconversion_api.base import GROUP, KIND, readable
+from modelconversion_api.base import API_VERSION, GROUP, KIND, readable
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus
@@ -195,6 +195,19 @@ class JobView:
                 backoff_limit=spec.get("backoffLimit"),
                 active_deadline_seconds=spec.get("activeDeadlineSeconds"),
             )
+
+
+def owner_reference(kind: str, key: Key) -> dict[str, Any]:
+    """Return the reference by which what belongs to an object of ours is its own, and goes with it."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "name": key.name,
+        "uid": key.uid,
+        "controller": True,
+        # Blocking the owner's deletion would need a right on its finalizers, and gains nothing here.
+        "blockOwnerDeletion": False,
+    }
 
 
 def controller_of(meta: Body, kind: str, group: str) -> str | None:

@@ -29,6 +29,7 @@ from modelconversion_api.sets import (
 from modelconversion_api.spec import ModelConversionSpec, Output, ProfileRef
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.conditions import conditions_of
+from modelconversion_operator.deciding.failures import problems_of_spec
 from modelconversion_operator.deciding.views import JobView, Key, spec_digest
 from modelconversion_operator.sets.views import MemberView, SetView
 
@@ -311,15 +312,18 @@ def _compared(seen: SetSeen, status: ModelConversionSetStatus, now: datetime) ->
 
 def invalid(view: SetView, error: ValidationError, now: datetime) -> SetDecision:
     """End a set whose spec this version cannot read; the CRD normally refuses such a spec earlier."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)[:3]
-    words = "; ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in problems)
     if view.status.phase is Phase.FAILED and view.status.observed_generation == view.generation:
         return SetDecision(view.status)
     status = ModelConversionSetStatus(
         observed_generation=view.generation, phase=Phase.FAILED, start_time=now, completion_time=now
     )
     conditions = conditions_of(
-        view.status.conditions, view.generation, "False", SetReason.INVALID_SPEC, words, now
+        view.status.conditions,
+        view.generation,
+        "False",
+        SetReason.INVALID_SPEC,
+        problems_of_spec(error),
+        now,
     )
     return SetDecision(status.model_copy(update={"conditions": conditions}))
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from modelconversion_api.base import API_VERSION, GROUP, readable
+from modelconversion_api.base import GROUP, readable
 from modelconversion_api.sets import SET_KIND, ModelConversionSetStatus
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import SUCCEEDED, Phase
@@ -18,6 +18,7 @@ from modelconversion_operator.deciding.views import (
     Body,
     ConversionView,
     Key,
+    owner_reference,
     reading,
     spec_digest,
 )
@@ -82,14 +83,7 @@ class SetView:
 
 def owner_of(view: SetView) -> dict[str, Any]:
     """Return the owner reference by which what belongs to a set is its own, and goes with it."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": SET_KIND,
-        "name": view.key.name,
-        "uid": view.key.uid,
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
+    return owner_reference(SET_KIND, view.key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,15 @@ def received(
     return Stored(digest.hexdigest(), size)
 
 
+def digest_of(chunks: Iterable[bytes]) -> Stored:
+    """Return the digest and size of bytes that are read, and kept nowhere."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+    return Stored(digest.hexdigest(), size)
+
+
 def trust_bundle(context: ssl.SSLContext, bundle: str) -> None:
     """Have ``context`` trust the certificates of ``spec.storage.caBundle`` as well.
 

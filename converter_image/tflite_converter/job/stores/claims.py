@@ -7,7 +7,6 @@ itself, and a file must be a regular one, so nothing outside of the volume can b
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import uuid
@@ -30,6 +29,7 @@ from tflite_converter.job.stores.base import (
     ObjectInfo,
     Stored,
     corrupted,
+    digest_of,
     received,
     whole_or_not_at_all,
 )
@@ -200,12 +200,8 @@ def _files(folder: int, prefix: str, depth: int) -> Iterator[ObjectInfo]:
 
 
 def _digest_of(folder: int, name: str) -> Stored:
-    digest, size = hashlib.sha256(), 0
     with _regular(folder, name) as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return Stored(digest.hexdigest(), size)
+        return digest_of(iter(partial(stream.read, CHUNK), b""))
 
 
 def _made(folder: int, name: str) -> None:

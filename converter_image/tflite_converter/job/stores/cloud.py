@@ -8,7 +8,6 @@ each store's module names the pages.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
@@ -37,6 +36,7 @@ from tflite_converter.job.stores.base import (
     Stored,
     check_proxy,
     corrupted,
+    digest_of,
     md5_of,
     received,
     whole_or_not_at_all,
@@ -199,13 +199,9 @@ class CloudStore(ABC):
             return self.has(answer, md5)
 
     def _read_back(self, uri: str) -> Stored:
-        digest, size = hashlib.sha256(), 0
         path = self.path(*split_uri(uri))
         with server_errors(self.stage, uri), closing(self._answer(uri, "GET", path, {})) as answer:
-            for chunk in chunks(answer):
-                digest.update(chunk)
-                size += len(chunk)
-        return Stored(digest.hexdigest(), size)
+            return digest_of(chunks(answer))
 
     def delete(self, uri: str) -> None:
         """Remove an object, as every store does."""

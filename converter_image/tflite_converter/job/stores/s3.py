@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import ssl
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from tflite_converter.job.stores.base import (
     Stored,
     check_proxy,
     corrupted,
+    digest_of,
     md5_of,
     received,
     trust_bundle,
@@ -167,11 +167,7 @@ class ObjectStore:
     def _read_back(self, uri: str) -> Stored:
         bucket, key = split_uri(uri)
         body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
-        digest, size = hashlib.sha256(), 0
-        while chunk := body.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        return Stored(digest.hexdigest(), size)
+        return digest_of(iter(partial(body.read, CHUNK), b""))
 
     def delete(self, uri: str) -> None:
         """Remove an object; one that is not there is no error."""
