@@ -59,7 +59,7 @@ async def run(settings: Settings) -> None:
         WatchError: The watches have ended; a new process may be luckier.
 
     """
-    defaults = read_defaults(settings.defaults_file)
+    rules = settings.rules(read_defaults(settings.defaults_file))
     metrics = Metrics()
     teller = _teller(settings, metrics)
     sets, set_queue = SetStore(_nobody if teller is None else teller.see), WorkQueue[str]()
@@ -114,7 +114,7 @@ async def run(settings: Settings) -> None:
             store,
             queue,
             metrics,
-            settings.rules(defaults),
+            rules,
             reader,
             now=cluster.clock.now,
             knows=progress.knows,
@@ -123,7 +123,7 @@ async def run(settings: Settings) -> None:
             SetRequests(cluster),
             sets,
             set_queue,
-            settings.rules(defaults),
+            rules,
             now=cluster.clock.now,
             knows=progress.knows,
         )
