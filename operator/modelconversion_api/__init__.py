@@ -5,7 +5,8 @@
     ModelConversionSpec ──▶ ConversionRequest ──▶ ConversionReport ──▶ ModelConversionStatus
          (kubectl)              (the Job)            (the bucket)            (kubectl)
 
-These are the roots; the types that they are made of lie in the modules. Needs pydantic only, runs in every
+These are the roots; the types that they are made of lie in the modules, the parts of a spec in `fields`, the
+parts of a report in `reports`. Needs pydantic only, runs in every
 process, and is used by the operator, the converter, and whoever writes a client.
 
 >>> from modelconversion_api import ModelConversionSpec
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from modelconversion_api.crd import custom_resource_definition
     from modelconversion_api.methods import Method, Target
     from modelconversion_api.reasons import FAILURES, FailureReason, Stage
-    from modelconversion_api.report import ConversionReport
+    from modelconversion_api.reports.conversion import ConversionReport
     from modelconversion_api.request import ConversionRequest
     from modelconversion_api.spec import ModelConversionSpec
     from modelconversion_api.status import ModelConversionStatus
@@ -41,7 +42,7 @@ __all__ = [
 
 _MODULES: Final = {
     "FAILURES": "reasons",
-    "ConversionReport": "report",
+    "ConversionReport": "reports.conversion",
     "ConversionRequest": "request",
     "FailureReason": "reasons",
     "Method": "methods",

@@ -27,7 +27,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 class ApiModel(BaseModel):
     """A contract type: camelCase on the wire, snake_case in Python, unknown fields refused, immutable.
 
-    What a field means stands as a text under it: :mod:`modelconversion_api.descriptions` reads it.
+    What a field means stands as a text under it: :mod:`modelconversion_api.reports.descriptions` reads it.
     """
 
     model_config = ConfigDict(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, ApiModel, cel
-from .descriptions import describe
+from .fields.scheduling import JobSpec
 from .profiles import PROFILE_PLURALS, ConversionProfileSpec
-from .scheduling import JobSpec
+from .reports.descriptions import describe
 from .sets import (
     SET_KIND,
     SET_NAME_MAX_LENGTH,

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Final
 from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
 
 from .base import ApiModel, Fraction, Millis, cel
-from .boards import MAX_BOARDS
-from .compilers import NPU, EdgeTPU, EthosU, Microcontroller
-from .data import Validation
+from .fields.boards import MAX_BOARDS
+from .fields.compilers import NPU, EdgeTPU, EthosU, Microcontroller
+from .fields.data import Validation
+from .fields.recipes import MAX_RECIPES
+from .fields.scheduling import JobDefaults, JobSpec, Name
 from .methods import Target
-from .recipes import MAX_RECIPES
-from .scheduling import JobDefaults, JobSpec, Name
 from .spec import Benchmark, Methods, ModelConversionSpec, ProfileKind, Recipes, Tuning, Verifiers
 
 PROFILE_PLURALS: Final = {

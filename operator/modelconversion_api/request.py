@@ -8,16 +8,16 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from .base import ApiModel
-from .compilers import NPU, EdgeTPU, EthosU, Microcontroller
-from .data import Calibration, Validation
+from .fields.compilers import NPU, EdgeTPU, EthosU, Microcontroller
+from .fields.data import Calibration, Validation
+from .fields.optimization import Optimize
+from .fields.recipes import MAX_RECIPES, Recipe
+from .fields.storage import StorageAccess
+from .fields.verification import Verifier
 from .methods import Method, Target, artifact_base_name
-from .optimization import Optimize
 from .reasons import Stage
-from .recipes import MAX_RECIPES, Recipe
 from .spec import Benchmark, ModelConversionSpec, Output, Source, Tuning
-from .storage import StorageAccess
 from .uris import bare
-from .verification import Verifier
 
 REQUEST_ENV: Final = "CONVERSION_REQUEST"
 """Environment variable that carries the request to each of the Job's containers."""

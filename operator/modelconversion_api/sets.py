@@ -9,12 +9,12 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 
 from .base import ApiModel, Fraction, cel
-from .data import Calibration, Validation
+from .fields.data import Calibration, Validation
+from .fields.scheduling import JobSpec, Name
+from .fields.storage import Storage
 from .limits import ARTIFACT_URI_LENGTH, OBJECT_NAME_LENGTH
-from .scheduling import JobSpec, Name
 from .spec import HuggingFace, Output, ProfileRef, Source
 from .status import Conditions, Phase
-from .storage import Storage
 
 SET_KIND: Final = "ModelConversionSet"
 SET_PLURAL: Final = "modelconversionsets"

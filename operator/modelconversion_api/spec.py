@@ -9,17 +9,17 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
 from .base import ApiModel, Sha256, cel
-from .boards import MAX_BOARDS, Board
-from .compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
-from .data import Calibration, Validation
+from .fields.boards import MAX_BOARDS, Board
+from .fields.compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
+from .fields.data import Calibration, Validation
+from .fields.optimization import Optimize, Training
+from .fields.recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
+from .fields.scheduling import JobSpec, Name
+from .fields.storage import ACCOUNT_FOR_AZURE, Storage
+from .fields.verification import Verifier
 from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Objective, Target, methods_for_target
-from .optimization import Optimize, Training
-from .recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
-from .scheduling import JobSpec, Name
-from .storage import ACCOUNT_FOR_AZURE, Storage
 from .uris import SourceUri, StoreUri, bare, ends_in
-from .verification import Verifier
 
 NAME_MAX_LENGTH = 52
 """Longest name of a ModelConversion: 63 less the suffix of the Job's name."""

@@ -9,9 +9,12 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from .base import ApiModel, Fraction, OpenReason, Sha256
-from .boards import MAX_BOARDS, Accelerator
-from .compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
-from .compilers import MOST_SOCS
+from .fields.boards import MAX_BOARDS, Accelerator
+from .fields.compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
+from .fields.compilers import MOST_SOCS
+from .fields.optimization import OptimizationSummary
+from .fields.recipes import OfMethod
+from .fields.verification import VerificationOutcome, Verifier
 from .limits import (
     ARTIFACT_URI_LENGTH,
     NAME_LENGTH,
@@ -22,12 +25,9 @@ from .limits import (
     SentenceText,
     VersionText,
 )
-from .optimization import OptimizationSummary
 from .profiles import ResolvedProfile
 from .reasons import Stage
-from .recipes import OfMethod
 from .spec import SourceFormat
-from .verification import VerificationOutcome, Verifier
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""

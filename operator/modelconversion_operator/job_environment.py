@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.scheduling import Name
+from modelconversion_api.fields.scheduling import Name
 
 HTTP_PROXY: Final = "HTTP_PROXY"
 HTTPS_PROXY: Final = "HTTPS_PROXY"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.compilation import Compilations
-from modelconversion_api.compilers import EdgeTPU, EthosU, EthosUAccelerator, Microcontroller
+from modelconversion_api.fields.compilation import Compilations
+from modelconversion_api.fields.compilers import EdgeTPU, EthosU, EthosUAccelerator, Microcontroller
 from modelconversion_api.methods import Method
 from modelconversion_api.text import human_size
 from tflite_converter.compilers.compiling import compile_alone

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modelconversion_api.reasons import Stage
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]

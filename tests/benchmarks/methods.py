@@ -17,9 +17,9 @@ sys.path[:0] = [str(HERE / "training"), str(HERE.parent)]
 
 from training_models import CASES, Case  # noqa: E402
 
+from modelconversion_api.fields.recipes import Algorithm, LayerRule, Precision, Recipe  # noqa: E402
 from modelconversion_api.methods import Method  # noqa: E402
-from modelconversion_api.recipes import Algorithm, LayerRule, Precision, Recipe  # noqa: E402
-from modelconversion_api.report import ArtifactReport, ConversionReport  # noqa: E402
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport  # noqa: E402
 from modelconversion_api.text import human_latency  # noqa: E402
 from support.converter.converting import convert_into  # noqa: E402 - after the path to it
 

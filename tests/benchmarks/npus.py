@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.compilation import NPUReport
-from modelconversion_api.compilers import NPU, NPUVendor
+from modelconversion_api.fields.compilation import NPUReport
+from modelconversion_api.fields.compilers import NPU, NPUVendor
 from modelconversion_api.methods import Method
 from tflite_converter.compilers.compiling import compile_alone
 from tflite_converter.compilers.options import Compilers

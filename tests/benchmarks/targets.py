@@ -26,9 +26,9 @@ import numpy as np
 from convert import Case, gesture, mobilenet, visual_wake_words
 
 from devcluster.tools.guests import guests_folder
-from modelconversion_api.compilation import CompilerFigures
-from modelconversion_api.report import ArtifactReport, ConversionReport
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.fields.compilation import CompilerFigures
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from support.converter.vulkan import software_driver
 from tflite_converter.verifying.drivers import DRIVER_FILES_ENV
 from tflite_converter.verifying.guests import GUESTS_ENV

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
 from PIL import Image
 
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.converter.tiny_tflite import write_tiny_tflite
 from support.converter.vulkan import software_driver
 from tflite_converter.cli.main import app

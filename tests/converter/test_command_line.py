@@ -13,7 +13,7 @@ import pytest
 from edge_inference import TFLiteInference, read_baseline
 from gesture_sample.model import build_model, make_samples
 from modelconversion_api.methods import DEFAULT_METHODS, Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.text import human_size
 from support.converter.converting import SCRIPTS, Script
 from tflite_converter.tflite.file import read_file

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.compilers import (
+from modelconversion_api.fields.compilers import (
     NPU,
     DenseWeights,
     EdgeTPU,
@@ -21,7 +21,7 @@ from modelconversion_api.compilers import (
 )
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
 from support.converter.converting import convert_into
 from tflite_converter.compilers.npu_sdk import SDKS_ENV
 from tflite_converter.compilers.options import Compilers

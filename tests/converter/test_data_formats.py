@@ -18,7 +18,7 @@ import soundfile
 import yaml
 from ai_edge_litert.interpreter import Interpreter
 
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.converter.records import write_tfrecord
 from support.converter.tiny_tflite import write_tiny_tflite
 from support.paths import REPOSITORY

@@ -17,10 +17,10 @@ import pytest
 from litert_quantizer import quantizer, recipe
 
 from conversion_engine.files import EVALUATION_FOLDER, REFERENCE_FOLDER
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.reports.conversion import ConversionReport
 from support.converter import guests, hostile_runtime
 from support.converter.converting import convert_into
 from support.converter.hard_models import INPUT, OUTPUT, chain

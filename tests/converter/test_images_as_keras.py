@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.data.binding import SavedSamples

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.converter.converting import Script
 from support.paths import REPOSITORY
 from tflite_converter.tflite.runtime import TFLiteModel

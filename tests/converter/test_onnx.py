@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import SourceFormat

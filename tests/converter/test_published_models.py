@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from modelconversion_api.measurements import AgreementMetric
 from modelconversion_api.methods import Method
+from modelconversion_api.reports.measurements import AgreementMetric
 from support.converter.converting import Converted, convert_into
 from tflite_converter.tflite.runtime import TFLiteModel
 

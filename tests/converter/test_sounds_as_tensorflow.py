@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from modelconversion_api.audio import Audio
+from modelconversion_api.fields.audio import Audio
 from modelconversion_api.reasons import Stage
 from tflite_converter.arrays import Array
 from tflite_converter.data.audio.decoding import decode

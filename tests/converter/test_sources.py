@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.calibration_report import DataRole
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.calibration import DataRole
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.spec import SourceFormat
 from support.converter.converting import Converted, convert_into
 from tflite_converter.errors import ConverterError

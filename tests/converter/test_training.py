@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelconversion_api.fields.optimization import OptimizationStep
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import OptimizationStep
 from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.converting import Script, convert_into
 from support.paths import REPOSITORY

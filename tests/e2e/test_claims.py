@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devcluster.cache import REPOSITORY
-from modelconversion_api.storage import CONVERSIONS_USER
+from modelconversion_api.fields.storage import CONVERSIONS_USER
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
 

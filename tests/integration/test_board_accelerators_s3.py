@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.board_report import BoardReport
-from modelconversion_api.boards import BOARD_SECONDS_ENV, Accelerator
-from modelconversion_api.compilation import CompiledFile, EdgeTPUReport
+from modelconversion_api.fields.boards import BOARD_SECONDS_ENV, Accelerator
+from modelconversion_api.fields.compilation import CompiledFile, EdgeTPUReport
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.board import BoardReport
 from support.cluster.board_stages import BOARD, Published, digest, npz
 from support.cluster.stages import Job, new_job
 from support.converter.tflite_files import O, T, dense, tflite

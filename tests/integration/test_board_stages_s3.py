@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelconversion_api.board_report import BoardReport
-from modelconversion_api.boards import BOARD_ENV
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.boards import BOARD_ENV
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.board import BoardReport
+from modelconversion_api.reports.measurements import AgreementMetric
 from support.cluster.board_stages import BOARD, RUN, Published, npz, samples_of_dense
 from support.cluster.stages import Job, new_job
 from support.converter.tflite_files import O, T, dense, tflite

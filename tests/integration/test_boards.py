@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from devcluster.process_node.node import ProcessNode
-from modelconversion_api.board_report import BoardReport
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.board import BoardReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.converter.guests import guests
 from support.converter.pages import Page
 from support.converter.vulkan import software_driver

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelconversion_api.comparison import COMPARISON_ENV, ComparedMember, ComparisonRequest
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.comparison import COMPARISON_ENV, ComparedMember, ComparisonRequest
+from modelconversion_api.reports.conversion import ConversionReport
 from support.cluster.stages import Job, new_job
 from support.converter import html_reports as sample
 from support.converter.pages import Page

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
 
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.cluster.conversions import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "process_node")]

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from devcluster.services.s3 import ObjectStore as Server
+from modelconversion_api.fields.storage import AddressingStyle, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.storage import AddressingStyle, StorageAccess
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import JobSettings, job_manifest
 from support.cluster.conversions import Conversions, Operator

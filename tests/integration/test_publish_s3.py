@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import verifying
 
 from devcluster.services.s3 import ObjectStore as Server
-from modelconversion_api.board_report import BoardSamples
-from modelconversion_api.boards import Board
+from modelconversion_api.fields.boards import Board
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.board import BoardSamples
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.request import SIGNING_KEY_ENV
 from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devcluster.services.azurite import Azurite
 from devcluster.services.s3 import ObjectStore as Server
-from modelconversion_api.data import Calibration, Images, ImageScaling
-from modelconversion_api.optimization import Optimize
+from modelconversion_api.fields.data import Calibration, Images, ImageScaling
+from modelconversion_api.fields.optimization import Optimize
+from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ConversionReport, StageResult
+from modelconversion_api.reports.conversion import ConversionReport, StageResult
 from modelconversion_api.spec import Output, Source
-from modelconversion_api.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from support.cluster.board_stages import BOARD, Published
 from support.cluster.clouds import forget_environment
 from support.cluster.google_stand_in import GoogleStandIn, service_account

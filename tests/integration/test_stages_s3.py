@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from devcluster.services.s3 import ObjectStore as Server
-from modelconversion_api.data import Calibration, Images, ImageScaling, Validation
+from modelconversion_api.fields.data import Calibration, Images, ImageScaling, Validation
+from modelconversion_api.fields.recipes import Recipe
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import Recipe
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.storage import StorageAccess
 from support.cluster.stages import MODEL, MODEL_DIGEST, Job, new_job
 from tflite_converter.files.digests import source_digest
 from tflite_converter.job import fetch as job_fetch

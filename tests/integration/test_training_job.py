@@ -11,9 +11,8 @@ import pytest
 
 from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.base import fraction
-from modelconversion_api.data import Calibration, Validation
-from modelconversion_api.methods import Method
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.data import Calibration, Validation
+from modelconversion_api.fields.optimization import (
     Distillation,
     OptimizationStep,
     Optimize,
@@ -21,8 +20,9 @@ from modelconversion_api.optimization import (
     QuantizationAwareTraining,
     Training,
 )
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import Stage
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.spec import Source
 from support.cluster.stages import Job, new_job
 from support.paths import SCRIPTS

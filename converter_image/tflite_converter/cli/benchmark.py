@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 from pydantic import BeforeValidator, Field
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.board_report import FileProfile, Taken
-from modelconversion_api.boards import Accelerator
-from modelconversion_api.measurements import Performance
+from modelconversion_api.fields.boards import Accelerator
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.board import FileProfile, Taken
+from modelconversion_api.reports.measurements import Performance
 from modelconversion_api.spec import Benchmark, Threads
 from tflite_converter.cli.flags import Group, Metavar
 from tflite_converter.cli.given import Given, takes

@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel
-from modelconversion_api.data import Images
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.data import Images
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
 from tflite_converter.cli.groups import AUDIO_NAMES, PRINTED, CalibrationFiles, File

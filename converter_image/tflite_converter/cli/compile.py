@@ -24,7 +24,7 @@ from tflite_converter.cli.groups import (
 from tflite_converter.errors import ConverterError, UsageError
 
 if TYPE_CHECKING:
-    from modelconversion_api.compilation import Compilations
+    from modelconversion_api.fields.compilation import Compilations
     from tflite_converter.compilers.options import Compilers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelconversion_api.compilers import DenseWeights
+from modelconversion_api.fields.compilers import DenseWeights
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.groups import COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS
 from tflite_converter.compilers.options import Compilers

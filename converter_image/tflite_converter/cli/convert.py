@@ -12,7 +12,7 @@ from tflite_converter.cli.groups import CONVERT, OUTPUT, SHOWN
 from tflite_converter.errors import ConverterError, UsageError
 
 if TYPE_CHECKING:
-    from modelconversion_api.report import ConversionReport
+    from modelconversion_api.reports.conversion import ConversionReport
     from tflite_converter.console.report import ProgressView
     from tflite_converter.conversion.options import Options
 
@@ -83,7 +83,7 @@ def _read_key(path: Path) -> str:
 
 
 def _refuse_if_none_passed(report: ConversionReport) -> None:
-    from modelconversion_api.report import reason_of_none_passed
+    from modelconversion_api.reports.conversion import reason_of_none_passed
 
     if report.recommended is not None:
         return

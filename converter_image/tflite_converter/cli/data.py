@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple, Protocol, overload
 
-from modelconversion_api.audio import Audio
-from modelconversion_api.data import Images
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.data import Images
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.groups import AUDIO, IMAGES
 from tflite_converter.data.files import DataFiles

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from modelconversion_api.base import ApiModel, NumberText
-from modelconversion_api.descriptions import description
+from modelconversion_api.reports.descriptions import description
 
 M = TypeVar("M", bound=ApiModel)
 

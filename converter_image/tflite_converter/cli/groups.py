@@ -13,12 +13,12 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel, Sha256
-from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
-from modelconversion_api.data import Calibration, Images, Seed, Validation
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.compilers import NPU, EdgeTPU, EthosU, Microcontroller
+from modelconversion_api.fields.data import Calibration, Images, Seed, Validation
+from modelconversion_api.fields.optimization import Distillation, Pruning, QuantizationAwareTraining, Training
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import Distillation, Pruning, QuantizationAwareTraining, Training
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark, InputShape, Source, Tuning
 from tflite_converter.cli.flags import Group, Metavar

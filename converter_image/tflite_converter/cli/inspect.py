@@ -19,7 +19,7 @@ from tflite_converter.cli.given import Given, takes
 from tflite_converter.cli.groups import PRINTED, File
 
 if TYPE_CHECKING:
-    from modelconversion_api.measurements import Inventory, TargetCheck
+    from modelconversion_api.reports.measurements import Inventory, TargetCheck
     from tflite_converter.files.saved_model import SavedModel
     from tflite_converter.tflite.types import TFLiteFile
 

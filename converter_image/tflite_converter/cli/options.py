@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, Validation
+from modelconversion_api.fields.data import DEFAULT_CALIBRATION_SAMPLES, Validation
 from modelconversion_api.methods import (
     DEFAULT_METHODS,
     Method,

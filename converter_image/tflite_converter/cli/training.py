@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelconversion_api.optimization import Distillation, Optimize
+from modelconversion_api.fields.optimization import Distillation, Optimize
 from tflite_converter.cli.data import Decoding, data_files
 from tflite_converter.cli.flags import decimal
 from tflite_converter.cli.given import Given

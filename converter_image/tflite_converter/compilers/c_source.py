@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from modelconversion_api.compilers import c_array_names
+from modelconversion_api.fields.compilers import c_array_names
 from tflite_converter.compilers.arena import ALIGNMENT
 from tflite_converter.tflite.types import TFLiteFile
 

@@ -8,12 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from modelconversion_api.compilation import Compilations, CompiledFile, EdgeTPUReport, EthosUReport, NPUReport
-from modelconversion_api.compilers import CPU_SOC, EdgeTPU, EthosU, NPUVendor, npu_name
+from modelconversion_api.fields.compilation import (
+    Compilations,
+    CompiledFile,
+    EdgeTPUReport,
+    EthosUReport,
+    NPUReport,
+)
+from modelconversion_api.fields.compilers import CPU_SOC, EdgeTPU, EthosU, NPUVendor, npu_name
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
 from tflite_converter.compilers.jobs import COMPILER, CompilerJob, CompilerResult, NPUJob
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.compilers.results import compiled_file, other_values

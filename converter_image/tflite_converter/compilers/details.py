@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.compilation import EdgeTPUReport, MicrocontrollerReport
-from modelconversion_api.compilers import EdgeTPU, Microcontroller
+from modelconversion_api.fields.compilation import EdgeTPUReport, MicrocontrollerReport
+from modelconversion_api.fields.compilers import EdgeTPU, Microcontroller
 from modelconversion_api.methods import Target
 from tflite_converter.compilers.edge_tpu import predicted
 from tflite_converter.compilers.microcontroller import measured

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from conversion_engine.process import ends_with_its_parent
-from modelconversion_api.compilation import MOST_FALLBACKS, EdgeTPUReport, OperatorFallback
-from modelconversion_api.compilers import EdgeTPU, edge_tpu_names
+from modelconversion_api.fields.compilation import MOST_FALLBACKS, EdgeTPUReport, OperatorFallback
+from modelconversion_api.fields.compilers import EdgeTPU, edge_tpu_names
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.compilers.edge_tpu_output import (
     SUCCESS,

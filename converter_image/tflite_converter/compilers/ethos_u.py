@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.compilation import MOST_FALLBACKS, EthosUReport, OperatorFallback
-from modelconversion_api.compilers import EthosU, ethos_u_name
+from modelconversion_api.fields.compilation import MOST_FALLBACKS, EthosUReport, OperatorFallback
+from modelconversion_api.fields.compilers import EthosU, ethos_u_name
 from modelconversion_api.limits import QUOTE_LENGTH
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import shortened

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.compilation import (
+from modelconversion_api.fields.compilation import (
     EdgeTPUReport,
     EthosUReport,
     MicrocontrollerReport,
     NPUReport,
     NPURun,
 )
-from modelconversion_api.compilers import NPU, EdgeTPU, EthosU, Microcontroller
+from modelconversion_api.fields.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from tflite_converter.compilers.npu_sdk import Toolkit
 from tflite_converter.isolation.parent import Program
 from tflite_converter.isolation.protocol import ChildLimits

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from modelconversion_api.compilation import MicrocontrollerReport
-from modelconversion_api.compilers import Microcontroller
+from modelconversion_api.fields.compilation import MicrocontrollerReport
+from modelconversion_api.fields.compilers import Microcontroller
 from modelconversion_api.methods import Target
 from tflite_converter.compilers.arena import estimate
 from tflite_converter.compilers.c_source import resolver_methods, source

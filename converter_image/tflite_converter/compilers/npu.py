@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Final
 
 from conversion_engine.process import ends_with_its_parent
-from modelconversion_api.compilation import MOST_FALLBACKS, NPUReport, OperatorFallback
-from modelconversion_api.compilers import CPU_SOC, NPU, NPUVendor, npu_name
+from modelconversion_api.fields.compilation import MOST_FALLBACKS, NPUReport, OperatorFallback
+from modelconversion_api.fields.compilers import CPU_SOC, NPU, NPUVendor, npu_name
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.compilers.jobs import NPUJob

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_inference.tensors import Tensor
-from modelconversion_api.compilation import NPURun
+from modelconversion_api.fields.compilation import NPURun
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.compilers.jobs import NPUJob

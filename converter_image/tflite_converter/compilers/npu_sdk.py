@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.compilers import CPU_SOC, NPU, NPUVendor
+from modelconversion_api.fields.compilers import CPU_SOC, NPU, NPUVendor
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.names import for_shell

@@ -7,7 +7,14 @@ import os
 import shutil
 from pathlib import Path
 
-from modelconversion_api.compilers import NPU, NPU_METHODS, DenseWeights, EdgeTPU, EthosU, Microcontroller
+from modelconversion_api.fields.compilers import (
+    NPU,
+    NPU_METHODS,
+    DenseWeights,
+    EdgeTPU,
+    EthosU,
+    Microcontroller,
+)
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.compilers.edge_tpu import PROGRAM

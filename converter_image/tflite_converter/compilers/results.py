@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from modelconversion_api.compilation import CompiledFile, NPURun
+from modelconversion_api.fields.compilation import CompiledFile, NPURun
 from tflite_converter.measuring.gates import ROUNDING
 
 _LEAST_DB: Final = 20.0

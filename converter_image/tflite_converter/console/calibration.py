@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.calibration_report import CalibrationReport, DataInfo, Stability
+from modelconversion_api.reports.calibration import CalibrationReport, DataInfo, Stability
 from tflite_converter.quantizing.calibration_check import CalibrationCheck
 
 _CLASSES_SHOWN = 20

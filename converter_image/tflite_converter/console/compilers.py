@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.compilation import (
+from modelconversion_api.fields.compilation import (
     Compilations,
     CompilerFigures,
     EdgeTPUFigures,

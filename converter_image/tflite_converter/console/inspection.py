@@ -9,8 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.measurements import Inventory, TargetCheck, TensorDetail
 from modelconversion_api.methods import Target
+from modelconversion_api.reports.measurements import Inventory, TargetCheck, TensorDetail
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size, printable
 from tflite_converter.compilers.details import Details

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.board_report import OperatorTime, Taken
-from modelconversion_api.measurements import Performance
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.fields.verification import left_to_cpu
+from modelconversion_api.reports.board import OperatorTime, Taken
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import Performance
 from modelconversion_api.text import human_latency, human_size, printable
-from modelconversion_api.verification import left_to_cpu
 
 
 def performance_table(rows: Sequence[tuple[str, int, Performance]]) -> Table:

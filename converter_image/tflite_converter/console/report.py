@@ -21,15 +21,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.calibration_report import DataRole
-from modelconversion_api.measurements import AgreementMetric, Attempt
-from modelconversion_api.report import (
+from modelconversion_api.reports.calibration import DataRole
+from modelconversion_api.reports.conversion import (
     ArtifactReport,
     ConversionReport,
     SearchReport,
     compilations_of,
     verdict_of,
 )
+from modelconversion_api.reports.measurements import AgreementMetric, Attempt
 from modelconversion_api.text import human_latency, human_size, printable
 from tflite_converter.console.compilers import show_compilation
 from tflite_converter.console.training import show_training

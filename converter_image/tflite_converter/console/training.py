@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from modelconversion_api.optimization import Measured, OptimizationReport
+from modelconversion_api.fields.optimization import Measured, OptimizationReport
 from modelconversion_api.text import human_latency, human_size
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, left_to_cpu
+from modelconversion_api.reports.conversion import ArtifactReport
 from modelconversion_api.text import human_size, printable
-from modelconversion_api.verification import Verification, VerificationOutcome, left_to_cpu
 
 _STYLES = {
     VerificationOutcome.PASSED: "green",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.calibration_report import ClassCount, DataInfo, DataRole
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.calibration import ClassCount, DataInfo, DataRole
 from tflite_converter.conversion.options import Options
 from tflite_converter.data.binding import SavedSamples
 from tflite_converter.data.checks import class_counts, data_info, sample_warnings

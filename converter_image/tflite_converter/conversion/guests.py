@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import Stage
-from modelconversion_api.report import ArtifactReport
-from modelconversion_api.verification import Verifier
+from modelconversion_api.reports.conversion import ArtifactReport
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from modelconversion_api.fields.verification import Verifier, resolved_verifiers
 from modelconversion_api.methods import Method
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import TensorInfo
-from modelconversion_api.verification import Verifier, resolved_verifiers
 from tflite_converter.conversion.data import RANDOM_SAMPLES, SYNTHETIC_SAMPLES
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelconversion_api.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
+from modelconversion_api.fields.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
+from modelconversion_api.fields.recipes import Recipe
+from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.methods import Method, Objective, Target
-from modelconversion_api.recipes import Recipe
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import DEFAULT_TUNING_SECONDS, Benchmark, SourceFormat
-from modelconversion_api.verification import Verifier
 from tflite_converter.compilers.options import Compilers
 from tflite_converter.data.files import DataFiles
 from tflite_converter.isolation.parent import DEFAULT_SILENCE_SECONDS

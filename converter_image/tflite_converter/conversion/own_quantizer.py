@@ -14,7 +14,7 @@ from typing import Final
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
 from tflite_converter.conversion.jobs import Basis, tensorflow_int8_job
 from tflite_converter.conversion.options import Options
 from tflite_converter.errors import ConverterError

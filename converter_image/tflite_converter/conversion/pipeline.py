@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from modelconversion_api.board_report import BoardSamples
-from modelconversion_api.boards import BOARD_SAMPLES_FILE
+from modelconversion_api.fields.boards import BOARD_SAMPLES_FILE
+from modelconversion_api.fields.optimization import Measured
+from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import Measured
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import OfMethod
-from modelconversion_api.report import (
+from modelconversion_api.reports.board import BoardSamples
+from modelconversion_api.reports.conversion import (
     ArtifactReport,
     ConversionReport,
     compilations_of,

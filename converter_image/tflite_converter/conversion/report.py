@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from modelconversion_api.calibration_report import CalibrationReport, DataInfo, Stability
+from modelconversion_api.fields.optimization import OptimizationReport
+from modelconversion_api.fields.recipes import OfMethod, Recipe
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import OptimizationReport
 from modelconversion_api.reasons import Stage
-from modelconversion_api.recipes import OfMethod, Recipe
-from modelconversion_api.report import (
+from modelconversion_api.reports.calibration import CalibrationReport, DataInfo, Stability
+from modelconversion_api.reports.conversion import (
     ArtifactReport,
     ConversionReport,
     Evaluation,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelconversion_api.measurements import Trial
 from modelconversion_api.methods import Method, Objective
-from modelconversion_api.report import ArtifactReport, SearchReport
+from modelconversion_api.reports.conversion import ArtifactReport, SearchReport
+from modelconversion_api.reports.measurements import Trial
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Outcome
 from tflite_converter.measuring.recommendation import best_by

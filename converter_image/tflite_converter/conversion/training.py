@@ -11,17 +11,17 @@ from typing import Final
 
 import numpy as np
 
-from modelconversion_api.data import Task
-from modelconversion_api.limits import MAX_TFLITE_BYTES
-from modelconversion_api.methods import Method
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import (
     Comparison,
     Measured,
     OptimizationReport,
     TrainingData,
 )
+from modelconversion_api.limits import MAX_TFLITE_BYTES
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.text import human_size
 from tflite_converter.conversion.data import ConversionData

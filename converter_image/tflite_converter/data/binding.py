@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from modelconversion_api.audio import Audio
 from modelconversion_api.base import ApiModel
-from modelconversion_api.data import Images
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.data import Images
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays

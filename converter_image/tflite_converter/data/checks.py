@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelconversion_api.calibration_report import ClassCount, DataInfo, DataRole, InputCoverage, Stability
+from modelconversion_api.reports.calibration import ClassCount, DataInfo, DataRole, InputCoverage, Stability
 from tflite_converter.array_blocks import blocks
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.dataset import Dataset

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.audio import Audio
-from modelconversion_api.data import Images
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.data import Images
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, IntArray, NamedArrays

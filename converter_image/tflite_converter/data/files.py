@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelconversion_api.audio import Audio
-from modelconversion_api.data import Images
+from modelconversion_api.fields.audio import Audio
+from modelconversion_api.fields.data import Images
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from modelconversion_api.data import ImageResize, Images, ImageScaling
+from modelconversion_api.fields.data import ImageResize, Images, ImageScaling
 from modelconversion_api.reasons import Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import SIGNATURE_FILE_NAME
+from modelconversion_api.reports.conversion import SIGNATURE_FILE_NAME
 from tflite_converter.errors import ConverterError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
-from modelconversion_api.graph import MOST_DRAWN, MOST_DRAWN_INPUTS, DrawnNode
+from modelconversion_api.reports.graph import MOST_DRAWN, MOST_DRAWN_INPUTS, DrawnNode
 from tflite_converter.graph.explorer import shape
 from tflite_converter.graph.layers import MOST_PARTS
 from tflite_converter.graph.nodes import Graph, Node
@@ -23,7 +23,7 @@ _NO_LAYER: Final = "operators"
 
 
 def drawn(graph: Graph) -> tuple[DrawnNode, ...]:
-    """Return at most :data:`~modelconversion_api.graph.MOST_DRAWN` nodes that stand for all operators.
+    """Return at most :data:`~modelconversion_api.reports.graph.MOST_DRAWN` nodes that stand for all.
 
     One for each operator where there are no more. Else one for neighbours of one layer, of the innermost
     layers that are few enough. Where the next outer ones would be fewer than :data:`FEWEST_LAYERS`, as many

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from modelconversion_api.compilation import MOST_FALLBACKS, CompilerFigures
-from modelconversion_api.graph import GraphReport, graph_name
+from modelconversion_api.fields.compilation import MOST_FALLBACKS, CompilerFigures
 from modelconversion_api.limits import MAX_GRAPH_BYTES
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.graph import GraphReport, graph_name
 from tflite_converter.graph.drawing import drawn
 from tflite_converter.graph.explorer import encode
 from tflite_converter.graph.nodes import graphs_of

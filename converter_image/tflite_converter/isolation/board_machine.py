@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.board_report import Machine
+from modelconversion_api.reports.board import Machine
 from tflite_converter.isolation.machine import processor
 
 _THERMAL: Final = Path("/sys/class/thermal")

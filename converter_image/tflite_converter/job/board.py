@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from modelconversion_api.base import readable
-from modelconversion_api.board_report import BoardFileReport, BoardReport
-from modelconversion_api.boards import (
+from modelconversion_api.fields.boards import (
     BOARD_ENV,
     MAX_BOARDS,
     NODE_ENV,
@@ -27,7 +26,8 @@ from modelconversion_api.boards import (
 )
 from modelconversion_api.limits import MAX_REPORT_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import (
+from modelconversion_api.reports.board import BoardFileReport, BoardReport
+from modelconversion_api.reports.conversion import (
     HTML_REPORT_FILE_NAME,
     REPORT_FILE_NAME,
     ArtifactReport,

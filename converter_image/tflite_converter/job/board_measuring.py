@@ -16,10 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.board_report import BoardFileReport, BoardReport, FileProfile, OperatorTime, Taken
-from modelconversion_api.boards import BOARD_SAMPLES_FILE, BOARD_SECONDS_ENV, NODE_ENV, Accelerator, Board
+from modelconversion_api.fields.boards import (
+    BOARD_SAMPLES_FILE,
+    BOARD_SECONDS_ENV,
+    NODE_ENV,
+    Accelerator,
+    Board,
+)
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport, ConversionReport, StageResult
+from modelconversion_api.reports.board import BoardFileReport, BoardReport, FileProfile, OperatorTime, Taken
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport, StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark
 from tflite_converter.errors import ConverterError, first_line

@@ -11,14 +11,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from modelconversion_api.comparison import (
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.comparison import (
     COMPARISON_ENV,
     COMPARISON_FILE_NAME,
     ComparedMember,
     ComparisonRequest,
 )
-from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import REPORT_FILE_NAME, StageResult
+from modelconversion_api.reports.conversion import REPORT_FILE_NAME, StageResult
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.publish import HTML_CONTENT_TYPE, upload_bytes

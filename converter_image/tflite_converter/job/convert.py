@@ -8,15 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.data import (
+from modelconversion_api.fields.data import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_EVALUATION_SAMPLES,
     Calibration,
     Validation,
 )
-from modelconversion_api.optimization import Training
+from modelconversion_api.fields.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageResult, verdict_of
+from modelconversion_api.reports.conversion import REPORT_FILE_NAME, ConversionReport, StageResult, verdict_of
 from modelconversion_api.request import PROGRESS_ADDRESS_ENV, ConversionRequest
 from modelconversion_api.text import human_size
 from tflite_converter.compilers.options import Compilers

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from modelconversion_api import log
 from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import StageFailure, StageResult
+from modelconversion_api.reports.conversion import StageFailure, StageResult
 from modelconversion_api.request import (
     INPUT_DIR_ENV,
     LOG_FORMAT_ENV,

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.data import Calibration, Validation
+from modelconversion_api.fields.data import Calibration, Validation
+from modelconversion_api.fields.optimization import Training
+from modelconversion_api.fields.recipes import MAX_RULES_BYTES, RulesFile
 from modelconversion_api.limits import MAX_DATA_BYTES, MAX_SOURCE_BYTES, MAX_TFLITE_BYTES
-from modelconversion_api.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import MAX_RULES_BYTES, RulesFile
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.uris import bare, in_store

@@ -18,16 +18,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from modelconversion_api.board_report import BoardSamples
-from modelconversion_api.compilation import CompiledFile
-from modelconversion_api.compilers import NPU_METHODS, c_array_names, edge_tpu_names, ethos_u_name, npu_name
-from modelconversion_api.graph import GraphReport, graph_name
+from modelconversion_api.fields.compilation import CompiledFile
+from modelconversion_api.fields.compilers import (
+    NPU_METHODS,
+    c_array_names,
+    edge_tpu_names,
+    ethos_u_name,
+    npu_name,
+)
+from modelconversion_api.fields.optimization import summary_of
+from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import summary_of
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import OfMethod
-from modelconversion_api.report import (
+from modelconversion_api.reports.board import BoardSamples
+from modelconversion_api.reports.conversion import (
     HTML_REPORT_FILE_NAME,
     REPORT_FILE_NAME,
     SIGNATURE_FILE_NAME,
@@ -38,6 +43,7 @@ from modelconversion_api.report import (
     StageResult,
     compilations_of,
 )
+from modelconversion_api.reports.graph import GraphReport, graph_name
 from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError

@@ -11,7 +11,12 @@ from pydantic_core import from_json
 from modelconversion_api.base import readable
 from modelconversion_api.limits import MAX_REPORT_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import REPORT_FILE_NAME, ConversionReport, StageFailure, StageResult
+from modelconversion_api.reports.conversion import (
+    REPORT_FILE_NAME,
+    ConversionReport,
+    StageFailure,
+    StageResult,
+)
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.publish import summary_of_report

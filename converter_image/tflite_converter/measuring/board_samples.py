@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.boards import MOST_BOARD_SAMPLE_BYTES, MOST_BOARD_SAMPLES
-from modelconversion_api.calibration_report import DataRole
+from modelconversion_api.fields.boards import MOST_BOARD_SAMPLE_BYTES, MOST_BOARD_SAMPLES
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.calibration import DataRole
+from modelconversion_api.reports.conversion import ConversionReport
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.npz import read_arrays, write_npz
 from tflite_converter.errors import ConverterError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelconversion_api.measurements import ClassResult, Confusion
+from modelconversion_api.reports.measurements import ClassResult, Confusion
 from tflite_converter.arrays import Array, IntArray
 from tflite_converter.measuring.metrics import predicted
 

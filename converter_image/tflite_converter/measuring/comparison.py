@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method, artifact_base_name
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.spec import Benchmark
 from tflite_converter.data.file_samples import read_tflite, samples_for
 from tflite_converter.data.files import DataFiles

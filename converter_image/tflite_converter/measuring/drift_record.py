@@ -6,8 +6,8 @@ import numpy as np
 
 from edge_inference.confidence import EDGES, are_logits, decided, histogram
 from edge_inference.drift import levels
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import ConfidenceRecord, LevelRecord, OutputRecord
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import ConfidenceRecord, LevelRecord, OutputRecord
 from tflite_converter.arrays import Array, NamedArrays
 
 _DIGITS = 6

@@ -10,11 +10,17 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric, Latency, Performance, Scores, TargetCheck
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import (
+    AgreementMetric,
+    Latency,
+    Performance,
+    Scores,
+    TargetCheck,
+)
 from modelconversion_api.spec import Benchmark
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import ConverterError

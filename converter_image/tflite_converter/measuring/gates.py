@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelconversion_api.boards import Board
-from modelconversion_api.data import Validation
-from modelconversion_api.recipes import RecipeGates
+from modelconversion_api.fields.boards import Board
+from modelconversion_api.fields.data import Validation
+from modelconversion_api.fields.recipes import RecipeGates
 
 ROUNDING = 1e-9
 """0.95 - 0.93 is a little more than 0.02 in binary; a gate of 0.02 lets it pass."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelconversion_api.measurements import LayerError
+from modelconversion_api.reports.measurements import LayerError
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.measuring.metrics import SNR_LIMIT_DB
 from tflite_converter.tflite.file import read_file

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from edge_inference.confidence import are_logits
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AccuracyMetric, AgreementMetric, Fidelity, Scores
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AccuracyMetric, AgreementMetric, Fidelity, Scores
 from tflite_converter.arrays import Array, FloatArray, IntArray, NamedArrays
 from tflite_converter.measuring.tasks import is_scores
 

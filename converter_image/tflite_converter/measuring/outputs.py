@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric, OutputFidelity
+from modelconversion_api.fields.data import Task
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.reports.measurements import AgreementMetric, OutputFidelity
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.measuring.metrics import POWER_FLOOR, agreement, as_float, r2, snr_db, top1
 from tflite_converter.measuring.tasks import is_distribution, lies_in_unit

@@ -18,7 +18,7 @@ import ai_edge_litert
 import numpy as np
 
 from edge_inference.tensors import Tensor
-from modelconversion_api.board_report import MOST_OPERATORS, OperatorTime
+from modelconversion_api.reports.board import MOST_OPERATORS, OperatorTime
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.native_output import silenced
 from tflite_converter.tflite.runtime import WARM_UP_RUNS, TFLiteModel

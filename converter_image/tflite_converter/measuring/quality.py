@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelconversion_api.measurements import OutputFidelity
+from modelconversion_api.reports.measurements import OutputFidelity
 from tflite_converter.measuring.metrics import SNR_LIMIT_DB
 
 _AGREEMENT_COST = 0.005

@@ -6,10 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+from modelconversion_api.fields.verification import VerificationOutcome, left_to_cpu
 from modelconversion_api.methods import TARGET_PLANS, Objective, Target
-from modelconversion_api.report import Alternative, ArtifactReport, ArtifactSummary, RecommendedMethod
+from modelconversion_api.reports.conversion import (
+    Alternative,
+    ArtifactReport,
+    ArtifactSummary,
+    RecommendedMethod,
+)
 from modelconversion_api.text import human_latency, human_size
-from modelconversion_api.verification import VerificationOutcome, left_to_cpu
 from tflite_converter.targets.operators import INTEGER_ONLY
 
 S = TypeVar("S", bound=ArtifactSummary)

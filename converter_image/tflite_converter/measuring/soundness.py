@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from modelconversion_api.measurements import OutputFidelity
+from modelconversion_api.reports.measurements import OutputFidelity
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.tflite.file import read_file
 from tflite_converter.tflite.runtime import TFLiteModel

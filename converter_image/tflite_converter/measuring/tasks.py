@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AgreementMetric
 from tflite_converter.arrays import Array, NamedArrays
 
 _NEARLY_ONE = 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from modelconversion_api.measurements import Attempt
+from modelconversion_api.reports.measurements import Attempt
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.quality import Quality
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from modelconversion_api.calibration_report import Stability, UnstableTensor
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.calibration import Stability, UnstableTensor
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.measuring.soundness import first_not_finite

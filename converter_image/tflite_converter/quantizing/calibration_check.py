@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.calibration_report import CalibrationReport, DataRole
-from modelconversion_api.data import DEFAULT_EVALUATION_SAMPLES
+from modelconversion_api.fields.data import DEFAULT_EVALUATION_SAMPLES
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.calibration import CalibrationReport, DataRole
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.data.checks import (

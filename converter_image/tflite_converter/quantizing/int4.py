@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from modelconversion_api.measurements import Attempt
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import Attempt
 from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.quality import Quality
 from tflite_converter.quantizing.attempts import failed, measured

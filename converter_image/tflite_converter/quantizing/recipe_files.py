@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from modelconversion_api.fields.recipes import MAX_RECIPES, MAX_RULES_BYTES, Recipe
 from modelconversion_api.methods import Method
-from modelconversion_api.recipes import MAX_RECIPES, MAX_RULES_BYTES, Recipe
 from tflite_converter.errors import UsageError
 from tflite_converter.files.names import readable
 from tflite_converter.quantizing.recipes import fault_of, needs_ranges, read_rules

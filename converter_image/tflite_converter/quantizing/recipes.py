@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from modelconversion_api.fields.recipes import Algorithm, LayerRule, Precision, Recipe
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import Algorithm, LayerRule, Precision, Recipe
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.errors import ConverterError, first_line
 from tflite_converter.native_output import silenced

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from modelconversion_api.measurements import Attempt
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import Attempt
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.layers import layer_errors, sensitive

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from modelconversion_api.measurements import Attempt, Inventory
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
+from modelconversion_api.reports.measurements import Attempt, Inventory
 from modelconversion_api.text import human_latency
 from tflite_converter.report.charts import Point, pareto_plot
 from tflite_converter.report.figures import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from modelconversion_api.board_report import BoardFileReport, BoardReport, Machine
-from modelconversion_api.boards import Accelerator, Board
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.fields.boards import Accelerator, Board
+from modelconversion_api.fields.verification import left_to_cpu
+from modelconversion_api.reports.board import BoardFileReport, BoardReport, Machine
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.text import human_latency
-from modelconversion_api.verification import left_to_cpu
 from tflite_converter.report.figures import NOTHING, counted, name_of, percent, section, size, table, verdict
 from tflite_converter.report.markup import Child, Markup, joined, tag
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelconversion_api.measurements import Fidelity, Inventory, Latency, Performance, Scores
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
+from modelconversion_api.reports.measurements import Fidelity, Inventory, Latency, Performance, Scores
 from modelconversion_api.text import human_latency
 from tflite_converter.report.figures import (
     NOTHING,

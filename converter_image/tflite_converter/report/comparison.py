@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.text import human_latency
 from tflite_converter.report.charts import Point, pareto_plot
 from tflite_converter.report.figures import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelconversion_api.compilation import (
+from modelconversion_api.fields.compilation import (
     Compilations,
     CompiledFile,
     CompilerFigures,
@@ -14,7 +14,7 @@ from modelconversion_api.compilation import (
     NPUReport,
     OperatorFallback,
 )
-from modelconversion_api.report import ConversionReport, compilations_of
+from modelconversion_api.reports.conversion import ConversionReport, compilations_of
 from tflite_converter.report.figures import NOTHING, code, counted, section, size, table, verdict
 from tflite_converter.report.markup import Child, Markup, joined, tag
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelconversion_api.measurements import Confusion
+from modelconversion_api.reports.measurements import Confusion
 from tflite_converter.report.figures import percent, table
 from tflite_converter.report.markup import Child, Markup, joined, tag
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from modelconversion_api.calibration_report import (
+from modelconversion_api.reports.calibration import (
     CalibrationReport,
     ClassCount,
     DataInfo,
@@ -13,8 +13,8 @@ from modelconversion_api.calibration_report import (
     InputCoverage,
     Stability,
 )
-from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
+from modelconversion_api.reports.measurements import AgreementMetric
 from tflite_converter.report.charts import layers_plot
 from tflite_converter.report.confusion import confusion_view
 from tflite_converter.report.figures import (

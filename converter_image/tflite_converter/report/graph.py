@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from modelconversion_api.graph import DrawnNode, GraphReport
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
+from modelconversion_api.reports.graph import DrawnNode, GraphReport
 from modelconversion_api.text import printable, shortened
 from tflite_converter.report.figures import (
     NOTHING,

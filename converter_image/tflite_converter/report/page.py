@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.status import TensorInfo
 from modelconversion_api.text import human_latency
 from tflite_converter.report import artifacts, data

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from modelconversion_api.measurements import Inventory
 from modelconversion_api.methods import Target
-from modelconversion_api.report import ArtifactReport, ConversionReport
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
+from modelconversion_api.reports.measurements import Inventory
 from tflite_converter.report.figures import more, name_of, section
 from tflite_converter.report.markup import Child, Markup, tag
 from tflite_converter.snippets.choice import Snippet, snippet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelconversion_api.optimization import Comparison, Measured, OptimizationReport, TrainedStep
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.fields.optimization import Comparison, Measured, OptimizationReport, TrainedStep
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.text import human_latency
 from tflite_converter.report.figures import (
     METHOD_NAMES,

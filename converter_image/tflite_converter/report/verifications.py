@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelconversion_api.report import ArtifactReport, ConversionReport
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier, left_to_cpu
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier, left_to_cpu
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from tflite_converter.report.figures import NOTHING, name_of, percent, section, size, table, verdict
 from tflite_converter.report.markup import Child, Markup, joined, tag
 

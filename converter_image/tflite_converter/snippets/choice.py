@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from modelconversion_api.measurements import Inventory
+from modelconversion_api.reports.measurements import Inventory
 from tflite_converter.snippets.android import android
 from tflite_converter.snippets.browser import browser
 from tflite_converter.snippets.ios import ios

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from modelconversion_api.compilers import c_array_names
+from modelconversion_api.fields.compilers import c_array_names
 from tflite_converter.compilers.c_source import identifier, resolver_method
 from tflite_converter.snippets.model import Edge, NoSnippetError, SnippetModel, exact, joined, quoted
 from tflite_converter.targets.operators import TFLITE_MICRO, TFLITE_MICRO_CUSTOM

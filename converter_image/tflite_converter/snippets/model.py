@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelconversion_api.measurements import Inventory, TensorDetail
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import Inventory, TensorDetail
 from tflite_converter.errors import ConverterError
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,30}")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from modelconversion_api.measurements import TargetCheck
 from modelconversion_api.methods import Target
+from modelconversion_api.reports.measurements import TargetCheck
 from tflite_converter.targets import edge_tpu, objections
 from tflite_converter.targets.findings import (
     Findings,

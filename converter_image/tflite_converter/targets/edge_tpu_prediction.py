@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from modelconversion_api.compilation import OperatorFallback
+from modelconversion_api.fields.compilation import OperatorFallback
 from tflite_converter.targets.edge_tpu import verdicts
 from tflite_converter.tflite.types import TFLiteFile
 

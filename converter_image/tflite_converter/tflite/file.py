@@ -10,8 +10,8 @@ import struct
 from collections import Counter
 from typing import Final
 
-from modelconversion_api.measurements import Inventory, OperatorCount, TensorDetail
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import Inventory, OperatorCount, TensorDetail
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.tflite.reader import Reader, unreadable

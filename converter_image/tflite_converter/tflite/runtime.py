@@ -13,7 +13,7 @@ import numpy as np
 from edge_inference.delegates import Delegate
 from edge_inference.runtime import Model
 from edge_inference.tensors import Tensor, described
-from modelconversion_api.measurements import Latency
+from modelconversion_api.reports.measurements import Latency
 from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.errors import first_line
 from tflite_converter.native_output import silenced

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelconversion_api.optimization import TrainedStep
+from modelconversion_api.fields.optimization import TrainedStep
 from modelconversion_api.reasons import Stage
 from tflite_converter.arrays import Array
 from tflite_converter.data.npz import write_npz

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.measuring.tasks import is_distribution, is_scores
 

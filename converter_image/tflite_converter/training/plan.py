@@ -12,7 +12,7 @@ from typing import Final
 from pydantic import Field
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.optimization import (
     DEFAULT_ALPHA,
     DEFAULT_BATCH_SIZE,
     DEFAULT_TEMPERATURE,

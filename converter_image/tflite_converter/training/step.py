@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from modelconversion_api.optimization import OptimizationStep, TrainedStep
+from modelconversion_api.fields.optimization import OptimizationStep, TrainedStep
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.arrays import Array
 from tflite_converter.errors import ConverterError

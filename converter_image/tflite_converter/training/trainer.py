@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from modelconversion_api.optimization import OptimizationStep, TrainedStep
+from modelconversion_api.fields.optimization import OptimizationStep, TrainedStep
 from tflite_converter.training.checkpoint import Checkpoint
 from tflite_converter.training.plan import seconds_for
 from tflite_converter.training.setup import Setup

@@ -6,9 +6,9 @@ from typing import Final
 
 from edge_inference.delegates import EDGE_TPU_LIBRARY, edge_tpu
 from edge_inference.errors import DelegateAbsentError, DelegateError
-from modelconversion_api.board_report import Taken
-from modelconversion_api.boards import Accelerator
+from modelconversion_api.fields.boards import Accelerator
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.board import Taken
 from tflite_converter.errors import ConverterError, NoDriverError, NothingTakenError, NotVerifiedError
 from tflite_converter.measuring.evaluation import Runner, on_litert
 from tflite_converter.targets.operators import EDGE_TPU_CUSTOM

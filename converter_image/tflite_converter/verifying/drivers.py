@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from modelconversion_api.boards import Accelerator
+from modelconversion_api.fields.boards import Accelerator
 
 DRIVER_FILES_ENV: Final = "VK_DRIVER_FILES"
 """The Vulkan loader's own variable: a driver's manifest."""

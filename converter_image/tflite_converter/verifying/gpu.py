@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from edge_inference.tensors import Tensor
-from modelconversion_api.measurements import Latency
+from modelconversion_api.reports.measurements import Latency
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import (
     NoDriverError,

@@ -20,9 +20,9 @@ from typing import Final
 
 import edge_inference
 from modelconversion_api.base import ApiModel
+from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.limits import VersionText
 from modelconversion_api.reasons import Stage
-from modelconversion_api.verification import Verifier
 from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import guest as confined

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.verification import Verifier
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.verifying import gpu, micro
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import numpy as np
 
 from edge_inference.tensors import filled
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import ArtifactReport
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.reports.conversion import ArtifactReport
 from tflite_converter.arrays import Array
 from tflite_converter.errors import NotVerifiedError, first_line
 from tflite_converter.measuring.evaluation import Reference, quality_of

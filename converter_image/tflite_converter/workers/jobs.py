@@ -8,17 +8,17 @@ from typing import Final, Literal
 from pydantic import Field
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.calibration_report import InputCoverage, Stability
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric, Scores
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import TrainedStep
+from modelconversion_api.fields.recipes import Recipe
+from modelconversion_api.fields.verification import Verification, Verifier
 from modelconversion_api.methods import Method, Target
-from modelconversion_api.optimization import TrainedStep
 from modelconversion_api.reasons import Stage
-from modelconversion_api.recipes import Recipe
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.calibration import InputCoverage, Stability
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import AgreementMetric, Scores
 from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import TensorInfo
-from modelconversion_api.verification import Verification, Verifier
 from tflite_converter.data.binding import SavedSamples
 from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
 from tflite_converter.measuring.gates import Gates

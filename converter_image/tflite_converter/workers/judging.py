@@ -7,8 +7,8 @@ in the parent.
 
 from __future__ import annotations
 
+from modelconversion_api.fields.verification import Verification, Verifier
 from modelconversion_api.reasons import Stage
-from modelconversion_api.verification import Verification, Verifier
 from tflite_converter.data.npz import read_arrays
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child

@@ -14,13 +14,13 @@ from typing import Final, TypeVar
 
 from conversion_engine.files import FLOAT_FILE
 from modelconversion_api.base import ApiModel
-from modelconversion_api.boards import BOARD_SAMPLES_FILE
-from modelconversion_api.calibration_report import Stability
-from modelconversion_api.measurements import LayerError, Performance
+from modelconversion_api.fields.boards import BOARD_SAMPLES_FILE
+from modelconversion_api.fields.verification import Verification, Verifier
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import ArtifactReport
-from modelconversion_api.verification import Verification, Verifier
+from modelconversion_api.reports.calibration import Stability
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import LayerError, Performance
 from tflite_converter.data.checks import coverage, range_warnings
 from tflite_converter.data.npz import read_folder, write_folder
 from tflite_converter.errors import ConverterError

@@ -11,10 +11,10 @@ import numpy as np
 
 from conversion_engine.files import FLOAT_FILE
 from modelconversion_api.base import ApiModel
-from modelconversion_api.calibration_report import Stability
-from modelconversion_api.measurements import Attempt
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.calibration import Stability
+from modelconversion_api.reports.measurements import Attempt
 from tflite_converter.arrays import NamedArrays
 from tflite_converter.data.npz import read_folder, write_folder
 from tflite_converter.errors import ConverterError

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from modelconversion_api.data import Task
-from modelconversion_api.optimization import TrainedStep
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import TrainedStep
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays

@@ -37,7 +37,7 @@ from devcluster.errors import DevClusterError, ProcessError
 from devcluster.host import NODE_TOOLS, ensure_host_tools
 from devcluster.processes import Process, port_is_free
 from devcluster.tools.binaries import ensure_control_plane_binaries, ensure_node_binaries
-from modelconversion_api.storage import CONVERSIONS_USER
+from modelconversion_api.fields.storage import CONVERSIONS_USER
 
 BUCKET = "models"
 SECRET = "s3-credentials"  # noqa: S105 - the name of a Secret, not a secret

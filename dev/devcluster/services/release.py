@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelconversion_api.storage import CONVERSIONS_USER
+from modelconversion_api.fields.storage import CONVERSIONS_USER
 
 Json = dict[str, Any]
 

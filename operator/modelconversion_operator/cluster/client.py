@@ -21,9 +21,9 @@ from kubernetes.aio import client, config
 from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.fields.storage import CONVERSIONS_USER
 from modelconversion_api.profiles import PROFILE_PLURALS, ResolvedProfile
 from modelconversion_api.spec import ProfileKind, ProfileRef
-from modelconversion_api.storage import CONVERSIONS_USER
 from modelconversion_operator.clock import ServerClock
 from modelconversion_operator.cluster.connections import Answer, Connections
 from modelconversion_operator.deciding.policy import Grant

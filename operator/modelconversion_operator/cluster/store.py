@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from pydantic_core import from_json, to_json
 
 from modelconversion_api.base import readable
-from modelconversion_api.scheduling import JobSpec
+from modelconversion_api.fields.scheduling import JobSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME
 from modelconversion_operator.deciding.seen import Rival

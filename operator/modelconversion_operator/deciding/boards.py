@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from modelconversion_api.board_report import BoardFile, BoardSummary
-from modelconversion_api.boards import Accelerator, Board, board_report_name
+from modelconversion_api.fields.boards import Accelerator, Board, board_report_name
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.board import BoardFile, BoardSummary
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import (
     Artifact,

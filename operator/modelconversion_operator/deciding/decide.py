@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.profiles import ProfileConflictError, under_profile
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import reason_of_none_passed
+from modelconversion_api.reports.conversion import reason_of_none_passed
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import (
     FailureInfo,

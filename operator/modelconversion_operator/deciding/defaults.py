@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.scheduling import (
+from modelconversion_api.fields.scheduling import (
     Affinity,
     ImagePullSecret,
     LabelKey,
@@ -18,8 +18,8 @@ from modelconversion_api.scheduling import (
     Resources,
     Toleration,
 )
+from modelconversion_api.fields.storage import Storage
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.storage import Storage
 from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.job_environment import Proxy, Variable, environment_problem
 

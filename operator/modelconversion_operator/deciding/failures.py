@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.limits import FAILURE_LENGTH, OBJECT_NAME_LENGTH
 from modelconversion_api.reasons import FailureReason, Stage, known_of, reason_of_exit_code
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.status import FailureInfo
 from modelconversion_operator.deciding.manifest import CONTAINER_STAGES, FINAL_EXIT_CODES
 from modelconversion_operator.deciding.outcome import newest

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from modelconversion_api.boards import Board
+from modelconversion_api.fields.boards import Board
+from modelconversion_api.fields.scheduling import MAX_BACKOFF
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.scheduling import MAX_BACKOFF
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import Condition, FailureInfo, ModelConversionStatus, Phase, Reason
 from modelconversion_operator.deciding.conditions import seconds_since, summary_condition, with_condition

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from modelconversion_api.base import KIND
-from modelconversion_api.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
+from modelconversion_api.fields.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
+from modelconversion_api.fields.scheduling import JobSpec, Resources
+from modelconversion_api.fields.storage import (
+    AZURE_ENDPOINT_KEY,
+    ENDPOINT_KEY,
+    GOOGLE_ENDPOINT_KEY,
+    NO_ACCOUNT,
+    AzureSecretRef,
+    GoogleSecretRef,
+    SecretRef,
+    Storage,
+)
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, USAGE_EXIT_CODE, Stage
 from modelconversion_api.request import (
     AZURE_ENDPOINT_ENV,
@@ -34,18 +45,7 @@ from modelconversion_api.request import (
     ConversionRequest,
     request_from_spec,
 )
-from modelconversion_api.scheduling import JobSpec, Resources
 from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Signing, SourceFormat, uris_of
-from modelconversion_api.storage import (
-    AZURE_ENDPOINT_KEY,
-    ENDPOINT_KEY,
-    GOOGLE_ENDPOINT_KEY,
-    NO_ACCOUNT,
-    AzureSecretRef,
-    GoogleSecretRef,
-    SecretRef,
-    Storage,
-)
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from modelconversion_operator.claims import with_claims
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from modelconversion_api.base import fraction
-from modelconversion_api.compilers import c_array_names, edge_tpu_names, ethos_u_name, npu_name
-from modelconversion_api.report import (
+from modelconversion_api.fields.compilers import c_array_names, edge_tpu_names, ethos_u_name, npu_name
+from modelconversion_api.fields.verification import VerificationFigures
+from modelconversion_api.reports.conversion import (
     REPORT_FILE_NAME,
     ArtifactSummary,
     ConversionSummary,
@@ -25,7 +26,6 @@ from modelconversion_api.status import (
     VerificationResult,
 )
 from modelconversion_api.text import human_size
-from modelconversion_api.verification import VerificationFigures
 from modelconversion_operator.deciding.conditions import seconds_since
 from modelconversion_operator.deciding.timing import BY_ITSELF_SECONDS, RESYNC_SECONDS
 from modelconversion_operator.deciding.views import PodView

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final, Literal, NamedTuple
 
-from modelconversion_api.boards import Board
+from modelconversion_api.fields.boards import Board
+from modelconversion_api.fields.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
+from modelconversion_api.fields.storage import CONVERSIONS_USER, Storage, endpoint_of
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.spec import ModelConversionSpec, uris_of
-from modelconversion_api.storage import CONVERSIONS_USER, Storage, endpoint_of
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, claim_of
 
 _DEFAULT_ACCOUNT: Final = "default"

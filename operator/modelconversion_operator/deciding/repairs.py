@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from modelconversion_api.scheduling import JobSpec
+from modelconversion_api.fields.scheduling import JobSpec
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_operator.deciding.decisions import Event, PatchJob
 from modelconversion_operator.deciding.manifest import job_identity, job_ttl

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelconversion_api.comparison import COMPARISON_ENV, ComparedMember, ComparisonRequest
 from modelconversion_api.methods import Method
+from modelconversion_api.reports.comparison import COMPARISON_ENV, ComparedMember, ComparisonRequest
 from modelconversion_api.sets import ModelConversionSetStatus
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.manifest import JobSettings, Part, job_manifest

@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from modelconversion_api.comparison import COMPARISON_FILE_NAME
+from modelconversion_api.reports.comparison import COMPARISON_FILE_NAME
 from modelconversion_api.sets import (
     ROW_MESSAGE_LENGTH,
     MemberRow,

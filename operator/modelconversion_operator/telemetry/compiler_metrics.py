@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from modelconversion_api.compilation import CompilerFigures
-from modelconversion_api.compilers import NPUVendor
+from modelconversion_api.fields.compilation import CompilerFigures
+from modelconversion_api.fields.compilers import NPUVendor
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import ArtifactSummary
+from modelconversion_api.reports.conversion import ArtifactSummary
 from modelconversion_operator.telemetry.definitions import Registered
 
 _EDGE_TPU, _ETHOS_U = "edge-tpu", "ethos-u"

@@ -11,11 +11,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, disable_creat
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from modelconversion_api.boards import Accelerator
+from modelconversion_api.fields.boards import Accelerator
+from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import OfMethod
-from modelconversion_api.report import ConversionSummary
+from modelconversion_api.reports.conversion import ConversionSummary
 from modelconversion_api.status import Measurement, ModelConversionStatus, Phase, Reason
 from modelconversion_operator.telemetry.compiler_metrics import CompilerMetrics
 from modelconversion_operator.telemetry.definitions import PREFIX, Registered

@@ -27,7 +27,7 @@ from source_writers import WRITERS, Library, NotAvailableError, write
 from written_sources import Recorded, closeness
 
 from modelconversion_api.methods import DEFAULT_METHODS, Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.pipeline import convert
 from tflite_converter.data.files import DataFiles

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 from training_models import CASES, PROJECT, Case, UnavailableError
 
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import Measured, OptimizationStep
 from modelconversion_api.methods import Method
-from modelconversion_api.optimization import Measured, OptimizationStep
 from modelconversion_api.spec import Benchmark
 from modelconversion_api.text import human_latency, human_size
 from tflite_converter.conversion.options import Options

@@ -18,7 +18,7 @@ REPOSITORY: Final = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from modelconversion_api.methods import Method  # noqa: E402
-from modelconversion_api.report import ConversionReport  # noqa: E402
+from modelconversion_api.reports.conversion import ConversionReport  # noqa: E402
 from support.engines.engine_truth import Arrays, distances  # noqa: E402 - needs the path
 from tflite_converter.conversion.options import Options  # noqa: E402
 from tflite_converter.conversion.pipeline import convert  # noqa: E402

@@ -22,7 +22,7 @@ from ai_edge_litert.interpreter import Interpreter
 from truth_models import CALIBRATING, MODELS, Arrays, Written
 
 from modelconversion_api.methods import DEFAULT_METHODS, Method
-from modelconversion_api.report import ArtifactReport, ConversionReport, verdict_of
+from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport, verdict_of
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.pipeline import convert
 from tflite_converter.data.files import DataFiles

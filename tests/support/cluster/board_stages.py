@@ -11,15 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from modelconversion_api.board_report import BoardSamples
-from modelconversion_api.boards import BOARD_ENV, NODE_ENV, Board
-from modelconversion_api.calibration_report import DataInfo, DataRole
-from modelconversion_api.compilation import EdgeTPUReport
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.boards import BOARD_ENV, NODE_ENV, Board
+from modelconversion_api.fields.compilation import EdgeTPUReport
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import Stage, exit_code
-from modelconversion_api.report import ArtifactReport, ConversionReport, Evaluation, StageFailure, StageResult
+from modelconversion_api.reports.board import BoardSamples
+from modelconversion_api.reports.calibration import DataInfo, DataRole
+from modelconversion_api.reports.conversion import (
+    ArtifactReport,
+    ConversionReport,
+    Evaluation,
+    StageFailure,
+    StageResult,
+)
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.spec import Benchmark, SourceFormat
 from modelconversion_api.status import SourceInfo
 from support.cluster.stages import Job

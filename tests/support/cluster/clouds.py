@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from modelconversion_api.reasons import Stage
-from modelconversion_api.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from support.cluster.google_stand_in import service_account
 from support.cluster.web_server import WebServer, sends
 from tflite_converter.job.stores.azure import AzureStore

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 from devcluster.services.s3 import ObjectStore as Server
-from modelconversion_api.calibration_report import DataInfo, DataRole
-from modelconversion_api.data import Calibration, Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Calibration, Task
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage, exit_code
-from modelconversion_api.report import (
+from modelconversion_api.reports.calibration import DataInfo, DataRole
+from modelconversion_api.reports.conversion import (
     ArtifactReport,
     ConversionReport,
     Evaluation,
     MethodFailure,
     StageResult,
 )
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Output, Source, SourceFormat
 from modelconversion_api.status import SourceInfo
-from modelconversion_api.storage import StorageAccess
 from tflite_converter.job.environment import FETCH_RECORD, FetchRecord, JobEnvironment, run_stage
 from tflite_converter.job.fetch import fetch
 from tflite_converter.job.publish import publish

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from support.paths import SCRIPTS
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.pipeline import convert

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from modelconversion_api.graph import GraphReport
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.graph import GraphReport
 from support.converter.tflite_files import O, T, ints, tflite
 from tflite_converter.graph.writing import WrittenGraph, written
 from tflite_converter.tflite.file import read_file

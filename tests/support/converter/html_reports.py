@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelconversion_api.calibration_report import (
-    CalibrationReport,
-    ClassCount,
-    DataInfo,
-    DataRole,
-    InputCoverage,
-    Stability,
-    UnstableTensor,
-)
-from modelconversion_api.compilation import (
+from modelconversion_api.fields.compilation import (
     CompiledFile,
     EdgeTPUReport,
     EthosUReport,
@@ -22,9 +13,29 @@ from modelconversion_api.compilation import (
     NPURun,
     OperatorFallback,
 )
-from modelconversion_api.compilers import NPUVendor
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import (
+from modelconversion_api.fields.compilers import NPUVendor
+from modelconversion_api.fields.data import Task
+from modelconversion_api.methods import Method, Target
+from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.calibration import (
+    CalibrationReport,
+    ClassCount,
+    DataInfo,
+    DataRole,
+    InputCoverage,
+    Stability,
+    UnstableTensor,
+)
+from modelconversion_api.reports.conversion import (
+    Alternative,
+    ArtifactReport,
+    ConversionReport,
+    Evaluation,
+    MethodFailure,
+    Provenance,
+    RecommendedMethod,
+)
+from modelconversion_api.reports.measurements import (
     AccuracyMetric,
     AgreementMetric,
     Attempt,
@@ -41,17 +52,6 @@ from modelconversion_api.measurements import (
     Scores,
     TargetCheck,
     TensorDetail,
-)
-from modelconversion_api.methods import Method, Target
-from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import (
-    Alternative,
-    ArtifactReport,
-    ConversionReport,
-    Evaluation,
-    MethodFailure,
-    Provenance,
-    RecommendedMethod,
 )
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import SourceInfo, TensorInfo

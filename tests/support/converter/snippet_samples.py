@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from modelconversion_api.measurements import Inventory, OperatorCount, TensorDetail
+from modelconversion_api.reports.measurements import Inventory, OperatorCount, TensorDetail
 from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.snippets.choice import SnippetTarget, snippet
 from tflite_converter.tflite.file import inventory, read_file

@@ -22,8 +22,8 @@ import tensorflow as tf
 import tf_keras
 from make_models import classifier
 
-from modelconversion_api.data import Task
-from modelconversion_api.optimization import OptimizationStep
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import OptimizationStep
 from modelconversion_api.reasons import Stage
 from modelconversion_api.spec import SourceFormat
 from tflite_converter.data.files import DataFiles

@@ -11,7 +11,7 @@ import numpy as np
 from edge_inference import Baseline, TFLiteInference
 from edge_inference.baseline import ConfidenceBaseline
 from edge_inference.confidence import histogram
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
 from tflite_converter.measuring.drift_record import output_record
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.status import TensorInfo
 from support.converter.converting import Converted
 

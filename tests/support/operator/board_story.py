@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from modelconversion_api.board_report import BoardFile, BoardSummary, Machine
-from modelconversion_api.measurements import Latency
 from modelconversion_api.methods import Method
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.board import BoardFile, BoardSummary, Machine
+from modelconversion_api.reports.conversion import StageResult
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.status import ModelConversionStatus
 from modelconversion_operator.deciding.decisions import Decision
 from modelconversion_operator.deciding.manifest import Part, job_name

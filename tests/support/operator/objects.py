@@ -8,7 +8,7 @@ from typing import Any
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import (
+from modelconversion_api.reports.conversion import (
     ArtifactSummary,
     ConversionSummary,
     MethodFailure,

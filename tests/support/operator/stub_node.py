@@ -20,7 +20,7 @@ import aiohttp
 
 from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
-from modelconversion_api.report import (
+from modelconversion_api.reports.conversion import (
     ArtifactSummary,
     ConversionSummary,
     RecommendedMethod,

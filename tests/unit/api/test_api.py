@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 import modelconversion_api
 from modelconversion_api.base import fraction
-from modelconversion_api.compilation import (
+from modelconversion_api.crd import custom_resource_definitions
+from modelconversion_api.fields.compilation import (
     CompilerFigures,
     EdgeTPUFigures,
     EthosUFigures,
@@ -28,9 +29,9 @@ from modelconversion_api.compilation import (
     NPUFigures,
     OperatorFallback,
 )
-from modelconversion_api.compilers import MOST_SOCS, NPU_METHODS, NPU_SOCS, NPUVendor
-from modelconversion_api.crd import custom_resource_definitions
-from modelconversion_api.measurements import Latency
+from modelconversion_api.fields.compilers import MOST_SOCS, NPU_METHODS, NPU_SOCS, NPUVendor
+from modelconversion_api.fields.optimization import OptimizationStep, OptimizationSummary
+from modelconversion_api.fields.verification import VerificationFigures, VerificationOutcome, Verifier
 from modelconversion_api.methods import (
     TARGET_PLANS,
     Method,
@@ -38,7 +39,6 @@ from modelconversion_api.methods import (
     artifact_base_name,
     methods_for_target,
 )
-from modelconversion_api.optimization import OptimizationStep, OptimizationSummary
 from modelconversion_api.reasons import (
     FAILURES,
     PERMANENT_EXIT_CODES,
@@ -49,7 +49,7 @@ from modelconversion_api.reasons import (
     reason_of_exit_code,
     retry_can_help,
 )
-from modelconversion_api.report import (
+from modelconversion_api.reports.conversion import (
     TERMINATION_MESSAGE_LIMIT,
     Alternative,
     ArtifactSummary,
@@ -59,11 +59,11 @@ from modelconversion_api.report import (
     StageFailure,
     StageResult,
 )
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.request import ConversionRequest, request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, SourceFormat
 from modelconversion_api.status import ModelConversionStatus, SourceInfo, TensorInfo
 from modelconversion_api.text import human_duration, human_size, printable
-from modelconversion_api.verification import VerificationFigures, VerificationOutcome, Verifier
 from support.operator.objects import spec, summary
 from support.paths import REPOSITORY
 from tflite_converter.targets.flowchart import FLOWCHART, Question, drawn

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.descriptions import describe, description
+from modelconversion_api.reports.descriptions import describe, description
 
 
 class Inner(ApiModel):

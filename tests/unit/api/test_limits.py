@@ -7,11 +7,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from modelconversion_api.compilation import MicrocontrollerReport, OperatorFallback
+from modelconversion_api.fields.compilation import MicrocontrollerReport, OperatorFallback
 from modelconversion_api.limits import FAILURE_LENGTH, KIND_LENGTH, MESSAGE_LENGTH, NAME_LENGTH
-from modelconversion_api.measurements import Attempt, LevelRecord
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import StageFailure
+from modelconversion_api.reports.conversion import StageFailure
+from modelconversion_api.reports.measurements import Attempt, LevelRecord
 from modelconversion_api.spec import Source
 from modelconversion_api.status import TensorInfo
 from modelconversion_api.text import printable, shortened

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from modelconversion_api.compilation import EdgeTPUFigures, NPUFigures
-from modelconversion_api.compilers import MOST_SOCS, NPU_SOCS, NPUVendor
-from modelconversion_api.measurements import Latency
+from modelconversion_api.fields.compilation import EdgeTPUFigures, NPUFigures
+from modelconversion_api.fields.compilers import MOST_SOCS, NPU_SOCS, NPUVendor
+from modelconversion_api.fields.recipes import MAX_RECIPES
+from modelconversion_api.fields.verification import VerificationFigures, VerificationOutcome, Verifier
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import MAX_RECIPES
-from modelconversion_api.report import (
+from modelconversion_api.reports.conversion import (
     TERMINATION_MESSAGE_LIMIT,
     ArtifactSummary,
     ConversionSummary,
     RecommendedMethod,
     StageResult,
 )
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.spec import SourceFormat
 from modelconversion_api.status import SourceInfo
-from modelconversion_api.verification import VerificationFigures, VerificationOutcome, Verifier
 
 
 def of_many_files(recipes: int, **more: Any) -> ConversionSummary:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess, endpoint_of
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, uris_of
-from modelconversion_api.storage import AzureAccess, GoogleCloudAccess, StorageAccess, endpoint_of
 from modelconversion_api.uris import HUB, SourceUri, StoreUri, bare, digest, origin, split_uri, web_url
 from support.operator.objects import spec
 

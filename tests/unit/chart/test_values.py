@@ -12,7 +12,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
-from modelconversion_api.storage import (
+from modelconversion_api.fields.storage import (
     Azure,
     AzureSecretRef,
     GoogleCloud,

@@ -12,11 +12,11 @@ import typer
 from pydantic import ValidationError
 
 from modelconversion_api.base import ApiModel
-from modelconversion_api.compilation import OperatorFallback
+from modelconversion_api.fields.compilation import OperatorFallback
 from modelconversion_api.limits import FAILURE_LENGTH
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage, exit_code
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Output, Source
 from tflite_converter.cli.errors import ends_with_a_message

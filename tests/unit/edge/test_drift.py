@@ -16,8 +16,8 @@ from edge_inference import Baseline, BaselineError, read_baseline
 from edge_inference.baseline import LevelBaseline
 from edge_inference.confidence import EDGES, decided, histogram
 from edge_inference.drift import DriftMonitor, levels, psi
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import OutputRecord
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import OutputRecord
 from support.converter.snippet_samples import quantized
 from support.converter.tflite_files import dense
 from support.edge.baselines import baseline, confidences, report

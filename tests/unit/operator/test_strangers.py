@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_operator.deciding.decisions import Decision, Rejection
 from modelconversion_operator.errors import api_error
 from support.operator.objects import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from modelconversion_api.audio import Audio, AudioFit
+from modelconversion_api.fields.audio import Audio, AudioFit
 from modelconversion_api.reasons import Stage
 from tflite_converter.arrays import Array
 from tflite_converter.data.audio.front_end import features, features_shape

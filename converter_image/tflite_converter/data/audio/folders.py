@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modelconversion_api.audio import Audio
+from modelconversion_api.fields.audio import Audio
 from modelconversion_api.reasons import Stage
 from tflite_converter.data.audio.headers import SoundError, read_header
 from tflite_converter.data.errors import unreadable

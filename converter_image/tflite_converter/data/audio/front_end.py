@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from modelconversion_api.audio import Audio, AudioFeatures
+from modelconversion_api.fields.audio import Audio, AudioFeatures
 from tflite_converter.arrays import Array
 
 _MEL_BREAK_HERTZ = 700.0

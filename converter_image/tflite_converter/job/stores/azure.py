@@ -22,6 +22,7 @@ from xml.etree import ElementTree as ET
 
 from urllib3.response import BaseHTTPResponse
 
+from modelconversion_api.fields.storage import AZURE_ENDPOINT_KEY, NO_ACCOUNT, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import (
     AZURE_ENDPOINT_ENV,
@@ -29,7 +30,6 @@ from modelconversion_api.request import (
     AZURE_SAS_ENV,
     AZURE_SECRET_ENV,
 )
-from modelconversion_api.storage import AZURE_ENDPOINT_KEY, NO_ACCOUNT, StorageAccess
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.stores.base import ObjectInfo, Stored
 from tflite_converter.job.stores.cloud import CloudStore, Query, check_endpoint, denied

@@ -24,8 +24,8 @@ from xml.etree import ElementTree as ET
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import split_uri
 from tflite_converter.errors import ConverterError

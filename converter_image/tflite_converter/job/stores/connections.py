@@ -25,8 +25,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, LocationParseError, NewConnectionError, ProxyError, SSLError
 from urllib3.response import BaseHTTPResponse
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.job.stores.base import CHUNK, trust_bundle, wrong_access

@@ -21,9 +21,9 @@ from xml.etree import ElementTree as ET
 
 from urllib3.response import BaseHTTPResponse
 
+from modelconversion_api.fields.storage import GOOGLE_ENDPOINT_KEY, StorageAccess, endpoint_of
 from modelconversion_api.reasons import Stage
 from modelconversion_api.request import GOOGLE_CREDENTIALS_ENV, GOOGLE_ENDPOINT_ENV
-from modelconversion_api.storage import GOOGLE_ENDPOINT_KEY, StorageAccess, endpoint_of
 from modelconversion_api.uris import GOOGLE_SCHEME
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.stores.base import ObjectInfo, Stored

@@ -8,8 +8,8 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import Stage
-from modelconversion_api.storage import StorageAccess
 from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from tflite_converter.job.stores.base import Limit, Meter, ObjectInfo, Reader, Store, Stored
 

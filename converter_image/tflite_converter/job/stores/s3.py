@@ -22,9 +22,9 @@ from botocore.awsrequest import (
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
+from modelconversion_api.fields.storage import ENDPOINT_KEY, AddressingStyle, ChecksumPolicy, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import CREDENTIALS_ENDPOINT_ENV
-from modelconversion_api.storage import ENDPOINT_KEY, AddressingStyle, ChecksumPolicy, StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import split_uri
 from tflite_converter.errors import ConverterError

@@ -17,9 +17,9 @@ from urllib.parse import urljoin, urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import HUB_TOKEN_ENV
-from modelconversion_api.storage import StorageAccess
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import HUB, bare, digest, web_url
 from tflite_converter.errors import ConverterError, quoted

@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel, Field, model_validator
 
 from modelconversion_api.base import ApiModel, Fraction
-from modelconversion_api.compilers import EdgeTPU, EthosUAccelerator
-from modelconversion_api.descriptions import description
+from modelconversion_api.fields.compilers import EdgeTPU, EthosUAccelerator
+from modelconversion_api.reports.descriptions import description
 from modelconversion_api.request import ConversionRequest
 from support.converter.command_lines import given, program, refusal, run
 from tflite_converter.cli import benchmark, calibrate_check, compare, groups

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.optimization import (
     DEFAULT_DISTILLATION_EPOCHS,
     DEFAULT_PRUNING_EPOCHS,
     OptimizationStep,

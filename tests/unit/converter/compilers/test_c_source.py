@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.compilers import Microcontroller
+from modelconversion_api.fields.compilers import Microcontroller
 from support.converter.tflite_files import O, T, tflite
 from tflite_converter.compilers.c_source import identifier, resolver_methods, source
 from tflite_converter.compilers.microcontroller import prepare

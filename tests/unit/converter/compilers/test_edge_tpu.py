@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conversion_engine.sandbox import NO_NETWORK
-from modelconversion_api.compilation import EdgeTPUReport
-from modelconversion_api.compilers import EdgeTPU, edge_tpu_names
+from modelconversion_api.fields.compilation import EdgeTPUReport
+from modelconversion_api.fields.compilers import EdgeTPU, edge_tpu_names
 from modelconversion_api.reasons import FailureReason
 from support.converter.tflite_files import O, T, tflite
 from support.paths import REPOSITORY

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from modelconversion_api.compilation import Compilations, EthosUReport
-from modelconversion_api.compilers import (
+from modelconversion_api.fields.compilation import Compilations, EthosUReport
+from modelconversion_api.fields.compilers import (
     EthosU,
     EthosUAccelerator,
     EthosUMemoryMode,

@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from conversion_engine.sandbox import NO_NETWORK
-from modelconversion_api.compilation import Compilations, CompiledFile, NPUReport, NPURun
-from modelconversion_api.compilers import NPU, NPU_METHODS, NPU_SOCS, NPUVendor, npu_name
+from modelconversion_api.fields.compilation import Compilations, CompiledFile, NPUReport, NPURun
+from modelconversion_api.fields.compilers import NPU, NPU_METHODS, NPU_SOCS, NPUVendor, npu_name
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.tflite_files import O, T, floats, ints, tflite

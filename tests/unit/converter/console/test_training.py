@@ -7,9 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from modelconversion_api.data import Task
-from modelconversion_api.methods import Method
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import (
     Comparison,
     Measured,
     OptimizationReport,
@@ -17,6 +16,7 @@ from modelconversion_api.optimization import (
     TrainedStep,
     TrainingData,
 )
+from modelconversion_api.methods import Method
 from support.converter import html_reports as sample
 from tflite_converter.console.training import show_training
 from tflite_converter.report.page import render

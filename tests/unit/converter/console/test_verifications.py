@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelconversion_api.verification import Verification
+from modelconversion_api.fields.verification import Verification
 from tflite_converter.console.verifications import verification_words
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.calibration_report import DataRole
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
+from modelconversion_api.reports.calibration import DataRole
 from tflite_converter.arrays import Array
 from tflite_converter.conversion.data import ConversionData, choose, hand_over
 from tflite_converter.conversion.options import Options

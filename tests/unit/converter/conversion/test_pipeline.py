@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelconversion_api.data import Images, ImageScaling, Task
-from modelconversion_api.measurements import AccuracyMetric
+from modelconversion_api.fields.data import Images, ImageScaling, Task
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import AccuracyMetric
 from support.converter import hard_models
 from support.converter.converting import Converted, convert_into
 from support.converter.hard_models import INPUT, OUTPUT, Hard

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method, Objective
 from modelconversion_api.reasons import FailureReason
 from support.converter.converting import Converted, convert_into

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Task
-from modelconversion_api.methods import Method
-from modelconversion_api.optimization import (
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.optimization import (
     Comparison,
     Measured,
     OptimizationReport,
@@ -19,6 +18,7 @@ from modelconversion_api.optimization import (
     TrainingData,
     summary_of,
 )
+from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.conversion.training import MOST_LOST, compare
 from tflite_converter.isolation.protocol import WorkerFailure

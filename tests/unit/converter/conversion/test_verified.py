@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from modelconversion_api.compilers import Microcontroller
+from modelconversion_api.fields.compilers import Microcontroller
+from modelconversion_api.fields.verification import VerificationOutcome, Verifier
 from modelconversion_api.methods import Method, Target
-from modelconversion_api.report import ArtifactReport
-from modelconversion_api.verification import VerificationOutcome, Verifier
+from modelconversion_api.reports.conversion import ArtifactReport
 from support.converter.converting import convert_into
 from support.converter.vulkan import software_driver
 from tflite_converter.compilers.arena import estimate

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelconversion_api.audio import Audio, AudioFeatures, AudioFit
+from modelconversion_api.fields.audio import Audio, AudioFeatures, AudioFit
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from support.converter.forks import DONE, REFUSED, outcome

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modelconversion_api.calibration_report import ClassCount, DataRole, Stability
+from modelconversion_api.reports.calibration import ClassCount, DataRole, Stability
 from tflite_converter import array_blocks
 from tflite_converter.arrays import Array
 from tflite_converter.data.checks import (

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.loading import load_dataset

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.data.dataset import Dataset

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from modelconversion_api.data import Images, ImageScaling
+from modelconversion_api.fields.data import Images, ImageScaling
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.status import TensorInfo
 from support.converter.forks import DONE, REFUSED, outcome

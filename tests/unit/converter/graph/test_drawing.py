@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelconversion_api.graph import MOST_DRAWN, DrawnNode, GraphReport
+from modelconversion_api.reports.graph import MOST_DRAWN, DrawnNode, GraphReport
 from support.converter.graphs import branching, report_of
 from support.converter.tflite_files import dense
 from tflite_converter.graph.drawing import FEWEST_LAYERS, drawn

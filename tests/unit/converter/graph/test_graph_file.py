@@ -12,9 +12,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.compilation import EdgeTPUReport, OperatorFallback
+from modelconversion_api.fields.compilation import EdgeTPUReport, OperatorFallback
 from modelconversion_api.limits import MAX_GRAPH_BYTES
-from modelconversion_api.measurements import Inventory, LayerError, OperatorCount
+from modelconversion_api.reports.measurements import Inventory, LayerError, OperatorCount
 from support.converter.graphs import (
     Document,
     artifact,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.board_report import Machine
+from modelconversion_api.reports.board import Machine
 from tflite_converter.isolation.board_machine import Look, look, machine_between
 from tflite_converter.isolation.machine import names_in
 

@@ -19,8 +19,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 
+from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from support.cluster.clouds import (
     ACCOUNT_KEY,
     OF_AZURE,

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.storage import StorageAccess
 from support.cluster.clouds import (
     ACCOUNT_KEY,
     SAS,
@@ -534,7 +534,7 @@ def test_what_is_not_used_is_not_loaded() -> None:
     script = (
         "import sys; from tflite_converter.job import fetch, publish, board;"
         "from tflite_converter.job.stores.places import Places;"
-        "from modelconversion_api.storage import StorageAccess;"
+        "from modelconversion_api.fields.storage import StorageAccess;"
         "from modelconversion_api.reasons import Stage;"
         "Places(StorageAccess(), Stage.FETCH)._store('gs://');"
         "print([name for name in ('boto3', 'botocore', 'cryptography') if name in sys.modules])"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import Stage
-from modelconversion_api.storage import StorageAccess
 from tflite_converter.job.stores import places
 from tflite_converter.job.stores.base import Limit, Store
 from tflite_converter.job.stores.claims import ClaimStore

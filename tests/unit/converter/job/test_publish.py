@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from modelconversion_api.calibration_report import DataInfo, DataRole
-from modelconversion_api.compilation import CompiledFile, EdgeTPUReport, EthosUReport, NPUReport
-from modelconversion_api.compilers import NPU, EthosU, EthosUAccelerator, Microcontroller, NPUVendor
-from modelconversion_api.data import Task
-from modelconversion_api.graph import GraphReport
+from modelconversion_api.fields.compilation import CompiledFile, EdgeTPUReport, EthosUReport, NPUReport
+from modelconversion_api.fields.compilers import NPU, EthosU, EthosUAccelerator, Microcontroller, NPUVendor
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.recipes import Algorithm, LayerRule, Precision, Recipe
 from modelconversion_api.limits import MAX_REPORT_BYTES
-from modelconversion_api.measurements import AgreementMetric, Fidelity
 from modelconversion_api.methods import Method, Objective
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.recipes import Algorithm, LayerRule, Precision, Recipe
-from modelconversion_api.report import (
+from modelconversion_api.reports.calibration import DataInfo, DataRole
+from modelconversion_api.reports.conversion import (
     ArtifactReport,
     ConversionReport,
     Evaluation,
@@ -28,6 +26,8 @@ from modelconversion_api.report import (
     Provenance,
     RecommendedMethod,
 )
+from modelconversion_api.reports.graph import GraphReport
+from modelconversion_api.reports.measurements import AgreementMetric, Fidelity
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Output, Source, SourceFormat, Tuning
 from modelconversion_api.status import SourceInfo

@@ -10,15 +10,15 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Calibration, Images, ImageScaling, Task, Validation
+from modelconversion_api.fields.data import Calibration, Images, ImageScaling, Task, Validation
+from modelconversion_api.fields.recipes import Recipe, RulesFile
+from modelconversion_api.fields.storage import StorageAccess
+from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.recipes import Recipe, RulesFile
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark, InputShape, Output, Source, SourceFormat, Tuning
-from modelconversion_api.storage import StorageAccess
-from modelconversion_api.verification import Verifier
 from tflite_converter.conversion.options import Options
 from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import HUB_TOKEN_ENV, request_from_spec
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.storage import StorageAccess
 from support.cluster.forward_proxy import ForwardProxy, tls_in_front_of
 from support.cluster.web_server import (
     CONTENT,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AgreementMetric
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES, count_of, write_board_samples
 from tflite_converter.measuring.evaluation import Reference

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Validation
+from modelconversion_api.fields.data import Validation
 from tflite_converter.measuring.gates import Gates
 
 

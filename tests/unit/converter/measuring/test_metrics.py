@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AccuracyMetric, AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AccuracyMetric, AgreementMetric
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.metrics import (
     agreement,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AgreementMetric
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.measuring.outputs import cautions, judge, under_floor, worst
 from tflite_converter.measuring.tasks import agreement_metric

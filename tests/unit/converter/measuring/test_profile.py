@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.board_report import MOST_OPERATORS, FileProfile
+from modelconversion_api.reports.board import MOST_OPERATORS, FileProfile
 from support.converter.tflite_files import O, T, dense, running_sum, tflite
 from tflite_converter.measuring.profile import read_summary
 
@@ -21,7 +21,7 @@ _PROFILE = """
 import sys
 import numpy as np
 from pathlib import Path
-from modelconversion_api.board_report import FileProfile
+from modelconversion_api.reports.board import FileProfile
 from tflite_converter.measuring.profile import profile
 sample = {"x": np.load(sys.argv[2])}
 found = profile(Path(sys.argv[1]).read_bytes(), sample, threads=1, runs=40)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.measurements import Attempt, Inventory, Latency
+from modelconversion_api.fields.verification import VerificationFigures, VerificationOutcome, Verifier
 from modelconversion_api.methods import TARGET_PLANS, Method, Target
-from modelconversion_api.report import ArtifactReport, verdict_of
-from modelconversion_api.verification import VerificationFigures, VerificationOutcome, Verifier
+from modelconversion_api.reports.conversion import ArtifactReport, verdict_of
+from modelconversion_api.reports.measurements import Attempt, Inventory, Latency
 from tflite_converter.measuring.quality import Quality, costs_nothing
 from tflite_converter.measuring.recommendation import (
     NEIGHBOURS,

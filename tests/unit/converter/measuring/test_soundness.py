@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelconversion_api.measurements import AgreementMetric, OutputFidelity
+from modelconversion_api.reports.measurements import AgreementMetric, OutputFidelity
 from support.converter.tflite_files import O, T, floats, tflite
 from tflite_converter.measuring.soundness import (
     finite_samples,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AgreementMetric
 from tflite_converter.arrays import Array
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
 

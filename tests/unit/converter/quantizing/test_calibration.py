@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.spec import Benchmark
 from support.converter import hard_models
 from support.converter.tflite_files import O, T, dense, ints, tflite

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
+from modelconversion_api.fields.data import Task
+from modelconversion_api.reports.measurements import AgreementMetric
 from support.converter.hard_models import chain
 from support.converter.tflite_files import O, T, floats, running_sum, tflite
 from tflite_converter.arrays import Array

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
 from modelconversion_api.reasons import FailureReason
 from support.converter import hard_models
 from support.converter.hard_models import INPUT, OUTPUT, Hard, chain

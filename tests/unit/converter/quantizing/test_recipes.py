@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelconversion_api.fields.recipes import Recipe
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.recipes import Recipe
 from support.converter.hard_models import INPUT, OUTPUT, chain
 from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.arrays import FloatArray

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
+from modelconversion_api.fields.data import Task
 from support.converter.hard_models import Hard
 from support.converter.tflite_files import O, T, floats, tflite
 from tflite_converter.arrays import Array

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from modelconversion_api.board_report import BoardFileReport, BoardReport, Machine
-from modelconversion_api.boards import Accelerator, Board
-from modelconversion_api.measurements import Latency
+from modelconversion_api.fields.boards import Accelerator, Board
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import ConversionReport
+from modelconversion_api.reports.board import BoardFileReport, BoardReport, Machine
+from modelconversion_api.reports.conversion import ConversionReport
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Benchmark, Output, Source
 from support.converter import html_reports as sample

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.graph import DrawnNode, GraphReport
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport, RecommendedMethod
+from modelconversion_api.reports.conversion import ConversionReport, RecommendedMethod
+from modelconversion_api.reports.graph import DrawnNode, GraphReport
 from support.converter import html_reports as sample
 from support.converter.pages import HOSTILE, Page
 from tflite_converter.report.graph import LOW_DB

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from modelconversion_api.measurements import Confusion, LayerError
 from modelconversion_api.methods import Method
-from modelconversion_api.report import ConversionReport, Provenance
+from modelconversion_api.reports.conversion import ConversionReport, Provenance
+from modelconversion_api.reports.measurements import Confusion, LayerError
 from support.converter import html_reports as sample
 from support.converter.pages import HOSTILE, Page
 from tflite_converter.report.charts import Point, pareto_front, pareto_plot

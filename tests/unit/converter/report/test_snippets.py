@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelconversion_api.measurements import Inventory, TensorDetail
 from modelconversion_api.methods import Method, Target
-from modelconversion_api.report import ArtifactReport
+from modelconversion_api.reports.conversion import ArtifactReport
+from modelconversion_api.reports.measurements import Inventory, TensorDetail
 from support.converter import html_reports as sample
 from support.converter.pages import HOSTILE, Page
 from tflite_converter.report.page import render

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
 from support.converter import html_reports as sample
 from support.converter.pages import HOSTILE, Page
 from tflite_converter.report.page import render

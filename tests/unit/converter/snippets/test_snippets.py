@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_inference import TFLiteInference
-from modelconversion_api.measurements import OperatorCount
+from modelconversion_api.reports.measurements import OperatorCount
 from support.converter.snippet_samples import HOSTILE, code, loaded, named, quantized, run, two_of_each
 from support.converter.tflite_files import O, T, dense, tflite
 from support.paths import DATA

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.measurements import TargetCheck
 from modelconversion_api.methods import Target
+from modelconversion_api.reports.measurements import TargetCheck
 from support.converter.tflite_files import O, T, dense, floats, ints, tflite
 from tflite_converter.targets.check import check_target
 from tflite_converter.tflite.file import read_file

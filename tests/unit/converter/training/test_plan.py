@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.optimization import OptimizationStep, Optimize, TrainedStep
+from modelconversion_api.fields.optimization import OptimizationStep, Optimize, TrainedStep
 from modelconversion_api.reasons import Stage
 from tflite_converter.progress import Event
 from tflite_converter.training.checkpoint import CHECKPOINT_FILE, Checkpoint, CheckpointKeeper

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelconversion_api.boards import Accelerator, Board
+from modelconversion_api.fields.boards import Accelerator, Board
 from modelconversion_api.reasons import FailureReason, Stage
 from support.converter.tflite_files import dense
 from tflite_converter.errors import ConverterError

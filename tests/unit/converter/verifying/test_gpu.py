@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.reports.measurements import AgreementMetric
 from support.converter.graphs import artifact
 from support.converter.tflite_files import O, T, dense, running_sum, tflite
 from support.converter.vulkan import software_driver

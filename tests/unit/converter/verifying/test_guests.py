@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelconversion_api.verification import Verification, VerificationOutcome, Verifier
+from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier
 from support.converter.graphs import artifact
 from tflite_converter.progress import ignore
 from tflite_converter.verifying.guests import GUESTS, GUESTS_ENV, HOW_TO_ADD, Workplace, command, place, run

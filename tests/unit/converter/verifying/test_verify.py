@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from modelconversion_api.data import Task
-from modelconversion_api.measurements import AgreementMetric
-from modelconversion_api.methods import Target
-from modelconversion_api.reasons import FailureReason
-from modelconversion_api.verification import (
+from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.verification import (
     Verification,
     VerificationOutcome,
     Verifier,
     resolved_verifiers,
 )
+from modelconversion_api.methods import Target
+from modelconversion_api.reasons import FailureReason
+from modelconversion_api.reports.measurements import AgreementMetric
 from support.converter.graphs import artifact
 from support.converter.tflite_files import O, T, floats, ints, tflite
 from tflite_converter.arrays import Array

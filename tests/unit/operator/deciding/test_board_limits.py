@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from modelconversion_api.board_report import BoardFile, BoardSummary, Machine
-from modelconversion_api.boards import Board
-from modelconversion_api.measurements import Latency
+from modelconversion_api.fields.boards import Board
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import StageResult
+from modelconversion_api.reports.board import BoardFile, BoardSummary, Machine
+from modelconversion_api.reports.conversion import StageResult
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import Measurement, ModelConversionStatus, Phase
 from modelconversion_operator.deciding.boards import measured

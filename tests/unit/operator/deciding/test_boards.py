@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from modelconversion_api.board_report import BoardFile, BoardSummary, Machine
-from modelconversion_api.boards import Accelerator
+from modelconversion_api.fields.boards import Accelerator
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import RecommendedMethod, StageResult
+from modelconversion_api.reports.board import BoardFile, BoardSummary, Machine
+from modelconversion_api.reports.conversion import RecommendedMethod, StageResult
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.decisions import CreateJob, DeleteJob, PatchJob

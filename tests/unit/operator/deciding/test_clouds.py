@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from modelconversion_api.fields.storage import Azure, GoogleCloud, Storage
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.storage import Azure, GoogleCloud, Storage
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import (
     CONVERTS,

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelconversion_api.compilation import (
+from modelconversion_api.fields.compilation import (
     EdgeTPUFigures,
     EthosUFigures,
     MicrocontrollerFigures,
     NPUFigures,
     OperatorFallback,
 )
-from modelconversion_api.compilers import NPUVendor
+from modelconversion_api.fields.compilers import NPUVendor
+from modelconversion_api.fields.verification import VerificationFigures, VerificationOutcome, Verifier
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import PERMANENT_EXIT_CODES, FailureReason, Stage
-from modelconversion_api.report import ConversionSummary, StageResult
+from modelconversion_api.reports.conversion import ConversionSummary, StageResult
 from modelconversion_api.status import ModelConversionStatus, Phase
-from modelconversion_api.verification import VerificationFigures, VerificationOutcome, Verifier
 from modelconversion_operator.deciding.decisions import CreateJob, Decision, DeleteJob, PatchJob
 from modelconversion_operator.deciding.manifest import job_name
 from modelconversion_operator.deciding.views import ConversionView, JobView, PodView

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.report import StageFailure, StageResult
+from modelconversion_api.reports.conversion import StageFailure, StageResult
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.cluster.store import Store

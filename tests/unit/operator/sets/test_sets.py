@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelconversion_api.comparison import COMPARISON_ENV, ComparisonRequest
+from modelconversion_api.reports.comparison import COMPARISON_ENV, ComparisonRequest
 from modelconversion_api.sets import MOST_MEMBERS, ModelConversionSetSpec
 from modelconversion_operator.deciding.policy import Grant, Policy
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key

@@ -8,18 +8,18 @@ from datetime import timedelta
 import pytest
 from prometheus_client import generate_latest
 
-from modelconversion_api.boards import Accelerator
-from modelconversion_api.compilation import EdgeTPUFigures, EthosUFigures, NPUFigures
-from modelconversion_api.compilers import NPUVendor
-from modelconversion_api.measurements import Latency
+from modelconversion_api.fields.boards import Accelerator
+from modelconversion_api.fields.compilation import EdgeTPUFigures, EthosUFigures, NPUFigures
+from modelconversion_api.fields.compilers import NPUVendor
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.report import (
+from modelconversion_api.reports.conversion import (
     TERMINATION_MESSAGE_LIMIT,
     ConversionSummary,
     MethodFailure,
     StageResult,
 )
+from modelconversion_api.reports.measurements import Latency
 from modelconversion_api.status import MeasuredFile, Measurement, ModelConversionStatus, Phase
 from modelconversion_operator.cluster.client import resource_of
 from modelconversion_operator.cluster.watches import WATCHED

@@ -6,12 +6,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from .base import ApiModel, Sha256
-from .boards import Accelerator, Board, BoardName
-from .limits import OBJECT_NAME_LENGTH, MessageText, SentenceText, VersionText
+from ..base import ApiModel, Sha256
+from ..fields.boards import Accelerator, Board, BoardName
+from ..fields.recipes import OfMethod
+from ..limits import OBJECT_NAME_LENGTH, MessageText, SentenceText, VersionText
+from ..reasons import FailureReason
 from .measurements import ByteCount, Count, Latency, Performance
-from .reasons import FailureReason
-from .recipes import OfMethod
 
 MOST_OPERATORS: Final = 1000
 """Operators that a profile names."""

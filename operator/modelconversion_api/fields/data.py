@@ -8,9 +8,9 @@ from typing import Annotated, Final
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from ..base import ApiModel, Fraction, Millis, cel
+from ..uris import SourceUri, ends_in
 from .audio import Audio
-from .base import ApiModel, Fraction, Millis, cel
-from .uris import SourceUri, ends_in
 
 DEFAULT_CALIBRATION_SAMPLES: Final = 200
 """How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""

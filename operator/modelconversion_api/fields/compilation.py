@@ -6,10 +6,10 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import ApiModel, OpenReason, Sha256
+from ..base import ApiModel, OpenReason, Sha256
+from ..limits import KindText, MessageText, VersionText
+from ..reasons import FailureReason
 from .compilers import MOST_SOCS, NPUVendor
-from .limits import KindText, MessageText, VersionText
-from .reasons import FailureReason
 
 MOST_FALLBACKS: Final = 64
 """Kinds of operators that fell back which are named."""

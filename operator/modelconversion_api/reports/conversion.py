@@ -11,10 +11,8 @@ from typing import Annotated, Final, Literal, TypeVar
 from pydantic import Field
 from pydantic_core import from_json
 
-from .base import ApiModel, Sha256, readable
-from .board_report import BoardSamples, BoardSummary
-from .calibration_report import CalibrationReport, DataInfo
-from .compilation import (
+from ..base import ApiModel, Sha256, readable
+from ..fields.compilation import (
     Compilations,
     CompilerFigures,
     EdgeTPUFigures,
@@ -26,10 +24,19 @@ from .compilation import (
     NPUFigures,
     NPUReport,
 )
-from .compilers import MOST_SOCS
-from .data import Task
+from ..fields.compilers import MOST_SOCS
+from ..fields.data import Task
+from ..fields.optimization import OptimizationReport, OptimizationSummary
+from ..fields.recipes import OfMethod
+from ..fields.verification import Verification, VerificationFigures, Verifier
+from ..limits import FailureText, MessageText, SentenceText, VersionText, WarningText
+from ..methods import Objective
+from ..reasons import FailureReason, Stage
+from ..request import ConversionRequest
+from ..status import SourceInfo
+from .board import BoardSamples, BoardSummary
+from .calibration import CalibrationReport, DataInfo
 from .graph import GraphReport
-from .limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from .measurements import (
     AgreementMetric,
     Attempt,
@@ -46,13 +53,6 @@ from .measurements import (
     TargetCheck,
     Trial,
 )
-from .methods import Objective
-from .optimization import OptimizationReport, OptimizationSummary
-from .reasons import FailureReason, Stage
-from .recipes import OfMethod
-from .request import ConversionRequest
-from .status import SourceInfo
-from .verification import Verification, VerificationFigures, Verifier
 
 REPORT_FILE_NAME: Final = "report.json"
 HTML_REPORT_FILE_NAME: Final = "report.html"

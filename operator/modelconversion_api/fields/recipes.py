@@ -7,9 +7,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .base import ApiModel, Fraction, Millis, Sha256, cel
-from .methods import Method
-from .uris import SourceUri
+from ..base import ApiModel, Fraction, Millis, Sha256, cel
+from ..methods import Method
+from ..uris import SourceUri
 
 MAX_RECIPES: Final = 8
 MAX_RULES_BYTES: Final = 256 << 10

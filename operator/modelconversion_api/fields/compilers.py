@@ -7,8 +7,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .base import ApiModel, Fraction, cel
-from .methods import Method
+from ..base import ApiModel, Fraction, cel
+from ..methods import Method
 
 EDGE_TPU_TIMEOUT_SECONDS: Final = 180
 """The Edge TPU compiler's own limit."""

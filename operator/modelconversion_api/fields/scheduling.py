@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from .base import ApiModel
-from .limits import OBJECT_NAME_LENGTH
+from ..base import ApiModel
+from ..limits import OBJECT_NAME_LENGTH
 
 Name = Annotated[str, Field(max_length=OBJECT_NAME_LENGTH, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 LabelKey = Annotated[str, Field(max_length=317)]

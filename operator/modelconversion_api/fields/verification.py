@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import ApiModel
-from .limits import MessageText, SentenceText, VersionText
-from .methods import Target
+from ..base import ApiModel
+from ..limits import MessageText, SentenceText, VersionText
+from ..methods import Target
 
 
 class Verifier(StrEnum):

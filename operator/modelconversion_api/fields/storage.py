@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from .base import GROUP, ApiModel, cel
-from .limits import OBJECT_NAME_LENGTH
+from ..base import GROUP, ApiModel, cel
+from ..limits import OBJECT_NAME_LENGTH
+from ..uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, origin
 from .scheduling import Name
-from .uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, origin
 
 ENDPOINT_KEY: Final = "AWS_ENDPOINT_URL"
 """Key of a Secret that says which endpoint its credentials are for; they then reach no other."""

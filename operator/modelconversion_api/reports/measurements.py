@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .base import ApiModel
-from .limits import MessageText, NameText, SentenceText
-from .methods import Method, Target
-from .status import TensorInfo
+from ..base import ApiModel
+from ..limits import MessageText, NameText, SentenceText
+from ..methods import Method, Target
+from ..status import TensorInfo
 
 
 class AgreementMetric(StrEnum):

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from .base import ApiModel, Sha256
-from .limits import MAX_GRAPH_BYTES, KindText, SentenceText
+from ..base import ApiModel, Sha256
+from ..limits import MAX_GRAPH_BYTES, KindText, SentenceText
 
 GRAPH_SUFFIX: Final = ".graph.json"
 MOST_DRAWN: Final = 150

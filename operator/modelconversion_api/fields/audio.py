@@ -7,7 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from .base import ApiModel, NumberText, cel, number_text
+from ..base import ApiModel, NumberText, cel, number_text
 
 DEFAULT_LOG_OFFSET: Final = "0.000001"
 _PER_SECOND: Final = 1000

@@ -7,12 +7,12 @@ from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from ..base import ApiModel, Fraction, NumberText, Sha256, cel, number_text
+from ..limits import MessageText, SentenceText
+from ..methods import Method
+from ..uris import SourceUri
 from .audio import Audio
-from .base import ApiModel, Fraction, NumberText, Sha256, cel, number_text
 from .data import Images, LabelColumn, Seed, Task, reading_rules
-from .limits import MessageText, SentenceText
-from .methods import Method
-from .uris import SourceUri
 
 DEFAULT_BATCH_SIZE: Final = 32
 DEFAULT_TRAINING_SECONDS: Final = 1800

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from .base import ApiModel, Sha256
+from ..base import ApiModel, Sha256
 
 
 class DataRole(StrEnum):

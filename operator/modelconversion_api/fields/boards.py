@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
-from .base import ApiModel, Fraction, Millis, cel
+from ..base import ApiModel, Fraction, Millis, cel
 from .scheduling import LabelKey, LabelValue, Resources, Toleration
 
 MAX_BOARDS: Final = 8

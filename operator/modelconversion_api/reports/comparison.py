@@ -8,8 +8,8 @@ from typing import Annotated, Final, Self
 
 from pydantic import Field
 
-from .base import ApiModel
-from .limits import OBJECT_NAME_LENGTH
+from ..base import ApiModel
+from ..limits import OBJECT_NAME_LENGTH
 
 COMPARISON_ENV: Final = "CONVERSION_COMPARISON"
 """Environment variable with :meth:`ComparisonRequest.encode`."""
