@@ -12,6 +12,7 @@ from .base import ApiModel, Sha256, cel
 from .fields.boards import MAX_BOARDS, Board
 from .fields.compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
 from .fields.data import Calibration, Validation
+from .fields.oci import OCIOutput
 from .fields.optimization import Optimize, Training
 from .fields.recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
 from .fields.scheduling import JobSpec, Name
@@ -268,6 +269,8 @@ class Output(ApiModel):
     or below gs://bucket/ or az://container/."""
     signing: Signing | None = None
     """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
+    oci: OCIOutput | None = None
+    """A container registry that gets artifacts as well, with report, signature and provenance."""
 
 
 _METHODS_XOR_TARGET = cel(

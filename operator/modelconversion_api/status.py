@@ -12,6 +12,7 @@ from .base import ApiModel, Fraction, OpenReason, Sha256
 from .fields.boards import MAX_BOARDS, Accelerator
 from .fields.compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
 from .fields.compilers import MOST_SOCS
+from .fields.oci import OCIArtifact, OCIFormat
 from .fields.optimization import OptimizationSummary
 from .fields.recipes import OfMethod
 from .fields.verification import VerificationOutcome, Verifier
@@ -401,6 +402,14 @@ class ModelConversionStatus(ApiModel):
     """The methods that gave no file, and why."""
     recommended: Recommended | None = None
     """The artifact to use, and why."""
+    oci: Annotated[
+        list[OCIArtifact],
+        Field(
+            max_length=len(OCIFormat),
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["format"]},
+        ),
+    ] = Field(default_factory=list)
+    """What was pushed to a container registry."""
     measurements: Annotated[
         list[Measurement],
         Field(

@@ -50,6 +50,7 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job.environment import FetchRecord, JobEnvironment
+from tflite_converter.job.oci.pushing import prepared, push
 from tflite_converter.job.stores.base import Store, Stored
 from tflite_converter.job.stores.places import Places
 from tflite_converter.measuring.recommendation import recommend
@@ -69,10 +70,10 @@ _CONTENT_TYPES: Final = {
 
 
 def publish(job: JobEnvironment) -> StageResult:
-    """Upload the artifacts, report.html, model.sig where asked for, then report.json.
+    """Upload the artifacts, report.html, model.sig and to a registry where asked for, then report.json.
 
-    Where report.json is, everything is. Everything that can fail without the store fails before anything is
-    uploaded.
+    Where report.json is, everything is, in the registry too. Everything that can fail without a store fails
+    before anything is uploaded.
 
     Raises:
         ConverterError: ArtifactInvalid, SigningFailed; the store's failures; UploadCorrupted.
@@ -82,6 +83,10 @@ def publish(job: JobEnvironment) -> StageResult:
 
     started, record = time.monotonic(), job.record(Stage.PUBLISH)
     report = checked_report(job.output, job.request, record)
+    todo = None
+    if (oci := job.request.output.oci) is not None:
+        todo = prepared(oci, job.request.storage, job.output, report)
+        report = report.model_copy(update={"oci": () if todo is None else todo.told})
     # Drawn here, from the checked report: a page that model code has written is not for a browser.
     page = {HTML_REPORT_FILE_NAME: render(report).encode()}
     document = {REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode()}
@@ -99,7 +104,13 @@ def publish(job: JobEnvironment) -> StageResult:
         with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
             _upload(store, f"{prefix}{name}", stream, stored, kind)
-    for name, content in (page | signature | document).items():
+    for name, content in (page | signature).items():
+        upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
+    if todo is not None:
+        push(todo, report, signature | document)
+        for told in todo.told:
+            _logger.info("pushed %s %s, tag %s", told.format.value, told.uri, told.tag or "none")
+    for name, content in document.items():
         upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
     seconds = {Stage.PUBLISH: round(time.monotonic() - started, 3)}
     return StageResult(summary=summary_of_report(report, seconds))
@@ -117,6 +128,7 @@ def summary_of_report(
         stage_seconds=report.stage_seconds | dict(seconds),
         original_accuracy=report.evaluation.original_accuracy,
         optimization=None if report.optimization is None else summary_of(report.optimization),
+        oci=report.oci,
     )
 
 
@@ -197,6 +209,7 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
             "artifacts": artifacts,
             "recommended": recommend(artifacts, request.target, request.tuning.resolved_objective),
             "provenance": provenance,
+            "oci": (),
             "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
         }
     )

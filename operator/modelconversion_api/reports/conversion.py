@@ -26,6 +26,7 @@ from ..fields.compilation import (
 )
 from ..fields.compilers import MOST_SOCS
 from ..fields.data import Task
+from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
 from ..fields.verification import Verification, VerificationFigures, Verifier
@@ -258,6 +259,8 @@ class ConversionReport(ApiModel):
     """What training did; None where none was asked for."""
     evaluation: Evaluation
     provenance: Provenance | None = None
+    oci: tuple[OCIArtifact, ...] = ()
+    """What was pushed to a container registry, before this was uploaded."""
     board_samples: BoardSamples | None = None
     """What boards compare on; None where none was asked for. Their figures lie in ``boards/NAME.json``."""
     warnings: tuple[WarningText, ...] = ()
@@ -289,6 +292,8 @@ class ConversionSummary(ApiModel):
     """Of the model itself, on the data that the artifacts' accuracy was measured on."""
     optimization: OptimizationSummary | None = None
     """What training did, in short."""
+    oci: tuple[OCIArtifact, ...] = ()
+    """What was pushed to a container registry."""
 
 
 class StageResult(ApiModel):

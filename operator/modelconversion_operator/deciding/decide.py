@@ -358,6 +358,7 @@ def _completed(run: Run) -> Decision:
             "source": summary.source,
             "artifacts": outcome.artifacts_of(summary, output_uri),
             "failed_methods": outcome.failed_methods_of(summary),
+            "oci": list(summary.oci),
             "recommended": recommended,
             "optimization": summary.optimization,
             "report_uri": outcome.report_uri(output_uri),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from modelconversion_api.base import KIND
 from modelconversion_api.fields.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
+from modelconversion_api.fields.oci import OCIOutput
 from modelconversion_api.fields.scheduling import JobSpec, Resources
 from modelconversion_api.fields.storage import (
     AZURE_ENDPOINT_KEY,
@@ -39,6 +40,7 @@ from modelconversion_api.request import (
     OUTPUT_DIR_ENV,
     PROGRESS_ADDRESS_ENV,
     PROGRESS_PORT,
+    REGISTRY_LOGINS_ENV,
     REQUEST_ENV,
     SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
@@ -79,6 +81,8 @@ _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME = "work"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 _OWN_NODE = {"name": NODE_ENV, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+_NOT_FOR_READING: Final = (SIGNING_KEY_ENV, REGISTRY_LOGINS_ENV)
+"""What only a container that publishes needs."""
 _NO_IDENTITY: Final = ("eks.amazonaws.com/skip-containers", "azure.workload.identity/skip-containers")
 """Cloud identities are injected by a webhook: not into the container that runs a model's code or files."""
 _AZURE_IDENTITY: Final = "azure.workload.identity/use"
@@ -258,9 +262,9 @@ def run_id(key: Key, run_generation: int) -> str:
 
 
 def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
-    """Return the pod that reads the report: ``publish`` with another command, and without the signing key."""
+    """Return the pod that reads the report: ``publish`` with another command, and no keys to sign or push."""
     (publish,) = pod["containers"]
-    env = [variable for variable in publish["env"] if variable["name"] != SIGNING_KEY_ENV]
+    env = [variable for variable in publish["env"] if variable["name"] not in _NOT_FOR_READING]
     publish = publish | {"command": ["tflite-converter", "job-report"], "env": env}
     return {name: value for name, value in pod.items() if name != "initContainers"} | {
         "containers": [publish]
@@ -270,7 +274,11 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     fetches = [*_credentials(spec.storage, *uris_of(spec).values()), *_hub_token(spec.hugging_face)]
-    publishes = [*_credentials(spec.storage, spec.output.uri), *_signing_key(spec.output.signing)]
+    publishes = [
+        *_credentials(spec.storage, spec.output.uri),
+        *_signing_key(spec.output.signing),
+        *_registry_logins(spec.output.oci),
+    ]
     containers = _containers("convert", settings, job, fetches, publishes)
     if (needed := spec.source.engine_format) is not None:
         containers[1]["image"] = settings.engines.get(needed, settings.image)
@@ -482,6 +490,13 @@ def _signing_key(signing: Signing | None) -> list[dict[str, Any]]:
     # Optional, because ``publish`` fails with a clear reason where the key is missing; a container that
     # cannot be configured would hang behind a finished conversion until the Job's deadline.
     return [_from_secret(SIGNING_KEY_ENV, secret.name, secret.key, optional=True)]
+
+
+def _registry_logins(oci: OCIOutput | None) -> list[dict[str, Any]]:
+    if oci is None or oci.secret_ref is None:
+        return []
+    # Optional for the reason above.
+    return [_from_secret(REGISTRY_LOGINS_ENV, oci.secret_ref.name, oci.secret_ref.key, optional=True)]
 
 
 def _from_secret(variable: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:

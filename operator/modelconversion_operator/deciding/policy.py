@@ -33,7 +33,7 @@ PLAIN_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 PLAIN_KEYS: Final = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     *("credentials.json", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"),
-    *("HF_TOKEN", "private.pem"),
+    *("HF_TOKEN", "private.pem", ".dockerconfigjson"),
 )
 
 
@@ -50,8 +50,8 @@ class Policy:
             star for the part before the slash.
         node_labels: Keys of node labels, for node selectors and affinities; the nodes' roles written alike.
         resources: Names of resources, for requests and limits.
-        endpoints: Endpoints of stores, the two clouds' own among them, and web servers and the Hub that are
-            read from, without a slash at the end. AWS itself has none, and is allowed.
+        endpoints: Endpoints of stores, the two clouds' own among them, and registries, web servers and the
+            Hub, without a slash at the end. AWS itself has none, and is allowed.
         secret_keys: Names of keys in Secrets.
         platform: The stores of conversions that name none, which are allowed to them.
         shared_output: What becomes of a conversion that writes where an earlier one does, which is under way.
@@ -87,6 +87,8 @@ class Policy:
         endpoint = (spec.storage.endpoint or "").rstrip("/")
         named = {"spec.storage.endpoint": endpoint} if endpoint else {}
         named |= self._servers_of(spec)
+        if spec.output.oci is not None:
+            named["spec.output.oci.repository"] = spec.output.oci.server
         for place, host in named.items():
             if not any(fnmatchcase(host, pattern) for pattern in self.endpoints):
                 where = host if place == "spec.storage.endpoint" else f"is at {host}, which"
@@ -158,12 +160,13 @@ class Policy:
 
 def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
     """Return the Secrets that a conversion's author has chosen; those of the platform's defaults are not."""
-    storage, hub, signing = spec.storage, spec.hugging_face, spec.output.signing
+    storage, hub, signing, oci = spec.storage, spec.hugging_face, spec.output.signing, spec.output.oci
     clouds = [cloud.secret_ref for cloud in (storage.google_cloud, storage.azure) if cloud is not None]
     names = [
         *(secret.name for secret in (storage.secret_ref, *clouds) if secret is not None),
         *([hub.secret_ref.name] if hub else []),
         *([signing.secret_ref.name] if signing else []),
+        *([oci.secret_ref.name] if oci and oci.secret_ref else []),
     ]
     return tuple(dict.fromkeys(names))
 
@@ -225,6 +228,8 @@ def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
         yield hub.secret_ref.key
     if (signing := spec.output.signing) is not None:
         yield signing.secret_ref.key
+    if (oci := spec.output.oci) is not None and oci.secret_ref is not None:
+        yield oci.secret_ref.key
 
 
 def _allows(patterns: tuple[str, ...], namespace: str, name: str | None) -> bool:

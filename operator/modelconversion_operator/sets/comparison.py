@@ -39,7 +39,7 @@ def comparison_manifest(
     It runs no model's code: what it has of credentials is what ``publish`` of any member has.
     """
     spec = member_spec(seen.spec, seen.spec.models[0], seen.spec.profiles[0])
-    output = seen.spec.output.model_copy(update={"signing": None})
+    output = seen.spec.output.model_copy(update={"signing": None, "oci": None})
     spec = spec.changed(profile_ref=None, methods=[Method.FLOAT32], output=output)
     manifest = job_manifest(
         seen.view.key, seen.view.generation, spec, settings, seen.view.queue, Part(reads_report=True)

@@ -132,12 +132,16 @@ def member_name(key: Key, model: SetModel, profile: ProfileRef) -> str:
 def member_spec(spec: ModelConversionSetSpec, model: SetModel, profile: ProfileRef) -> ModelConversionSpec:
     """Return the spec of a member."""
     folder = f"{spec.output.uri.rstrip('/')}/{model.name}/{profile.name}/"
+    oci = spec.output.oci
+    if oci is not None:
+        # A profile's name may have dots, which are allowed between letters here too.
+        oci = oci.changed(repository=f"{oci.repository}/{model.name}/{profile.name}")
     return ModelConversionSpec(
         profile_ref=profile,
         source=model.source,
         calibration=model.calibration,
         validation=model.validation,
-        output=Output(uri=folder, signing=spec.output.signing),
+        output=Output(uri=folder, signing=spec.output.signing, oci=oci),
         storage=spec.storage,
         hugging_face=spec.hugging_face,
         job=spec.job,

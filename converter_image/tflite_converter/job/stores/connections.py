@@ -11,7 +11,7 @@ import ipaddress
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader, BytesIO
 from socket import socket
@@ -55,6 +55,8 @@ _METADATA: Final = frozenset(
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Look = Callable[[Address], None]
 """Looks at whom a connection has reached; raises :class:`ForbiddenError` where nothing may be asked there."""
+Body = BufferedReader | BytesIO | Iterable[bytes]
+"""Of a request; one that is no file needs a ``Content-Length`` beside it."""
 T = TypeVar("T")
 
 
@@ -171,7 +173,7 @@ class Line:
             self._pool = _PlainPool(host, parts.port or 80, look=look, **options)
 
     def ask(
-        self, method: str, url: str, headers: Mapping[str, str], body: BufferedReader | BytesIO | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None = None
     ) -> BaseHTTPResponse:
         """Ask the server for ``url``, and return its answer before its body has come.
 
