@@ -66,6 +66,7 @@ class FailureReason(StrEnum):
     DATA_NOT_FINITE = "DataNotFinite"
     DATA_TOO_FEW = "DataTooFew"
     LABELS_MISMATCH = "LabelsMismatch"
+    DECODER_MISMATCH = "DecoderMismatch"
     EVALUATION_FAILED = "EvaluationFailed"
     OUTPUT_NOT_FINITE = "OutputNotFinite"
     GATES_NOT_MET = "GatesNotMet"
@@ -200,6 +201,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.LABELS_MISMATCH: Failure(
         35,
         "give each sample a class (integer, name or one-hot row), or what its task is labelled with",
+    ),
+    FailureReason.DECODER_MISMATCH: Failure(
+        55, "choose the task, and for a detector the decoder and unit, by what the model's outputs hold"
     ),
     FailureReason.EVALUATION_FAILED: Failure(
         40, "the file does not run, or does not give what the original gives: try another method"

@@ -317,10 +317,11 @@ _FILES_FOR_NPUS = cel(
     " where the target has no other of them",
 )
 _LABELS_FOR_ACCURACY = cel(
-    "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
+    "!has(self.validation) || has(self.validation.uri)"
+    " || !(has(self.validation.maxAccuracyDrop) || has(self.validation.minAccuracy))"
     " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
     " || has(self.calibration.images) || has(self.calibration.audio)))",
-    "validation.maxAccuracyDrop needs labelled data: set validation.uri and validation.labelsUri, or"
+    "maxAccuracyDrop and minAccuracy need labelled data: set validation.uri and validation.labelsUri, or"
     " calibration.labelsUri, for without validation.uri the rest of the calibration data is measured on",
 )
 

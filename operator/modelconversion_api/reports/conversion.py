@@ -26,6 +26,7 @@ from ..fields.compilation import (
 )
 from ..fields.compilers import MOST_SOCS
 from ..fields.data import Task
+from ..fields.detection import Detection
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
 from ..fields.verification import Verification, VerificationFigures, Verifier
@@ -195,6 +196,10 @@ class Evaluation(ApiModel):
     task_is_given: bool = False
     """Whether the user said so; it is otherwise read from the outputs and labels."""
     agreement_metric: AgreementMetric
+    detection: Detection | None = None
+    """How a detector's outputs became boxes."""
+    ignore_label: int | None = None
+    """Value of the masks' pixels that counted for nothing, where the user said one."""
     original_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     original: Scores | None = None
     overlap: int = 0
