@@ -27,6 +27,8 @@ _FAR_OUT: Final = 2.0
 _OUTSIDE: Final = 0.01
 """How far a probability may be from 0 to 1 by rounding."""
 _CHANNELS: Final = (1, 3, 4)
+_MOST_CLASSES: Final = 1 << 16
+"""A class with a higher number is none."""
 _LAYOUTS: Final = {
     Decoder.POST_PROCESSED: "four outputs: boxes (n, K, 4), classes (n, K), scores (n, K) and counts (n)",
     Decoder.YOLO_V5: "one output (n, anchors, 5 + classes), with at least as many anchors as columns",
@@ -48,31 +50,52 @@ class Reading:
     """How many the outputs have; None where they name a class by its number."""
 
     def boxes(self, outputs: NamedArrays) -> FloatArray:
-        """Return the boxes in ``{output: (n, ...)}``; what is no number counts as 0."""
+        """Return the boxes in ``{output: (n, ...)}``.
+
+        One without a finite score is none, and an edge that is no finite number is at 0.
+        """
         if self.detection.decoder is Decoder.POST_PROCESSED:
-            found = _post_processed(*(_numbers(outputs[name]) for name in self.outputs))
+            boxes, classes, scores, counts = (outputs[name] for name in self.outputs)
+            limits = np.nan_to_num(np.rint(counts.reshape(-1).astype(np.float64)), nan=0.0)
+            found = [
+                self._counted(*(each[: max(0, int(min(limit, len(each))))] for each in of_sample))
+                for *of_sample, limit in zip(boxes, classes, scores, limits, strict=True)
+            ]
         else:
             found = [self._of_sample(rows) for rows in outputs[self.outputs[0]]]
         height, width = self.size
         whole = np.array([height, width, height, width])
-        most, least = self.detection.max_detections, float(self.detection.min_score)
+        most = self.detection.max_detections
         threshold = float(self.detection.iou_threshold) if self.detection.decoder.suppresses else None
         kept = []
         for each in found:
             each[:, :4] /= whole
             order = np.argsort(-each[:, SCORE], kind="stable")
-            order = order[(each[order, SCORE] >= least) & (each[order, SCORE] > 0.0)]
             kept.append(each[order][:most] if threshold is None else suppressed(each[order], threshold, most))
         return padded(kept)
 
     def _of_sample(self, rows: Array) -> FloatArray:
-        values = _numbers(rows)
+        """Return the boxes of one sample, of which there may be thousands: most fall away at once."""
         if self.detection.decoder is Decoder.BOXES:
-            return values[:, [1, 0, 3, 2, 5, 4]]
-        if self.detection.decoder is Decoder.YOLO_V8:
-            values = values.T
-            return _centred(values[:, :4], values[:, 4:])
-        return _centred(values[:, :4], values[:, 5:] * values[:, 4:5])
+            return self._counted(rows[:, [1, 0, 3, 2]], rows[:, 5], rows[:, 4])
+        first = 4 if self.detection.decoder is Decoder.YOLO_V8 else 5
+        columns = rows if self.detection.decoder is Decoder.YOLO_V8 else rows.T
+        best: IntArray = np.argmax(columns[first:], axis=0)
+        scores = np.take_along_axis(columns[first:], best[None], axis=0)[0]
+        x, y, width, height = columns[:4]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = scores if first == 4 else scores * columns[4]
+            corners = np.stack([y - height / 2, x - width / 2, y + height / 2, x + width / 2], axis=1)
+        return self._counted(corners, best, scores)
+
+    def _counted(self, boxes: Array, classes: Array, scores: Array) -> FloatArray:
+        """Return the boxes ``(k, 4)`` with classes and scores ``(k,)`` that are good enough to count."""
+        kept = np.isfinite(scores) & (scores >= float(self.detection.min_score)) & (scores > 0)
+        # Class numbers that were stored in eight bits are not quite whole.
+        whole = np.rint(classes)
+        kept &= (whole >= 0) & (whole < _MOST_CLASSES)
+        rows = np.concatenate([boxes[kept], whole[kept][:, None], scores[kept][:, None]], axis=1)
+        return np.nan_to_num(rows.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def reading_of(detection: Detection, outputs: NamedArrays, samples: NamedArrays) -> Reading:
@@ -101,8 +124,9 @@ def suppressed(boxes: FloatArray, threshold: float, most: int) -> FloatArray:
     while len(order) and len(kept) < most:
         best, order = int(order[0]), order[1:]
         kept.append(best)
-        same = boxes[order, CLASS] == boxes[best, CLASS]
-        order = order[~(same & (_overlap(boxes[best, :4], boxes[order, :4]) > threshold))]
+        same = np.flatnonzero(boxes[order, CLASS] == boxes[best, CLASS])
+        beside = _overlap(boxes[best, :4], boxes[order[same], :4]) > threshold
+        order = np.delete(order, same[beside])
     return boxes[kept]
 
 
@@ -217,26 +241,6 @@ def _mismatch(decoder: Decoder, outputs: NamedArrays) -> ConverterError:
     )
     cause = f"{decoder.value} takes {_LAYOUTS[decoder]}; the model gives {given}"
     return ConverterError(FailureReason.DECODER_MISMATCH, Stage.EVALUATE, cause)
-
-
-def _numbers(values: Array) -> FloatArray:
-    return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _post_processed(
-    boxes: FloatArray, classes: FloatArray, scores: FloatArray, counts: FloatArray
-) -> list[FloatArray]:
-    rows = np.concatenate([boxes, classes[:, :, None], scores[:, :, None]], axis=2)
-    limits: IntArray = np.clip(np.rint(counts.reshape(-1)), 0, boxes.shape[1]).astype(np.int64)
-    return [each[:limit] for each, limit in zip(rows, limits, strict=True)]
-
-
-def _centred(boxes: FloatArray, scores: FloatArray) -> FloatArray:
-    """Return rows of boxes ``(N, 4)`` of centre and size, each with its best of the classes ``(N, C)``."""
-    best: IntArray = np.argmax(scores, axis=1)
-    centre, half = boxes[:, [1, 0]], boxes[:, [3, 2]] / 2.0
-    score = scores[np.arange(len(scores)), best]
-    return np.concatenate([centre - half, centre + half, best[:, None], score[:, None]], axis=1)
 
 
 def _overlap(box: FloatArray, boxes: FloatArray) -> FloatArray:

@@ -19,7 +19,7 @@ from modelconversion_api.reports.measurements import AccuracyMetric
 from support.converter import hard_models
 from support.converter.converting import Converted, convert_into
 from support.converter.hard_models import INPUT, OUTPUT, Hard
-from support.converter.heads import detector_data, head_model
+from support.converter.heads import detector_data, head_model, ssd_data, ssd_model
 from support.converter.tflite_files import O, T, floats, tflite
 from support.converter.tiny_tflite import write_tiny_tflite
 from tflite_converter.arrays import Array
@@ -148,6 +148,30 @@ def test_a_detector_is_measured_by_average_precision(tmp_path: Path) -> None:
     page = render(found.report)
     assert "jug (1)" in page
     assert "MeanAveragePrecision" in page
+
+
+def test_a_detector_that_suppresses_boxes_itself(tmp_path: Path) -> None:
+    """LiteRT's own TFLite_Detection_PostProcess, on data of which the figures are known."""
+    samples, labels = ssd_data(tmp_path)
+    (tmp_path / "ssd.tflite").write_bytes(ssd_model())
+    np.save(tmp_path / "x.npy", samples)
+    files = DataFiles(tmp_path / "x.npy", labels, task=Task.DETECTION)
+    found = convert_into(
+        tmp_path / "out",
+        tmp_path / "ssd.tflite",
+        *BOTH,
+        calibration=files,
+        validation=files,
+        task=Task.DETECTION,
+        detection=Detection(decoder=Decoder.POST_PROCESSED),
+    ).report
+    assert found.evaluation.original is not None
+    assert found.evaluation.original.accuracy == pytest.approx(51 / 101, abs=1e-6)
+    for artifact in found.artifacts:
+        assert artifact.usable
+        assert artifact.agreement == 1.0
+        assert artifact.scores is not None
+        assert artifact.scores.map50 == pytest.approx(51 / 101, abs=1e-6)
 
 
 @pytest.mark.parametrize(
