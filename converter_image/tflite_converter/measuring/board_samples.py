@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +66,8 @@ def read_board_samples(path: Path, report: ConversionReport) -> Reference:
             FailureReason.DATA_UNREADABLE, Stage.MEASURE, f"{path.name} lacks samples or outputs of them"
         )
     detection, ignored = evaluation.detection, evaluation.ignore_label
-    reference = Reference(
+    reading = None if detection is None else reading_of(detection, outputs, samples)
+    return Reference(
         samples,
         outputs,
         labels,
@@ -76,10 +76,10 @@ def read_board_samples(path: Path, report: ConversionReport) -> Reference:
         None,
         report.source.size_bytes,
         is_real=evaluation.data.role not in (DataRole.RANDOM, DataRole.SYNTHETIC),
-        reading=None if detection is None else reading_of(detection, outputs, samples),
+        reading=reading,
+        boxes=None if reading is None else reading.boxes(outputs),
         ignore_label=DEFAULT_IGNORE_LABEL if ignored is None else ignored,
-    )
-    return replace(reference, original=reference.scores(outputs))
+    ).with_scores()
 
 
 def _read(path: Path) -> dict[str, Array]:

@@ -80,11 +80,9 @@ def compare_files(
     if for_what in (Task.DETECTION, Task.SEGMENTATION):
         reference, _ = grounded(reference, told, samples.words)
     else:
-        own = reference.scores(outputs)
+        reference = replace(reference, metric=agreement_metric(for_what, outputs)).with_scores()
         # Labels that do not fit the task say nothing of either file.
-        truth = None if own is None else labels
-        metric = agreement_metric(for_what, outputs)
-        reference = replace(reference, metric=metric, original=own, labels=truth)
+        reference = replace(reference, labels=None if reference.original is None else labels)
 
     def measured(path: Path) -> ArtifactReport:
         bytes_of, file = read_tflite(path)

@@ -73,6 +73,8 @@ class Reference:
     """How many samples are not among these because the original gives NaN or infinity on them."""
     reading: Reading | None = None
     """How a detector's outputs become boxes; None for what is no detector."""
+    boxes: FloatArray | None = None
+    """What the original finds, where it is a detector: ``(n, K, 6)``."""
     ignore_label: int = DEFAULT_IGNORE_LABEL
     """Value of pixels in masks that count for nothing."""
 
@@ -80,13 +82,6 @@ class Reference:
     def count(self) -> int:
         """How many samples there are."""
         return len(next(iter(self.samples.values())))
-
-    @cached_property
-    def boxes(self) -> FloatArray:
-        """The original's boxes, where it is a detector."""
-        if self.reading is None:
-            raise ValueError("the model is no detector")
-        return self.reading.boxes(self.outputs)
 
     @cached_property
     def masks(self) -> Array:
@@ -97,9 +92,9 @@ class Reference:
     def _mask_size(self) -> tuple[int, ...] | None:
         return None if self.labels is None else self.labels.shape[1:]
 
-    def scores(self, outputs: NamedArrays) -> Scores | None:
-        """Compare ``outputs``, of the original's names and shapes, with the labels; None without any."""
-        return self._scores(outputs, None if self.reading is None else self.reading.boxes(outputs))
+    def with_scores(self) -> Reference:
+        """Return it with the original's own figures."""
+        return replace(self, original=self._scores(self.outputs, self.boxes))
 
     def compared(self, outputs: NamedArrays) -> tuple[tuple[OutputFidelity, ...], Scores | None]:
         """Compare ``outputs``, of the original's names and shapes, with the original's and the labels."""
@@ -117,7 +112,8 @@ class Reference:
         return scores(self.task, self.samples, outputs, self.labels)
 
     def _judged(self, outputs: NamedArrays, boxes: FloatArray | None) -> tuple[OutputFidelity, ...]:
-        if self.metric is AgreementMetric.DETECTIONS and self.reading is not None and boxes is not None:
+        finds = self.metric is AgreementMetric.DETECTIONS
+        if finds and self.reading is not None and self.boxes is not None and boxes is not None:
             share = detections_agreement(self.boxes, boxes, self.reading.detection.max_detections)
             return judged_whole(self.metric, share, self.reading.outputs[0], self.outputs, outputs)
         if self.metric is AgreementMetric.MEAN_IOU:
@@ -136,8 +132,9 @@ class Reference:
         samples = {name: array[:count] for name, array in self.samples.items()}
         outputs = {name: array[:count] for name, array in self.outputs.items()}
         labels = None if self.labels is None else self.labels[:count]
-        fewer = replace(self, samples=samples, outputs=outputs, labels=labels, original=None)
-        return replace(fewer, original=fewer.scores(outputs))
+        boxes = None if self.boxes is None else self.boxes[:count]
+        fewer = replace(self, samples=samples, outputs=outputs, labels=labels, boxes=boxes)
+        return fewer.with_scores()
 
 
 class Runner(Protocol):

@@ -61,7 +61,7 @@ def grounded(plain: Reference, told: Told, name: str) -> tuple[Reference, tuple[
     else:
         check_masks(plain.outputs, labels, ignore, name)
     whole = replace(plain, metric=AgreementMetric.MEAN_IOU, ignore_label=ignore)
-    return replace(whole, original=whole.scores(whole.outputs)), ()
+    return whole.with_scores(), ()
 
 
 def _detector(plain: Reference, detection: Detection | None, name: str) -> tuple[Reference, tuple[str, ...]]:
@@ -70,12 +70,11 @@ def _detector(plain: Reference, detection: Detection | None, name: str) -> tuple
         raise ConverterError(FailureReason.DECODER_MISMATCH, Stage.EVALUATE, cause)
     reading = reading_of(detection, plain.outputs, plain.samples)
     labels = None if plain.labels is None else _objects(plain.labels, reading, plain, name)
-    whole = replace(plain, labels=labels, reading=reading, metric=AgreementMetric.DETECTIONS)
-    warnings = []
-    if not (sure_objects(whole.boxes)[:, :, CLASS] >= 0).any():
-        whole = replace(whole, metric=AgreementMetric.R2)
-        warnings.append(_NOTHING_FOUND)
-    return replace(whole, original=whole.scores(whole.outputs)), tuple(warnings)
+    boxes = reading.boxes(plain.outputs)
+    finds = bool((sure_objects(boxes)[:, :, CLASS] >= 0).any())
+    metric = AgreementMetric.DETECTIONS if finds else AgreementMetric.R2
+    whole = replace(plain, labels=labels, reading=reading, boxes=boxes, metric=metric)
+    return whole.with_scores(), () if finds else (_NOTHING_FOUND,)
 
 
 def _objects(labels: Array, reading: Reading, plain: Reference, name: str) -> FloatArray:

@@ -113,12 +113,14 @@ def overlaps(truth: Array, masks: Array, ignore: int | None = None) -> tuple[Int
 
 def segmentation_scores(
     outputs: NamedArrays, labels: Array, ignore: int, names: tuple[str, ...] = ()
-) -> Scores:
-    """Return the figures of a segmenting model for a report."""
+) -> Scores | None:
+    """Return the figures of a segmenting model for a report; None where no pixel of the labels counts."""
     classes, shares, pixels = overlaps(labels, masks_of(outputs, labels.shape[1:]), ignore)
+    if not len(classes):
+        return None
     return Scores(
         metric=AccuracyMetric.MEAN_IOU,
-        accuracy=round(float(np.mean(shares)) if len(shares) else 0.0, _DIGITS),
+        accuracy=round(float(np.mean(shares)), _DIGITS),
         classes=tuple(
             ClassScore(
                 label=label,
