@@ -12,6 +12,7 @@ from modelconversion_api.fields.detection import BoxUnit, Decoder, Detection
 from modelconversion_api.reasons import FailureReason
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.errors import ConverterError
+from tflite_converter.measuring.average_precision import average_precision
 from tflite_converter.measuring.boxes import reading_of, suppressed
 
 PICTURES = {"image": np.zeros((1, 200, 100, 3), dtype=np.float32)}
@@ -148,3 +149,22 @@ def test_numbers_of_a_hostile_file_give_finite_boxes_or_none(values: Array) -> N
     with np.errstate(all="ignore"):
         found = reading.boxes({"y": values})
     assert np.isfinite(found).all()
+
+
+@given(
+    arrays(np.float32, (1, 3, 4), elements=st.floats(width=32)),
+    *(arrays(np.float32, (1, 3), elements=st.floats(width=32)) for _ in range(2)),
+    arrays(np.float32, (1,), elements=st.floats(width=32)),
+)
+@settings(deadline=None)
+def test_four_hostile_outputs_give_finite_boxes_or_none(
+    boxes: Array, classes: Array, scores: Array, count: Array
+) -> None:
+    names = ("boxes", "classes", "scores", "count")
+    reading = reading_of(Detection(decoder=Decoder.POST_PROCESSED), four(names), PICTURES)
+    with np.errstate(all="ignore"):
+        found = reading.boxes(dict(zip(names, (boxes, classes, scores, count), strict=True)))
+        figures = average_precision(np.array([[[0.1, 0.1, 0.2, 0.2, 0.0, 0.0]]]), found, 100)
+    assert np.isfinite(found).all()
+    assert figures is not None
+    assert 0.0 <= figures.mean <= figures.at_half <= 1.0
