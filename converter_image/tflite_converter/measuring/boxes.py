@@ -184,7 +184,7 @@ def _picture(samples: NamedArrays) -> tuple[float, float]:
     known = [size for size in sizes if size is not None]
     if len(known) != 1:
         cause = "the boxes are in pixels, but the model does not have one input for pictures"
-        hint = "export the model with boxes from 0 to 1, and set unit to Normalized"
+        hint = "export the model with boxes from 0 to 1, and set --box-unit / unit to Normalized"
         raise ConverterError(FailureReason.DECODER_MISMATCH, Stage.EVALUATE, cause, hint=hint)
     return float(known[0][0]), float(known[0][1])
 
@@ -231,7 +231,7 @@ def _check_unit(reading: Reading, outputs: NamedArrays, samples: NamedArrays) ->
         cause, other = f"sure boxes end at {end * min(reading.size):.4g} pixels", BoxUnit.NORMALIZED
     else:
         return
-    hint = f"set unit to {other.value}"
+    hint = f"set --box-unit / unit to {other.value}"
     raise ConverterError(FailureReason.DECODER_MISMATCH, Stage.EVALUATE, cause, hint=hint)
 
 

@@ -25,6 +25,12 @@ _NOTHING_FOUND: Final = (
     " plain outputs"
 )
 
+_MORE: Final = "raise --evaluation-samples / samples, or give pictures with objects"
+_COUNTED: Final = (
+    "the categories must be the model's, in its order: set --detection-first-category / firstCategory where"
+    " it counts by ids"
+)
+
 
 @dataclass(frozen=True)
 class Told:
@@ -87,10 +93,10 @@ def _objects(labels: Array, reading: Reading, plain: Reference, name: str) -> Fl
     classes = objects[:, :, CLASS]
     if not ((classes >= 0) & (objects[:, :, CROWD] == 0)).any():
         cause = f"the labels of {name} have no object in the {len(objects)} samples that are measured on"
-        raise labels_mismatch(cause, Stage.EVALUATE, hint="raise samples, or give pictures with objects")
+        raise labels_mismatch(cause, Stage.EVALUATE, hint=_MORE)
     highest = int(classes.max())
     if reading.classes is not None and highest >= reading.classes:
         cause = f"the labels of {name} have classes up to {highest}, the model's go to {reading.classes - 1}"
-        hint = "the categories must be the model's, in its order: set firstCategory where it counts by ids"
+        hint = _COUNTED
         raise labels_mismatch(cause, Stage.EVALUATE, hint=hint)
     return objects

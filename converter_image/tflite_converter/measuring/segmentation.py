@@ -19,6 +19,7 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.metrics import threshold
 
 _DIGITS: Final = 6
+_IGNORED: Final = "set --ignore-label / ignoreLabel"
 _MOST_CLASSES: Final = 4096
 """Class numbers in outputs and masks; the table of who was taken for whom has its square."""
 
@@ -80,13 +81,13 @@ def check_masks(outputs: NamedArrays, labels: Array, ignore: int, name: str) -> 
     counted = labels[labels != ignore]
     if not counted.size:
         cause = f"every pixel of the masks of {name} is {ignore}, which counts for nothing"
-        raise labels_mismatch(cause, Stage.EVALUATE, hint="set ignoreLabel to the value of unlabelled pixels")
+        raise labels_mismatch(cause, Stage.EVALUATE, hint=f"{_IGNORED} to the value of unlabelled pixels")
     classes = count_of_classes(outputs, size)
     least, highest = int(counted.min()), int(counted.max())
     if least < 0 or highest >= (_MOST_CLASSES if classes is None else classes):
         last = (_MOST_CLASSES if classes is None else classes) - 1
         cause = f"the masks of {name} have values from {least} to {highest}, and classes go from 0 to {last}"
-        hint = "count classes from 0, and set ignoreLabel to the value of pixels that are of none"
+        hint = f"count classes from 0, and {_IGNORED} to the value of pixels that are of none"
         raise labels_mismatch(cause, Stage.EVALUATE, hint=hint)
 
 

@@ -171,7 +171,10 @@ def _classes(
     numbers = {number: place if first is None else number - first for place, number in enumerate(ids)}
     if min(numbers.values()) < 0 or max(numbers.values()) >= _MOST_CLASSES:
         cause = f"the categories of {name} go from {ids[0]} to {ids[-1]}, and class 0 is category {first}"
-        hint = "set firstCategory to the id of the model's class 0, or leave it out to count them in order"
+        hint = (
+            "set --detection-first-category / firstCategory to the id of the model's class 0, or leave it out"
+            " to count them in order"
+        )
         raise labels_mismatch(cause, stage, hint=hint)
     names = [""] * (max(numbers.values()) + 1)
     for category in categories:
@@ -185,7 +188,7 @@ def _images(found: list[_Image], pictures: Pictures, name: str, stage: Stage) ->
         raise labels_mismatch(f"{name} has two pictures with one id", stage)
     if pictures.images is not None and pictures.images.resize is ImageResize.CROP:
         cause = "images are cropped (Crop), so that a detector does not see all objects of the labels"
-        raise labels_mismatch(cause, stage, hint="set images.resize to Pad or Stretch, as in training")
+        raise labels_mismatch(cause, stage, hint="set --image-resize / images.resize to Pad or Stretch")
     if not pictures.names:
         if len(found) != pictures.count:
             cause = f"{name} has {len(found)} pictures for {pictures.count} samples"

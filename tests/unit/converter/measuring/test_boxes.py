@@ -103,9 +103,14 @@ def test_doubtful_boxes_and_too_many_fall_away() -> None:
             Decoder.YOLO_V8,
             {"y": yolo_v8() * np.array([[[100]] * 4 + [[1]] * 2])[0]},
             {},
-            "a whole picture at 1. Hint: set unit to Pixels",
+            "a whole picture at 1. Hint: set --box-unit / unit to Pixels",
         ),
-        (Decoder.YOLO_V8, {"y": yolo_v8()}, {"unit": BoxUnit.PIXELS}, "pixels. Hint: set unit to Normalized"),
+        (
+            Decoder.YOLO_V8,
+            {"y": yolo_v8()},
+            {"unit": BoxUnit.PIXELS},
+            "pixels. Hint: set --box-unit / unit to Normalized",
+        ),
     ],
 )
 def test_outputs_that_the_decoder_does_not_fit(
