@@ -200,7 +200,8 @@ class Validation(ApiModel):
     """Gate: smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
     floor: Fraction | None = None
     """Least agreement of each output with the original's: a file below it is unusable and never recommended.
-    Unless given, "0.75" where classes are compared and "0.5" where numbers are; "0" judges nothing."""
+    Unless given, "0.75" where classes are compared and "0.5" where numbers, boxes or masks are; "0" judges
+    nothing."""
     max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None
     """Gate: largest artifact that passes, in bytes."""
     max_latency_millis: Millis | None = None
