@@ -260,12 +260,25 @@ class Tuning(ApiModel):
         return self.objective or (Objective.SMALLEST_THAT_PASSES if self.tries else None)
 
 
+class Retain(StrEnum):
+    """What becomes of the files of earlier runs under the same output URI."""
+
+    LATEST = "Latest"
+    """A run writes over what an earlier one has left."""
+    IMMUTABLE = "Immutable"
+    """A run that finds another one's report fails, and changes nothing."""
+
+
 class Output(ApiModel):
     """Where the artifacts go."""
 
     uri: StoreUri
     """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/,
     or below gs://bucket/ or az://container/."""
+    retain: Retain = Retain.LATEST
+    """Latest writes over the files of an earlier run. Immutable fails where another run's report lies, before
+    anything is converted and again before anything is written; it reads the report with the credentials that
+    write the output."""
     signing: Signing | None = None
     """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
 

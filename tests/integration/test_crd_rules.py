@@ -586,6 +586,7 @@ FIXED = [
     {"source": {"uri": "s3://models/gesture.h5", "inputs": [{"name": "x", "shape": [1, 46]}]}},
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},
+    {"output": {"uri": "s3://models/out/", "retain": "Immutable"}},
     {"storage": {"region": "eu-west-1"}},
     {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
     {"storage": {"azure": {"account": "models"}}},

@@ -20,7 +20,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.board import BoardSamples
 from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.request import SIGNING_KEY_ENV
-from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef
+from modelconversion_api.spec import Benchmark, Output, Retain, Signing, SigningKeyRef
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 from tflite_converter.job.stores.s3 import ObjectStore
 
@@ -255,3 +255,26 @@ def test_old_report_is_gone_when_publishing_fails_in_the_middle(job: Job) -> Non
     assert job.run(Stage.PUBLISH).failure is not None
     assert len(uploaded) == 1
     assert "out/report.json" not in job.objects()
+
+
+def test_an_output_that_keeps_what_it_has_takes_one_run_only(job: Job) -> None:
+    """The same run may try again; another is refused, also where the report cannot be read."""
+    kept = job.request.output.model_copy(update={"retain": Retain.IMMUTABLE})
+    job = job.ask(run="6f1c/1", output=kept)
+    job.put("out/gesture_float16.tflite", b"of a run that never came to its end")
+    job.run(Stage.FETCH)
+    job.converted()
+    job.run(Stage.PUBLISH)
+    first = job.objects()
+    assert job.run(Stage.PUBLISH).summary is not None
+    assert job.objects() == first
+    others = [job.ask(run=run) for run in ("6f1c/1-0123456789ab", "6f1c/2", None)]
+    assert {other.fails(Stage.PUBLISH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    for content in (b"", b"[]", b'{"version": "v1alpha1"}'):
+        job.put("out/report.json", content)
+        assert job.fails(Stage.PUBLISH) is FailureReason.OUTPUT_TAKEN
+    assert job.objects().keys() == first.keys()
+    unread = job.objects().keys() - {"out/report.json"}
+    assert {key: job.objects()[key] for key in unread} == {key: first[key] for key in unread}
+    assert {other.fails(Stage.FETCH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    assert not list(job.input.iterdir()), "nothing was fetched"

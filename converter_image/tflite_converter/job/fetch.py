@@ -19,7 +19,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.uris import bare, in_store
+from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
@@ -37,6 +37,7 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
+from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 from tflite_converter.job.stores.places import Places
 
@@ -74,6 +75,8 @@ def fetch(job: JobEnvironment) -> StageResult:
     request, started = job.request, time.monotonic()
     store = Places(request.storage, Stage.FETCH)
     clear(job.input)
+    if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
+        check_not_taken(job, store, Stage.FETCH)
     source = _fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(

@@ -50,6 +50,7 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job.environment import FetchRecord, JobEnvironment
+from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Store, Stored
 from tflite_converter.job.stores.places import Places
 from tflite_converter.measuring.recommendation import recommend
@@ -94,6 +95,7 @@ def publish(job: JobEnvironment) -> StageResult:
         signature = {SIGNATURE_FILE_NAME: signed}
     store = Places(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
+    check_not_taken(job, store, Stage.PUBLISH)
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
         with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:

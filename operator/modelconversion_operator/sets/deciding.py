@@ -26,7 +26,7 @@ from modelconversion_api.sets import (
     SetModel,
     SetPolicy,
 )
-from modelconversion_api.spec import ModelConversionSpec, Output, ProfileRef
+from modelconversion_api.spec import ModelConversionSpec, ProfileRef
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.conditions import conditions_of
 from modelconversion_operator.deciding.failures import problems_of_spec
@@ -137,7 +137,7 @@ def member_spec(spec: ModelConversionSetSpec, model: SetModel, profile: ProfileR
         source=model.source,
         calibration=model.calibration,
         validation=model.validation,
-        output=Output(uri=folder, signing=spec.output.signing),
+        output=spec.output.model_copy(update={"uri": folder}),
         storage=spec.storage,
         hugging_face=spec.hugging_face,
         job=spec.job,

@@ -64,6 +64,7 @@ def conversion(
     *,
     generation: int = 1,
     deleting: bool = False,
+    run_again: str | None = None,
     **spec_changes: Any,
 ) -> ConversionView:
     meta: dict[str, Any] = {
@@ -75,6 +76,8 @@ def conversion(
     }
     if deleting:
         meta["deletionTimestamp"] = wire(NOW)
+    if run_again is not None:
+        meta["annotations"] = {"edgeml.dev/run-again": run_again}
     return ConversionView.from_body(
         {
             "metadata": meta,
@@ -116,11 +119,11 @@ def job(
         conditions.append({"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"})
     whole: dict[str, Any] = {
         "namespace": KEY.namespace,
-        "name": job_name(KEY, run_generation),
+        "name": job_name(KEY, str(run_generation)),
         "uid": f"job-{run_generation}",
         "resourceVersion": "20",
         "creationTimestamp": wire(created),
-        **job_identity(Key(KEY.namespace, KEY.name, owner), run_generation),
+        **job_identity(Key(KEY.namespace, KEY.name, owner), str(run_generation)),
         **(meta or {}),
     }
     if deleting:
@@ -229,7 +232,7 @@ def failure_message(reason: FailureReason, stage: Stage = Stage.LOAD) -> str:
 def manifest(**spec_changes: Any) -> dict[str, Any]:
     from modelconversion_api.spec import ModelConversionSpec
 
-    return job_manifest(KEY, 1, ModelConversionSpec.model_validate(spec(**spec_changes)), DEFAULTS)
+    return job_manifest(KEY, "1", ModelConversionSpec.model_validate(spec(**spec_changes)), DEFAULTS)
 
 
 def wire(time: datetime) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from modelconversion_api.fields.storage import Azure, GoogleCloud, Storage
 from modelconversion_api.request import request_from_spec
-from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.spec import ModelConversionSpec, Retain
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import (
     CONVERTS,
@@ -46,7 +46,7 @@ def conversion(source: str, output: str, storage: Any = ALL, **changes: Any) -> 
 
 
 def job(wanted: ModelConversionSpec, part: Part = CONVERTS) -> Any:
-    return job_manifest(KEY, 1, wanted, JobSettings("x"), part=part)
+    return job_manifest(KEY, "1", wanted, JobSettings("x"), part=part)
 
 
 def containers(manifest: Any) -> dict[str, list[dict[str, Any]]]:
@@ -62,6 +62,14 @@ def secrets(manifest: Any) -> dict[str, set[str]]:
         }
         for name, env in containers(manifest).items()
     }
+
+
+def test_an_output_that_keeps_what_it_has_is_looked_at_before_anything_is_converted():
+    wanted = conversion("s3", "gs")
+    assert secrets(job(wanted))["fetch"] == {"s3"}
+    kept = wanted.output.model_copy(update={"retain": Retain.IMMUTABLE})
+    of = secrets(job(wanted.model_copy(update={"output": kept})))
+    assert (of["fetch"], of["convert"], of["publish"]) == ({"s3", "google"}, set(), {"google"})
 
 
 @pytest.mark.parametrize(
