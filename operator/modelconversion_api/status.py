@@ -334,6 +334,8 @@ class Measurement(ApiModel):
     """The interpreter and its version, and the accelerator's device."""
     files: Annotated[list[MeasuredFile], Field(max_length=16)] = Field(default_factory=list)
     """Each published file."""
+    cache_hit: bool | None = None
+    """Whether the model did not have to be loaded, because of output.cache; not given without one."""
     report_uri: _Uri | None = None
     """Where everything lies that was measured there."""
     time: datetime
@@ -440,6 +442,8 @@ class ModelConversionStatus(ApiModel):
     """What training before the conversion did; the report has the figures."""
     failure: FailureInfo | None = None
     """What went wrong."""
+    cache_hit: bool | None = None
+    """Whether the model did not have to be loaded, because of output.cache; not given without one."""
     report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""
 

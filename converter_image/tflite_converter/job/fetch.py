@@ -21,6 +21,7 @@ from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
+from tflite_converter.job import cache
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
     CALIBRATION,
@@ -90,7 +91,9 @@ def fetch(job: JobEnvironment) -> StageResult:
         for recipe in request.recipes
         if recipe.rules is not None
     }
-    record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
+    record = FetchRecord(source=source, data=data)
+    found = cache.take(store, request, record, job.input)
+    record = record.model_copy(update={"cache": found, "seconds": time.monotonic() - started})
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
 

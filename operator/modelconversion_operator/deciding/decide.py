@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.profiles import ProfileConflictError, under_profile
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import reason_of_none_passed
@@ -367,6 +368,7 @@ def _completed(run: Run) -> Decision:
             "failed_methods": outcome.failed_methods_of(summary),
             "recommended": recommended,
             "optimization": summary.optimization,
+            "cache_hit": None if summary.cache is None else summary.cache is CacheOutcome.HIT,
             "report_uri": outcome.report_uri(output_uri),
         }
     )

@@ -191,14 +191,14 @@ def job_manifest(
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
     name = job_name(key, run, part)
     meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
-    request = request_from_spec(spec, run_id(key, run))
+    request = request_from_spec(spec, run_id(key, run), _cache_scope(key, spec, settings))
     if part.board:
         pod = _board_pod(spec, settings, request, {b.name: b for b in spec.benchmark.boards}[part.board])
     else:
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
         pod = _only_report(pod)
-    pod = with_claims(pod, uris_of(spec).values() if part.converts else [spec.output.uri], spec.output.uri)
+    pod = with_claims(pod, _read_from_claims(spec) if part.converts else [spec.output.uri], spec.output.uri)
     middle = "measure" if part.board else "convert"
     return {
         "apiVersion": "batch/v1",
@@ -230,7 +230,7 @@ def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | N
     spec = settings.defaults.fill(spec)
     if spec.storage.azure is None and AZURE_SCHEME in _schemes(*uris_of(spec).values(), spec.output.uri):
         return NO_ACCOUNT
-    request = request_from_spec(spec, "x" * _RUN_ID_LENGTH).to_json()
+    request = request_from_spec(spec, "x" * _RUN_ID_LENGTH, "x" * 64).to_json()
     size = len(f"{REQUEST_ENV}={request}\0".encode())
     if size <= LONGEST_VARIABLE_BYTES:
         return None
@@ -270,17 +270,33 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
     reads = list(uris_of(spec).values())
-    if spec.output.retain is Retain.IMMUTABLE:
+    if spec.output.retain is Retain.IMMUTABLE or spec.output.cache is not None:
         reads.append(spec.output.uri)
     fetches = [*_credentials(spec.storage, *reads), *_hub_token(spec.hugging_face)]
     publishes = [*_credentials(spec.storage, spec.output.uri), *_signing_key(spec.output.signing)]
     containers = _containers("convert", settings, job, fetches, publishes)
-    if (needed := spec.source.engine_format) is not None:
-        containers[1]["image"] = settings.engines.get(needed, settings.image)
+    containers[1]["image"] = _image(spec, settings)
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     return _pod(job, settings, request, containers)
+
+
+def _image(spec: ModelConversionSpec, settings: JobSettings) -> str:
+    """Return the image of ``convert``."""
+    needed = spec.source.engine_format
+    return settings.image if needed is None else settings.engines.get(needed, settings.image)
+
+
+def _cache_scope(key: Key, spec: ModelConversionSpec, settings: JobSettings) -> str:
+    """Name what entries of a cache are shared within: what another namespace, or image, made is not taken."""
+    return hashlib.sha256(f"{key.namespace}\n{_image(spec, settings)}".encode()).hexdigest()
+
+
+def _read_from_claims(spec: ModelConversionSpec) -> list[str]:
+    """Return what ``fetch`` reads, with the cache: a claim is mounted where its URI is."""
+    cache = spec.output.cache
+    return [*uris_of(spec).values(), *([] if cache is None else [cache.uri])]
 
 
 def _board_pod(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import (
@@ -218,6 +219,7 @@ def summary(*, passed: bool = True, without: tuple[Method, ...] = ()) -> Convers
             for m in without
         ),
         stage_seconds={Stage.FETCH: 0.2, Stage.CONVERT: 3.1},
+        cache=CacheOutcome.HIT,
     )
 
 

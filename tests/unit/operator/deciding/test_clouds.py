@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from modelconversion_api.fields.cache import Cache
 from modelconversion_api.fields.storage import Azure, GoogleCloud, Storage
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, Retain
@@ -70,6 +72,33 @@ def test_an_output_that_keeps_what_it_has_is_looked_at_before_anything_is_conver
     kept = wanted.output.model_copy(update={"retain": Retain.IMMUTABLE})
     of = secrets(job(wanted.model_copy(update={"output": kept})))
     assert (of["fetch"], of["convert"], of["publish"]) == ({"s3", "google"}, set(), {"google"})
+
+
+def test_a_cache_is_read_by_fetch_and_kept_apart_by_namespace_and_image():
+    wanted = conversion("gs", "s3")
+    cache = Cache(uri="s3://models/cache/")
+    wanted = wanted.model_copy(update={"output": wanted.output.model_copy(update={"cache": cache})})
+    assert secrets(job(wanted)) == {"fetch": {"s3", "google"}, "convert": set(), "publish": {"s3"}}
+    scopes = {
+        json.loads(containers(job_manifest(key, "1", wanted, JobSettings(image)))["fetch"][0]["value"])[
+            "cacheScope"
+        ]
+        for key in (KEY, replace(KEY, namespace="other"))
+        for image in ("x", "y")
+    }
+    assert len(scopes) == 4
+    same = [replace(KEY, name="other", uid="other"), KEY]
+    assert (
+        len(
+            {
+                json.dumps(containers(job_manifest(key, "1", wanted, JobSettings("x")))["fetch"][0])
+                for key in same
+            }
+        )
+        == 2
+    )
+    plain = conversion("gs", "s3")
+    assert "cacheScope" not in containers(job(plain))["fetch"][0]["value"]
 
 
 @pytest.mark.parametrize(
