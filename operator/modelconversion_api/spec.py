@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from .base import ApiModel, Sha256, cel
 from .fields.boards import MAX_BOARDS, Board
+from .fields.cache import CACHE_BESIDE_OUTPUT, Cache
 from .fields.compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
 from .fields.data import Calibration, Validation
 from .fields.optimization import Optimize, Training
@@ -260,12 +261,30 @@ class Tuning(ApiModel):
         return self.objective or (Objective.SMALLEST_THAT_PASSES if self.tries else None)
 
 
+class Retain(StrEnum):
+    """What becomes of the files of earlier runs under the same output URI."""
+
+    LATEST = "Latest"
+    """A run writes over what an earlier one has left."""
+    IMMUTABLE = "Immutable"
+    """A run that finds another one's report fails, and changes nothing."""
+
+
 class Output(ApiModel):
     """Where the artifacts go."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [CACHE_BESIDE_OUTPUT]})
 
     uri: StoreUri
     """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/,
     or below gs://bucket/ or az://container/."""
+    retain: Retain = Retain.LATEST
+    """Latest writes over the files of an earlier run. Immutable fails where another run's report lies, before
+    anything is converted and again before anything is written; it reads the report with the credentials that
+    write the output."""
+    cache: Cache | None = None
+    """Keeps the float file and the original's outputs, so that the model is loaded once for several
+    conversions."""
     signing: Signing | None = None
     """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
 

@@ -526,6 +526,18 @@ def test_accepted(crd, namespace, changes):
             "output.uri lies inside validation.uri",
         ),
         ({"output": {"uri": "s3://models/out/", "signing": {}}}, "secretRef: Required value"),
+        (
+            {"output": {"uri": "s3://models/out/", "cache": {"uri": "s3://others/cache/"}}},
+            "must lie in the bucket",
+        ),
+        (
+            {"output": {"uri": "s3://models/out/", "cache": {"uri": "gs://models/cache/"}}},
+            "must lie in the bucket",
+        ),
+        (
+            {"output": {"uri": "pvc://ours/out/", "cache": {"uri": "pvc://theirs/cache/"}}},
+            "must lie in the bucket",
+        ),
         ({"tuning": {"budgetSeconds": -1}}, "greater than or equal to 0"),
         (on(PI5, PI5), "Duplicate value"),
         (on(*(PI5 | {"name": f"board-{n}"} for n in range(9))), "must have at most 8 items"),
@@ -611,6 +623,8 @@ FIXED = [
     {"source": {"uri": "s3://models/gesture.h5", "inputs": [{"name": "x", "shape": [1, 46]}]}},
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},
+    {"output": {"uri": "s3://models/out/", "retain": "Immutable"}},
+    {"output": {"uri": "s3://models/out/", "cache": {"uri": "s3://models/cache/"}}},
     {"storage": {"region": "eu-west-1"}},
     {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
     {"storage": {"azure": {"account": "models"}}},

@@ -23,7 +23,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.board import BoardSamples
 from modelconversion_api.reports.conversion import ConversionReport, StageResult
 from modelconversion_api.request import SIGNING_KEY_ENV
-from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef, Source
+from modelconversion_api.spec import Benchmark, Output, Retain, Signing, SigningKeyRef, Source
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 from support.converter.heads import detector_data, head_model
 from tflite_converter.job.convert import convert_job
@@ -288,3 +288,26 @@ def test_a_detector_s_figures_come_back_from_the_three_stages(job: Job, tmp_path
     assert summary.original_accuracy == pytest.approx((1 + 51 / 101) / 2, abs=1e-4)
     (artifact,) = summary.artifacts
     assert (artifact.passed, artifact.accuracy) == (True, pytest.approx((1 + 51 / 101) / 2, abs=1e-4))
+
+
+def test_an_output_that_keeps_what_it_has_takes_one_run_only(job: Job) -> None:
+    """The same run may try again; another is refused, also where the report cannot be read."""
+    kept = job.request.output.model_copy(update={"retain": Retain.IMMUTABLE})
+    job = job.ask(run="6f1c/1", output=kept)
+    job.put("out/gesture_float16.tflite", b"of a run that never came to its end")
+    job.run(Stage.FETCH)
+    job.converted()
+    job.run(Stage.PUBLISH)
+    first = job.objects()
+    assert job.run(Stage.PUBLISH).summary is not None
+    assert job.objects() == first
+    others = [job.ask(run=run) for run in ("6f1c/1-0123456789ab", "6f1c/2", None)]
+    assert {other.fails(Stage.PUBLISH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    for content in (b"", b"[]", b'{"version": "v1alpha1"}'):
+        job.put("out/report.json", content)
+        assert job.fails(Stage.PUBLISH) is FailureReason.OUTPUT_TAKEN
+    assert job.objects().keys() == first.keys()
+    unread = job.objects().keys() - {"out/report.json"}
+    assert {key: job.objects()[key] for key in unread} == {key: first[key] for key in unread}
+    assert {other.fails(Stage.FETCH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    assert not list(job.input.iterdir()), "nothing was fetched"

@@ -233,6 +233,7 @@ REQUEST: Final = Group(
     ConversionRequest,
     by_hand={
         "version": "the command line and the converter are of one version",
+        "cache_scope": "of the operator, which keeps namespaces apart by it",
         "run": "of the operator, which tells by it whose report it is",
         "base_name": "taken from the model's file name",
         "methods": "--method, some of them or all",

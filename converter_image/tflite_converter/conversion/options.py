@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
 from modelconversion_api.fields.detection import Detection
 from modelconversion_api.fields.recipes import Recipe
@@ -72,6 +73,10 @@ class Options:
     request: ConversionRequest | None = None
     """What the report says was asked for, where a Job asks."""
 
+    cache: CacheOutcome | None = None
+    """What a look into a cache has given; None without a cache. All but a hit has the front half kept."""
+    kept_front: Path | None = None
+    """Folder with the front half of an earlier run."""
     recipes: Sequence[Recipe] = ()
     """Recipes of the user's own, made beside the methods."""
     rules: Mapping[str, bytes] = field(default_factory=dict)

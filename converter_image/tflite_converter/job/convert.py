@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.data import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_EVALUATION_SAMPLES,
@@ -115,6 +116,8 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         verify_on=tuple(request.verify_on),
         compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller, request.npu),
         request=request,
+        cache=record.cache,
+        kept_front=folder if record.cache is CacheOutcome.HIT else None,
     )
 
 

@@ -19,8 +19,9 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.uris import bare, in_store
+from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
+from tflite_converter.job import cache
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
     CALIBRATION,
@@ -37,6 +38,7 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
+from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 from tflite_converter.job.stores.places import Places
 
@@ -74,6 +76,8 @@ def fetch(job: JobEnvironment) -> StageResult:
     request, started = job.request, time.monotonic()
     store = Places(request.storage, Stage.FETCH)
     clear(job.input)
+    if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
+        check_not_taken(job, store, Stage.FETCH)
     source = _fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(
@@ -87,7 +91,9 @@ def fetch(job: JobEnvironment) -> StageResult:
         for recipe in request.recipes
         if recipe.rules is not None
     }
-    record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
+    record = FetchRecord(source=source, data=data)
+    found = cache.take(store, request, record, job.input)
+    record = record.model_copy(update={"cache": found, "seconds": time.monotonic() - started})
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
 

@@ -25,6 +25,7 @@ _FAILED: Final = 'outcome="failed"'
 _SUCCEEDED: Final = 'outcome="succeeded"'
 _GOOD_ABOVE_90: Final = ((None, "red"), (0.8, "yellow"), (0.9, "green"))
 _COLORS: Final = {"Succeeded": "green", "Failed": "red", "Running": "blue", "Pending": "yellow"}
+_CACHE: Final = "modelconversion_cache_lookups_total"
 _OUTCOME_COLORS: Final = {"succeeded": "green", "failed": "red"}
 
 
@@ -182,10 +183,22 @@ def _stages() -> list[PanelBuilder]:
             ),
             "s",
             {"{{stage}}": quantile(share, "modelconversion_stage_duration_seconds", ["stage"])},
+            width=8,
         )
         for share, word, meaning in (
             (0.5, "median", "The median duration"),
             (0.9, "p90", "What nine of ten stay below"),
+        )
+    ] + [
+        lines(
+            Text(
+                "Looks into the cache",
+                "Conversions with output.cache that ended in the window before each point, by what they "
+                "found. All but Hit loaded the model.",
+            ),
+            "none",
+            {"{{outcome}}": increase(_CACHE, labels=["outcome"], window="$interval")},
+            width=8,
         )
     ]
 

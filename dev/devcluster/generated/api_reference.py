@@ -49,6 +49,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "shape": [1, 96, 96, 3],
     "signature": "serving_default",
     "output.uri": "s3://models/converted/gesture/",
+    "cache.uri": "s3://models/cache/",
     "signing.secretRef.name": "signing-key",
     "endpoint": "https://minio.storage.svc:9000",
     "region": "eu-central-1",

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from ..base import ApiModel, Sha256, readable
+from ..fields.cache import CacheOutcome
 from ..fields.compilation import (
     Compilations,
     CompilerFigures,
@@ -268,6 +269,8 @@ class ConversionReport(ApiModel):
     warnings: tuple[WarningText, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage. Times are all that differs between runs of one request."""
+    cache: CacheOutcome | None = None
+    """What became of the look into the cache; None where none was asked for, or there is nothing to keep."""
     import_seconds: float | None = None
     """Part of Load that TensorFlow's import took; None where TensorFlow was not needed."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
@@ -294,6 +297,8 @@ class ConversionSummary(ApiModel):
     """Of the model itself, on the data that the artifacts' accuracy was measured on."""
     optimization: OptimizationSummary | None = None
     """What training did, in short."""
+    cache: CacheOutcome | None = None
+    """What became of the look into the cache; None where none was asked for, or there is nothing to keep."""
 
 
 class StageResult(ApiModel):

@@ -135,7 +135,7 @@ def member_view(view: ConversionView, set_uid: str) -> MemberView:
         agreement=artifact.agreement if artifact is not None else None,
         reason=intern(summary.reason) if shows_why and summary is not None else None,
         message=summary.message if phase is Phase.FAILED and summary is not None else None,
-        run=f"{view.key.uid}/{status.run_generation}",
+        run=f"{view.key.uid}/{status.run}",
     )
 
 

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelconversion_api.fields.boards import Accelerator
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
@@ -90,6 +91,8 @@ class Metrics:
             of.counter("reconcile_errors").labels(error)
         for told in ("delivered", "refused", "failed", "expired", "deferred"):
             of.counter("notifications").labels(told)
+        for found in CacheOutcome:
+            of.counter("cache_lookups").labels(str(found))
         for outcome in (True, False):
             of.histogram("duration_seconds").labels(_outcome(outcome))
 
@@ -184,6 +187,8 @@ class Metrics:
             return
         for stage, seconds in summary.stage_seconds.items():
             self._of.histogram("stage_duration_seconds").labels(stage).observe(seconds)
+        if summary.cache is not None:
+            self._of.counter("cache_lookups").labels(str(summary.cache)).inc()
         for artifact in summary.artifacts:
             method = _label(artifact)
             self._of.counter("artifact_bytes").labels(method).inc(artifact.size_bytes)
