@@ -78,7 +78,7 @@ def fetch(job: JobEnvironment) -> StageResult:
     clear(job.input)
     if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
         check_not_taken(job, store, Stage.FETCH)
-    source = _fetch_source(store, request.source, job.input)
+    source = fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(
             FailureReason.DIGEST_MISMATCH,
@@ -138,8 +138,13 @@ def _fetch_rules(store: Store, rules: RulesFile, path: Path) -> FetchedFile:
     return fetched
 
 
-def _fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
-    """Fetch a single object, or every object under the prefix of a SavedModel."""
+def fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
+    """Fetch a single object, or every object under the prefix of a SavedModel.
+
+    Raises:
+        ConverterError: The store's failures, SourceTooLarge, UnsupportedFormat.
+
+    """
     uri, declared, path = source.uri, source.format, folder / SOURCE
     is_archive, has_folders = bool(_suffix(uri, ARCHIVE_SUFFIXES)), in_store(uri)
     if not uri.endswith("/") and (is_archive or not has_folders or declared is not SourceFormat.SAVED_MODEL):

@@ -121,7 +121,7 @@ def _conversions() -> list[PanelBuilder]:
                 f"(max by (namespace, job, phase) ({series('modelconversion_resources')}))"
             },
             colors=_COLORS,
-            width=8,
+            width=6,
         ),
         lines(
             Text("Sets by phase", "ModelConversionSets as they are; their members count as conversions."),
@@ -131,14 +131,28 @@ def _conversions() -> list[PanelBuilder]:
                 f"(max by (namespace, job, phase) ({series('modelconversion_sets')}))"
             },
             colors=_COLORS,
-            width=8,
+            width=6,
+        ),
+        lines(
+            Text(
+                "Triggers by readiness",
+                "Whether the last look of each ModelConversionTrigger found its source. False stays until one "
+                "does.",
+            ),
+            "none",
+            {
+                "{{ready}}": "sum by (ready) "
+                f"(max by (namespace, job, ready) ({series('modelconversion_triggers')}))"
+            },
+            colors={"True": "green", "False": "red"},
+            width=6,
         ),
         lines(
             Text("Conversions ended", "Conversions that ended in the window before each point, by outcome."),
             "none",
             {"{{outcome}}": increase(ENDED, labels=["outcome"], window="$interval")},
             colors=_OUTCOME_COLORS,
-            width=8,
+            width=6,
         ),
         lines(
             Text(

@@ -301,6 +301,16 @@ class ConversionSummary(ApiModel):
     """What became of the look into the cache; None where none was asked for, or there is nothing to keep."""
 
 
+class Look(ApiModel):
+    """What a look at a source has found."""
+
+    stamp: Annotated[str, Field(max_length=64)]
+    """Digest of what the store says of its objects."""
+    sha256: Sha256 | None = None
+    """The source's digest; None where the stamp was known, so that it was not read."""
+    size_bytes: int | None = None
+
+
 class StageResult(ApiModel):
     """A container's termination message: a failure, a summary (from ``publish``), or neither."""
 
@@ -309,6 +319,8 @@ class StageResult(ApiModel):
     summary: ConversionSummary | None = None
     board: BoardSummary | None = None
     """From the ``publish`` of a Job that measures on a board, which has no other summary."""
+    look: Look | None = None
+    """From a Job that only looks at a source for a trigger."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.

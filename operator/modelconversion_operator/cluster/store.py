@@ -95,6 +95,7 @@ class _Packed:
     output: str
     """Where it writes."""
     set_uid: str | None
+    trigger_uid: str | None
     run_again: str | None
     text: bytes
     """Spec and status, compressed: to under 512 bytes mostly, which Python packs close together."""
@@ -112,6 +113,7 @@ class _Packed:
             phase=intern(phase),
             output=_output_of(view),
             set_uid=view.set_uid,
+            trigger_uid=view.trigger_uid,
             run_again=view.run_again,
             text=text,
         )
@@ -128,6 +130,7 @@ class _Packed:
             raw_status=status,
             queue=self.queue,
             set_uid=self.set_uid,
+            trigger_uid=self.trigger_uid,
             run_again=self.run_again,
         )
 

@@ -20,6 +20,7 @@ from modelconversion_api.status import (
     run_name,
 )
 from modelconversion_api.text import printable
+from modelconversion_api.triggers import TRIGGER_KIND
 from modelconversion_operator.errors import MalformedError
 
 UID_LABEL = f"{GROUP}/conversion-uid"
@@ -75,6 +76,8 @@ class ConversionView:
     """Kueue's queue that its Jobs are to wait in."""
     set_uid: str | None = None
     """UID of the ModelConversionSet that controls it."""
+    trigger_uid: str | None = None
+    """UID of the ModelConversionTrigger that controls it."""
     run_again: str | None = None
     """What its annotation says that asks for another run."""
 
@@ -109,6 +112,7 @@ class ConversionView:
                 raw_status=raw_status,
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
                 set_uid=controller_of(meta, SET_KIND, GROUP),
+                trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
                 run_again=run_again_of(meta.get("annotations") or {}),
             )
 

@@ -98,12 +98,21 @@ class Metrics:
 
     def observe(self, phases: Callable[[], dict[str, int]], queue_depth: Callable[[], int]) -> None:
         """Take the gauges from where their values live, at each scrape."""
-        self.registry.register(_Phases("resources", "ModelConversion resources by phase.", phases))
+        self.registry.register(
+            _Counted("resources", "ModelConversion resources by phase.", "phase", tuple(Phase), phases)
+        )
         self._of.gauge("queue_depth").set_function(queue_depth)
 
     def observe_sets(self, phases: Callable[[], dict[str, int]]) -> None:
         """Count sets by phase at each scrape."""
-        self.registry.register(_Phases("sets", "ModelConversionSets by phase.", phases))
+        self.registry.register(
+            _Counted("sets", "ModelConversionSets by phase.", "phase", tuple(Phase), phases)
+        )
+
+    def observe_triggers(self, ready: Callable[[], dict[str, int]]) -> None:
+        """Count triggers by their condition Ready at each scrape."""
+        words = "ModelConversionTriggers by whether their last look found the source."
+        self.registry.register(_Counted("triggers", words, "ready", ("True", "False", "Unknown"), ready))
 
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""
@@ -237,15 +246,23 @@ def _outcome(succeeded: bool) -> str:
     return "succeeded" if succeeded else "failed"
 
 
-class _Phases(Collector):
-    """Objects by phase, counted when asked: a gauge that cannot go stale."""
+class _Counted(Collector):
+    """Objects by one of a few words, counted when asked: a gauge that cannot go stale."""
 
-    def __init__(self, name: str, words: str, phases: Callable[[], dict[str, int]]) -> None:
-        self._name, self._words, self._phases = name, words, phases
+    def __init__(
+        self,
+        name: str,
+        words: str,
+        label: str,
+        values: Sequence[str],
+        counts: Callable[[], dict[str, int]],
+    ) -> None:
+        self._name, self._words, self._label = name, words, label
+        self._values, self._counts = values, counts
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(f"{PREFIX}_{self._name}", self._words, labels=["phase"])
-        counts = self._phases()
-        for phase in Phase:
-            family.add_metric([phase], counts.get(phase, 0))
+        family = GaugeMetricFamily(f"{PREFIX}_{self._name}", self._words, labels=[self._label])
+        counts = self._counts()
+        for value in self._values:
+            family.add_metric([value], counts.get(value, 0))
         yield family

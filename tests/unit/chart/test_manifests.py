@@ -49,6 +49,7 @@ def test_by_default_there_is_nothing_but_what_every_cluster_has():
     assert where(render()) == {
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversionsets.edgeml.dev"),
+        ("CustomResourceDefinition", None, "modelconversiontriggers.edgeml.dev"),
         ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
         ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
@@ -222,7 +223,7 @@ def test_who_may_edit_a_namespace_may_convert_there_and_not_write_the_status():
         prefix + r for r in ("edit", "admin")
     }
     writable = {r for rule in edit["rules"] for r in rule["resources"]}
-    ours = {"modelconversions", "modelconversionsets", "conversionprofiles"}
+    ours = {"modelconversions", "modelconversionsets", "modelconversiontriggers", "conversionprofiles"}
     assert writable == ours, "what counts everywhere is the platform's"
 
 
