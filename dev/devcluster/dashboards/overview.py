@@ -136,8 +136,8 @@ def _conversions() -> list[PanelBuilder]:
         lines(
             Text(
                 "Triggers by readiness",
-                "Whether the last look of each ModelConversionTrigger found its source. False stays until one "
-                "does.",
+                "Whether the last look of each ModelConversionTrigger found its source. False stays until "
+                "one does.",
             ),
             "none",
             {
