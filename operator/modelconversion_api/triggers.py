@@ -57,6 +57,22 @@ class Schedule(ApiModel):
     looked at right after it, and one that comes twice is looked at once."""
 
 
+class WebhookSecretRef(ApiModel):
+    """A Secret in the trigger's namespace, which its owner lets the receiver of webhooks read."""
+
+    name: Name
+    """Name of the Secret."""
+    key: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] = "secret"
+    """Its key: what signs the calls, or the token that they carry."""
+
+
+class Webhook(ApiModel):
+    """Looks when somebody calls, at POST /NAMESPACE/TRIGGER of the platform's receiver."""
+
+    secret_ref: WebhookSecretRef
+    """What a caller must know: it signs as Standard Webhooks and MLflow do, or sends a bearer token."""
+
+
 class Template(ApiModel):
     """What is made for each version: one of the two."""
 
@@ -138,6 +154,8 @@ class ModelConversionTriggerSpec(ApiModel):
     schedule: Schedule | None = None
     """Looks at times of the calendar, also beside poll. Without both, it looks when its annotation
     edgeml.dev/look-now gets a new value."""
+    webhook: Webhook | None = None
+    """Looks when somebody calls who knows its secret."""
     concurrency_policy: ConcurrencyPolicy = ConcurrencyPolicy.ALLOW
     """What happens where an earlier version is still being converted: Allow, Forbid or Replace."""
     history: History = History()
@@ -183,6 +201,10 @@ class ModelConversionTriggerStatus(ApiModel):
     """The Job of the look under way."""
     look_asked: Annotated[str, Field(max_length=64)] | None = None
     """The value of the annotation edgeml.dev/look-now that was last followed."""
+    look_requested: Annotated[str, Field(max_length=64)] | None = None
+    """The last call of the webhook; written by its receiver."""
+    look_taken: Annotated[str, Field(max_length=64)] | None = None
+    """The last call that was followed."""
     missed: Annotated[int, Field(ge=0)] | None = None
     """Looks that were due while no operator worked, or the one before had not ended; one stands for them."""
     version: SourceVersion | None = None

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from devcluster.control_plane.control_plane import ControlPlane
+from devcluster.control_plane.install import install_webhooks_rbac
 from devcluster.errors import ProcessError
+from devcluster.processes import free_ports
+from devcluster.services.s3 import ObjectStore
 from support.cluster.conversions import Conversions, Operator, until
 from support.converter.tiny_tflite import write_tiny_tflite
 
@@ -127,6 +136,71 @@ def test_a_set_is_made_and_what_is_missing_is_told(triggers: Triggers) -> None:
     (body,) = triggers.made("mcset")
     assert body["spec"]["models"][0]["source"]["sha256"] == digest
     assert body["spec"]["output"]["uri"].endswith(f"/edge/{digest[:12]}/")
+
+
+@pytest.fixture
+def receiver(crd: ControlPlane, tmp_path: Path) -> Iterator[int]:
+    """The receiver of webhooks with the permissions of its chart; its port."""
+    kubeconfig = install_webhooks_rbac(crd, "default")
+    (port,) = free_ports(1)
+    environment = os.environ | {
+        "KUBECONFIG": str(kubeconfig),
+        "MODELCONVERSION_WEBHOOKS_HTTP_HOST": "127.0.0.1",
+        "MODELCONVERSION_WEBHOOKS_HTTP_PORT": str(port),
+    }
+    program = Path(sys.executable).parent / "modelconversion-webhooks"
+    with (tmp_path / "receiver.log").open("wb") as log:
+        process = subprocess.Popen([program], env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}/readyz"
+        until(lambda: _answers(url), "the receiver is ready", 60)
+        yield port
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.timeout(400)
+def test_a_store_that_calls_has_its_object_looked_at(
+    triggers: Triggers, receiver: int, tmp_path: Path
+) -> None:
+    """SeaweedFS tells of each upload; the namespace has let the receiver read the one Secret."""
+    conversions, namespace = triggers.conversions, triggers.conversions.namespace
+    url = f"http://127.0.0.1:{receiver}/{namespace}/called"
+    with ObjectStore(tmp_path / "calling", hook=(url, "token-of-the-test")) as store:
+        calling = Conversions(conversions.cluster, store, namespace, conversions.bucket)
+        calling.store.create_bucket(calling.bucket)
+        calling.secret("calling-credentials", store.access_key, store.secret_key)
+        triggers = Triggers(calling, tmp_path)
+        template = triggers.template(
+            storage={"endpoint": store.endpoint, "secretRef": {"name": "calling-credentials"}}
+        )
+        webhook = {"secretRef": {"name": "hook"}}
+        triggers.apply("called", template={"conversion": template}, webhook=webhook)
+        conversions.kubectl("create", "secret", "generic", "hook", "--from-literal=secret=token-of-the-test")
+        bearer = {"Authorization": "Bearer token-of-the-test"}
+        assert httpx.post(url, headers=bearer, trust_env=False).status_code == 401, "it may not read it yet"
+        reads = ["--verb=get", "--resource=secrets", "--resource-name=hook"]
+        conversions.kubectl("create", "role", "hook", *reads)
+        account = "--serviceaccount=default:model-conversion-operator-webhooks"
+        conversions.kubectl("create", "rolebinding", "hook", "--role=hook", account)
+        until(
+            lambda: httpx.post(url, headers=bearer, trust_env=False).status_code == 202,
+            "the receiver reads the Secret",
+            60,
+        )
+        until(lambda: triggers.ready("called") == "SourceNotFound", "it has looked", 90)
+        digest = triggers.upload(8)
+        until(lambda: len(triggers.made()) == 1, "what was uploaded is converted", 120)
+        assert triggers.made()[0]["spec"]["source"]["sha256"] == digest
 
 
 def test_what_makes_no_sense_is_refused_with_a_way_out(triggers: Triggers) -> None:

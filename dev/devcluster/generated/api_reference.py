@@ -53,6 +53,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "output.uri": "s3://models/converted/gesture/",
     "cache.uri": "s3://models/cache/",
     "schedule.cron": "0 3 * * 1-5",
+    "webhook.secretRef.name": "store-webhook",
     "schedule.timeZone": "Europe/Berlin",
     "signing.secretRef.name": "signing-key",
     "endpoint": "https://minio.storage.svc:9000",

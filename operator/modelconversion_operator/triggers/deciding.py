@@ -196,10 +196,14 @@ def _begun(
         last = view.created - timedelta(seconds=spec.poll.interval_seconds)  # the first one is due at once
     found = due(spec, last or view.created, now)
     asked = view.look_now is not None and view.look_now != status.look_asked
+    called = status.look_requested is not None and status.look_requested != status.look_taken
     if status.look_job is not None:
         return status, ()
     if asked:
         status = _look(view, status.model_copy(update={"look_asked": view.look_now}), f"now/{view.look_now}")
+    elif called:
+        taken = status.model_copy(update={"look_taken": status.look_requested})
+        status = _look(view, taken, f"called/{status.look_requested}")
     elif found is not None:
         at, missed = found
         if missed and status.last_look_time is not None and not was_suspended:

@@ -365,6 +365,22 @@ async def test_a_word_has_it_looked_at_now() -> None:
     assert (len(world.jobs), len(world.made), world.status["lookAsked"]) == (2, 1, "2")
 
 
+async def test_a_call_has_it_looked_at_once_also_where_several_come_during_a_look() -> None:
+    world = World(poll=None)
+    del world.body["spec"]["poll"]
+    world.start()
+    for calls in (["1"], ["2"], ["3", "4", "5"]):
+        for call in calls:
+            world.body["status"] = world.status | {"lookRequested": call}
+            world.show()
+            await world.work()
+        world.looks_end()
+        await world.work()
+        world.looks_end()
+        await world.work()
+    assert (len(world.jobs), len(world.made), world.status["lookTaken"]) == (4, 1, "5")
+
+
 async def test_a_schedule_that_is_none_is_told() -> None:
     world = World(schedule={"cron": "0 25 * * *"})
     await world.work()
