@@ -40,6 +40,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/STORAGE.md",
         "docs/PROFILES.md",
         "docs/SETS.md",
+        "docs/TRIGGERS.md",
         "docs/OPTIMIZATION.md",
         "docs/COMPILERS.md",
         "docs/BOARDS.md",

@@ -19,6 +19,13 @@ from .sets import (
 )
 from .spec import NAME_MAX_LENGTH, ModelConversionSpec
 from .status import ModelConversionStatus
+from .triggers import (
+    TRIGGER_KIND,
+    TRIGGER_NAME_MAX_LENGTH,
+    TRIGGER_PLURAL,
+    ModelConversionTriggerSpec,
+    ModelConversionTriggerStatus,
+)
 
 _FREE_SPEC_FIELDS = frozenset({"suspend", "job"})
 _FREE_JOB_FIELDS = frozenset({"ttl_seconds_after_finished"})
@@ -64,6 +71,24 @@ _SET_COLUMNS: list[dict[str, Any]] = [
     },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
+_TRIGGER_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Version", "type": "string", "jsonPath": ".status.version.sha256", "priority": 1},
+    {"name": "Converted", "type": "string", "jsonPath": ".status.converted"},
+    {"name": "Active", "type": "string", "jsonPath": ".status.active"},
+    {"name": "Last look", "type": "date", "jsonPath": ".status.lastLookTime"},
+    {
+        "name": "Ready",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Ready')].reason",
+    },
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
+        "priority": 1,
+    },
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
 _PROFILE_WORDS = {
     "ConversionProfile": "How models of a namespace are made ready for one kind of device.",
     "ClusterConversionProfile": "How models of all namespaces are made ready for one kind of device.",
@@ -72,7 +97,12 @@ _PROFILE_WORDS = {
 
 def custom_resource_definitions() -> list[dict[str, Any]]:
     """Return every CRD as a Kubernetes object."""
-    return [custom_resource_definition(), *map(_profile_definition, PROFILE_PLURALS), _set_definition()]
+    return [
+        custom_resource_definition(),
+        *map(_profile_definition, PROFILE_PLURALS),
+        _set_definition(),
+        _trigger_definition(),
+    ]
 
 
 def custom_resource_definition() -> dict[str, Any]:
@@ -104,6 +134,34 @@ def _set_definition() -> dict[str, Any]:
     return _definition(names, "Namespaced", schema, _SET_COLUMNS)
 
 
+def _trigger_definition() -> dict[str, Any]:
+    schema = _object_schema(
+        "Looks at a model, and converts each new version of it once.",
+        {"spec": ModelConversionTriggerSpec, "status": ModelConversionTriggerStatus},
+    )
+    schema["x-kubernetes-validations"] = [_short_name(TRIGGER_NAME_MAX_LENGTH)]
+    # With every word of the two specs it would be larger than the annotation of `kubectl apply` may be.
+    parts = schema["properties"]["spec"]["properties"]["template"]["properties"]
+    for name, part in parts.items():
+        parts[name] = without_words(part) | {"description": part["description"]}
+    names = {"kind": TRIGGER_KIND, "plural": TRIGGER_PLURAL, "shortNames": ["mctrigger"]}
+    return _definition(names, "Namespaced", schema, _TRIGGER_COLUMNS)
+
+
+def without_words(schema: Any) -> Any:
+    """Return a schema without the descriptions in it, which stand where the kind itself is described."""
+    if isinstance(schema, list):
+        return [without_words(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # A field may be called "description" too; then it is a schema, and no text.
+    return {
+        name: without_words(each)
+        for name, each in schema.items()
+        if name != "description" or not isinstance(each, str)
+    }
+
+
 def _short_name(length: int) -> dict[str, Any]:
     return cel(
         f"size(self.metadata.name) <= {length}",
@@ -131,12 +189,16 @@ def _definition(
     names: dict[str, Any], scope: str, schema: dict[str, Any], columns: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     has_status = "status" in schema["properties"]
+    # `kubectl explain` shows the newest version. With the same words in each, the object would be larger than
+    # the annotation of `kubectl apply` may be.
+    newest = SERVED_VERSIONS[-1]
+    bare = without_words(schema) | {"description": schema["description"]}
     versions = [
         {
             "name": name,
             "served": True,
             "storage": name == VERSION,
-            "schema": {"openAPIV3Schema": copy.deepcopy(schema)},
+            "schema": {"openAPIV3Schema": copy.deepcopy(schema) if name == newest else bare},
             **({"subresources": {"status": {}}} if has_status else {}),
             "additionalPrinterColumns": copy.deepcopy(columns),
         }

@@ -32,6 +32,9 @@ class ProfileValidation(ApiModel):
     max_accuracy_drop: Fraction | None = None
     """Gate: largest loss of accuracy against the original model that passes, e.g. "0.02" for two points. Each
     conversion then needs labelled data."""
+    min_accuracy: Fraction | None = None
+    """Gate: smallest accuracy that passes, whatever the original's is, e.g. "0.35". Each conversion then
+    needs labelled data."""
     min_agreement: Fraction | None = None
     """Gate: smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
     floor: Fraction | None = None
@@ -114,7 +117,7 @@ _LOWER_IS_TIGHTER: Final = frozenset(
     }
 )
 _HIGHER_IS_TIGHTER: Final = frozenset(
-    {"min_agreement", "floor", "min_mapped_fraction", "min_delegated_fraction"}
+    {"min_accuracy", "min_agreement", "floor", "min_mapped_fraction", "min_delegated_fraction"}
 )
 _NAMED_LISTS: Final = {"recipes": MAX_RECIPES, "boards": MAX_BOARDS}
 """Lists of things with names, to which a conversion may add, and the most that they may have."""

@@ -66,6 +66,7 @@ class FailureReason(StrEnum):
     DATA_NOT_FINITE = "DataNotFinite"
     DATA_TOO_FEW = "DataTooFew"
     LABELS_MISMATCH = "LabelsMismatch"
+    DECODER_MISMATCH = "DecoderMismatch"
     EVALUATION_FAILED = "EvaluationFailed"
     OUTPUT_NOT_FINITE = "OutputNotFinite"
     GATES_NOT_MET = "GatesNotMet"
@@ -79,6 +80,7 @@ class FailureReason(StrEnum):
     ARTIFACT_INVALID = "ArtifactInvalid"
     SIGNING_FAILED = "SigningFailed"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
+    OUTPUT_TAKEN = "OutputTaken"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     UPLOAD_CORRUPTED = "UploadCorrupted"
     OUT_OF_MEMORY = "OutOfMemory"
@@ -136,6 +138,8 @@ class Failure(NamedTuple):
     passes: bool = False
     """Whether it may pass by itself; of a reason with an exit code, the code says so."""
 
+
+_RUN_AGAIN: Final = "to run it again, annotate the conversion with edgeml.dev/run-again=WORD"
 
 FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INVALID_REQUEST: Failure(10, "the request is not one this converter version understands"),
@@ -201,6 +205,9 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         35,
         "give each sample a class (integer, name or one-hot row), or what its task is labelled with",
     ),
+    FailureReason.DECODER_MISMATCH: Failure(
+        55, "choose the task, and for a detector the decoder and unit, by what the model's outputs hold"
+    ),
     FailureReason.EVALUATION_FAILED: Failure(
         40, "the file does not run, or does not give what the original gives: try another method"
     ),
@@ -240,6 +247,10 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         52, "give the Secret an elliptic-curve private key in PEM format, without a password"
     ),
     FailureReason.OUTPUT_NOT_WRITABLE: Failure(51, "choose an output folder that can be written"),
+    FailureReason.OUTPUT_TAKEN: Failure(
+        59,
+        "give each run an output.uri of its own, or set output.retain to Latest to write over what is there",
+    ),
     FailureReason.STORAGE_UNAVAILABLE: Failure(
         60, "check that the endpoint is right and reachable from the Job"
     ),
@@ -254,7 +265,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.INTERNAL_ERROR: Failure(70, "this is a bug: please report it with the log"),
     FailureReason.INVALID_SPEC: Failure(None, "correct the spec: this operator version cannot read it"),
     FailureReason.JOB_REJECTED: Failure(None, "the API server refused the Job: the message says why"),
-    FailureReason.JOB_DELETED: Failure(None, "somebody deleted the Job: change the spec to run again"),
+    FailureReason.JOB_DELETED: Failure(None, f"somebody deleted the Job: {_RUN_AGAIN}"),
     FailureReason.OUTPUT_SHARED: Failure(
         None, "give each conversion an output.uri of its own: they overwrite one another's files"
     ),
@@ -320,7 +331,7 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         "the pod was evicted from its node: raise spec.job.resources.requests if the node ran short",
         True,
     ),
-    FailureReason.NODE_LOST: Failure(None, "the pod's node went away: change the spec to run again", True),
+    FailureReason.NODE_LOST: Failure(None, f"the pod's node went away: {_RUN_AGAIN}", True),
     FailureReason.PENDING_DEADLINE_EXCEEDED: Failure(None, "the pod did not start in time: see its events"),
     FailureReason.ACTIVE_DEADLINE_EXCEEDED: Failure(None, "raise spec.job.activeDeadlineSeconds"),
     FailureReason.REPORT_LOST: Failure(None, "the pod ended without a report that can be read: see its log"),

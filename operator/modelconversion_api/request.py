@@ -76,6 +76,8 @@ class ConversionRequest(ApiModel):
     run: Annotated[str, Field(max_length=128)] | None = None
     """The run that this is for: the conversion's UID and the generation that it began with. It stands in the
     report, so that one of an earlier run is not taken for this one's."""
+    cache_scope: Annotated[str, Field(max_length=64)] | None = None
+    """What entries of the cache are kept apart by: a digest of the namespace and of the converter's image."""
     base_name: Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
     """Stem of the artifacts' file names."""
     source: Source
@@ -116,13 +118,16 @@ def certificates(text: str) -> str:
     return "".join(f"{block[0]}\n" for block in _CERTIFICATE.finditer(text))
 
 
-def request_from_spec(spec: ModelConversionSpec, run: str | None = None) -> ConversionRequest:
+def request_from_spec(
+    spec: ModelConversionSpec, run: str | None = None, cache_scope: str | None = None
+) -> ConversionRequest:
     """Return the request for a validated spec, for the run of that name."""
     storage = spec.storage.access
     if storage.ca_bundle is not None:
         storage = storage.model_copy(update={"ca_bundle": certificates(storage.ca_bundle)})
     return ConversionRequest(
         run=run,
+        cache_scope=None if spec.output.cache is None else cache_scope,
         base_name=artifact_base_name(bare(spec.source.uri)),
         source=spec.source,
         output=spec.output,

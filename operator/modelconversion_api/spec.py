@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 
 from .base import ApiModel, Sha256, cel
 from .fields.boards import MAX_BOARDS, Board
+from .fields.cache import CACHE_BESIDE_OUTPUT, Cache
 from .fields.compilers import NPU, NPU_METHODS, EdgeTPU, EthosU, Microcontroller
 from .fields.data import Calibration, Validation
 from .fields.oci import OCIOutput
@@ -261,12 +262,30 @@ class Tuning(ApiModel):
         return self.objective or (Objective.SMALLEST_THAT_PASSES if self.tries else None)
 
 
+class Retain(StrEnum):
+    """What becomes of the files of earlier runs under the same output URI."""
+
+    LATEST = "Latest"
+    """A run writes over what an earlier one has left."""
+    IMMUTABLE = "Immutable"
+    """A run that finds another one's report fails, and changes nothing."""
+
+
 class Output(ApiModel):
     """Where the artifacts go."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [CACHE_BESIDE_OUTPUT]})
 
     uri: StoreUri
     """Prefix for the artifacts, report.json and report.html, e.g. s3://models/converted/gesture/,
     or below gs://bucket/ or az://container/."""
+    retain: Retain = Retain.LATEST
+    """Latest writes over the files of an earlier run. Immutable fails where another run's report lies, before
+    anything is converted and again before anything is written; it reads the report with the credentials that
+    write the output."""
+    cache: Cache | None = None
+    """Keeps the float file and the original's outputs, so that the model is loaded once for several
+    conversions."""
     signing: Signing | None = None
     """Signs what is published (OpenSSF model signing); model.sig lies beside the artifacts."""
     oci: OCIOutput | None = None
@@ -320,10 +339,11 @@ _FILES_FOR_NPUS = cel(
     " where the target has no other of them",
 )
 _LABELS_FOR_ACCURACY = cel(
-    "!has(self.validation) || !has(self.validation.maxAccuracyDrop) || has(self.validation.uri)"
+    "!has(self.validation) || has(self.validation.uri)"
+    " || !(has(self.validation.maxAccuracyDrop) || has(self.validation.minAccuracy))"
     " || (has(self.calibration) && (has(self.calibration.labelsUri) || has(self.calibration.labelColumn)"
     " || has(self.calibration.images) || has(self.calibration.audio)))",
-    "validation.maxAccuracyDrop needs labelled data: set validation.uri and validation.labelsUri, or"
+    "maxAccuracyDrop and minAccuracy need labelled data: set validation.uri and validation.labelsUri, or"
     " calibration.labelsUri, for without validation.uri the rest of the calibration data is measured on",
 )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .base import ApiModel, Fraction, OpenReason, Sha256
+from .base import GROUP, ApiModel, Fraction, OpenReason, Sha256
 from .fields.boards import MAX_BOARDS, Accelerator
 from .fields.compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
 from .fields.compilers import MOST_SOCS
@@ -29,6 +31,7 @@ from .limits import (
 from .profiles import ResolvedProfile
 from .reasons import Stage
 from .spec import SourceFormat
+from .text import printable
 
 SUCCEEDED = "Succeeded"
 """The condition type that summarises a conversion: Unknown while it is under way, then True or False."""
@@ -332,6 +335,8 @@ class Measurement(ApiModel):
     """The interpreter and its version, and the accelerator's device."""
     files: Annotated[list[MeasuredFile], Field(max_length=16)] = Field(default_factory=list)
     """Each published file."""
+    cache_hit: bool | None = None
+    """Whether the model did not have to be loaded, because of output.cache; not given without one."""
     report_uri: _Uri | None = None
     """Where everything lies that was measured there."""
     time: datetime
@@ -355,6 +360,27 @@ class FailureInfo(ApiModel):
     """When it was found."""
 
 
+RUN_AGAIN_ANNOTATION: Final = f"{GROUP}/run-again"
+"""Annotation of a conversion: any new value, such as the time, asks for one more run after this one."""
+RUN_AGAIN_LENGTH: Final = 63
+"""Characters of its value that are kept; of a longer one its digest is."""
+
+
+def run_again_of(annotations: Mapping[str, str]) -> str | None:
+    """Return the word to run again as a status has it; a longer one by its digest."""
+    word = annotations.get(RUN_AGAIN_ANNOTATION)
+    if word is None or (len(word) <= RUN_AGAIN_LENGTH and word == printable(word)):
+        return word
+    return hashlib.sha256(word.encode()).hexdigest()[:RUN_AGAIN_LENGTH]
+
+
+def run_name(generation: int, run_again: str | None) -> str:
+    """Name a run among those of its conversion: the same spec has another for each word to run again."""
+    if run_again is None:
+        return str(generation)
+    return f"{generation}-{hashlib.sha256(run_again.encode()).hexdigest()[:12]}"
+
+
 class ModelConversionStatus(ApiModel):
     """What became of the conversion; written by the operator only."""
 
@@ -362,6 +388,9 @@ class ModelConversionStatus(ApiModel):
     """The spec generation that this status speaks of."""
     run_generation: int | None = None
     """The spec generation that started the present run; the Job is named after it."""
+    run_again: Annotated[str, Field(max_length=RUN_AGAIN_LENGTH)] | None = None
+    """The value of the annotation edgeml.dev/run-again that the present run has answered; another one starts
+    another run once this one has ended."""
     phase: Phase | None = None
     """One word for the printer column; use the conditions in programs."""
     conditions: Conditions = Field(default_factory=list)
@@ -422,8 +451,15 @@ class ModelConversionStatus(ApiModel):
     """What training before the conversion did; the report has the figures."""
     failure: FailureInfo | None = None
     """What went wrong."""
+    cache_hit: bool | None = None
+    """Whether the model did not have to be loaded, because of output.cache; not given without one."""
     report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""
+
+    @property
+    def run(self) -> str | None:
+        """The present run's name among those of this conversion; None before the first."""
+        return None if self.run_generation is None else run_name(self.run_generation, self.run_again)
 
     def worked_seconds(self, until: datetime) -> float:
         """Return how long the run has gone on, in seconds, without the time for which it was suspended."""

@@ -12,14 +12,12 @@ from typing import Any, Final, Self
 from modelconversion_api.base import API_VERSION, KIND, PLURAL
 from modelconversion_api.profiles import PROFILE_PLURALS
 from modelconversion_api.sets import SET_PLURAL
-from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec, ProfileKind
-from modelconversion_api.status import Phase
+from modelconversion_api.spec import ModelConversionSpec, ProfileKind
+from modelconversion_api.status import RUN_AGAIN_ANNOTATION, Phase
 from modelconversion_client.errors import (
     ConflictError,
-    ConversionClientError,
     NotFoundError,
     NotRetryableError,
-    RecreateError,
     ServerError,
     UnreachableError,
     WaitTimeoutError,
@@ -38,7 +36,6 @@ from modelconversion_client.server import Server, part, selector
 
 Spec = ModelConversionSpec | Mapping[str, Any]
 """A spec of the contract, or the same as it stands in YAML."""
-_OF_THE_SERVER: Final = ("kubectl.kubernetes.io/last-applied-configuration",)
 DELETE_SECONDS: Final = 120.0
 """How long an object's deletion with all that belongs to it is waited for."""
 
@@ -202,33 +199,22 @@ class AsyncModelConversionClient:
             await self._gone(found)
 
     async def retry(self, name: str, *, namespace: str | None = None) -> Conversion:
-        """Make a failed conversion again from its own spec; gives the new one.
-
-        The old one is deleted first, with its Jobs and pods. Before that, the server is asked in a dry run
-        whether it would have the new one.
+        """Run a failed conversion once more, by its annotation edgeml.dev/run-again; gives it as it is then.
 
         Raises:
             NotRetryableError: It has not failed, or it is a set's: see :meth:`retry_set`.
-            RefusedError: The server would not have it now; nothing was deleted.
-            RecreateError: It is deleted and could not be made; the exception has its manifest.
+            ConflictError: Somebody has made another one of this name meanwhile.
 
         """
         namespace = namespace or self.namespace
         found = await self.get(name, namespace=namespace)
         _check_retry(found)
-        kept = {k: v for k, v in found.meta.annotations.items() if k not in _OF_THE_SERVER}
-        body = _manifest(name, namespace, found.raw_spec, found.meta.labels)
-        body["metadata"]["annotations"] = kept
-        # Under another name: its own is still taken, which the server would say before anything else.
-        other = {**body["metadata"], "name": f"{name[: NAME_MAX_LENGTH - 6]}-retry"}
-        await self._create({**body, "metadata": other}, dry_run=True)
-        await self._delete(found)
-        await self._gone(found)
-        try:
-            return await self._create(body, dry_run=False)
-        except ConversionClientError as error:
-            step = "apply its manifest again, which the exception has"
-            raise RecreateError(f"{name} is deleted, but {error.cause}", step, body) from error
+        # With its UID: what somebody made in the meantime under the same name is not meant.
+        body = {"metadata": {"uid": found.meta.uid, "annotations": {RUN_AGAIN_ANNOTATION: _stamp()}}}
+        what = f"annotate {KIND} {name} in namespace {namespace}"
+        return Conversion.of(
+            await self._server.read("PATCH", _path(PLURAL, namespace, name), what, body=body)
+        )
 
     async def get_set(self, name: str, *, namespace: str | None = None) -> ConversionSet:
         """Read a set."""
@@ -249,8 +235,7 @@ class AsyncModelConversionClient:
     async def retry_set(self, name: str, *, namespace: str | None = None) -> ConversionSet:
         """Have a set's failed members made again, and no other, by its annotation."""
         namespace = namespace or self.namespace
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        body = {"metadata": {"annotations": {RETRY_ANNOTATION: stamp}}}
+        body = {"metadata": {"annotations": {RETRY_ANNOTATION: _stamp()}}}
         what = f"annotate ModelConversionSet {name} in namespace {namespace}"
         path = _path(SET_PLURAL, namespace, name)
         return ConversionSet.of(await self._server.read("PATCH", path, what, body=body))
@@ -348,6 +333,10 @@ class AsyncModelConversionClient:
         )
 
 
+def _stamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _path(plural: str, namespace: str | None, name: str = "") -> str:
     where = "" if namespace is None else f"/namespaces/{part(namespace)}"
     return f"/apis/{API_VERSION}{where}/{plural}{'/' if name else ''}{part(name)}"
@@ -370,8 +359,9 @@ def _check_retry(found: Conversion) -> None:
         )
     if found.phase is not Phase.FAILED:
         raise NotRetryableError(
-            f"{found.name} is {found.phase}, and only what has failed is made again",
-            "wait for its end, or delete it and apply it again",
+            f"{found.name} is {found.phase}, and only what has failed is run again",
+            f"wait for its end, or run it again: `kubectl annotate --overwrite mconv {found.name}"
+            f" {RUN_AGAIN_ANNOTATION}=$(date +%s)`",
         )
 
 

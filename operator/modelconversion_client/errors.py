@@ -11,8 +11,7 @@ ConversionClientError
 ├── RefusedError           400, 422, or an admission policy: the server will not have this object
 ├── ServerError            429, 5xx, or an answer that is none
 ├── WaitTimeoutError       it did not come to an end in time
-├── NotRetryableError      this conversion is not one that can be made again
-└── RecreateError          a retry deleted a conversion and could not make it again
+└── NotRetryableError      this conversion is not one that can be run again
 """
 
 from __future__ import annotations
@@ -81,20 +80,7 @@ class WaitTimeoutError(ConversionClientError):
 
 
 class NotRetryableError(ConversionClientError):
-    """The conversion is not one that can be made again."""
-
-
-class RecreateError(ConversionClientError):
-    """A retry deleted a conversion and could not make it again.
-
-    Attributes:
-        manifest: The object, ready to be applied.
-
-    """
-
-    def __init__(self, cause: str, next_step: str, manifest: dict[str, Any]) -> None:
-        super().__init__(cause, next_step)
-        self.manifest = manifest
+    """The conversion is not one that can be run again."""
 
 
 def refusal(status: int, body: bytes, what: str) -> ConversionClientError:

@@ -11,7 +11,7 @@ from modelconversion_api.base import GROUP, readable
 from modelconversion_api.profiles import ConversionProfileSpec
 from modelconversion_api.sets import SET_KIND, ModelConversionSetSpec, ModelConversionSetStatus
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase
+from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase, run_again_of
 
 UID_LABEL: Final = f"{GROUP}/conversion-uid"
 """The operator's label on the Jobs and pods of a conversion."""
@@ -110,8 +110,13 @@ class Conversion:
 
     @property
     def phase(self) -> Phase:
-        """Its phase; Pending until the operator has seen it."""
-        return self.status.phase or Phase.PENDING
+        """Its phase; Pending until the operator has seen it, and while it is to run again."""
+        phase = self.status.phase or Phase.PENDING
+        return Phase.PENDING if phase.is_final and self._is_to_run_again else phase
+
+    @property
+    def _is_to_run_again(self) -> bool:
+        return run_again_of(self.meta.annotations) not in (None, self.status.run_again)
 
     @property
     def condition(self) -> Condition | None:
@@ -120,7 +125,7 @@ class Conversion:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run of the present spec is over; a spec that was just changed has not been run yet."""
+        """Whether the run that was asked for last is over, by a changed spec or by the annotation."""
         return self.phase.is_final and (self.status.observed_generation or 0) >= self.meta.generation
 
     @property

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import kopf
 
+from modelconversion_api.sets import SET_PLURAL
+from modelconversion_api.triggers import TRIGGER_PLURAL
 from modelconversion_operator.clock import running_seconds
 from modelconversion_operator.cluster.client import USER_AGENT, Cluster, LeaseRequests, always
 from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
@@ -17,14 +19,15 @@ from modelconversion_operator.cluster.mirror import Mirror
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.set_requests import SetRequests
 from modelconversion_operator.cluster.store import Store
+from modelconversion_operator.cluster.trigger_requests import TriggerRequests
 from modelconversion_operator.cluster.watch_state import WatchProgress
 from modelconversion_operator.cluster.watches import (
     WATCHED,
     NoMemories,
     make_conversion_watch,
     make_mirrors,
+    make_mirrors_of,
     make_registry,
-    make_set_mirrors,
     make_settings,
 )
 from modelconversion_operator.deciding.defaults import read_defaults
@@ -33,6 +36,7 @@ from modelconversion_operator.errors import OperatorError, SettingsError, WatchE
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.sets.reconciler import SetReconciler
 from modelconversion_operator.sets.store import SetStore
+from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.settings import Settings
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
@@ -41,6 +45,9 @@ from modelconversion_operator.telling.mark import SUFFIX as MARK_SUFFIX
 from modelconversion_operator.telling.mark import Mark
 from modelconversion_operator.telling.sink import Sink
 from modelconversion_operator.telling.teller import Teller
+from modelconversion_operator.triggers.reconciler import TriggerReconciler
+from modelconversion_operator.triggers.store import TriggerStore
+from modelconversion_operator.triggers.views import TriggerView
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -62,8 +69,12 @@ async def run(settings: Settings) -> None:
     rules = settings.rules(read_defaults(settings.defaults_file))
     metrics = Metrics()
     teller = _teller(settings, metrics)
-    sets, set_queue = SetStore(_nobody if teller is None else teller.see), WorkQueue[str]()
-    store = Store(*_following(sets, set_queue, _nobody if teller is None else teller.see))
+    tell: Callable[[View], None] = _nobody if teller is None else teller.see
+    triggers, trigger_queue = TriggerStore(), WorkQueue[str]()
+    of_triggers = _Following(triggers, trigger_queue)
+    sets, set_queue = SetStore(_all(tell, of_triggers.seen), of_triggers.gone), WorkQueue[str]()
+    of_sets = _Members(sets, set_queue)
+    store = Store(_all(tell, of_sets.seen, of_triggers.seen), _all(of_sets.gone, of_triggers.gone))
     queue: WorkQueue[str] = WorkQueue()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     stop = asyncio.Event()
@@ -77,12 +88,35 @@ async def run(settings: Settings) -> None:
                 queue.add(uid)
             for uid in sets.uids():
                 set_queue.add(uid)
+            for uid in triggers.uids():
+                trigger_queue.add(uid)
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)
         mirrors = [
             *make_mirrors(cluster, store, queue, progress, names, silence),
-            *make_set_mirrors(cluster, sets, set_queue, progress, names, silence, settings.class_name),
+            *make_mirrors_of(
+                SET_PLURAL,
+                SetView.from_body,
+                cluster,
+                sets,
+                set_queue,
+                progress,
+                names,
+                silence,
+                settings.class_name,
+            ),
+            *make_mirrors_of(
+                TRIGGER_PLURAL,
+                TriggerView.from_body,
+                cluster,
+                triggers,
+                trigger_queue,
+                progress,
+                names,
+                silence,
+                settings.class_name,
+            ),
         ]
         leadership = _leadership(settings, cluster, election)
         mark = None if teller is None else Mark(_lease(settings, cluster, MARK_SUFFIX), permit)
@@ -105,6 +139,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(reader.run())
                 group.create_task(run_workers(reconciler, settings.workers))
                 group.create_task(set_reconciler.work())
+                group.create_task(trigger_reconciler.work())
                 if teller is not None and mark is not None:
                     group.create_task(teller.run(cluster, mark, cluster.clock.now, progress.unheard_seconds))
 
@@ -127,7 +162,16 @@ async def run(settings: Settings) -> None:
             now=cluster.clock.now,
             knows=progress.knows,
         )
+        trigger_reconciler = TriggerReconciler(
+            TriggerRequests(cluster),
+            triggers,
+            trigger_queue,
+            rules,
+            now=cluster.clock.now,
+            knows=progress.knows,
+        )
         metrics.observe_sets(lambda: dict(sets.phases()))
+        metrics.observe_triggers(lambda: dict(triggers.ready()))
         metrics.observe_line(
             lambda: len(reconciler.admission),
             lambda: sum(map(len, store.active().values())),
@@ -175,21 +219,44 @@ def _teller(settings: Settings, metrics: Metrics) -> Teller | None:
     return teller
 
 
-def _following(
-    sets: SetStore, queue: WorkQueue[str], tell: Callable[[ConversionView], None]
-) -> tuple[Callable[[ConversionView], None], Callable[[str], None]]:
-    """Return what takes news of conversions to their sets, and to whom they are told."""
+def _all(*callees: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return what hands its argument to each of them."""
 
-    def seen(view: ConversionView) -> None:
-        tell(view)
-        if view.set_uid is not None and sets.put_member(view, view.set_uid):
-            queue.add_after(view.set_uid, sets.patience_seconds(view.set_uid))
+    def call(argument: Any) -> None:
+        for callee in callees:
+            callee(argument)
 
-    def gone(uid: str) -> None:
-        if (set_uid := sets.drop_member(uid)) is not None:
-            queue.add_after(set_uid, sets.patience_seconds(set_uid))
+    return call
 
-    return seen, gone
+
+class _Members:
+    """Takes news of conversions to their sets."""
+
+    def __init__(self, sets: SetStore, queue: WorkQueue[str]) -> None:
+        self._sets, self._queue = sets, queue
+
+    def seen(self, view: ConversionView) -> None:
+        if view.set_uid is not None and self._sets.put_member(view, view.set_uid):
+            self._queue.add_after(view.set_uid, self._sets.patience_seconds(view.set_uid))
+
+    def gone(self, uid: str) -> None:
+        if (set_uid := self._sets.drop_member(uid)) is not None:
+            self._queue.add_after(set_uid, self._sets.patience_seconds(set_uid))
+
+
+class _Following:
+    """Takes news of conversions and sets to the triggers that have made them."""
+
+    def __init__(self, triggers: TriggerStore, queue: WorkQueue[str]) -> None:
+        self._triggers, self._queue = triggers, queue
+
+    def seen(self, view: ConversionView | SetView) -> None:
+        if view.trigger_uid is not None and self._triggers.put_made(view, view.trigger_uid):
+            self._queue.add(view.trigger_uid)
+
+    def gone(self, uid: str) -> None:
+        if (trigger_uid := self._triggers.drop_made(uid)) is not None:
+            self._queue.add(trigger_uid)
 
 
 async def _watch(mirrors: Sequence[Mirror[Any]], conversions: Coroutine[Any, Any, None]) -> None:

@@ -163,7 +163,7 @@ class Reconciler:
             and status.observed_generation == conversion.generation
             and self._knows(key.namespace)
         ):
-            name = status.job_name or job_name(key, conversion.generation)
+            name = status.job_name or job_name(key, conversion.next_run)
             job = self._store.job(key, name)
             job_uid = status.job_uid if job is None else job.uid
             pods = () if job_uid is None else tuple(self._store.pods(key, job_uid))
@@ -251,7 +251,7 @@ class Reconciler:
         # Without pods too: it stops asking one that has gone.
         reported = self._progress.latest(key.uid, pods)
         # Without a status, which may have been lost, the run that is about to begin is meant.
-        name = status.job_name or job_name(key, conversion.generation)
+        name = status.job_name or job_name(key, conversion.next_run)
         strays = tuple(self._store.strays(key, name))
         pinned = frozenset(self._pinned.get(key.uid, ()))
         rivals = tuple(self._store.rivals(key.uid))
@@ -360,7 +360,7 @@ class Reconciler:
             return self._decide(replace(seen, rejection=rejection))
         manifest = job_manifest(
             key,
-            action.run_generation,
+            action.run,
             action.spec,
             self._rules.jobs,
             conversion.queue,

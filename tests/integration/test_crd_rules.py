@@ -144,6 +144,16 @@ def of_layer(base, rules=None, **rule):
             },
         },
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
+        {"validation": {"task": "Segmentation", "ignoreLabel": 0}},
+        {
+            "validation": {
+                "uri": "s3://m1x/v.npy",
+                "labelsUri": "s3://m1x/instances.json",
+                "task": "Detection",
+                "detection": {"decoder": "YOLOv8"},
+                "minAccuracy": "0.3",
+            }
+        },
         {"validation": {"uri": "s3://m1x/v.npy", "labelsUri": "s3://m1x/l.npy", "maxAccuracyDrop": "0.02"}},
         {"job": {"resources": {"limits": {"cpu": 2, "memory": "4Gi"}}, "nodeSelector": {"disk": "ssd"}}},
         {"source": {"uri": "s3://models/a..b/model..h5"}},
@@ -377,16 +387,31 @@ def test_accepted(crd, namespace, changes):
         ({"storage": {"endpoint": "http://user:pw@minio:9000"}}, "must be a URL without path or user"),
         (
             {"validation": {"uri": "s3://m1x/v.npy", "maxAccuracyDrop": "0.02"}},
-            "maxAccuracyDrop needs labels",
+            "maxAccuracyDrop and minAccuracy need labels",
+        ),
+        (
+            {"validation": {"uri": "s3://m1x/v.npy", "minAccuracy": "0.5"}},
+            "maxAccuracyDrop and minAccuracy need labels",
         ),
         ({"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "1.5"}}, 'a share from "0" to "1"'),
         ({"validation": {"uri": "s3://m1x/v.npy", "maxLatencyMillis": "1.5ms"}}, "milliseconds in quotes"),
         ({"validation": {"maxLatencyMillis": "-1"}}, "milliseconds in quotes"),
         ({"validation": {"maxSizeBytes": 0}}, "greater than or equal to 1"),
-        ({"validation": {"task": "Detection"}}, "Unsupported value"),
+        ({"validation": {"task": "Guessing"}}, "Unsupported value"),
+        ({"validation": {"task": "Detection"}}, "detection.decoder belong together"),
+        ({"validation": {"detection": {"decoder": "YOLOv8"}}}, "detection.decoder belong together"),
+        (
+            {"validation": {"task": "Detection", "detection": {"decoder": "YOLOv1"}}},
+            "Unsupported value",
+        ),
+        (
+            {"validation": {"task": "Regression", "ignoreLabel": 0}},
+            "ignoreLabel is a value in the masks",
+        ),
         ({"validation": {"labelsUri": "s3://models/l.npy"}}, "say how validation.uri is read: set it"),
         ({"validation": {"images": {"scaling": "None"}}}, "say how validation.uri is read: set it"),
-        ({"validation": {"maxAccuracyDrop": "0.02"}}, "validation.maxAccuracyDrop needs labelled data"),
+        ({"validation": {"maxAccuracyDrop": "0.02"}}, "minAccuracy need labelled data"),
+        ({"validation": {"minAccuracy": "0.02"}}, "minAccuracy need labelled data"),
         (
             {"validation": {"maxAccuracyDrop": "0.02"}, "calibration": CALIBRATION},
             "set validation.uri and validation.labelsUri, or calibration.labelsUri",
@@ -501,6 +526,37 @@ def test_accepted(crd, namespace, changes):
             "output.uri lies inside validation.uri",
         ),
         ({"output": {"uri": "s3://models/out/", "signing": {}}}, "secretRef: Required value"),
+        *(
+            ({"output": {"uri": "s3://models/out/", "oci": {"repository": name}}}, "must be a registry")
+            for name in (
+                "edge/gesture",
+                "registry.example.com",
+                "https://r.example/a",
+                "r.example/A",
+                "r.example/a:1",
+            )
+        ),
+        (
+            {
+                "output": {
+                    "uri": "s3://models/out/",
+                    "oci": {"repository": "r.example/a", "tag": "a/{digest}"},
+                }
+            },
+            "must be a tag",
+        ),
+        (
+            {"output": {"uri": "s3://models/out/", "cache": {"uri": "s3://others/cache/"}}},
+            "must lie in the bucket",
+        ),
+        (
+            {"output": {"uri": "s3://models/out/", "cache": {"uri": "gs://models/cache/"}}},
+            "must lie in the bucket",
+        ),
+        (
+            {"output": {"uri": "pvc://ours/out/", "cache": {"uri": "pvc://theirs/cache/"}}},
+            "must lie in the bucket",
+        ),
         ({"tuning": {"budgetSeconds": -1}}, "greater than or equal to 0"),
         (on(PI5, PI5), "Duplicate value"),
         (on(*(PI5 | {"name": f"board-{n}"} for n in range(9))), "must have at most 8 items"),
@@ -586,6 +642,9 @@ FIXED = [
     {"source": {"uri": "s3://models/gesture.h5", "inputs": [{"name": "x", "shape": [1, 46]}]}},
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},
+    {"output": {"uri": "s3://models/out/", "retain": "Immutable"}},
+    {"output": {"uri": "s3://models/out/", "cache": {"uri": "s3://models/cache/"}}},
+    {"output": {"uri": "s3://models/out/", "oci": {"repository": "registry.example.com/edge/gesture"}}},
     {"storage": {"region": "eu-west-1"}},
     {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
     {"storage": {"azure": {"account": "models"}}},
@@ -599,6 +658,7 @@ FIXED = [
     {"className": "edge"},
     {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},
+    {"validation": {"task": "Detection", "detection": {"decoder": "Boxes"}}},
     {"calibration": CALIBRATION},
     {"validation": {"uri": "s3://m1x/v.npy"}},
     {"job": {"backoffLimit": 5}},

@@ -365,6 +365,13 @@ def test_a_new_generation_after_the_end_runs_again_and_the_ttl_does_not(uploaded
     assert [a["method"] for a in second["artifacts"]] == ["DynamicRange"]
     assert second["jobName"] != first["jobName"]
     assert second["observedGeneration"] == 3
+    uploaded.kubectl("annotate", "mconv", "again", "edgeml.dev/run-again=once more")
+    until(lambda: uploaded.status("again").get("runAgain") == "once more", "the same generation runs again")
+    third = uploaded.finished("again")
+    assert third["jobName"] not in (first["jobName"], second["jobName"])
+    assert (third["phase"], third["runGeneration"], third["observedGeneration"]) == ("Succeeded", 3, 3)
+    report = json.loads(uploaded.objects()[third["reportUri"].split("/", 3)[3]])
+    assert report["request"]["run"].count("/3-") == 1
 
 
 def test_the_same_request_ends_in_the_same_objects(uploaded):
@@ -411,7 +418,8 @@ def test_without_an_operator_nothing_is_stuck(uploaded, operator):
         ("get", "pods/log"),
         ("update", "modelconversions"),
         ("deletecollection", "modelconversions"),
-        ("delete", "modelconversionsets"),
+        ("patch", "modelconversionsets"),
+        ("delete", "modelconversiontriggers"),
         ("update", "conversionprofiles"),
         ("delete", "namespaces"),
         ("create", "clusterrolebindings"),

@@ -149,10 +149,11 @@ def test_a_failure_is_explained_and_tried_again(conversions: Conversions, mconv:
 
     conversions.upload({"late.tflite": tiny})
     before = conversions.get("late")
-    assert "made again" in mconv("retry", "late").stdout
+    assert "late: runs again" in mconv("retry", "late").stdout
+    until(lambda: "runAgain" in conversions.status("late"), "it runs again")
     after = conversions.get("late")
-    assert after["metadata"]["uid"] != before["metadata"]["uid"]
-    assert after["spec"] == before["spec"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
     assert conversions.wait_for_phase("late", "Succeeded", "Failed")["phase"] == "Succeeded"
     assert "late is Succeeded" in mconv("retry", "late", code=7).stderr
     assert "Next:     nothing: it has succeeded" in mconv("why", "late").stdout

@@ -81,9 +81,9 @@ def variables(proxy: dict[str, str], env: list[dict[str, Any]]) -> dict[str, dic
     """The values of each container's variables in a Job under these defaults."""
     defaults = Defaults.model_validate({"job": {"proxy": proxy, "env": env}})
     wanted = ModelConversionSpec.model_validate(spec())
-    pod = job_manifest(KEY, 1, wanted, JobSettings("converter:test", defaults=defaults))["spec"]["template"][
-        "spec"
-    ]
+    pod = job_manifest(KEY, "1", wanted, JobSettings("converter:test", defaults=defaults))["spec"][
+        "template"
+    ]["spec"]
     containers = (*pod["initContainers"], *pod["containers"])
     return {c["name"]: {e["name"]: e["value"] for e in c["env"] if "value" in e} for c in containers}
 

@@ -375,7 +375,7 @@ def test_uploads_may_go_to_another_host_which_gets_no_login(
         assert {a.authorization for a in elsewhere.asked} == {None}
 
 
-def test_an_upload_location_without_a_host_is_the_registrys_own(
+def test_an_upload_location_without_a_host_is_the_registry_s_own(
     registry: LocalRegistry, job: Job, front: RegistryFront
 ) -> None:
     front.change = lambda asked, said: (

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,13 +16,17 @@ from model_signing import verifying
 
 from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.fields.boards import Board
+from modelconversion_api.fields.data import Task, Validation
+from modelconversion_api.fields.detection import Decoder, Detection
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.board import BoardSamples
-from modelconversion_api.reports.conversion import ConversionReport
+from modelconversion_api.reports.conversion import ConversionReport, StageResult
 from modelconversion_api.request import SIGNING_KEY_ENV
-from modelconversion_api.spec import Benchmark, Output, Signing, SigningKeyRef
+from modelconversion_api.spec import Benchmark, Output, Retain, Signing, SigningKeyRef, Source
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
+from support.converter.heads import detector_data, head_model
+from tflite_converter.job.convert import convert_job
 from tflite_converter.job.stores.s3 import ObjectStore
 
 
@@ -255,3 +260,54 @@ def test_old_report_is_gone_when_publishing_fails_in_the_middle(job: Job) -> Non
     assert job.run(Stage.PUBLISH).failure is not None
     assert len(uploaded) == 1
     assert "out/report.json" not in job.objects()
+
+
+def test_a_detector_s_figures_come_back_from_the_three_stages(job: Job, tmp_path: Path) -> None:
+    """Labels of COCO's layout are fetched, measured with, and the status gets what they say."""
+    heads, labels = detector_data(tmp_path)
+    np.save(tmp_path / "x.npy", heads.reshape(len(heads), -1).astype(np.float32))
+    for key, content in {
+        "head.tflite": head_model(*heads.shape[1:]),
+        "x.npy": (tmp_path / "x.npy").read_bytes(),
+        "instances.json": labels.read_bytes(),
+    }.items():
+        job.put(key, content)
+    validation = Validation(
+        uri=f"s3://{job.bucket}/x.npy",
+        labels_uri=f"s3://{job.bucket}/instances.json",
+        task=Task.DETECTION,
+        detection=Detection(decoder=Decoder.YOLO_V8),
+        min_accuracy="0.75",
+    )
+    source = Source(uri=f"s3://{job.bucket}/head.tflite")
+    job = job.ask(source=source, methods=(Method.FLOAT32,), calibration=None, validation=validation)
+    assert job.run(Stage.FETCH).failure is None
+    assert job.end(Stage.CONVERT, convert_job) == (0, StageResult())
+    summary = job.run(Stage.PUBLISH).summary
+    assert summary is not None
+    assert summary.original_accuracy == pytest.approx((1 + 51 / 101) / 2, abs=1e-4)
+    (artifact,) = summary.artifacts
+    assert (artifact.passed, artifact.accuracy) == (True, pytest.approx((1 + 51 / 101) / 2, abs=1e-4))
+
+
+def test_an_output_that_keeps_what_it_has_takes_one_run_only(job: Job) -> None:
+    """The same run may try again; another is refused, also where the report cannot be read."""
+    kept = job.request.output.model_copy(update={"retain": Retain.IMMUTABLE})
+    job = job.ask(run="6f1c/1", output=kept)
+    job.put("out/gesture_float16.tflite", b"of a run that never came to its end")
+    job.run(Stage.FETCH)
+    job.converted()
+    job.run(Stage.PUBLISH)
+    first = job.objects()
+    assert job.run(Stage.PUBLISH).summary is not None
+    assert job.objects() == first
+    others = [job.ask(run=run) for run in ("6f1c/1-0123456789ab", "6f1c/2", None)]
+    assert {other.fails(Stage.PUBLISH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    for content in (b"", b"[]", b'{"version": "v1alpha1"}'):
+        job.put("out/report.json", content)
+        assert job.fails(Stage.PUBLISH) is FailureReason.OUTPUT_TAKEN
+    assert job.objects().keys() == first.keys()
+    unread = job.objects().keys() - {"out/report.json"}
+    assert {key: job.objects()[key] for key in unread} == {key: first[key] for key in unread}
+    assert {other.fails(Stage.FETCH) for other in others} == {FailureReason.OUTPUT_TAKEN}
+    assert not list(job.input.iterdir()), "nothing was fetched"

@@ -102,7 +102,7 @@ async def test_a_job_that_somebody_made_under_our_name_is_not_adopted(
 ):
     conversions.apply("squatted", source={"uri": conversions.uri("missing.h5")}, methods=["Float16"])
     seen = ConversionView.from_body(conversions.get("squatted"))
-    name = job_name(seen.key, seen.generation)
+    name = job_name(seen.key, seen.next_run)
     conversions.kubectl("create", "job", name, "--image=busybox", "--", "sleep", "60")
     async with blind_reconciler(kubeconfig, seen):
         await until_async(lambda: conversions.status("squatted").get("phase") == "Failed")

@@ -70,7 +70,7 @@ def test_the_operator_cannot_act_beyond_its_jobs(operators_api, conversions: Con
     forbidden(
         operators_api,
         "delete",
-        f"/apis/edgeml.dev/v1alpha1/namespaces/{conversions.namespace}/modelconversionsets/x",
+        f"/apis/edgeml.dev/v1alpha1/namespaces/{conversions.namespace}/modelconversiontriggers/x",
     )
     role = {
         "metadata": {"name": "more"},

@@ -23,8 +23,9 @@ from modelconversion_api.fields.data import Calibration, Images, ImageScaling
 from modelconversion_api.fields.optimization import Optimize
 from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.reports.conversion import ConversionReport, StageResult
+from modelconversion_api.reports.conversion import ConversionReport, Look, StageResult
 from modelconversion_api.spec import Output, Source
+from modelconversion_api.triggers import STAMP_ENV
 from support.cluster.board_stages import BOARD, Published
 from support.cluster.clouds import forget_environment
 from support.cluster.google_stand_in import GoogleStandIn, service_account
@@ -32,6 +33,7 @@ from support.cluster.stages import METHODS, MODEL, MODEL_DIGEST, TFLITE, Job, ne
 from tflite_converter.files.digests import source_digest
 from tflite_converter.job import fetch as job_fetch
 from tflite_converter.job.fetch import DATA_RULES
+from tflite_converter.job.look import look
 from tflite_converter.job.stores import connections
 from tflite_converter.job.stores.azure import AzureStore
 from tflite_converter.job.stores.base import Limit, Stored
@@ -356,3 +358,41 @@ def test_old_report_is_withdrawn_before_its_artifacts_are_replaced(clouds: Cloud
     assert clouds.run(job, Stage.PUBLISH).failure is not None
     assert clouds.keys(scheme, "out/") >= {f"out/{METHODS[0].file_name('gesture')}", "out/report.html"}
     assert "out/report.json" not in clouds.keys(scheme, "out/")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_a_look_reads_only_what_has_changed(clouds: Clouds, scheme: str) -> None:
+    """A trigger's look: the store says that something was written, the digest whether it is another model."""
+    job = clouds.between(scheme, "s3")
+    first, read = looked(clouds, job, "")
+    assert (read, first.sha256, first.size_bytes) == (True, MODEL_DIGEST, len(MODEL))
+    assert looked(clouds, job, first.stamp) == (Look(stamp=first.stamp), False)
+    clouds.put(scheme, "gesture.h5.bak", b"beside it")
+    assert looked(clouds, job, first.stamp)[1] is False
+    clouds.put(scheme, "gesture.h5", MODEL + b"!")
+    second, read = looked(clouds, job, first.stamp)
+    assert (read, second.sha256) == (True, hashlib.sha256(MODEL + b"!").hexdigest())
+    assert second.stamp != first.stamp
+    folder = job.request.source.uri.replace("gesture.h5", "sm")
+    clouds.put(scheme, "sm/saved_model.pb", b"graph")
+    job = job.ask(source=Source(uri=folder))
+    third, read = looked(clouds, job, "")
+    assert read
+    assert looked(clouds, job, third.stamp)[1] is False
+    clouds.put(scheme, "sm/variables/variables.index", b"index")
+    assert looked(clouds, job, third.stamp)[0].sha256 not in (None, third.sha256)
+    missing = job.ask(source=Source(uri=folder + "-missing"))
+    clouds.log_in()
+    code, result = missing.end(Stage.FETCH, look)
+    assert (code, result.failure and result.failure.reason) == (11, FailureReason.SOURCE_NOT_FOUND)
+
+
+def looked(clouds: Clouds, job: Job, known: str) -> tuple[Look, bool]:
+    """What a look finds, and whether it has read the source."""
+    clouds.log_in()
+    job.patch.setenv(STAMP_ENV, known)
+    code, result = job.end(Stage.FETCH, look)
+    assert code == 0
+    assert result.look is not None
+    assert not list(job.input.iterdir()), "nothing stays"
+    return result.look, result.look.sha256 is not None

@@ -96,7 +96,7 @@ AZ, GS = {"uri": "az://any/a.h5"}, {"uri": "gs://any/a.h5"}
 AZ_OUT = {"uri": "az://out/x/"}
 SERVER = "denied request: spec: "
 NOT_ELSE = f"{SERVER}https://else.example is none of the servers that conversions of"
-OUTPUT, STORE, ACCOUNT = "spec.output.uri: ", "spec.storage: ", "spec.job.serviceAccountName: "
+OUTPUT, STORE, ACCOUNT = "spec.output: ", "spec.storage: ", "spec.job.serviceAccountName: "
 ELSEWHERE = {"endpoint": "https://attacker.example"}
 
 
@@ -108,11 +108,38 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
         ({"output": {"uri": "s3://NAMESPACE/any/where"}}, ""),
         ({"output": {"uri": "s3://models/NAMESPACE-not/x/"}}, OUTPUT),
         ({"output": {"uri": "s3://models/other/"}}, OUTPUT),
+        ({"output": {"uri": "s3://models/NAMESPACE/", "cache": {"uri": "s3://models/NAMESPACE/cache/"}}}, ""),
+        (
+            {"output": {"uri": "s3://models/NAMESPACE/", "cache": {"uri": "s3://models/cache/"}}},
+            f"{OUTPUT}s3://models/cache/ is below none",
+        ),
         ({"output": {"uri": "s3://models/x/NAMESPACE/"}}, OUTPUT),
         ({"output": {"uri": "s3://models//NAMESPACE/"}}, OUTPUT),
         ({"output": {"uri": "s3://models-too/NAMESPACE/"}}, OUTPUT),
         ({"output": {"uri": "s3://models/NAMESPACE/../other/"}}, "must not contain '.' or '..'"),
         ({"output": {"uri": "s3://models/other/"}, "className": "of-another-operator"}, ""),
+        (
+            {
+                "output": {
+                    "uri": "s3://models/NAMESPACE/",
+                    "oci": {"repository": "NAMESPACE.example:443/edge"},
+                }
+            },
+            "",
+        ),
+        (
+            {"output": {"uri": "s3://models/NAMESPACE/", "oci": {"repository": "other.example/edge"}}},
+            f"{SERVER}https://other.example is none",
+        ),
+        (
+            {
+                "output": {
+                    "uri": "s3://models/NAMESPACE/",
+                    "oci": {"repository": "NAMESPACE.example/edge", "insecure": True},
+                }
+            },
+            f"{SERVER}http://",
+        ),
         ({"storage": {}}, ""),
         ({"storage": {"checksums": "WhenRequired"}}, ""),
         ({"storage": PLATFORM}, ""),

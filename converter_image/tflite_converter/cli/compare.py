@@ -13,7 +13,15 @@ from modelconversion_api.fields.data import Images
 from modelconversion_api.spec import Benchmark
 from tflite_converter.cli.flags import Group
 from tflite_converter.cli.given import Given, takes
-from tflite_converter.cli.groups import AUDIO_NAMES, NO_BOARDS, PRINTED, ComparisonFiles, Draws, File
+from tflite_converter.cli.groups import (
+    AUDIO_NAMES,
+    DETECTION,
+    NO_BOARDS,
+    PRINTED,
+    ComparisonFiles,
+    Draws,
+    File,
+)
 
 
 class CompareArguments(ApiModel):
@@ -30,7 +38,7 @@ _DATA: Final = Group(
     ComparisonFiles,
     names={"uri": "--data", "labels_uri": "--labels"},
     by_hand=dict.fromkeys(
-        ("max_accuracy_drop", "min_agreement", "max_size_bytes", "max_latency_millis"),
+        ("max_accuracy_drop", "min_accuracy", "min_agreement", "max_size_bytes", "max_latency_millis"),
         "a comparison has no gates",
     ),
 )
@@ -41,7 +49,7 @@ _BENCHMARK: Final = Group(
     Benchmark,
     by_hand=NO_BOARDS | dict.fromkeys(("runs", "batch_size"), "a comparison shows one short measurement"),
 )
-GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _AUDIO, _DRAWS, _BENCHMARK, PRINTED)
+GROUPS: Final = (_ARGUMENTS, _DATA, _IMAGES, _AUDIO, DETECTION, _DRAWS, _BENCHMARK, PRINTED)
 
 
 @takes(*GROUPS)
@@ -57,15 +65,18 @@ def compare(given: Given) -> None:
       tflite-converter compare old.tflite new.tflite --data photos/ --image-scaling ZeroToOne
     """  # noqa: D301 - \b is meant as the character: typer leaves the lines after it as they are
     # Not at the top: --help must not wait for numpy and rich.
-    from tflite_converter.cli.data import data_files, decoding_of
+    from tflite_converter.cli.data import data_files, decoding_of, detection_of
     from tflite_converter.console.performance import comparison_table
     from tflite_converter.console.report import open_console, stream_fd
     from tflite_converter.data.file_samples import read_tflite
     from tflite_converter.isolation.isolated import run_isolated
     from tflite_converter.measuring.comparison import Comparison, compare_files
+    from tflite_converter.measuring.grounding import Told
 
     paths, data = given.build(_ARGUMENTS), given.build(_DATA)
-    files = data_files(data, decoding_of(given))
+    detection = detection_of(given, data)
+    files = data_files(data, decoding_of(given), task=data.task, detection=detection)
+    told = Told(data.task, detection, data.ignore_label)
     seed, threads = given.build(_DRAWS).seed, given.build(_BENCHMARK).threads
     as_json = given.build(PRINTED).as_json
     console = open_console(stream_fd(json=as_json))
@@ -74,9 +85,7 @@ def compare(given: Given) -> None:
 
     def work() -> Comparison:
         with tempfile.TemporaryDirectory() as folder:
-            return compare_files(
-                paths.a, paths.b, files, data.task, data.samples, seed, threads, Path(folder)
-            )
+            return compare_files(paths.a, paths.b, files, told, data.samples, seed, threads, Path(folder))
 
     named = (files.path, files.labels) if files is not None else ()
     readable = [path for path in (paths.a, paths.b, *named) if path is not None]

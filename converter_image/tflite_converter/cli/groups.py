@@ -17,6 +17,7 @@ from modelconversion_api.base import ApiModel, Sha256
 from modelconversion_api.fields.audio import Audio
 from modelconversion_api.fields.compilers import NPU, EdgeTPU, EthosU, Microcontroller
 from modelconversion_api.fields.data import Calibration, Images, Seed, Validation
+from modelconversion_api.fields.detection import Detection
 from modelconversion_api.fields.optimization import Distillation, Pruning, QuantizationAwareTraining, Training
 from modelconversion_api.methods import Method
 from modelconversion_api.request import ConversionRequest
@@ -97,7 +98,8 @@ class ValidationFiles(Validation):
     uri: FileName | None = None
     """Samples that the artifacts are compared on; the part of --data that does not calibrate unless given."""
     labels_uri: FileName | None = None
-    """Labels of --validation-data (.npy or .csv): measures accuracy."""
+    """Labels of --validation-data (.npy or .csv, for a detector COCO's instances as .json): measures
+    accuracy."""
 
 
 class ComparisonFiles(ValidationFiles):
@@ -106,7 +108,7 @@ class ComparisonFiles(ValidationFiles):
     uri: FileName | None = None
     """Samples, in the formats of convert's --data. Without them, random ones, which say little."""
     labels_uri: FileName | None = None
-    """Labels of --data (.npy or .csv)."""
+    """Labels of --data (.npy or .csv; for a detector COCO's instances, .json)."""
 
 
 class TrainingFiles(Training):
@@ -231,6 +233,7 @@ REQUEST: Final = Group(
     ConversionRequest,
     by_hand={
         "version": "the command line and the converter are of one version",
+        "cache_scope": "of the operator, which keeps namespaces apart by it",
         "run": "of the operator, which tells by it whose report it is",
         "base_name": "taken from the model's file name",
         "methods": "--method, some of them or all",
@@ -278,8 +281,16 @@ VALIDATION: Final = Group(
         "max_size_bytes": "--max-size",
         "max_latency_millis": "--max-latency",
     },
-    panels={"samples": _DATA, "task": _MEASURING},
+    panels={"samples": _DATA, "task": _MEASURING, "ignore_label": _MEASURING},
     by_hand=dict.fromkeys(_READING, "a flag of VALIDATION_DATA"),
+)
+DETECTION: Final = Group(
+    Detection,
+    panel=_MEASURING,
+    prefix="detection-",
+    names={"decoder": "--decoder", "unit": "--box-unit"},
+    asked_by=("--decoder",),
+    introduced=True,
 )
 NO_BOARDS: Final = {
     "boards": "they are nodes of a cluster; on a board itself, run tflite-converter benchmark"
@@ -388,6 +399,7 @@ SHOWN: Final = Group(Shown, panel=_SHOWN, names={"as_json": "--json", "quiet": "
 
 CONVERT: Final = (
     *(SOURCE, METHODS, CALIBRATION, OUTPUT, REQUEST, VALIDATION_DATA, IMAGES, AUDIO, VALIDATION, DRAWS),
+    *(DETECTION,),
     *(BENCHMARK, TUNING),
     *(STUDENT, DISTILLATION, PRUNING, QAT, TRAINING, CHECKPOINT),
     *(COMPILING, EDGE_TPU, ETHOS_U, MICROCONTROLLER, NPU_CHIPS),

@@ -15,6 +15,13 @@ def job_fetch() -> None:
     raise typer.Exit(run_stage(Stage.FETCH, fetch))
 
 
+def job_look() -> None:
+    """Say which version of the source is there, and read it only where the store says that it has changed."""
+    from tflite_converter.job.look import look
+
+    raise typer.Exit(run_stage(Stage.FETCH, look))
+
+
 def job_convert() -> None:
     """Convert what job-fetch downloaded, and write artifacts and report.json into CONVERSION_OUTPUT_DIR."""
     from tflite_converter.job.convert import convert_job

@@ -21,6 +21,7 @@ from tflite_converter.cli.jobs import (
     job_compare,
     job_convert,
     job_fetch,
+    job_look,
     job_publish,
     job_report,
 )
@@ -65,6 +66,7 @@ app.command(name="compare")(compare)
 app.command(name="benchmark")(benchmark)
 app.command(name="calibrate-check")(calibrate_check)
 app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
+app.command(name="job-look", rich_help_panel=_JOB_PANEL)(job_look)
 app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
 app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
 app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)

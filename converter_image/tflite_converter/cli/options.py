@@ -18,7 +18,7 @@ from modelconversion_api.methods import (
 )
 from tflite_converter.cli import groups
 from tflite_converter.cli.compilers import compilers_of
-from tflite_converter.cli.data import data_files, decoding_of
+from tflite_converter.cli.data import data_files, decoding_of, detection_of
 from tflite_converter.cli.given import Given
 from tflite_converter.cli.training import training_of
 from tflite_converter.conversion.options import Options
@@ -50,8 +50,15 @@ def options_of(given: Given) -> Options:
     if tuning.tried and not tuning.budget_seconds:
         raise UsageError("--try without time", hint="raise --tuning-seconds, in which methods are tried")
     recipes, rules = recipes_of(methods.recipe)
-    measured = data_files(given.build_asked(groups.VALIDATION_DATA), decoding, shared_column=True)
-    calibrating = data_files(calibration, decoding, shared_column=True)
+    task, detection = validation.task, detection_of(given, validation)
+    measured = data_files(
+        given.build_asked(groups.VALIDATION_DATA),
+        decoding,
+        shared_column=True,
+        task=task,
+        detection=detection,
+    )
+    calibrating = data_files(calibration, decoding, shared_column=True, task=task, detection=detection)
     _check_accuracy_gate(validation, measured or calibrating)
     return Options(
         source=Path(source.uri),
@@ -69,7 +76,9 @@ def options_of(given: Given) -> Options:
         samples=DEFAULT_CALIBRATION_SAMPLES if calibration is None else calibration.samples,
         evaluation_samples=validation.samples,
         seed=seed,
-        task=validation.task,
+        task=task,
+        detection=detection,
+        ignore_label=validation.ignore_label,
         gates=Gates.from_validation(validation),
         benchmark=given.build(groups.BENCHMARK),
         tuning_seconds=tuning.budget_seconds,
@@ -113,8 +122,13 @@ def _methods(names: Sequence[groups.MethodName], target: Target | None) -> tuple
 def _check_accuracy_gate(validation: Validation, data: DataFiles | None) -> None:
     """Refuse a gate on accuracy where the compared data has no labels; files have those of their folders."""
     labelled = data is not None and (data.labels or data.label_column or data.holds_files)
-    if validation.max_accuracy_drop is not None and not labelled:
+    gates = {
+        "--max-accuracy-drop": validation.max_accuracy_drop,
+        "--min-accuracy": validation.min_accuracy,
+    }
+    asked = [flag for flag, value in gates.items() if value is not None]
+    if asked and not labelled:
         raise UsageError(
-            "--max-accuracy-drop needs labels of the data that artifacts are compared on",
+            f"{asked[0]} needs labels of the data that artifacts are compared on",
             hint="give --validation-labels (or --labels), or use --min-agreement",
         )

@@ -223,6 +223,8 @@ def _compared_on(report: ConversionReport) -> str:
         AgreementMetric.LABEL_MATCH: "the share of outputs on the same side of 0.5",
         AgreementMetric.R2: "the share of the variance that is kept",
         AgreementMetric.COSINE: "the mean cosine similarity of the outputs",
+        AgreementMetric.DETECTIONS: "the average precision with which the original's sure boxes are found",
+        AgreementMetric.MEAN_IOU: "the intersection over union of both's masks",
     }[evaluation.agreement_metric]
     source = "as given" if evaluation.task_is_given else "read from its outputs"
     text = (
@@ -231,7 +233,9 @@ def _compared_on(report: ConversionReport) -> str:
     )
     if evaluation.original is not None:
         metric, value = evaluation.original.metric.value, evaluation.original.accuracy
-        text += f" The original's accuracy ({metric}) is {value:.1%}."
+        text += f" The original's accuracy ({metric}) is {value:.1%}"
+        half = evaluation.original.map50
+        text += "." if half is None else f", and {half:.1%} at an IoU of 0.5."
     latencies = [a.latency for a in report.artifacts if a.latency is not None]
     if latencies:
         threads = latencies[0].threads

@@ -69,8 +69,18 @@ def front_half(options: Options, inputs: Inputs, work: Path, watch: Watch, tell:
     tell(Event(Stage.LOAD, "starting TensorFlow"))
     job = tensorflow_job(options, inputs, work, "float")
     loaded = run_worker(TENSORFLOW, job, TensorFlowResult, work, watch, tell)
+    return gone_on_from(loaded, options, inputs, work, watch, tell)
+
+
+def gone_on_from(
+    result: TensorFlowResult, options: Options, inputs: Inputs, work: Path, watch: Watch, tell: Listener
+) -> Front:
+    """Return the front half whose files lie in ``work`` already, for the source that it was made of."""
+    source = inputs.source
+    if engine_for(source.format) is not None:
+        return Front(result, lambda _measure, _warn: None)
     return Front(
-        loaded, lambda measure, warn: OwnQuantizer(options, source, loaded, work, watch, tell, measure, warn)
+        result, lambda measure, warn: OwnQuantizer(options, source, result, work, watch, tell, measure, warn)
     )
 
 

@@ -179,6 +179,8 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         seed=options.seed,
         record=artifact_record(options, inputs, basis.trained, basis.layouts),
         task=options.task,
+        detection=options.detection,
+        ignore_label=options.ignore_label,
         gates=options.gates,
         benchmark=options.benchmark,
         tuning_seconds=options.tuning_seconds,

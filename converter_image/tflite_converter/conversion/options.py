@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.data import DEFAULT_CALIBRATION_SAMPLES, DEFAULT_EVALUATION_SAMPLES, Task
+from modelconversion_api.fields.detection import Detection
 from modelconversion_api.fields.recipes import Recipe
 from modelconversion_api.fields.verification import Verifier
 from modelconversion_api.methods import Method, Objective, Target
@@ -49,6 +51,10 @@ class Options:
     seed: int = 0
     task: Task | None = None
     """What the model is for; read from its outputs and the labels where it is not given."""
+    detection: Detection | None = None
+    """How a detector's outputs become boxes; for task Detection."""
+    ignore_label: int | None = None
+    """Value of pixels in masks that count for nothing; None for the usual one."""
     gates: Gates = field(default_factory=Gates)
     benchmark: Benchmark = field(default_factory=Benchmark)
     tuning_seconds: int = DEFAULT_TUNING_SECONDS
@@ -67,6 +73,10 @@ class Options:
     request: ConversionRequest | None = None
     """What the report says was asked for, where a Job asks."""
 
+    cache: CacheOutcome | None = None
+    """What a look into a cache has given; None without a cache. All but a hit has the front half kept."""
+    kept_front: Path | None = None
+    """Folder with the front half of an earlier run."""
     recipes: Sequence[Recipe] = ()
     """Recipes of the user's own, made beside the methods."""
     rules: Mapping[str, bytes] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelconversion_api.fields.boards import BOARD_SAMPLES_FILE
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.optimization import Measured
 from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.limits import MAX_TFLITE_BYTES
@@ -23,9 +24,10 @@ from modelconversion_api.reports.conversion import (
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion import search
 from tflite_converter.conversion.data import choose, hand_over
-from tflite_converter.conversion.front import front_half, refuse_contradictions, train
+from tflite_converter.conversion.front import Front, front_half, gone_on_from, refuse_contradictions, train
 from tflite_converter.conversion.guests import Wanted, in_guests
 from tflite_converter.conversion.jobs import Basis, litert_job
+from tflite_converter.conversion.kept_front import KEPT_FILES, names_in, pack, unpack
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -76,6 +78,7 @@ class _Conversion:
         self._tell = listener
         self._seconds: dict[Stage, float] = {}
         self._warnings: list[str] = []
+        self._cache = options.cache
         self._work = workspace.folder.resolve() / "work"
         """The children may write here; finished files are moved away."""
         self._work.mkdir()
@@ -112,11 +115,12 @@ class _Conversion:
             self._warn(*stability_warnings(outcome.stability))
         board_samples = self._adopt_board_samples() if options.benchmark.boards else None
         report = build_report(options, inputs, outcome, warnings=self._warnings, seconds=self._seconds)
-        return report.model_copy(update={"board_samples": board_samples})
+        cache = None if outcome.loaded is None else self._cache
+        return report.model_copy(update={"board_samples": board_samples, "cache": cache})
 
     def _plain(self, inputs: Inputs) -> Outcome:
         """Make and measure every file without training."""
-        front = front_half(self._options, inputs, self._work, self._watch(), self._tell)
+        front = self._front_half(inputs)
         loaded, basis = front.result, Basis()
         if loaded is not None:
             self._took(loaded.seconds)
@@ -133,6 +137,37 @@ class _Conversion:
         self._warn(*measurement.evaluation.warnings, *(calibration.warnings if calibration else ()))
         recipes = [(recipe, measurement.recipes[recipe.name]) for recipe in self._options.recipes]
         return Outcome(loaded, measurement, results, recipes)
+
+    def _front_half(self, inputs: Inputs) -> Front:
+        """Take the front half that was kept, or make it, and keep it where there is a cache."""
+        options = self._options
+        if options.kept_front is not None and (kept := self._kept(inputs, options.kept_front)) is not None:
+            return kept
+        before = names_in(self._work)
+        front = front_half(options, inputs, self._work, self._watch(), self._tell)
+        if self._cache is not None and front.result is not None:
+            try:
+                pack(self._work, before, front.result, self._workspace.folder)
+            except (ConverterError, OSError) as error:
+                self._tell(Event(Stage.CONVERT, f"not kept in the cache: {_cause(error)}", warning=True))
+            else:
+                for name in KEPT_FILES:
+                    self._workspace.adopt(name)
+        return front
+
+    def _kept(self, inputs: Inputs, folder: Path) -> Front | None:
+        """Go on from a front half of an earlier run; None where what was kept does not fit."""
+        started = time.monotonic()
+        self._tell(Event(Stage.LOAD, "taking the float file and the original's outputs from the cache"))
+        try:
+            result = unpack(folder, self._work, self._workspace.folder.resolve() / "kept")
+        except (ConverterError, OSError) as error:
+            self._cache = CacheOutcome.UNUSABLE
+            self._tell(Event(Stage.LOAD, f"the cache is of no use: {_cause(error)}", warning=True))
+            return None
+        spent = {Stage.LOAD: time.monotonic() - started}
+        result = result.model_copy(update={"seconds": spent, "import_seconds": 0.0})
+        return gone_on_from(result, self._options, inputs, self._work, self._watch(), self._tell)
 
     def _optimize(self, inputs: Inputs, training: TrainingSamples, plain: Outcome) -> Outcome:
         """Train, make and measure every file again, and keep the better one of each method."""
@@ -322,3 +357,7 @@ class _Conversion:
         for seconds in several:
             for stage, spent in seconds.items():
                 self._seconds[stage] = self._seconds.get(stage, 0.0) + spent
+
+
+def _cause(error: ConverterError | OSError) -> str:
+    return error.cause if isinstance(error, ConverterError) else str(error)

@@ -194,6 +194,8 @@ def _evaluation(options: Options, inputs: Inputs, outcome: Outcome) -> Evaluatio
         task=basis.task,
         task_is_given=basis.task_is_given,
         agreement_metric=basis.agreement_metric,
+        detection=options.detection,
+        ignore_label=options.ignore_label,
         original_accuracy=basis.original.accuracy if basis.original else None,
         original=basis.original,
         overlap=data.overlap,
@@ -244,6 +246,7 @@ def _options_as_text(options: Options) -> dict[str, str]:
 def _gates_as_text(gates: Gates) -> dict[str, str]:
     values = {
         "maxAccuracyDrop": gates.max_accuracy_drop,
+        "minAccuracy": gates.min_accuracy,
         "minAgreement": gates.min_agreement,
         "floor": gates.floor,
         "maxSizeBytes": gates.max_size_bytes,

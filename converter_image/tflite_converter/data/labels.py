@@ -22,7 +22,8 @@ class Labels(NamedTuple):
     """What is true of each sample."""
 
     values: Array
-    """``(n,)`` int64 classes; ``(n, C)`` int64 of 0 and 1; or float64 true values, ``(n,)`` or ``(n, k)``."""
+    """``(n,)`` int64 classes; ``(n, C)`` int64 of 0 and 1; float64 true values, ``(n,)`` or ``(n, k)``; masks
+    ``(n, height, width)`` of whole numbers; or boxes (:mod:`~tflite_converter.data.json_files.instances`)."""
     class_names: tuple[str, ...] = ()
     """Where classes were named: the names in the order of their numbers."""
 
@@ -68,6 +69,23 @@ def checked_labels(values: Array, count: int, name: str, stage: Stage) -> Array:
     if values.max() > np.iinfo(np.int64).max:
         raise labels_mismatch(f"{name} holds labels beyond 64 bits", stage)
     return np.asarray(values, dtype=np.int64)
+
+
+def checked_masks(values: Array, count: int, name: str, stage: Stage) -> Array:
+    """``values`` as masks ``(n, height, width)`` of the classes of pixels, one for each of ``count`` samples.
+
+    Raises:
+        ConverterError: LabelsMismatch.
+
+    """
+    masks = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
+    if masks.ndim != 3 or masks.dtype.kind not in "iub" or masks.size == 0:
+        cause = f"{name} has shape {values.shape} and dtype {values.dtype}, which are no masks"
+        hint = "give whole numbers of shape (samples, height, width): the class of each pixel"
+        raise labels_mismatch(cause, stage, hint=hint)
+    if len(masks) != count:
+        raise labels_mismatch(f"{name} has {len(masks)} masks for {count} samples", stage)
+    return masks.astype(np.uint8) if masks.dtype.kind == "b" else masks
 
 
 def labels_from_text(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from modelconversion_api.fields.data import Task
 from modelconversion_api.limits import MAX_DATA_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size
@@ -26,8 +27,9 @@ from tflite_converter.data.errors import labels_mismatch, not_found, shape_misma
 from tflite_converter.data.files import DataFiles
 from tflite_converter.data.foreign import foreign
 from tflite_converter.data.images import expect_images, scan
-from tflite_converter.data.json_text import is_json, json_refusal
-from tflite_converter.data.labels import Labels, checked_labels, labels_from_array
+from tflite_converter.data.json_files.instances import Pictures, is_instances, read_instances
+from tflite_converter.data.json_files.text import is_json, json_refusal
+from tflite_converter.data.labels import Labels, checked_labels, checked_masks, labels_from_array
 from tflite_converter.data.npz import (
     NPY_MAGIC,
     check_finite,
@@ -196,7 +198,8 @@ def _own_labels(arrays: NamedArrays, pair: Pair, reading: _Reading) -> Labels | 
     source, count = f"{pair.labels!r}", len(arrays[pair.samples])
     try:
         labels = labels_from_array(arrays[pair.labels], source, reading.stage)
-        return labels._replace(values=checked_labels(labels.values, count, source, reading.stage))
+        values = _checked_values(labels.values, count, source, reading.stage, reading.files.task)
+        return labels._replace(values=values)
     except ConverterError:
         if pair.split is None:
             return None  # a model may have an input of that name
@@ -333,6 +336,8 @@ def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     content = _content(path, reading.folder, stage)
     if content.is_dir():
         raise unreadable(name, "it is a folder", stage, hint="give a .npy or .csv file of labels")
+    if reading.files.task is Task.DETECTION and is_instances(content):
+        return _with_boxes(dataset, content, path, reading)
     form = _format(content, path, name, stage)
     if form in _RECORDS:
         cause = f"{name} is a {form} file, and labels of their own are a .npy or .csv file"
@@ -342,7 +347,19 @@ def _with_labels(dataset: Dataset, path: Path, reading: _Reading) -> Dataset:
     else:
         arrays = read_arrays(content, stage, name=name, may_be_text=True)
         labels = labels_from_array(_label_array(arrays, name, stage), name, stage)
-    return replace(_labelled(dataset, labels, name, stage), labels_sha256=file_sha256(path))
+    labelled = _labelled(dataset, labels, name, stage, reading.files.task)
+    return replace(labelled, labels_sha256=file_sha256(path))
+
+
+def _with_boxes(dataset: Dataset, content: Path, path: Path, reading: _Reading) -> Dataset:
+    """``dataset`` with the objects in the file at ``path``, whose content is at ``content``."""
+    stage, name = reading.stage, name_of(path)
+    files = dataset.files if dataset.format == "images" else ()
+    pictures = Pictures(dataset.count, tuple(file.name for file in files), dataset.images)
+    labels = read_instances(content, name, pictures, reading.files.first_category, stage)
+    return replace(
+        dataset, labels=labels.values, class_names=labels.class_names, labels_sha256=file_sha256(path)
+    )
 
 
 def _label_array(arrays: NamedArrays, name: str, stage: Stage) -> Array:
@@ -356,9 +373,16 @@ def _label_array(arrays: NamedArrays, name: str, stage: Stage) -> Array:
     return arrays[pair.labels]
 
 
-def _labelled(dataset: Dataset, labels: Labels, source: str, stage: Stage) -> Dataset:
-    values = checked_labels(labels.values, dataset.count, source, stage)
+def _labelled(
+    dataset: Dataset, labels: Labels, source: str, stage: Stage, task: Task | None = None
+) -> Dataset:
+    values = _checked_values(labels.values, dataset.count, source, stage, task)
     return replace(dataset, labels=values, class_names=labels.class_names)
+
+
+def _checked_values(values: Array, count: int, source: str, stage: Stage, task: Task | None) -> Array:
+    check = checked_masks if task is Task.SEGMENTATION and values.ndim > 2 else checked_labels
+    return check(values, count, source, stage)
 
 
 def _check_counts(arrays: NamedArrays, name: str, stage: Stage) -> None:

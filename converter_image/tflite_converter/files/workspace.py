@@ -36,6 +36,10 @@ class Workspace:
         self._finished.append(path)
         return path
 
+    def adopt(self, name: str) -> None:
+        """Have :meth:`publish` move a file that was written into the folder without :meth:`write`."""
+        self._finished.append(self.folder / name)
+
     @property
     def finished(self) -> dict[str, Path]:
         """The files that :meth:`publish` will move, by name."""

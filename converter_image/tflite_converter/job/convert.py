@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.data import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_EVALUATION_SAMPLES,
@@ -96,12 +97,14 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         signature=request.source.signature,
         select_tensorflow_ops=request.source.select_tensorflow_ops,
         target=request.target,
-        calibration=_data_files(calibration, record, folder, CALIBRATION, CALIBRATION_LABELS),
-        validation=_data_files(validation, record, folder, VALIDATION, VALIDATION_LABELS),
+        calibration=_data_files(calibration, record, folder, CALIBRATION, CALIBRATION_LABELS, validation),
+        validation=_data_files(validation, record, folder, VALIDATION, VALIDATION_LABELS, validation),
         samples=calibration.samples if calibration else DEFAULT_CALIBRATION_SAMPLES,
         evaluation_samples=validation.samples if validation else DEFAULT_EVALUATION_SAMPLES,
         seed=calibration.seed if calibration else 0,
         task=validation.task if validation else None,
+        detection=validation.detection if validation else None,
+        ignore_label=validation.ignore_label if validation else None,
         gates=Gates.from_validation(validation),
         benchmark=request.benchmark,
         tuning_seconds=request.tuning.budget_seconds,
@@ -113,6 +116,8 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         verify_on=tuple(request.verify_on),
         compilers=Compilers(request.edge_tpu, request.ethos_u, request.microcontroller, request.npu),
         request=request,
+        cache=record.cache,
+        kept_front=folder if record.cache is CacheOutcome.HIT else None,
     )
 
 
@@ -151,8 +156,12 @@ def _data_files(
     folder: Path,
     name: str,
     labels_name: str,
+    measured: Validation | None = None,
 ) -> DataFiles | None:
-    """Return the files of one kind of data; None where none was asked for, or gates only."""
+    """Return the files of one kind of data; None where none was asked for, or gates only.
+
+    ``measured`` says what labels may be where models are measured on the data.
+    """
     file, labels = record.data.get(name), record.data.get(labels_name)
     if data is None or file is None:
         return None
@@ -162,6 +171,8 @@ def _data_files(
         label_column=data.label_column,
         images=data.images,
         audio=data.audio,
+        task=measured.task if measured else None,
+        first_category=measured.detection.first_category if measured and measured.detection else None,
     )
 
 

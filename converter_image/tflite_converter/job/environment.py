@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from modelconversion_api import log
 from modelconversion_api.base import ApiModel, Sha256
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageFailure, StageResult
 from modelconversion_api.request import (
@@ -60,6 +61,8 @@ class FetchRecord(ApiModel):
     source: FetchedFile
     data: dict[str, FetchedFile] = Field(default_factory=dict)
     """The data by what it is for, e.g. ``calibration``."""
+    cache: CacheOutcome | None = None
+    """What became of the look into the cache; None where there was none."""
     seconds: float = 0.0
     """How long the downloads took."""
 

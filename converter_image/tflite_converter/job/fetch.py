@@ -19,8 +19,9 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.uris import bare, in_store
+from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
+from tflite_converter.job import cache
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
     CALIBRATION,
@@ -37,6 +38,7 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
+from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 from tflite_converter.job.stores.places import Places
 
@@ -74,7 +76,9 @@ def fetch(job: JobEnvironment) -> StageResult:
     request, started = job.request, time.monotonic()
     store = Places(request.storage, Stage.FETCH)
     clear(job.input)
-    source = _fetch_source(store, request.source, job.input)
+    if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
+        check_not_taken(job, store, Stage.FETCH)
+    source = fetch_source(store, request.source, job.input)
     if request.source.sha256 not in (None, source.sha256):
         raise ConverterError(
             FailureReason.DIGEST_MISMATCH,
@@ -87,7 +91,9 @@ def fetch(job: JobEnvironment) -> StageResult:
         for recipe in request.recipes
         if recipe.rules is not None
     }
-    record = FetchRecord(source=source, data=data, seconds=time.monotonic() - started)
+    record = FetchRecord(source=source, data=data)
+    found = cache.take(store, request, record, job.input)
+    record = record.model_copy(update={"cache": found, "seconds": time.monotonic() - started})
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
 
@@ -132,8 +138,13 @@ def _fetch_rules(store: Store, rules: RulesFile, path: Path) -> FetchedFile:
     return fetched
 
 
-def _fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
-    """Fetch a single object, or every object under the prefix of a SavedModel."""
+def fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
+    """Fetch a single object, or every object under the prefix of a SavedModel.
+
+    Raises:
+        ConverterError: The store's failures, SourceTooLarge, UnsupportedFormat.
+
+    """
     uri, declared, path = source.uri, source.format, folder / SOURCE
     is_archive, has_folders = bool(_suffix(uri, ARCHIVE_SUFFIXES)), in_store(uri)
     if not uri.endswith("/") and (is_archive or not has_folders or declared is not SourceFormat.SAVED_MODEL):

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.compilation import CompiledFile
 from modelconversion_api.fields.compilers import (
     NPU_METHODS,
@@ -46,11 +47,14 @@ from modelconversion_api.reports.conversion import (
 from modelconversion_api.reports.graph import GraphReport, graph_name
 from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
+from tflite_converter.conversion.kept_front import KEPT_FILES
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
+from tflite_converter.job import cache
 from tflite_converter.job.environment import FetchRecord, JobEnvironment
 from tflite_converter.job.oci.pushing import prepared, push
+from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Store, Stored
 from tflite_converter.job.stores.places import Places
 from tflite_converter.measuring.recommendation import recommend
@@ -99,6 +103,7 @@ def publish(job: JobEnvironment) -> StageResult:
         signature = {SIGNATURE_FILE_NAME: signed}
     store = Places(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
+    check_not_taken(job, store, Stage.PUBLISH)
     _withdraw(store, prefix)
     for name, stored in _files(report).items():
         with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
@@ -112,6 +117,7 @@ def publish(job: JobEnvironment) -> StageResult:
             _logger.info("pushed %s %s, tag %s", told.format.value, told.uri, told.tag or "none")
     for name, content in document.items():
         upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
+    cache.keep(store, job, record)
     seconds = {Stage.PUBLISH: round(time.monotonic() - started, 3)}
     return StageResult(summary=summary_of_report(report, seconds))
 
@@ -129,6 +135,7 @@ def summary_of_report(
         original_accuracy=report.evaluation.original_accuracy,
         optimization=None if report.optimization is None else summary_of(report.optimization),
         oci=report.oci,
+        cache=report.cache,
     )
 
 
@@ -192,7 +199,8 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
         **_graphs(report),
         **_board_samples(report, request),
     }
-    _check_names(output, {*expected, *beside, REPORT_FILE_NAME})
+    kept = set(KEPT_FILES) if record.cache is not None else set()
+    _check_names(output, {*expected, *beside, REPORT_FILE_NAME}, kept)
     for name, file in beside.items():
         _check_digest(output / name, file.sha256, file.size_bytes)
     artifacts = tuple(_checked(output / a.file_name, a, record) for a in report.artifacts)
@@ -210,9 +218,16 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
             "recommended": recommend(artifacts, request.target, request.tuning.resolved_objective),
             "provenance": provenance,
             "oci": (),
+            "cache": _cache(report, record),
             "stage_seconds": report.stage_seconds | {Stage.FETCH: round(record.seconds, 3)},
         }
     )
+
+
+def _cache(report: ConversionReport, record: FetchRecord) -> CacheOutcome | None:
+    """Return what became of the cache: what ``fetch`` found, unless it was of no use afterwards."""
+    worse = record.cache is CacheOutcome.HIT and report.cache is CacheOutcome.UNUSABLE
+    return report.cache if worse or report.cache is None else record.cache
 
 
 def _expected(report: ConversionReport, request: ConversionRequest) -> dict[str, OfMethod]:
@@ -287,11 +302,12 @@ def _names_of_compilers(artifact: ArtifactReport, request: ConversionRequest) ->
     return names
 
 
-def _check_names(output: Path, expected: set[str]) -> None:
+def _check_names(output: Path, expected: set[str], may_be: set[str]) -> None:
     try:
         present = {entry.name for entry in os.scandir(output)}
     except OSError as error:
         raise _invalid(f"the output folder cannot be read: {error.strerror}") from error
+    present -= may_be
     if present != expected:
         extra, missing = sorted(present - expected), sorted(expected - present)
         raise _invalid(f"the output folder holds unexpected files {extra[:5]} and lacks {missing}")

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from pathlib import Path
 
-from pydantic_core import from_json
-
-from modelconversion_api.base import readable
-from modelconversion_api.limits import MAX_REPORT_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import (
     REPORT_FILE_NAME,
@@ -20,7 +14,8 @@ from modelconversion_api.reports.conversion import (
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.publish import summary_of_report
-from tflite_converter.job.stores.base import Limit, Store
+from tflite_converter.job.stored_reports import downloaded_report
+from tflite_converter.job.stores.base import Store
 from tflite_converter.job.stores.places import Places
 
 _logger = logging.getLogger(__name__)
@@ -68,21 +63,6 @@ def published_report(job: JobEnvironment, store: Store, stage: Stage) -> Convers
 
 def _missing(stage: Stage, cause: str) -> ConverterError:
     return ConverterError(FailureReason.REPORT_LOST, stage, cause)
-
-
-def downloaded_report(uri: str, store: Store) -> ConversionReport:
-    """Return a report as it lies in the store.
-
-    Raises:
-        ValueError: It does not follow the contract.
-        AttributeError: Neither.
-        ConverterError: The store's failures.
-
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / REPORT_FILE_NAME
-        store.download(uri, path, Limit(MAX_REPORT_BYTES))
-        return readable(ConversionReport, from_json(path.read_bytes()))
 
 
 def _lost(message: str) -> StageResult:

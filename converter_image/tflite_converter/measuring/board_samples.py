@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Final
 
 from modelconversion_api.fields.boards import MOST_BOARD_SAMPLE_BYTES, MOST_BOARD_SAMPLES
+from modelconversion_api.fields.detection import DEFAULT_IGNORE_LABEL
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.calibration import DataRole
 from modelconversion_api.reports.conversion import ConversionReport
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.npz import read_arrays, write_npz
 from tflite_converter.errors import ConverterError
+from tflite_converter.measuring.boxes import reading_of
 from tflite_converter.measuring.evaluation import Reference
-from tflite_converter.measuring.metrics import scores
 
 _INPUT, _OUTPUT, _LABELS = "inputs/", "outputs/", "labels"
 MOST_FILE_BYTES: Final = 1 << 30
@@ -64,16 +65,21 @@ def read_board_samples(path: Path, report: ConversionReport) -> Reference:
         raise ConverterError(
             FailureReason.DATA_UNREADABLE, Stage.MEASURE, f"{path.name} lacks samples or outputs of them"
         )
+    detection, ignored = evaluation.detection, evaluation.ignore_label
+    reading = None if detection is None else reading_of(detection, outputs, samples)
     return Reference(
         samples,
         outputs,
         labels,
         evaluation.task,
         evaluation.agreement_metric,
-        None if labels is None else scores(evaluation.task, samples, outputs, labels),
+        None,
         report.source.size_bytes,
         is_real=evaluation.data.role not in (DataRole.RANDOM, DataRole.SYNTHETIC),
-    )
+        reading=reading,
+        boxes=None if reading is None else reading.boxes(outputs),
+        ignore_label=DEFAULT_IGNORE_LABEL if ignored is None else ignored,
+    ).with_scores()
 
 
 def _read(path: Path) -> dict[str, Array]:

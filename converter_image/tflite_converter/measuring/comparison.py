@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from modelconversion_api.base import ApiModel
@@ -17,7 +18,7 @@ from tflite_converter.data.labels import check_classes
 from tflite_converter.errors import ConverterError
 from tflite_converter.measuring.evaluation import Reference, Request, evaluate
 from tflite_converter.measuring.gates import Gates
-from tflite_converter.measuring.metrics import scores
+from tflite_converter.measuring.grounding import Told, grounded
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, is_scores, with_classes
 from tflite_converter.tflite.file import inventory, is_float
 from tflite_converter.tflite.runtime import TFLiteModel, why
@@ -38,7 +39,7 @@ def compare_files(
     a: Path,
     b: Path,
     data: DataFiles | None,
-    task: Task | None,
+    told: Told,
     most: int,
     seed: int,
     threads: int,
@@ -61,18 +62,27 @@ def compare_files(
     except (RuntimeError, ValueError, KeyError) as error:
         cause = f"{a.name} does not run: {why(error)}"
         raise ConverterError(FailureReason.EVALUATION_FAILED, Stage.EVALUATE, cause) from error
-    labels = with_classes(task, outputs, samples.labels)
-    for_what = task or detect_task(samples.arrays, outputs, labels)
+    labels = with_classes(told.task, outputs, samples.labels)
+    for_what = told.task or detect_task(samples.arrays, outputs, labels)
     if for_what.has_classes and is_scores(outputs):
         (values,) = outputs.values()
         check_classes(labels, samples.class_names, values.shape[1], samples.words, Stage.EVALUATE)
-    metric = agreement_metric(for_what, outputs)
-    own = None if labels is None else scores(for_what, samples.arrays, outputs, labels)
-    # Labels that do not fit the task say nothing of either file.
-    truth = None if own is None else labels
     reference = Reference(
-        samples.arrays, outputs, truth, for_what, metric, own, len(content), samples.class_names
+        samples.arrays,
+        outputs,
+        labels,
+        for_what,
+        AgreementMetric.R2,
+        None,
+        len(content),
+        samples.class_names,
     )
+    if for_what in (Task.DETECTION, Task.SEGMENTATION):
+        reference, _ = grounded(reference, told, samples.words)
+    else:
+        reference = replace(reference, metric=agreement_metric(for_what, outputs)).with_scores()
+        # Labels that do not fit the task say nothing of either file.
+        reference = replace(reference, labels=None if reference.original is None else labels)
 
     def measured(path: Path) -> ArtifactReport:
         bytes_of, file = read_tflite(path)
@@ -81,7 +91,7 @@ def compare_files(
         return evaluate(bytes_of, reference, request, lambda _done: None)
 
     return Comparison(
-        task=for_what, agreement_metric=metric, samples=samples.words, a=measured(a), b=measured(b)
+        task=for_what, agreement_metric=reference.metric, samples=samples.words, a=measured(a), b=measured(b)
     )
 
 

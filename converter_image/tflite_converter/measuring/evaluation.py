@@ -6,24 +6,29 @@ import hashlib
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.detection import DEFAULT_IGNORE_LABEL
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import ArtifactReport
 from modelconversion_api.reports.measurements import (
     AgreementMetric,
     Latency,
+    OutputFidelity,
     Performance,
     Scores,
     TargetCheck,
 )
 from modelconversion_api.spec import Benchmark
-from tflite_converter.arrays import Array, NamedArrays
+from tflite_converter.arrays import Array, FloatArray, NamedArrays
 from tflite_converter.errors import ConverterError
+from tflite_converter.measuring.average_precision import detection_scores, detections_agreement
+from tflite_converter.measuring.boxes import Reading
 from tflite_converter.measuring.breakdown import confusion, worst_class
 from tflite_converter.measuring.drift_record import output_record
 from tflite_converter.measuring.gates import Gates
@@ -33,10 +38,12 @@ from tflite_converter.measuring.outputs import (
     cautions,
     incomparable,
     judge,
+    judged_whole,
     under_floor,
     worst,
 )
 from tflite_converter.measuring.quality import Quality
+from tflite_converter.measuring.segmentation import masks_agreement, masks_of, segmentation_scores
 from tflite_converter.targets.check import check_target
 from tflite_converter.targets.operators import INTEGER_ONLY
 from tflite_converter.tflite.file import inventory, read_file
@@ -64,11 +71,55 @@ class Reference:
     """Whether the samples are data, and not random numbers."""
     not_finite: int = 0
     """How many samples are not among these because the original gives NaN or infinity on them."""
+    reading: Reading | None = None
+    """How a detector's outputs become boxes; None for what is no detector."""
+    boxes: FloatArray | None = None
+    """What the original finds, where it is a detector: ``(n, K, 6)``."""
+    ignore_label: int = DEFAULT_IGNORE_LABEL
+    """Value of pixels in masks that count for nothing."""
 
     @property
     def count(self) -> int:
         """How many samples there are."""
         return len(next(iter(self.samples.values())))
+
+    @cached_property
+    def masks(self) -> Array:
+        """The original's masks, where it segments."""
+        return masks_of(self.outputs, self._mask_size)
+
+    @property
+    def _mask_size(self) -> tuple[int, ...] | None:
+        return None if self.labels is None else self.labels.shape[1:]
+
+    def with_scores(self) -> Reference:
+        """Return it with the original's own figures."""
+        return replace(self, original=self._scores(self.outputs, self.boxes))
+
+    def compared(self, outputs: NamedArrays) -> tuple[tuple[OutputFidelity, ...], Scores | None]:
+        """Compare ``outputs``, of the original's names and shapes, with the original's and the labels."""
+        boxes = None if self.reading is None else self.reading.boxes(outputs)
+        return self._judged(outputs, boxes), self._scores(outputs, boxes)
+
+    def _scores(self, outputs: NamedArrays, boxes: FloatArray | None) -> Scores | None:
+        if self.labels is None:
+            return None
+        if self.reading is not None and boxes is not None:
+            most = self.reading.detection.max_detections
+            return detection_scores(self.labels, boxes, most, self.class_names)
+        if self.task is Task.SEGMENTATION:
+            return segmentation_scores(outputs, self.labels, self.ignore_label, self.class_names)
+        return scores(self.task, self.samples, outputs, self.labels)
+
+    def _judged(self, outputs: NamedArrays, boxes: FloatArray | None) -> tuple[OutputFidelity, ...]:
+        finds = self.metric is AgreementMetric.DETECTIONS
+        if finds and self.reading is not None and self.boxes is not None and boxes is not None:
+            share = detections_agreement(self.boxes, boxes, self.reading.detection.max_detections)
+            return judged_whole(self.metric, share, self.reading.outputs[0], self.outputs, outputs)
+        if self.metric is AgreementMetric.MEAN_IOU:
+            share = masks_agreement(self.masks, masks_of(outputs, self._mask_size))
+            return judged_whole(self.metric, share, next(iter(self.outputs)), self.outputs, outputs)
+        return judge(self.task, self.metric, self.outputs, outputs)
 
     def head(self, count: int) -> Reference:
         """Return the first ``count`` samples, without labels."""
@@ -81,8 +132,9 @@ class Reference:
         samples = {name: array[:count] for name, array in self.samples.items()}
         outputs = {name: array[:count] for name, array in self.outputs.items()}
         labels = None if self.labels is None else self.labels[:count]
-        original = None if labels is None else scores(self.task, samples, outputs, labels)
-        return replace(self, samples=samples, outputs=outputs, labels=labels, original=original)
+        boxes = None if self.boxes is None else self.boxes[:count]
+        fewer = replace(self, samples=samples, outputs=outputs, labels=labels, boxes=boxes)
+        return fewer.with_scores()
 
 
 class Runner(Protocol):
@@ -205,7 +257,7 @@ def _report(
         message="; ".join(notes) or None,
         outputs=result.outputs[:MOST_OUTPUTS],
         fidelity=fidelity(reference.task, reference.outputs, outputs),
-        scores=None if labels is None else scores(reference.task, reference.samples, outputs, labels),
+        scores=result.scores,
         worst_class=worst_class(original, judged, labels, reference.class_names) if is_classes else None,
         confusion=confusion(original, judged, labels, reference.class_names) if is_classes else None,
         performance=performance,
@@ -265,17 +317,14 @@ def _unsuitable(targets: Sequence[TargetCheck], request: Request) -> list[str]:
 
 def quality_of(outputs: NamedArrays, reference: Reference, gates: Gates) -> Quality:
     """How outputs ``{output: (n, ...)}``, of the original's names and shapes, do; and the gates they miss."""
-    judged = judge(reference.task, reference.metric, reference.outputs, outputs)
+    judged, labelled = reference.compared(outputs)
     unusable = under_floor(judged, reference.outputs, outputs, gates.floor, is_real=reference.is_real)
     agrees = worst(judged).agreement
-    labelled = None
-    if reference.labels is not None:
-        labelled = scores(reference.task, reference.samples, outputs, reference.labels)
     right = None if labelled is None else labelled.accuracy
     original = None if reference.original is None else reference.original.accuracy
     missed = [*unusable, *gates.missed_quality(agrees, right, original)]
     ratios = [output.snr_db for output in judged if output.snr_db is not None]
-    return Quality(agrees, right, min(ratios, default=None), tuple(missed), judged, usable=not unusable)
+    return Quality(agrees, right, min(ratios, default=None), tuple(missed), judged, not unusable, labelled)
 
 
 def _outputs(

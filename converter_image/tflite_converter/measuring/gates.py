@@ -23,6 +23,7 @@ class Gates:
     """Least agreement of each output that is of use; None for that of its metric, 0 for none."""
     max_size_bytes: int | None = None
     max_latency_millis: float | None = None
+    min_accuracy: float | None = None
 
     @classmethod
     def from_validation(cls, validation: Validation | None) -> Gates:
@@ -31,6 +32,7 @@ class Gates:
             return cls()
         return cls(
             max_accuracy_drop=_number(validation.max_accuracy_drop),
+            min_accuracy=_number(validation.min_accuracy),
             min_agreement=_number(validation.min_agreement),
             floor=_number(validation.floor),
             max_size_bytes=validation.max_size_bytes,
@@ -52,6 +54,7 @@ class Gates:
             return self
         own: dict[str, Any] = {
             "max_accuracy_drop": _number(gates.max_accuracy_drop),
+            "min_accuracy": _number(gates.min_accuracy),
             "min_agreement": _number(gates.min_agreement),
             "max_size_bytes": gates.max_size_bytes,
             "max_latency_millis": _number(gates.max_latency_millis),
@@ -61,13 +64,13 @@ class Gates:
     @property
     def are_set(self) -> bool:
         """Whether there is any gate beside the floor."""
-        gates = (self.max_accuracy_drop, self.min_agreement, self.max_size_bytes, self.max_latency_millis)
-        return any(gate is not None for gate in gates)
+        return self.judge_quality or self.max_size_bytes is not None or self.max_latency_millis is not None
 
     @property
     def judge_quality(self) -> bool:
         """Whether there is a gate on accuracy or agreement."""
-        return self.max_accuracy_drop is not None or self.min_agreement is not None
+        gates = (self.max_accuracy_drop, self.min_accuracy, self.min_agreement)
+        return any(gate is not None for gate in gates)
 
     def missed(
         self,
@@ -92,17 +95,26 @@ class Gates:
         self, agreement: float | None, accuracy: float | None, original_accuracy: float | None
     ) -> list[str]:
         """Return the missed gates that another recipe of the same method can meet; NaN misses all."""
-        sentences = []
-        if self.max_accuracy_drop is not None:
-            if accuracy is None or original_accuracy is None:
-                sentences.append("accuracy could not be measured")
-            elif not (drop := original_accuracy - accuracy) <= self.max_accuracy_drop + ROUNDING:
-                sentences.append(f"accuracy fell by {drop:.4f}, more than {self.max_accuracy_drop:g}")
+        sentences = self._missed_accuracy(accuracy, original_accuracy)
         if self.min_agreement is not None:
             if agreement is None:
                 sentences.append("agreement could not be measured")
             elif not agreement >= self.min_agreement - ROUNDING:
                 sentences.append(f"agreement {agreement:.4f} is under {self.min_agreement:g}")
+        return sentences
+
+    def _missed_accuracy(self, accuracy: float | None, original: float | None) -> list[str]:
+        if self.max_accuracy_drop is None and self.min_accuracy is None:
+            return []
+        if accuracy is None or (original is None and self.max_accuracy_drop is not None):
+            return ["accuracy could not be measured"]
+        sentences = []
+        drop = None if original is None else original - accuracy
+        most = self.max_accuracy_drop
+        if most is not None and drop is not None and not drop <= most + ROUNDING:
+            sentences.append(f"accuracy fell by {drop:.4f}, more than {most:g}")
+        if self.min_accuracy is not None and not accuracy >= self.min_accuracy - ROUNDING:
+            sentences.append(f"accuracy {accuracy:.4f} is under {self.min_accuracy:g}")
         return sentences
 
     def missed_cost(self, size_bytes: int | None, latency_millis: float | None) -> list[str]:

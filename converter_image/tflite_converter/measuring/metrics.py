@@ -32,7 +32,13 @@ _NEIGHBOUR_SAMPLES = 2000
 
 
 def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArrays) -> float:
-    """Agreement of ``outputs`` with ``reference``, 0 to 1."""
+    """Agreement of ``outputs`` with ``reference``, 0 to 1.
+
+    Raises:
+        ValueError: The metric is of boxes or masks, which
+            :class:`~tflite_converter.measuring.evaluation.Reference` knows how to read.
+
+    """
     match metric:
         case AgreementMetric.TOP1:
             (name,) = reference
@@ -43,6 +49,8 @@ def agreement(metric: AgreementMetric, reference: NamedArrays, outputs: NamedArr
             return r2(reference, outputs)
         case AgreementMetric.COSINE:
             return cosine(reference, outputs)
+        case AgreementMetric.DETECTIONS | AgreementMetric.MEAN_IOU:
+            raise ValueError(f"{metric.value} is not of plain outputs")
 
 
 def fidelity(task: Task, reference: NamedArrays, outputs: NamedArrays) -> Fidelity:

@@ -45,6 +45,15 @@ def judge(
     )
 
 
+def judged_whole(
+    metric: AgreementMetric, share: float, name: str, reference: NamedArrays, outputs: NamedArrays
+) -> tuple[OutputFidelity, ...]:
+    """Return ``share``, the agreement of outputs that only mean something together, as that of ``name``."""
+    ratio = snr_db(reference, outputs)
+    decibels = None if ratio is None else round(ratio, 2)
+    return (OutputFidelity(name=name, metric=metric, agreement=round(share, _DIGITS), snr_db=decibels),)
+
+
 def incomparable(originals: NamedArrays, outputs: NamedArrays) -> tuple[FailureReason, str] | None:
     """Return in what outputs are not the original's, so that no metric could compare them.
 
@@ -114,9 +123,11 @@ FLOORS: Final = {
     AgreementMetric.LABEL_MATCH: 0.75,
     AgreementMetric.R2: 0.5,
     AgreementMetric.COSINE: 0.5,
+    AgreementMetric.DETECTIONS: 0.5,
+    AgreementMetric.MEAN_IOU: 0.5,
 }
 """The least agreement of an output that is of any use. Guessing one of two classes gives 0.5, and the mean of
-all samples for each of them an R2 of 0."""
+all samples for each of them an R2 of 0. A box or a mask that is half beside is none."""
 _NEAR_DB: Final = 20.0
 """Signal-to-noise ratio from which on an output on random inputs is near enough."""
 _WHOLE: Final = 1.25

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelconversion_api.reports.measurements import OutputFidelity
+from modelconversion_api.reports.measurements import OutputFidelity, Scores
 from tflite_converter.measuring.metrics import SNR_LIMIT_DB
 
 _AGREEMENT_COST = 0.005
@@ -25,6 +25,8 @@ class Quality:
     """Each output by itself."""
     usable: bool = True
     """Whether every output is above the floor."""
+    scores: Scores | None = None
+    """All figures against the labels."""
 
     @property
     def rank(self) -> tuple[bool, float, float]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
-from modelconversion_api.reports.measurements import Fidelity, Inventory, Latency, Performance, Scores
+from modelconversion_api.reports.measurements import (
+    AccuracyMetric,
+    Fidelity,
+    Inventory,
+    Latency,
+    Performance,
+    Scores,
+)
 from modelconversion_api.text import human_latency
 from tflite_converter.report.figures import (
     NOTHING,
@@ -27,14 +34,17 @@ from tflite_converter.report.figures import (
 )
 from tflite_converter.report.markup import Child, Markup, joined, tag
 
+_MOST_CLASSES = 24
+
 
 def cards(report: ConversionReport) -> Markup:
     """Everything that was measured on each file."""
     gated = report.evaluation.gated
-    return section("artifacts", "File by file", *(_card(a, gated=gated) for a in report.artifacts))
+    original = report.evaluation.original
+    return section("artifacts", "File by file", *(_card(a, original, gated=gated) for a in report.artifacts))
 
 
-def _card(artifact: ArtifactReport, *, gated: bool) -> Markup:
+def _card(artifact: ArtifactReport, original: Scores | None, *, gated: bool) -> Markup:
     figures = [*_fidelity(artifact.fidelity), *_scores(artifact.scores), *_worst_class(artifact)]
     if artifact.baseline is not None and artifact.baseline.confidence is not None:
         figures.append(("Mean confidence", percent(artifact.baseline.confidence.mean)))
@@ -56,6 +66,7 @@ def _card(artifact: ArtifactReport, *, gated: bool) -> Markup:
             class_="columns",
         ),
         _outputs(artifact),
+        _classes(artifact.scores, original),
         facts(_made_of(artifact)),
         _edges(artifact.inventory),
         facts([("SHA-256", code(artifact.sha256))]),
@@ -91,6 +102,29 @@ def _outputs(artifact: ArtifactReport) -> Markup | None:
     return table(columns, rows, caption=caption, numbers=(2, 4, 5))
 
 
+def _classes(scores: Scores | None, original: Scores | None) -> Markup | None:
+    """Show each class of a detector or a segmenting model, those that lost most first."""
+    if scores is None or not scores.classes:
+        return None
+    before = {} if original is None else {each.label: each.score for each in original.classes}
+    lost = sorted(scores.classes, key=lambda each: each.score - before.get(each.label, 0.0))
+    rows: list[Sequence[Child]] = [
+        [
+            f"class {each.label}" if not each.name else f"{each.name} ({each.label})",
+            f"{each.count:,}",
+            percent(each.score, 2),
+            percent(before.get(each.label), 2),
+        ]
+        for each in lost[:_MOST_CLASSES]
+    ]
+    is_detector = scores.metric is AccuracyMetric.MEAN_AVERAGE_PRECISION
+    columns = ["Class", *(("Objects", "Average precision") if is_detector else ("Pixels", "Overlap"))]
+    caption = "Each class, by the labels"
+    if len(lost) > _MOST_CLASSES:
+        caption += f": the {_MOST_CLASSES} of {len(lost)} that lost most; report.json has more"
+    return table([*columns, "The original's"], rows, caption=caption, numbers=(1, 2, 3))
+
+
 def _group(title: str, pairs: Sequence[tuple[str, Child]]) -> Markup | None:
     return tag("div", tag("h4", title), facts(pairs)) if pairs else None
 
@@ -111,7 +145,7 @@ def _scores(scores: Scores | None) -> list[tuple[str, Child]]:
     if scores is None:
         return []
     shares = [(f"Accuracy ({scores.metric.value})", scores.accuracy), ("Accuracy, top 5", scores.top5)]
-    shares += [("Macro F1", scores.macro_f1)]
+    shares += [("Macro F1", scores.macro_f1), ("Average precision at IoU 0.5", scores.map50)]
     errors = [("Mean squared error", scores.mse), ("Mean absolute error", scores.mae)]
     measured: list[tuple[str, Child]] = [(n, percent(v, 2)) for n, v in shares if v is not None]
     return measured + [(n, number(v)) for n, v in errors if v is not None]

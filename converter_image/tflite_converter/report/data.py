@@ -44,6 +44,8 @@ AGREEMENTS = {
     AgreementMetric.LABEL_MATCH: "the share of yes-or-no outputs that are the same",
     AgreementMetric.R2: "the share of the original outputs' variance that the file keeps",
     AgreementMetric.COSINE: "the mean cosine similarity of the outputs",
+    AgreementMetric.DETECTIONS: "the average precision with which it finds the original's sure boxes",
+    AgreementMetric.MEAN_IOU: "the intersection over union of both's masks, mean of the classes",
 }
 _ROLES = {
     DataRole.VALIDATION: "validation data",

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.fields.data import Task
+from modelconversion_api.fields.detection import Detection
 from modelconversion_api.fields.optimization import TrainedStep
 from modelconversion_api.fields.recipes import Recipe
 from modelconversion_api.fields.verification import Verification, Verifier
@@ -190,6 +191,10 @@ class LiteRTJob(ApiModel):
     record: dict[str, object] = Field(default_factory=dict)
     """The conversion record that goes into each file."""
     task: Task | None = None
+    detection: Detection | None = None
+    """How a detector's outputs become boxes."""
+    ignore_label: int | None = None
+    """Value of pixels in masks that count for nothing; None for the usual one."""
     beside: int = 1
     """How many files may be made, or compared, beside each other."""
     verify_on: tuple[Verifier, ...] = ()

@@ -13,7 +13,9 @@ import numpy as np
 
 from conversion_engine.files import EVALUATION_FOLDER, FLOAT_FILE, REFERENCE_FOLDER
 from modelconversion_api.base import ApiModel
+from modelconversion_api.fields.data import Task
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.reports.measurements import AgreementMetric
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
 from tflite_converter.data.binding import random_inputs, takes_labels
@@ -24,6 +26,7 @@ from tflite_converter.isolation.child import Child
 from tflite_converter.isolation.forked import forked
 from tflite_converter.isolation.protocol import WorkerFailure
 from tflite_converter.measuring.evaluation import Reference
+from tflite_converter.measuring.grounding import Told, grounded
 from tflite_converter.measuring.metrics import scores
 from tflite_converter.measuring.soundness import Finite, finite_samples, first_not_finite
 from tflite_converter.measuring.tasks import agreement_metric, detect_task, with_classes
@@ -104,6 +107,22 @@ def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ..
         truth = None if truth is None else truth[finite.samples]
     truth = with_classes(job.task, outputs, truth)
     task = job.task or detect_task(samples, outputs, truth)
+    if task in (Task.DETECTION, Task.SEGMENTATION):
+        told = Told(task, job.detection, job.ignore_label)
+        plain = Reference(
+            samples,
+            outputs,
+            truth,
+            task,
+            AgreementMetric.R2,
+            None,
+            job.source_bytes,
+            job.class_names,
+            is_real=job.has_evaluation_data,
+            not_finite=finite.bad,
+        )
+        reference, notes = grounded(plain, told, job.evaluation_name)
+        return reference, (*warnings, *notes)
     metric = agreement_metric(task, outputs)
     if truth is not None and task.has_classes and len(outputs) == 1:
         (values,) = outputs.values()

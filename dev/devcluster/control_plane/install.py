@@ -14,6 +14,7 @@ from devcluster.control_plane.kubectl import Kubectl
 CRDS = REPOSITORY / "crds"
 OPERATOR_RULES = REPOSITORY / "helm" / "model-conversion-operator" / "files" / "operator-rules.yaml"
 OPERATOR = "model-conversion-operator"
+WEBHOOKS = f"{OPERATOR}-webhooks"
 
 _NODE_RULES = [
     {"apiGroups": [""], "resources": ["nodes", "events"], "verbs": ["get", "create", "patch"]},
@@ -42,6 +43,16 @@ def install_operator_rbac(control_plane: ControlPlane, namespace: str) -> Path:
     """Give the operator its service account with exactly the rules of the Helm chart; its kubeconfig."""
     control_plane.apply(operator_rbac(namespace))
     return control_plane.service_account_kubeconfig(namespace, OPERATOR)
+
+
+def install_webhooks_rbac(control_plane: ControlPlane, namespace: str) -> Path:
+    """Give the receiver of webhooks its service account with the rules of the Helm chart; its kubeconfig."""
+    rules = yaml.safe_load(OPERATOR_RULES.read_text())["webhookRules"]
+    meta = {"name": WEBHOOKS, "namespace": namespace}
+    subject = {"kind": "ServiceAccount", **meta}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+    control_plane.apply([account, *role_and_binding("ClusterRole", WEBHOOKS, rules, subject)])
+    return control_plane.service_account_kubeconfig(namespace, WEBHOOKS)
 
 
 def operator_rbac(namespace: str) -> list[dict[str, Any]]:

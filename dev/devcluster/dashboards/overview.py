@@ -25,6 +25,7 @@ _FAILED: Final = 'outcome="failed"'
 _SUCCEEDED: Final = 'outcome="succeeded"'
 _GOOD_ABOVE_90: Final = ((None, "red"), (0.8, "yellow"), (0.9, "green"))
 _COLORS: Final = {"Succeeded": "green", "Failed": "red", "Running": "blue", "Pending": "yellow"}
+_CACHE: Final = "modelconversion_cache_lookups_total"
 _OUTCOME_COLORS: Final = {"succeeded": "green", "failed": "red"}
 
 
@@ -120,7 +121,7 @@ def _conversions() -> list[PanelBuilder]:
                 f"(max by (namespace, job, phase) ({series('modelconversion_resources')}))"
             },
             colors=_COLORS,
-            width=8,
+            width=6,
         ),
         lines(
             Text("Sets by phase", "ModelConversionSets as they are; their members count as conversions."),
@@ -130,14 +131,28 @@ def _conversions() -> list[PanelBuilder]:
                 f"(max by (namespace, job, phase) ({series('modelconversion_sets')}))"
             },
             colors=_COLORS,
-            width=8,
+            width=6,
+        ),
+        lines(
+            Text(
+                "Triggers by readiness",
+                "Whether the last look of each ModelConversionTrigger found its source. False stays until "
+                "one does.",
+            ),
+            "none",
+            {
+                "{{ready}}": "sum by (ready) "
+                f"(max by (namespace, job, ready) ({series('modelconversion_triggers')}))"
+            },
+            colors={"True": "green", "False": "red"},
+            width=6,
         ),
         lines(
             Text("Conversions ended", "Conversions that ended in the window before each point, by outcome."),
             "none",
             {"{{outcome}}": increase(ENDED, labels=["outcome"], window="$interval")},
             colors=_OUTCOME_COLORS,
-            width=8,
+            width=6,
         ),
         lines(
             Text(
@@ -182,10 +197,22 @@ def _stages() -> list[PanelBuilder]:
             ),
             "s",
             {"{{stage}}": quantile(share, "modelconversion_stage_duration_seconds", ["stage"])},
+            width=8,
         )
         for share, word, meaning in (
             (0.5, "median", "The median duration"),
             (0.9, "p90", "What nine of ten stay below"),
+        )
+    ] + [
+        lines(
+            Text(
+                "Looks into the cache",
+                "Conversions with output.cache that ended in the window before each point, by what they "
+                "found. All but Hit loaded the model.",
+            ),
+            "none",
+            {"{{outcome}}": increase(_CACHE, labels=["outcome"], window="$interval")},
+            width=8,
         )
     ]
 

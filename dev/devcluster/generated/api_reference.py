@@ -14,8 +14,9 @@ from typing import Any, Final
 from devcluster.cache import REPOSITORY
 from devcluster.programs import generate
 from modelconversion_api.base import GROUP, KIND
-from modelconversion_api.crd import custom_resource_definitions
+from modelconversion_api.crd import custom_resource_definitions, without_words
 from modelconversion_api.sets import SET_KIND
+from modelconversion_api.triggers import TRIGGER_KIND
 
 PAGE: Final = REPOSITORY / "docs" / "API.md"
 _HEAD: Final = f"""# API reference
@@ -25,12 +26,13 @@ modelconversion.spec` says so in a terminal. Each field of the spec has an examp
 [README](../README.md) and among the [examples](../examples/gesture-classifier.yaml).
 
 Kinds: [{KIND}](#spec), [ConversionProfile and ClusterConversionProfile](#conversionprofilespec),
-[ModelConversionSet](#modelconversionsetspec).
+[ModelConversionSet](#modelconversionsetspec),
+[ModelConversionTrigger](#modelconversiontriggerspec).
 
 ## What may still change
 
 Within `v1beta1` fields come, and none goes or changes its meaning, but for `benchmark.boards`, `npu`,
-`verifyOn`, `huggingFace`, profiles and sets, which are new: a change of these stands in the
+`verifyOn`, `huggingFace`, profiles, sets and triggers, which are new: a change of these stands in the
 [changelog](../CHANGELOG.md) under *Changed*, with what to do about it. What is refused may become less, and
 what is filled in by default stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later
 release, which says so two releases before; how stored resources are taken over is in
@@ -49,6 +51,10 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "shape": [1, 96, 96, 3],
     "signature": "serving_default",
     "output.uri": "s3://models/converted/gesture/",
+    "cache.uri": "s3://models/cache/",
+    "schedule.cron": "0 3 * * 1-5",
+    "webhook.secretRef.name": "store-webhook",
+    "schedule.timeZone": "Europe/Berlin",
     "signing.secretRef.name": "signing-key",
     "oci.repository": "registry.example.com/edge/gesture",
     "oci.tag": "{version}",
@@ -71,7 +77,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "precision": "Float32",
     "rules.uri": "s3://models/recipe.json",
     "maxAccuracyDrop": "0.02",
+    "minAccuracy": "0.35",
     "minAgreement": "0.98",
+    "detection.decoder": "YOLOv8",
+    "detection.firstCategory": 1,
+    "ignoreLabel": 255,
     "maxSizeBytes": 300000,
     "maxLatencyMillis": "5",
     "calibration.uri": "s3://models/val_features.npy",
@@ -171,13 +181,23 @@ def page() -> str:
     told |= {name.replace("spec.", "spec.models[].", 1): known for name, known in told.items()}
     rows += _object(f"{SET_KIND}.spec", of_set["spec"], told=told)
     rows += _object(f"{SET_KIND}.status", of_set["status"], with_examples=False)
+    of_trigger = properties_of(TRIGGER_KIND)
+    told = {
+        name.replace("spec.", f"spec.template.{part}.", 1): known
+        for name, known in told.items()
+        for part in ("conversion", "set")
+    }
+    told["spec.template.conversion"] = (properties["spec"], _anchor("spec"))
+    told["spec.template.set"] = (of_set["spec"], _anchor(f"{SET_KIND}.spec"))
+    rows += _object(f"{TRIGGER_KIND}.spec", of_trigger["spec"], told=told)
+    rows += _object(f"{TRIGGER_KIND}.status", of_trigger["status"], with_examples=False)
     return "\n".join(rows).rstrip() + "\n"
 
 
 def properties_of(kind: str) -> Mapping[str, Any]:
     """Return the schemas of what a kind consists of."""
     (crd,) = (crd for crd in custom_resource_definitions() if crd["spec"]["names"]["kind"] == kind)
-    found: Mapping[str, Any] = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    found: Mapping[str, Any] = crd["spec"]["versions"][-1]["schema"]["openAPIV3Schema"]["properties"]
     return found
 
 
@@ -214,7 +234,7 @@ def _object(
         below = f"{path}.{name}" + ("[]" if _is_list_of_objects(field) else "")
         has_section = bool(_fields(field)) and name not in _NOT_HERE
         same, anchor = (told or {}).get(f"spec.{below.partition('.spec.')[2]}", ({}, ""))
-        is_told = _fields(same) == _fields(field)
+        is_told = without_words(_fields(same)) == without_words(_fields(field))
         if has_section and not is_told:
             objects.append((below, field))
         cells = [

@@ -34,14 +34,18 @@ class ObjectStore:
 
     ``port`` is a free one unless given. ``state`` keeps the objects; without it they lie in a temporary
     folder that goes with the context. There is one identity, with random keys; other keys are refused.
+    ``hook`` is a URL, and a bearer token for it, that is told of every change.
     """
 
-    def __init__(self, state: Path | None = None, port: int | None = None) -> None:
+    def __init__(
+        self, state: Path | None = None, port: int | None = None, hook: tuple[str, str] | None = None
+    ) -> None:
         if port is not None and not port_is_free(port):
             raise ProcessError(
                 f"port {port} of 127.0.0.1, where the S3 server should listen, is in use: "
                 f"end the program that listens there (`ss -ltnp 'sport = :{port}'` names it)"
             )
+        self._hook = hook
         self._temporary = state is None
         self.state = state or Path(tempfile.mkdtemp(prefix="devcluster-s3-"))
         self._port = port
@@ -79,9 +83,19 @@ class ObjectStore:
             "server",
             *" ".join(flags).split(),
         ]
+        if self._hook is not None:
+            url, token = self._hook
+            write_private(
+                self.state / "notification.toml",
+                f'[notification.webhook]\nenabled = true\nendpoint = "{url}"\nbearer_token = "{token}"\n',
+            )
         try:
             self._process = Process(
-                "SeaweedFS", command, self.state / "seaweedfs.log", environment=os.environ | _ONE_VOLUME
+                "SeaweedFS",
+                command,
+                self.state / "seaweedfs.log",
+                environment=os.environ | _ONE_VOLUME,
+                folder=self.state,  # where it looks for what to tell, and whom
             )
             wait_until_ready(self._process, self._ready, _READY_SECONDS)
         except BaseException:

@@ -11,6 +11,7 @@ from pydantic.config import JsonDict
 from ..base import ApiModel, Fraction, Millis, cel
 from ..uris import SourceUri, ends_in
 from .audio import Audio
+from .detection import Detection
 
 DEFAULT_CALIBRATION_SAMPLES: Final = 200
 """How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
@@ -66,6 +67,10 @@ class Task(StrEnum):
     """The input again (an autoencoder): squared error, signal-to-noise ratio."""
     EMBEDDING = "Embedding"
     """A vector whose direction counts: cosine similarity."""
+    DETECTION = "Detection"
+    """Boxes with classes and scores: mean average precision as COCO has it."""
+    SEGMENTATION = "Segmentation"
+    """A class for each pixel: mean intersection over union."""
 
     @property
     def has_classes(self) -> bool:
@@ -77,13 +82,21 @@ _HAS_LABELS = "(has(self.labelsUri) || has(self.labelColumn) || has(self.images)
 """Images and sounds bring labels where they lie in one folder for each class."""
 
 _LABELS_FOR_ACCURACY = cel(
-    f"!has(self.maxAccuracyDrop) || !has(self.uri) || {_HAS_LABELS}",
-    "maxAccuracyDrop needs labels: set labelsUri (or labelColumn for a .csv or Parquet file or TFRecords, or"
-    " images or audio for a folder with one folder for each class), or use minAgreement instead",
+    f"!(has(self.maxAccuracyDrop) || has(self.minAccuracy)) || !has(self.uri) || {_HAS_LABELS}",
+    "maxAccuracyDrop and minAccuracy need labels: set labelsUri (or labelColumn for a .csv or Parquet file or"
+    " TFRecords, or images or audio for a folder with one folder for each class), or use minAgreement",
 )
 _URI_FOR_THE_REST = cel(
     f"has(self.uri) || !{_HAS_LABELS}",
     "labelsUri, labelColumn, images and audio say how validation.uri is read: set it as well",
+)
+_DECODER_FOR_DETECTION = cel(
+    "has(self.detection) == (has(self.task) && self.task == 'Detection')",
+    "task: Detection and detection.decoder belong together: set both, the decoder by what the outputs hold",
+)
+_MASKS_FOR_IGNORING = cel(
+    "!has(self.ignoreLabel) || (has(self.task) && self.task == 'Segmentation')",
+    "ignoreLabel is a value in the masks of task: Segmentation: set that task, or remove it",
 )
 
 
@@ -151,6 +164,8 @@ class Validation(ApiModel):
                 *reading_rules(uri_is_optional=True),
                 _LABELS_FOR_ACCURACY,
                 _URI_FOR_THE_REST,
+                _DECODER_FOR_DETECTION,
+                _MASKS_FOR_IGNORING,
             ]
         }
     )
@@ -160,7 +175,7 @@ class Validation(ApiModel):
     the part of the calibration data that does not calibrate."""
     labels_uri: SourceUri | None = None
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
-    the true values."""
+    the true values, for Segmentation a mask of classes. For Detection a .json file with COCO's instances."""
     label_column: LabelColumn | None = None
     """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
     feature of TFRecords."""
@@ -169,16 +184,24 @@ class Validation(ApiModel):
     audio: Audio | None = None
     """How sounds become samples; needed where the data are WAV or FLAC files, or have a column of them."""
     task: Task | None = None
-    """What the model is for; read from its outputs and the labels where it is not given."""
+    """What the model is for; read from its outputs and the labels where it is not given, which Detection and
+    Segmentation have to be."""
+    detection: Detection | None = None
+    """How a detector's outputs become boxes; for task Detection."""
+    ignore_label: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Value of pixels in the masks that count for nothing, for task Segmentation; 255 unless given."""
     samples: Annotated[int, Field(ge=1, le=1000000)] = DEFAULT_EVALUATION_SAMPLES
     """Most samples that the files are compared on."""
     max_accuracy_drop: Fraction | None = None
     """Gate: largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
+    min_accuracy: Fraction | None = None
+    """Gate: smallest accuracy that passes, whatever the original's is, e.g. "0.35"."""
     min_agreement: Fraction | None = None
     """Gate: smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
     floor: Fraction | None = None
     """Least agreement of each output with the original's: a file below it is unusable and never recommended.
-    Unless given, "0.75" where classes are compared and "0.5" where numbers are; "0" judges nothing."""
+    Unless given, "0.75" where classes are compared and "0.5" where numbers, boxes or masks are; "0" judges
+    nothing."""
     max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None
     """Gate: largest artifact that passes, in bytes."""
     max_latency_millis: Millis | None = None

@@ -84,6 +84,8 @@ class RecipeGates(ApiModel):
 
     max_accuracy_drop: Fraction | None = None
     """Largest loss of accuracy against the original model that passes, e.g. "0.02" for two points."""
+    min_accuracy: Fraction | None = None
+    """Smallest accuracy that passes, whatever the original's is, e.g. "0.35"."""
     min_agreement: Fraction | None = None
     """Smallest agreement with the original model's outputs that passes, e.g. "0.98"."""
     max_size_bytes: Annotated[int, Field(ge=1, le=2147483647)] | None = None

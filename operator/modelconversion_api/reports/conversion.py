@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from ..base import ApiModel, Sha256, readable
+from ..fields.cache import CacheOutcome
 from ..fields.compilation import (
     Compilations,
     CompilerFigures,
@@ -26,6 +27,7 @@ from ..fields.compilation import (
 )
 from ..fields.compilers import MOST_SOCS
 from ..fields.data import Task
+from ..fields.detection import Detection
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
@@ -196,6 +198,10 @@ class Evaluation(ApiModel):
     task_is_given: bool = False
     """Whether the user said so; it is otherwise read from the outputs and labels."""
     agreement_metric: AgreementMetric
+    detection: Detection | None = None
+    """How a detector's outputs became boxes."""
+    ignore_label: int | None = None
+    """Value of the masks' pixels that counted for nothing, where the user said one."""
     original_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     original: Scores | None = None
     overlap: int = 0
@@ -266,6 +272,8 @@ class ConversionReport(ApiModel):
     warnings: tuple[WarningText, ...] = ()
     stage_seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds by stage. Times are all that differs between runs of one request."""
+    cache: CacheOutcome | None = None
+    """What became of the look into the cache; None where none was asked for, or there is nothing to keep."""
     import_seconds: float | None = None
     """Part of Load that TensorFlow's import took; None where TensorFlow was not needed."""
     tool_versions: dict[str, str] = Field(default_factory=dict)
@@ -294,6 +302,18 @@ class ConversionSummary(ApiModel):
     """What training did, in short."""
     oci: tuple[OCIArtifact, ...] = ()
     """What was pushed to a container registry."""
+    cache: CacheOutcome | None = None
+    """What became of the look into the cache; None where none was asked for, or there is nothing to keep."""
+
+
+class Look(ApiModel):
+    """What a look at a source has found."""
+
+    stamp: Annotated[str, Field(max_length=64)]
+    """Digest of what the store says of its objects."""
+    sha256: Sha256 | None = None
+    """The source's digest; None where the stamp was known, so that it was not read."""
+    size_bytes: int | None = None
 
 
 class StageResult(ApiModel):
@@ -304,6 +324,8 @@ class StageResult(ApiModel):
     summary: ConversionSummary | None = None
     board: BoardSummary | None = None
     """From the ``publish`` of a Job that measures on a board, which has no other summary."""
+    look: Look | None = None
+    """From a Job that only looks at a source for a trigger."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.

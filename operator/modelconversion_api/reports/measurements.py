@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,10 @@ class AgreementMetric(StrEnum):
     where an output has few, or columns of different scales."""
     COSINE = "Cosine"
     """Mean cosine similarity of the flattened outputs, clipped to [0, 1]."""
+    DETECTIONS = "Detections"
+    """Average precision at an IoU of 0.5, mean of the classes; the truth are the original's sure boxes."""
+    MEAN_IOU = "MeanIoU"
+    """Intersection over union of both's masks, mean of the classes."""
 
 
 class AccuracyMetric(StrEnum):
@@ -40,6 +44,10 @@ class AccuracyMetric(StrEnum):
     """Area under the curve of the reconstruction error as a detector of label 1."""
     NEAREST_NEIGHBOUR = "NearestNeighbour"
     """Share of samples whose nearest other sample by cosine has the same label."""
+    MEAN_AVERAGE_PRECISION = "MeanAveragePrecision"
+    """COCO's mAP: average precision, mean of the classes and of the IoUs 0.5, 0.55 … 0.95."""
+    MEAN_IOU = "MeanIoU"
+    """Intersection over union of the masks over all samples, mean of the classes."""
 
 
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
@@ -47,6 +55,8 @@ Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 ByteCount = Annotated[int, Field(ge=0, lt=1 << 63)]
 """Measured bytes, as far as a resource's status counts."""
 Count = Annotated[int, Field(ge=0, lt=1 << 31)]
+MOST_CLASS_SCORES: Final = 200
+"""Classes that a report gives the score of."""
 
 
 class Latency(ApiModel):
@@ -109,6 +119,17 @@ class OutputFidelity(ApiModel):
     """Columns in which the artifact always gives the same, and the original does not."""
 
 
+class ClassScore(ApiModel):
+    """One class of a detector or a segmenting model."""
+
+    label: int
+    name: NameText | None = None
+    score: Annotated[float, Field(ge=0, le=1)]
+    """Average precision over the IoUs 0.5 to 0.95, or intersection over union."""
+    count: Count
+    """Objects, or pixels, of the class in the labels."""
+
+
 class Scores(ApiModel):
     """Outputs against the labels; only what fits the task."""
 
@@ -119,6 +140,10 @@ class Scores(ApiModel):
     macro_f1: float | None = None
     mse: float | None = None
     mae: float | None = None
+    map50: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of a detector: average precision at an IoU of 0.5, mean of the classes."""
+    classes: Annotated[tuple[ClassScore, ...], Field(max_length=MOST_CLASS_SCORES)] = ()
+    """Of a detector or a segmenting model, those with the lowest labels."""
 
 
 class ClassResult(ApiModel):

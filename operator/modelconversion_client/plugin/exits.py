@@ -40,7 +40,6 @@ EXIT_CODES: Final[dict[type[errors.ConversionClientError], int]] = {
     errors.RefusedError: 7,
     errors.ConflictError: 7,
     errors.NotRetryableError: 7,
-    errors.RecreateError: 7,
     errors.WaitTimeoutError: 8,
     StoreError: 9,
 }

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from modelconversion_client.errors import RecreateError
 from modelconversion_client.plugin import options
 from modelconversion_client.plugin.exits import UsageProblem, tells_errors
 from modelconversion_client.plugin.output import show, show_json
-
-if TYPE_CHECKING:
-    from modelconversion_client.blocking import ModelConversionClient
 
 
 @tells_errors
@@ -30,10 +24,9 @@ def retry(
     kubeconfig: options.Kubeconfig = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a failed conversion again from its own spec, or the failed members of a set.
+    """Run a failed conversion again, or the failed members of a set.
 
-    The conversion is deleted with its Job and made again; before that the API server is asked whether it
-    would have it. A set is asked by its annotation edgeml.dev/retry-failed.
+    An annotation asks for it: edgeml.dev/run-again of the conversion, edgeml.dev/retry-failed of the set.
 
     Examples:
       kubectl mconv retry gesture
@@ -49,21 +42,9 @@ def retry(
             words = f"{of_set}: its {asked.status.failed} failed members are made again"
             where = asked.meta.namespace
         else:
-            where, words = _again(client, name or "")
+            where = client.retry(name or "").meta.namespace
+            words = f"{name}: runs again; `kubectl mconv why {name}` says how it goes"
     if as_json:
         show_json({"name": of_set or name, "kind": "set" if of_set else "conversion", "namespace": where})
     else:
         show(words)
-
-
-def _again(client: ModelConversionClient, name: str) -> tuple[str, str]:
-    try:
-        made = client.retry(name)
-    except RecreateError as error:
-        # Nothing is lost: what the cluster has no more lies here.
-        path = Path(f"{name}.modelconversion.json")
-        path.write_text(f"{json.dumps(error.manifest, indent=2)}\n")
-        raise RecreateError(
-            error.cause, f"`kubectl apply -f {path}`, which was written here", error.manifest
-        ) from error
-    return made.meta.namespace, f"{name}: made again; `kubectl mconv why {name}` says how it goes"

@@ -95,6 +95,8 @@ class _Packed:
     output: str
     """Where it writes."""
     set_uid: str | None
+    trigger_uid: str | None
+    run_again: str | None
     text: bytes
     """Spec and status, compressed: to under 512 bytes mostly, which Python packs close together."""
 
@@ -111,6 +113,8 @@ class _Packed:
             phase=intern(phase),
             output=_output_of(view),
             set_uid=view.set_uid,
+            trigger_uid=view.trigger_uid,
+            run_again=view.run_again,
             text=text,
         )
 
@@ -126,6 +130,8 @@ class _Packed:
             raw_status=status,
             queue=self.queue,
             set_uid=self.set_uid,
+            trigger_uid=self.trigger_uid,
+            run_again=self.run_again,
         )
 
 
@@ -248,7 +254,7 @@ class Store:
         self._take_output(uid, _output_of(view))
         self._settled.pop(uid, None)
         over = status.phase is not None and status.phase.is_final and not view.deleting
-        current = status.observed_generation == view.generation
+        current = status.observed_generation == view.generation and not view.asks_for_another_run
         is_new = uid not in self._conversions
         if not over:
             self._want_results_again(_parent(view.key))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -20,6 +20,7 @@ from kopf._core.reactor import inventory
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
 from modelconversion_api.sets import SET_PLURAL
+from modelconversion_api.triggers import TRIGGER_PLURAL
 from modelconversion_operator.cluster.client import USER_AGENT
 from modelconversion_operator.cluster.kopf_watch import ConversionWatch
 from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
@@ -30,14 +31,16 @@ from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,
     UID_LABEL,
+    Body,
     ConversionView,
     EventView,
     JobView,
     PodView,
 )
 from modelconversion_operator.deciding.waiting import EVENTS_AFTER_SECONDS
-from modelconversion_operator.sets.store import SetStore
+from modelconversion_operator.known import KnownObjects
 from modelconversion_operator.sets.views import SetView
+from modelconversion_operator.triggers.views import TriggerView
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -45,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 _LOGIN_PAUSE_SECONDS: Final = 1.0
 _JOBS, _PODS, _EVENTS = "jobs", "pods", "events"
-WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS, SET_PLURAL)
+WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS, SET_PLURAL, TRIGGER_PLURAL)
 _NO_POD: Final = "fieldSelector=" + quote("reason=FailedCreate,involvedObject.kind=Job")
 """Selects the events by which the Job controller says why a Job has no pod."""
 """Plural names of what is watched."""
@@ -151,21 +154,26 @@ def make_mirrors(
     return mirrors
 
 
-def make_set_mirrors(
+V = TypeVar("V", SetView, TriggerView)
+
+
+def make_mirrors_of(
+    plural: str,
+    from_body: Callable[[Body], V],
     server: Server,
-    store: SetStore,
+    store: KnownObjects[V],
     queue: WorkQueue[str],
     progress: WatchProgress,
     namespaces: Sequence[str],
     silence_seconds: float,
     class_name: str = "",
-) -> list[Mirror[SetView]]:
-    """Watches of the sets of one class: in the namespaces given, or in all when none is.
+) -> list[Mirror[V]]:
+    """Watches of the objects of one kind, and one class: in the namespaces given, or in all when none is.
 
     Conversions do not wait for them: a cluster may not have the resource yet.
     """
 
-    def put(view: SetView) -> bool:
+    def put(view: V) -> bool:
         return store.put(view) if view.class_name == class_name else store.drop(view)
 
     def wake(uid: str, _: bool) -> None:
@@ -175,8 +183,8 @@ def make_set_mirrors(
     mirrors = []
     for name in scopes:
         where = f"namespaces/{name}/" if name else ""
-        shelf = Shelf(SetView.from_body, put, store.drop, partial(store.retain, name), lambda _: True)
-        path, state = f"/apis/{GROUP}/{VERSION}/{where}{SET_PLURAL}", progress.watch_aside(SET_PLURAL, name)
+        shelf = Shelf(from_body, put, store.drop, partial(store.retain, name), lambda _: True)
+        path, state = f"/apis/{GROUP}/{VERSION}/{where}{plural}", progress.watch_aside(plural, name)
         mirrors.append(Mirror(server, path, "", shelf, wake, silence_seconds, state))
     return mirrors
 

@@ -231,7 +231,7 @@ def wants_place(before: ModelConversionStatus, decision: Decision) -> bool:
     action = decision.job_action
     if isinstance(action, PatchJob):
         return action.suspend is False
-    begins = decision.status.run_generation != before.run_generation
+    begins = decision.status.run != before.run
     return isinstance(action, CreateJob) or (begins and decision.status.phase is Phase.PENDING)
 
 

@@ -80,7 +80,7 @@ def _to_next_board(run: Run) -> Decision:
     board = next_board(run.spec, status)
     if board is None:
         return replace(_settled(run, status), job_action=action)
-    name = job_name(run.conversion.key, run.generation, Part(board=board.name))
+    name = job_name(run.conversion.key, run.name, Part(board=board.name))
     update = {"job_name": name, "job_uid": None, "progress": None, "waiting_since": run.now}
     status = status.model_copy(update={"phase": Phase.PENDING, **update})
     words = f"converted; board {board.name} is next, the files are measured there"

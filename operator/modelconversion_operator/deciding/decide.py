@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.profiles import ProfileConflictError, under_profile
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import reason_of_none_passed
@@ -117,13 +118,13 @@ def _decide(seen: Seen, now: datetime, policy: Policy) -> Decision:
         spec = ModelConversionSpec.model_validate(conversion.spec, extra="ignore")
     except ValidationError as error:
         return _invalid(conversion, error, now)
-    run_generation = status.run_generation
-    if run_generation is None or _begins_new_run(conversion, spec):
+    name = status.run
+    if name is None or _begins_new_run(conversion, spec):
         return _begin(conversion, spec, policy, now)
     status = status.model_copy(update={"observed_generation": conversion.generation})
     if status.phase is not None and status.phase.is_final:
         return _after_the_end(seen, status, spec, now)
-    run = Run(seen, spec, status, run_generation, now, policy)
+    run = Run(seen, spec, status, name, now, policy)
     if spec.profile_ref is not None and status.profile is None:
         return _without_profile(run)
     try:
@@ -144,8 +145,12 @@ def _begins_new_run(conversion: ConversionView, spec: ModelConversionSpec) -> bo
     status = conversion.status
     if status.phase is None:
         return True
+    if not status.phase.is_final:
+        return False
+    if conversion.asks_for_another_run:
+        return True
     changed = conversion.generation != status.observed_generation
-    return status.phase.is_final and changed and status.spec_digest != spec_digest(spec)
+    return changed and status.spec_digest != spec_digest(spec)
 
 
 def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy, now: datetime) -> Decision:
@@ -157,10 +162,11 @@ def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy
     status = ModelConversionStatus(
         observed_generation=conversion.generation,
         run_generation=conversion.generation,
+        run_again=conversion.run_again,
         phase=phase,
         methods=",".join(spec.resolved_methods()) or None,
         spec_digest=spec_digest(spec),
-        job_name=job_name(conversion.key, conversion.generation),
+        job_name=job_name(conversion.key, conversion.next_run),
         start_time=now,
         waiting_since=None if spec.suspend else now,
     )
@@ -170,9 +176,8 @@ def _begin(conversion: ConversionView, spec: ModelConversionSpec, policy: Policy
 
 def _invalid(conversion: ConversionView, error: ValidationError, now: datetime) -> Decision:
     """End a conversion whose spec this version cannot read; the CRD normally refuses such a spec earlier."""
-    if conversion.status.phase is Phase.FAILED and (
-        conversion.status.observed_generation == conversion.generation
-    ):
+    is_known = conversion.status.observed_generation == conversion.generation
+    if conversion.status.phase is Phase.FAILED and is_known and not conversion.asks_for_another_run:
         return Decision(conversion.status)
     why = failure(FailureReason.INVALID_SPEC, problems_of_spec(error), now)
     return failed(conversion, _status_without_job(conversion, now), why, now)
@@ -184,7 +189,10 @@ def _status_without_job(conversion: ConversionView, now: datetime) -> ModelConve
     Without a digest, so that any change starts another.
     """
     return ModelConversionStatus(
-        observed_generation=conversion.generation, run_generation=conversion.generation, start_time=now
+        observed_generation=conversion.generation,
+        run_generation=conversion.generation,
+        run_again=conversion.run_again,
+        start_time=now,
     )
 
 
@@ -273,7 +281,7 @@ def _create(run: Run) -> Decision:
         return Decision(status, recheck_seconds=STRAYS_SECONDS)
     if (shared := _behind_a_rival(run, status)) is not None:
         return shared
-    create = CreateJob(run.generation, run.spec, run.part)
+    create = CreateJob(run.name, run.spec, run.part)
     before = summary_condition(run.conversion.status)
     # What the Job was refused for stays in the status until it is known whether it still is.
     if before is None or before.reason not in _FAILURES:
@@ -341,7 +349,7 @@ def _without_summary(run: Run) -> Decision:
     job = run.seen.job
     if job is not None and not job.finished and (left := seconds_to_end_by_itself(run.pods, run.now)) > 0:
         return Decision(run.status, recheck_seconds=left)
-    name = job_name(run.conversion.key, run.generation, Part(reads_report=True))
+    name = job_name(run.conversion.key, run.name, Part(reads_report=True))
     status = _pending(run).model_copy(update={"job_name": name, "job_uid": None, "progress": None})
     status = with_condition(status, run.conversion, "Unknown", Reason.CREATED, READING_AGAIN, run.now)
     return Decision(status, recheck_seconds=0)
@@ -361,6 +369,7 @@ def _completed(run: Run) -> Decision:
             "oci": list(summary.oci),
             "recommended": recommended,
             "optimization": summary.optimization,
+            "cache_hit": None if summary.cache is None else summary.cache is CacheOutcome.HIT,
             "report_uri": outcome.report_uri(output_uri),
         }
     )

@@ -44,7 +44,7 @@ class Event:
 class CreateJob:
     """Create the run's Job; that it exists already is a success."""
 
-    run_generation: int
+    run: str
     spec: ModelConversionSpec
     part: Part = CONVERTS
     """Which of the run's Jobs it is."""
@@ -60,7 +60,7 @@ class PatchJob:
     parallelism: int | None = None
     backoff_limit: int | None = None
     active_deadline_seconds: int | None = None
-    run_generation: int | None = None
+    run: str | None = None
     """Write the labels and the owner reference of this run's Job again."""
     event: Event | None = None
     """To be written once the Job has been changed."""

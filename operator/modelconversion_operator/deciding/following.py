@@ -52,8 +52,8 @@ class Run:
     spec: ModelConversionSpec
     status: ModelConversionStatus
     """The present one, brought up to date as far as is known; a decision writes what it makes from it."""
-    generation: int
-    """Generation of the resource that the run belongs to."""
+    name: str
+    """The run's name among those of the conversion."""
     now: datetime
     policy: Policy
 
@@ -69,7 +69,7 @@ class Run:
         kinds = (CONVERTS, Part(reads_report=True), *(Part(board=name) for name in names))
         for repeat, kind in itertools.product(range(MAX_BACKOFF + 1), kinds):
             part = replace(kind, repeat=repeat)
-            if self.status.job_name == job_name(key, self.generation, part):
+            if self.status.job_name == job_name(key, self.name, part):
                 return part
         return CONVERTS
 
@@ -105,7 +105,7 @@ def follow(run: Run, job: JobView) -> Decision:
     if job.suspended and run.conversion.status.phase is Phase.SUSPENDED:
         action = PatchJob(job.name, suspend=False)
     elif not job.deleting:
-        action = repair_of(job, run.spec.job, run.generation, run.seen.pinned)
+        action = repair_of(job, run.spec.job, run.name, run.seen.pinned)
     # A pod that has succeeded counts until its Job says so too: nothing is pending again meanwhile.
     pod = newest([p for p in run.pods if p.phase != "Failed" and not p.deleting])
     if pod is not None and (end := _end_behind_injected(pod, run.now)) is not None:
@@ -147,7 +147,7 @@ def _left_lying(run: Run, pod: PodView) -> Decision:
     if part.repeat > run.spec.job.backoff_limit:
         why = failure(FailureReason.NODE_LOST, words, run.now).model_copy(update={"pod": pod.name})
         return failed(run.conversion, run.status, why, run.now)
-    name = job_name(run.conversion.key, run.generation, part)
+    name = job_name(run.conversion.key, run.name, part)
     update = {"phase": Phase.PENDING, "job_name": name, "job_uid": None, "progress": None}
     words = f"{words}: another Job, {name}, takes its place"
     status = run.status.model_copy(update=update | {"waiting_since": run.now})

@@ -47,7 +47,7 @@ from modelconversion_api.request import (
     ConversionRequest,
     request_from_spec,
 )
-from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Signing, SourceFormat, uris_of
+from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Retain, Signing, SourceFormat, uris_of
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from modelconversion_operator.claims import with_claims
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
@@ -147,9 +147,9 @@ class Part:
 CONVERTS: Final = Part()
 
 
-def job_name(key: Key, run_generation: int, part: Part = CONVERTS) -> str:
+def job_name(key: Key, run: str, part: Part = CONVERTS) -> str:
     """Name a Job of a run: the same Job always has the same name, so creating it twice cannot double it."""
-    what = run_id(key, run_generation)
+    what = run_id(key, run)
     what += "/report" if part.reads_report else f"/boards/{part.board}" if part.board else ""
     what += f"/{part.repeat}" if part.repeat else ""
     return f"{key.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
@@ -161,21 +161,21 @@ def job_ttl(job: JobSpec, *, harvested: bool) -> int:
     return seconds if harvested else max(seconds, HARVEST_SECONDS)
 
 
-def job_identity(key: Key, run_generation: int) -> dict[str, Any]:
+def job_identity(key: Key, run: str) -> dict[str, Any]:
     """Return the metadata that ties a Job to its conversion: the labels and the owner reference."""
     labels = {
         MANAGED_BY_LABEL: MANAGED_BY,
         "app.kubernetes.io/component": "converter",
         NAME_LABEL: key.name,
         UID_LABEL: key.uid,
-        RUN_LABEL: str(run_generation),
+        RUN_LABEL: run,
     }
     return {"labels": labels, "ownerReferences": [owner_reference(KIND, key)]}
 
 
 def job_manifest(
     key: Key,
-    run_generation: int,
+    run: str,
     spec: ModelConversionSpec,
     settings: JobSettings,
     queue: str | None = None,
@@ -191,18 +191,18 @@ def job_manifest(
 
     """
     spec, template = settings.defaults.fill(spec), settings.defaults.job
-    identity = job_identity(key, run_generation)
+    identity = job_identity(key, run)
     labels = identity["labels"] | ({} if queue is None else {QUEUE_LABEL: queue})
-    name = job_name(key, run_generation, part)
+    name = job_name(key, run, part)
     meta = {"name": name, "namespace": key.namespace, **identity, "labels": labels}
-    request = request_from_spec(spec, run_id(key, run_generation))
+    request = request_from_spec(spec, run_id(key, run), _cache_scope(key, spec, settings))
     if part.board:
         pod = _board_pod(spec, settings, request, {b.name: b for b in spec.benchmark.boards}[part.board])
     else:
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
         pod = _only_report(pod)
-    pod = with_claims(pod, uris_of(spec).values() if part.converts else [spec.output.uri], spec.output.uri)
+    pod = with_claims(pod, _read_from_claims(spec) if part.converts else [spec.output.uri], spec.output.uri)
     middle = "measure" if part.board else "convert"
     return {
         "apiVersion": "batch/v1",
@@ -234,7 +234,7 @@ def request_problem(spec: ModelConversionSpec, settings: JobSettings) -> str | N
     spec = settings.defaults.fill(spec)
     if spec.storage.azure is None and AZURE_SCHEME in _schemes(*uris_of(spec).values(), spec.output.uri):
         return NO_ACCOUNT
-    request = request_from_spec(spec, "x" * _RUN_ID_LENGTH).to_json()
+    request = request_from_spec(spec, "x" * _RUN_ID_LENGTH, "x" * 64).to_json()
     size = len(f"{REQUEST_ENV}={request}\0".encode())
     if size <= LONGEST_VARIABLE_BYTES:
         return None
@@ -256,9 +256,9 @@ def _pod_failure_policy(pod: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run_id(key: Key, run_generation: int) -> str:
+def run_id(key: Key, run: str) -> str:
     """Name a run, so that a report tells whose it is."""
-    return f"{key.uid}/{run_generation}"
+    return f"{key.uid}/{run}"
 
 
 def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
@@ -273,19 +273,38 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
-    fetches = [*_credentials(spec.storage, *uris_of(spec).values()), *_hub_token(spec.hugging_face)]
+    reads = list(uris_of(spec).values())
+    if spec.output.retain is Retain.IMMUTABLE or spec.output.cache is not None:
+        reads.append(spec.output.uri)
+    fetches = [*_credentials(spec.storage, *reads), *_hub_token(spec.hugging_face)]
     publishes = [
         *_credentials(spec.storage, spec.output.uri),
         *_signing_key(spec.output.signing),
         *_registry_logins(spec.output.oci),
     ]
     containers = _containers("convert", settings, job, fetches, publishes)
-    if (needed := spec.source.engine_format) is not None:
-        containers[1]["image"] = settings.engines.get(needed, settings.image)
+    containers[1]["image"] = _image(spec, settings)
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     return _pod(job, settings, request, containers)
+
+
+def _image(spec: ModelConversionSpec, settings: JobSettings) -> str:
+    """Return the image of ``convert``."""
+    needed = spec.source.engine_format
+    return settings.image if needed is None else settings.engines.get(needed, settings.image)
+
+
+def _cache_scope(key: Key, spec: ModelConversionSpec, settings: JobSettings) -> str:
+    """Name what entries of a cache are shared within: what another namespace, or image, made is not taken."""
+    return hashlib.sha256(f"{key.namespace}\n{_image(spec, settings)}".encode()).hexdigest()
+
+
+def _read_from_claims(spec: ModelConversionSpec) -> list[str]:
+    """Return what ``fetch`` reads, with the cache: a claim is mounted where its URI is."""
+    cache = spec.output.cache
+    return [*uris_of(spec).values(), *([] if cache is None else [cache.uri])]
 
 
 def _board_pod(

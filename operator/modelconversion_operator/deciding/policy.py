@@ -188,7 +188,8 @@ class Grant(NamedTuple):
 def grants_of(spec: ModelConversionSpec) -> tuple[Grant, ...]:
     """Return what must have been released: Secrets and claims that a conversion's author has chosen."""
     output = claim_of(spec.output.uri)
-    reads = {claim for uri in uris_of(spec).values() if (claim := claim_of(uri)) is not None}
+    cache = [] if spec.output.cache is None else [spec.output.cache.uri]
+    reads = {claim for uri in (*uris_of(spec).values(), *cache) if (claim := claim_of(uri)) is not None}
     return (
         *(Grant("secrets", name) for name in secrets_of(spec)),
         *(Grant("persistentvolumeclaims", name) for name in sorted(reads)),

@@ -25,9 +25,7 @@ _TTL: Final = "ttlSecondsAfterFinished"
 _IDENTITY: Final = "labels and owner reference"
 
 
-def repair_of(
-    job: JobView, spec: JobSpec, run_generation: int, pinned: Collection[str] = ()
-) -> PatchJob | None:
+def repair_of(job: JobView, spec: JobSpec, run: str, pinned: Collection[str] = ()) -> PatchJob | None:
     """Return the change that puts a Job under way right; None when there is nothing to put right.
 
     What the cluster has ``pinned`` stays as it is.
@@ -54,7 +52,7 @@ def repair_of(
         backoff_limit=spec.backoff_limit if "backoffLimit" in wrong else None,
         active_deadline_seconds=spec.active_deadline_seconds if "activeDeadlineSeconds" in wrong else None,
         ttl_seconds=ttl if _TTL in wrong else None,
-        run_generation=run_generation if strayed else None,
+        run=run if strayed else None,
         event=Event("Warning", JOB_CHANGED, words) if corrections else None,
     )
 
@@ -67,7 +65,7 @@ def pinned_by(patch: PatchJob, answer: JobView) -> frozenset[str]:
         "backoffLimit": (patch.backoff_limit, answer.backoff_limit),
         "activeDeadlineSeconds": (patch.active_deadline_seconds, answer.active_deadline_seconds),
         _TTL: (patch.ttl_seconds, answer.ttl_seconds),
-        _IDENTITY: (patch.run_generation and True, answer.labelled and answer.owned),
+        _IDENTITY: (patch.run and True, answer.labelled and answer.owned),
     }
     return frozenset(name for name, (asked, got) in wanted.items() if asked is not None and asked != got)
 
@@ -91,8 +89,8 @@ def job_changes(patch: PatchJob, key: Key) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     if spec := {name: value for name, value in fields.items() if value is not None}:
         changes["spec"] = spec
-    if patch.run_generation is not None:
-        changes["metadata"] = job_identity(key, patch.run_generation)
+    if patch.run is not None:
+        changes["metadata"] = job_identity(key, patch.run)
     return changes
 
 

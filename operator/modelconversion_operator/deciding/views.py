@@ -14,8 +14,13 @@ from typing import Any, Final
 from modelconversion_api.base import API_VERSION, GROUP, KIND, readable
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus
+from modelconversion_api.status import (
+    ModelConversionStatus,
+    run_again_of,
+    run_name,
+)
 from modelconversion_api.text import printable
+from modelconversion_api.triggers import TRIGGER_KIND
 from modelconversion_operator.errors import MalformedError
 
 UID_LABEL = f"{GROUP}/conversion-uid"
@@ -71,6 +76,20 @@ class ConversionView:
     """Kueue's queue that its Jobs are to wait in."""
     set_uid: str | None = None
     """UID of the ModelConversionSet that controls it."""
+    trigger_uid: str | None = None
+    """UID of the ModelConversionTrigger that controls it."""
+    run_again: str | None = None
+    """What its annotation says that asks for another run."""
+
+    @property
+    def asks_for_another_run(self) -> bool:
+        """Whether its annotation says what no run has answered yet."""
+        return self.run_again not in (None, self.status.run_again)
+
+    @property
+    def next_run(self) -> str:
+        """Name of the run that would begin now."""
+        return run_name(self.generation, self.run_again)
 
     @classmethod
     def from_body(cls, body: Body) -> ConversionView:
@@ -93,6 +112,8 @@ class ConversionView:
                 raw_status=raw_status,
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
                 set_uid=controller_of(meta, SET_KIND, GROUP),
+                trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
+                run_again=run_again_of(meta.get("annotations") or {}),
             )
 
 

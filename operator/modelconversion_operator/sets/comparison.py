@@ -42,7 +42,7 @@ def comparison_manifest(
     output = seen.spec.output.model_copy(update={"signing": None, "oci": None})
     spec = spec.changed(profile_ref=None, methods=[Method.FLOAT32], output=output)
     manifest = job_manifest(
-        seen.view.key, seen.view.generation, spec, settings, seen.view.queue, Part(reads_report=True)
+        seen.view.key, str(seen.view.generation), spec, settings, seen.view.queue, Part(reads_report=True)
     )
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     container["command"] = ["tflite-converter", "job-compare"]

@@ -26,7 +26,7 @@ from modelconversion_api.sets import (
     SetModel,
     SetPolicy,
 )
-from modelconversion_api.spec import ModelConversionSpec, Output, ProfileRef
+from modelconversion_api.spec import ModelConversionSpec, ProfileRef
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.conditions import conditions_of
 from modelconversion_operator.deciding.failures import problems_of_spec
@@ -141,7 +141,7 @@ def member_spec(spec: ModelConversionSetSpec, model: SetModel, profile: ProfileR
         source=model.source,
         calibration=model.calibration,
         validation=model.validation,
-        output=Output(uri=folder, signing=spec.output.signing, oci=oci),
+        output=spec.output.model_copy(update={"uri": folder, "oci": oci}),
         storage=spec.storage,
         hugging_face=spec.hugging_face,
         job=spec.job,
@@ -256,7 +256,7 @@ def _under_way(
 ) -> SetDecision:
     suspended = seen.spec.suspend
     room = 0 if suspended or stops else seen.spec.max_parallel - tally.active
-    create = tally.missing[: max(0, min(room, _MOST_AT_A_TIME))]
+    create = _next(seen, tally)[: max(0, min(room, _MOST_AT_A_TIME))]
     begun = [member for member in tally.present if not member.is_over]
     if suspended:
         phase, reason, words = Phase.SUSPENDED, SetReason.SUSPENDED, "spec.suspend is true"
@@ -271,6 +271,25 @@ def _under_way(
         [member for member in begun if suspended and not member.suspended],
         [member for member in begun if not suspended and member.suspended],
     )
+
+
+def _next(seen: SetSeen, tally: _Tally) -> list[Wanted]:
+    """Return the members to make, in their order.
+
+    With a cache, a model's first member goes ahead alone: the others need not do again what it leaves there.
+    """
+    if seen.spec.output.cache is None:
+        return tally.missing
+    models = {wanted.name: wanted.model.name for wanted in seen.wanted}
+    over = {models[member.key.name] for member in tally.present if member.is_over}
+    ahead = {models[member.key.name] for member in tally.present} - over
+    found = []
+    for wanted in tally.missing:
+        model = wanted.model.name
+        if model in over or model not in ahead:
+            found.append(wanted)
+            ahead.add(model)
+    return found
 
 
 def _ended(seen: SetSeen, status: ModelConversionSetStatus, now: datetime) -> SetDecision:

@@ -8,35 +8,32 @@ from typing import Final
 
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.known import KnownObjects
 from modelconversion_operator.sets.views import MemberView, SetView, member_view
 
 _LONGEST_PATIENCE_SECONDS: Final = 1.0
 _MEMBERS_A_SECOND: Final = 100
 
 
-class SetStore:
-    """Views by key. An older version of an object never replaces a newer one.
+class SetStore(KnownObjects[SetView]):
+    """Sets and their members. An older version of an object never replaces a newer one.
 
     Args:
         seen: Called with each newer view of a set, however it came to be known.
+        gone: Called with the UID of a set that is forgotten.
 
     """
 
-    def __init__(self, seen: Callable[[SetView], None] = lambda _: None) -> None:
-        self._seen = seen
-        self._sets: dict[str, SetView] = {}
+    def __init__(
+        self,
+        seen: Callable[[SetView], None] = lambda _: None,
+        gone: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        super().__init__(seen, gone)
         self._members: dict[str, dict[str, MemberView]] = {}
         """By UID of a set, its members by name."""
         self._set_of: dict[str, tuple[str, str]] = {}
         """By UID of a member, the UID of its set, and its name."""
-
-    def uids(self) -> list[str]:
-        """UIDs of the sets."""
-        return list(self._sets)
-
-    def view(self, uid: str) -> SetView | None:
-        """Return a set."""
-        return self._sets.get(uid)
 
     def members(self, view: SetView) -> Mapping[str, MemberView]:
         """Return the members of a set by name: of its own namespace, whatever another one's claims."""
@@ -51,33 +48,7 @@ class SetStore:
 
     def phases(self) -> Counter[str]:
         """Count sets by phase."""
-        return Counter(str(view.status.phase or Phase.PENDING) for view in self._sets.values())
-
-    def put(self, view: SetView) -> bool:
-        """Remember a set; gives whether it has changed."""
-        known = self._sets.get(view.key.uid)
-        if known is not None and int(view.resource_version) <= int(known.resource_version):
-            return False
-        self._sets[view.key.uid] = view
-        self._seen(view)
-        return True
-
-    def drop(self, view: SetView) -> bool:
-        """Forget a set that is gone; gives whether it was known."""
-        return self._sets.pop(view.key.uid, None) is not None
-
-    def retain(self, namespace: str | None, uids: set[str], version: str) -> set[str]:
-        """Forget the sets that a listing at ``version`` of a namespace, or of all, did not have."""
-        gone = {
-            uid
-            for uid, view in self._sets.items()
-            if uid not in uids
-            and namespace in (None, view.key.namespace)
-            and int(view.resource_version) <= int(version)
-        }
-        for uid in gone:
-            del self._sets[uid]
-        return gone
+        return Counter(str(view.status.phase or Phase.PENDING) for view in self.views())
 
     def put_member(self, view: ConversionView, set_uid: str) -> bool:
         """Remember a member; gives whether what a set sees of it has changed."""

@@ -13,11 +13,13 @@ from modelconversion_api.base import GROUP, readable
 from modelconversion_api.sets import SET_KIND, ModelConversionSetStatus
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import SUCCEEDED, Phase
+from modelconversion_api.triggers import TRIGGER_KIND
 from modelconversion_operator.deciding.views import (
     QUEUE_LABEL,
     Body,
     ConversionView,
     Key,
+    controller_of,
     owner_reference,
     reading,
     spec_digest,
@@ -44,6 +46,8 @@ class SetView:
     class_name: str
     queue: str | None
     """Kueue's queue that the members' Jobs are to wait in."""
+    trigger_uid: str | None = None
+    """UID of the ModelConversionTrigger that controls it."""
 
     @property
     def uid(self) -> str:
@@ -78,6 +82,7 @@ class SetView:
                 retry=None if retry is None else str(retry)[:_LONGEST_NONCE],
                 class_name=str(spec.get("className") or ""),
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
+                trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
             )
 
 
@@ -135,7 +140,7 @@ def member_view(view: ConversionView, set_uid: str) -> MemberView:
         agreement=artifact.agreement if artifact is not None else None,
         reason=intern(summary.reason) if shows_why and summary is not None else None,
         message=summary.message if phase is Phase.FAILED and summary is not None else None,
-        run=f"{view.key.uid}/{status.run_generation}",
+        run=f"{view.key.uid}/{status.run}",
     )
 
 

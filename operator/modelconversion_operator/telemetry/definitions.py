@@ -71,6 +71,12 @@ DEFINITIONS: Final = (
         _SECONDS,
     ),
     Definition(
+        "counter",
+        "cache_lookups",
+        "Looks into the caches of conversions, by outcome; all but Hit loaded the model.",
+        ("outcome",),
+    ),
+    Definition(
         "histogram",
         "artifact_size_fraction",
         "Artifact size as a share of the source model's size.",

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from modelconversion_api.fields.boards import Accelerator
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
@@ -90,17 +91,28 @@ class Metrics:
             of.counter("reconcile_errors").labels(error)
         for told in ("delivered", "refused", "failed", "expired", "deferred"):
             of.counter("notifications").labels(told)
+        for found in CacheOutcome:
+            of.counter("cache_lookups").labels(str(found))
         for outcome in (True, False):
             of.histogram("duration_seconds").labels(_outcome(outcome))
 
     def observe(self, phases: Callable[[], dict[str, int]], queue_depth: Callable[[], int]) -> None:
         """Take the gauges from where their values live, at each scrape."""
-        self.registry.register(_Phases("resources", "ModelConversion resources by phase.", phases))
+        self.registry.register(
+            _Counted("resources", "ModelConversion resources by phase.", "phase", tuple(Phase), phases)
+        )
         self._of.gauge("queue_depth").set_function(queue_depth)
 
     def observe_sets(self, phases: Callable[[], dict[str, int]]) -> None:
         """Count sets by phase at each scrape."""
-        self.registry.register(_Phases("sets", "ModelConversionSets by phase.", phases))
+        self.registry.register(
+            _Counted("sets", "ModelConversionSets by phase.", "phase", tuple(Phase), phases)
+        )
+
+    def observe_triggers(self, ready: Callable[[], dict[str, int]]) -> None:
+        """Count triggers by their condition Ready at each scrape."""
+        words = "ModelConversionTriggers by whether their last look found the source."
+        self.registry.register(_Counted("triggers", words, "ready", ("True", "False", "Unknown"), ready))
 
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""
@@ -184,6 +196,8 @@ class Metrics:
             return
         for stage, seconds in summary.stage_seconds.items():
             self._of.histogram("stage_duration_seconds").labels(stage).observe(seconds)
+        if summary.cache is not None:
+            self._of.counter("cache_lookups").labels(str(summary.cache)).inc()
         for artifact in summary.artifacts:
             method = _label(artifact)
             self._of.counter("artifact_bytes").labels(method).inc(artifact.size_bytes)
@@ -232,15 +246,23 @@ def _outcome(succeeded: bool) -> str:
     return "succeeded" if succeeded else "failed"
 
 
-class _Phases(Collector):
-    """Objects by phase, counted when asked: a gauge that cannot go stale."""
+class _Counted(Collector):
+    """Objects by one of a few words, counted when asked: a gauge that cannot go stale."""
 
-    def __init__(self, name: str, words: str, phases: Callable[[], dict[str, int]]) -> None:
-        self._name, self._words, self._phases = name, words, phases
+    def __init__(
+        self,
+        name: str,
+        words: str,
+        label: str,
+        values: Sequence[str],
+        counts: Callable[[], dict[str, int]],
+    ) -> None:
+        self._name, self._words, self._label = name, words, label
+        self._values, self._counts = values, counts
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(f"{PREFIX}_{self._name}", self._words, labels=["phase"])
-        counts = self._phases()
-        for phase in Phase:
-            family.add_metric([phase], counts.get(phase, 0))
+        family = GaugeMetricFamily(f"{PREFIX}_{self._name}", self._words, labels=[self._label])
+        counts = self._counts()
+        for value in self._values:
+            family.add_metric([value], counts.get(value, 0))
         yield family

@@ -27,10 +27,13 @@ async def serve(
     healthy: Probe,
     ready: Probe,
     remarks: Probe = _nothing,
+    more: Callable[[web.Application], None] = lambda _: None,
+    most_bytes: int = 1 << 10,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; gives the port, which the system chooses when ``port`` is 0.
 
     ``remarks`` are what ``/readyz`` says below its "ok": what is not well although the process is ready.
+    ``more`` adds other paths, whose bodies have at most ``most_bytes``.
 
     Raises:
         SettingsError: The address cannot be used.
@@ -40,7 +43,8 @@ async def serve(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    app = web.Application()
+    app = web.Application(client_max_size=most_bytes)
+    more(app)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", _handler(healthy))
     app.router.add_get("/readyz", _handler(ready, remarks))

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from modelconversion_api.base import GROUP, PLURAL
 from modelconversion_api.sets import SET_PLURAL
-from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase
+from modelconversion_api.status import SUCCEEDED, Condition, Phase
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.sets.views import SetView
 
@@ -81,15 +81,11 @@ def moments_of(view: View) -> list[Moment]:
 def _moment(view: View, kind: Kind, time: datetime) -> Moment:
     """Name a moment.
 
-    A conversion's run is known by its generation. A set may end several times in one, as its failed members
+    A conversion's run is known by its name. A set may end several times in one, as its failed members
     are tried again: it is known by the second.
     """
-    run = int(time.timestamp()) if isinstance(view, SetView) else _run(view.status)
+    run = int(time.timestamp()) if isinstance(view, SetView) else view.status.run or 0
     return Moment(kind, f"{view.key.uid}/{run}/{kind}", time.astimezone(UTC))
-
-
-def _run(status: ModelConversionStatus) -> int:
-    return status.run_generation or 0
 
 
 def times_of(body: Any) -> Iterable[str]:
@@ -126,7 +122,7 @@ def _data(view: View, moment: Moment) -> dict[str, Any]:
         "namespace": key.namespace,
         "name": key.name,
         "uid": key.uid,
-        "generation": status.observed_generation if isinstance(view, SetView) else _run(view.status),
+        **_begun_with(view),
         "startTime": _stamp(status.start_time),
     }
     is_end = moment.kind not in (Kind.STARTED, Kind.SET_STARTED)
@@ -140,6 +136,13 @@ def _data(view: View, moment: Moment) -> dict[str, Any]:
             **(_set_results(view) if isinstance(view, SetView) else _results(view)),
         }
     return _without_none(facts)
+
+
+def _begun_with(view: View) -> dict[str, Any]:
+    """Return what tells a run from the others of its object."""
+    if isinstance(view, SetView):
+        return {"generation": view.status.observed_generation}
+    return {"generation": view.status.run_generation or 0, "runAgain": view.status.run_again}
 
 
 def _results(view: ConversionView) -> dict[str, Any]:

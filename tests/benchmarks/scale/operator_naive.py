@@ -26,7 +26,7 @@ def configure(**_: Any) -> None:
 @kopf.on.create(GROUP, VERSION, PLURAL)
 def created(name: str, namespace: str, uid: str, spec: kopf.Spec, patch: kopf.Patch, **_: Any) -> None:
     parsed = ModelConversionSpec.model_validate(dict(spec))
-    job = job_manifest(Key(namespace, name, uid), 1, parsed, JobSettings("converter:test"))
+    job = job_manifest(Key(namespace, name, uid), "1", parsed, JobSettings("converter:test"))
     client.BatchV1Api().create_namespaced_job(namespace, job)
     patch.status["phase"] = "Pending"
 

@@ -44,6 +44,7 @@ EVERYTHING: Json = {
         "allowedOutputs": ["s3://models/{namespace}/"],
         "allowedServiceAccounts": ["converter"],
     },
+    "webhooks": {"enabled": True},
     "notifications": {
         "cloudEvents": {
             "sink": "https://events.example:8443/in",
@@ -86,7 +87,11 @@ class Rendered:
         return [o for o in self.objects if o["kind"] == kind]
 
     def one(self, kind: str, name: str | None = None) -> Json:
-        (found,) = [o for o in self.all(kind) if name in (None, o["metadata"]["name"])]
+        """The object of this name; without one, that which is not the receiver of webhooks'."""
+        if name is not None:
+            (found,) = [o for o in self.all(kind) if o["metadata"]["name"] == name]
+        else:
+            (found,) = [o for o in self.all(kind) if not o["metadata"]["name"].endswith("-webhooks")]
         return found
 
     @property

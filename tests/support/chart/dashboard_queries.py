@@ -86,6 +86,7 @@ def exported_metrics() -> set[str]:
     metrics = Metrics()
     metrics.observe(dict, lambda: 0)
     metrics.observe_sets(dict)
+    metrics.observe_triggers(dict)
     models = InferenceMetrics(CollectorRegistry())
     families = [*metrics.registry.collect(), *models.describe()]
     names = {f"{family.name}{suffix}" for family in families for suffix in _SUFFIXES[family.type]}

@@ -37,6 +37,8 @@ class O:  # noqa: E742 - beside T, and as short, because graphs are written with
     version: int = 1
     options: Mapping[str, int | str] = field(default_factory=dict)
     """Fields of the operator's options table, named as in the schema."""
+    custom: bytes = b""
+    """Options of a custom operator."""
 
 
 _OPTIONS = {
@@ -195,6 +197,8 @@ def _operator(model: Any, given: O) -> Any:
     operator = schema.OperatorT()
     operator.opcodeIndex = len(model.operatorCodes) - 1
     operator.inputs, operator.outputs = list(given.inputs), list(given.outputs)
+    if given.custom:
+        operator.customOptions = list(given.custom)
     if given.name in _OPTIONS:
         kind = _OPTIONS[given.name]
         operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)

@@ -77,7 +77,7 @@ class Story:
 
 
 def of_board(name: str, **changes: Any) -> JobView:
-    return replace(job(**changes), name=job_name(KEY, 1, Part(board=name)), uid=f"job-{name}")
+    return replace(job(**changes), name=job_name(KEY, "1", Part(board=name)), uid=f"job-{name}")
 
 
 def on_board(*states: dict[str, Any], **changes: Any) -> PodView:

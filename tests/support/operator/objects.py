@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import (
@@ -64,6 +65,7 @@ def conversion(
     *,
     generation: int = 1,
     deleting: bool = False,
+    run_again: str | None = None,
     **spec_changes: Any,
 ) -> ConversionView:
     meta: dict[str, Any] = {
@@ -75,6 +77,8 @@ def conversion(
     }
     if deleting:
         meta["deletionTimestamp"] = wire(NOW)
+    if run_again is not None:
+        meta["annotations"] = {"edgeml.dev/run-again": run_again}
     return ConversionView.from_body(
         {
             "metadata": meta,
@@ -116,11 +120,11 @@ def job(
         conditions.append({"type": "FailureTarget", "status": "True", "reason": "DeadlineExceeded"})
     whole: dict[str, Any] = {
         "namespace": KEY.namespace,
-        "name": job_name(KEY, run_generation),
+        "name": job_name(KEY, str(run_generation)),
         "uid": f"job-{run_generation}",
         "resourceVersion": "20",
         "creationTimestamp": wire(created),
-        **job_identity(Key(KEY.namespace, KEY.name, owner), run_generation),
+        **job_identity(Key(KEY.namespace, KEY.name, owner), str(run_generation)),
         **(meta or {}),
     }
     if deleting:
@@ -215,6 +219,7 @@ def summary(*, passed: bool = True, without: tuple[Method, ...] = ()) -> Convers
             for m in without
         ),
         stage_seconds={Stage.FETCH: 0.2, Stage.CONVERT: 3.1},
+        cache=CacheOutcome.HIT,
     )
 
 
@@ -229,7 +234,7 @@ def failure_message(reason: FailureReason, stage: Stage = Stage.LOAD) -> str:
 def manifest(**spec_changes: Any) -> dict[str, Any]:
     from modelconversion_api.spec import ModelConversionSpec
 
-    return job_manifest(KEY, 1, ModelConversionSpec.model_validate(spec(**spec_changes)), DEFAULTS)
+    return job_manifest(KEY, "1", ModelConversionSpec.model_validate(spec(**spec_changes)), DEFAULTS)
 
 
 def wire(time: datetime) -> str:

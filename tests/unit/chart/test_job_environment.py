@@ -127,8 +127,8 @@ def test_what_reaches_the_containers_and_which_of_them(given: Json, told: list[J
     wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": boards}))
     seen: dict[str, list[Json]] = {}
     for part in (Part(), Part(board="pi"), Part(reads_report=True)):
-        without = environments(job_manifest(KEY, 1, wanted, JobSettings("i"), part=part))
-        job = job_manifest(KEY, 1, wanted, JobSettings("i", defaults=defaults), part=part)
+        without = environments(job_manifest(KEY, "1", wanted, JobSettings("i"), part=part))
+        job = job_manifest(KEY, "1", wanted, JobSettings("i", defaults=defaults), part=part)
         for name, env in environments(job).items():
             seen[f"{name} {part.board}"] = [entry for entry in env if entry not in without[name]]
             assert seen[f"{name} {part.board}"] + without[name] == sorted(env, key=without[name].__contains__)
@@ -167,7 +167,7 @@ def test_the_walls_of_the_platform_are_around_every_job_s_pod(given: Json, field
     boards = [{"name": "pi", "nodeSelector": {"board": "pi"}}]
     wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": boards}))
     for part in (Part(), Part(board="pi"), Part(reads_report=True)):
-        job = job_manifest(KEY, 1, wanted, JobSettings("i", defaults=defaults), part=part)
+        job = job_manifest(KEY, "1", wanted, JobSettings("i", defaults=defaults), part=part)
         pod = job["spec"]["template"]["spec"]
         assert {name: pod[name] for name in ("runtimeClassName", "hostUsers") if name in pod} == fields
         assert pod["securityContext"]["runAsNonRoot"] is True

@@ -49,6 +49,7 @@ def test_by_default_there_is_nothing_but_what_every_cluster_has():
     assert where(render()) == {
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversionsets.edgeml.dev"),
+        ("CustomResourceDefinition", None, "modelconversiontriggers.edgeml.dev"),
         ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
         ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
@@ -196,6 +197,27 @@ def test_a_sink_of_events_has_a_lease_a_token_from_a_secret_and_a_way_through_th
     assert {"ports": ports} in render(given).one("NetworkPolicy", NAME)["spec"]["egress"]
 
 
+@pytest.mark.parametrize(("namespaces", "kind"), [([], "ClusterRole"), (["ml"], "Role")])
+def test_the_receiver_of_webhooks_may_ask_for_looks_and_for_nothing_else(namespaces: list[str], kind: str):
+    name = f"{NAME}-webhooks"
+    assert not [o for o in render() if o["metadata"]["name"] == name]
+    rendered = render({"webhooks": {"enabled": True}, "watchNamespaces": namespaces})
+    rules = rendered.one(kind, name)["rules"]
+    rights = {(r, verb) for rule in rules for r in rule["resources"] for verb in rule["verbs"]}
+    assert rights == {("modelconversiontriggers", "get"), ("modelconversiontriggers/status", "patch")}
+    account = {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
+    assert rendered.one(f"{kind}Binding", name)["subjects"] == [account]
+    pod = rendered.one("Deployment", name)["spec"]["template"]
+    assert pod["spec"]["serviceAccountName"] == name
+    (container,) = pod["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    selector = rendered.one("Service", name)["spec"]["selector"]
+    assert selector.items() <= pod["metadata"]["labels"].items()
+    operators = rendered.one("Service", NAME)["spec"]["selector"]
+    assert not operators.items() <= pod["metadata"]["labels"].items(), "it is no operator"
+
+
 def test_a_sink_alone_needs_a_lease_too():
     rendered = render({"notifications": {"cloudEvents": SINK}, "leaderElection": {"enabled": False}})
     assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [f"{NAME}-told"]
@@ -222,7 +244,7 @@ def test_who_may_edit_a_namespace_may_convert_there_and_not_write_the_status():
         prefix + r for r in ("edit", "admin")
     }
     writable = {r for rule in edit["rules"] for r in rule["resources"]}
-    ours = {"modelconversions", "modelconversionsets", "conversionprofiles"}
+    ours = {"modelconversions", "modelconversionsets", "modelconversiontriggers", "conversionprofiles"}
     assert writable == ours, "what counts everywhere is the platform's"
 
 

@@ -28,7 +28,7 @@ def pods(rendered: Rendered, patch: pytest.MonkeyPatch, **asked: object) -> dict
     wanted = ModelConversionSpec.model_validate(onnx)
     found = {"operator": rendered.pod, "test": rendered.one("Pod")["spec"]}
     for part in (Part(), Part(reads_report=True), Part(board="pi")):
-        job = job_manifest(KEY, 1, wanted, rules.jobs, part=part)
+        job = job_manifest(KEY, "1", wanted, rules.jobs, part=part)
         found[repr(part)] = job["spec"]["template"]["spec"]
     return found
 

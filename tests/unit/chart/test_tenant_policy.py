@@ -19,9 +19,9 @@ def test_there_is_none_unless_asked_for():
     ("limits", "fields"),
     [
         ({"allowedEndpoints": ["AWS"]}, ["spec.storage.endpoint", "spec reads from"]),
-        ({"allowedOutputs": []}, ["spec.output.uri"]),
+        ({"allowedOutputs": []}, ["spec.output"]),
         ({"allowedServiceAccounts": [], "allowedEndpoints": ["*", "AWS"]}, ["spec.job.serviceAccountName"]),
-        ({"allowedOutputs": ["s3://a/"], "allowedServiceAccounts": []}, ["spec.output.uri", "spec.job"]),
+        ({"allowedOutputs": ["s3://a/"], "allowedServiceAccounts": []}, ["spec.output", "spec.job"]),
     ],
 )
 def test_only_what_is_limited_is_looked_at(limits: Json, fields: list[str]):

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from modelconversion_client import AsyncModelConversionClient, errors
 from modelconversion_client.resources import Pod
-from support.client.objects import condition, conversion, pod
+from support.client.objects import conversion, pod
 
 Answer = Callable[[web.Request], web.Response]
 
@@ -29,6 +29,7 @@ class StandIn:
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append(request)
+        await request.read()  # kept, so that a test can look at it afterwards
         answer = self.answers.pop(0)
         return answer if isinstance(answer, web.Response) else answer()
 
@@ -98,19 +99,28 @@ async def test_lists_are_read_page_by_page(stand_in: tuple[StandIn, AsyncModelCo
     assert server.asked[1].query["continue"] == "more"
 
 
-async def test_what_a_retry_would_lose_is_in_the_exception(
+async def test_a_retry_is_an_annotation_and_its_run_is_waited_for(
     stand_in: tuple[StandIn, AsyncModelConversionClient],
 ) -> None:
     server, client = stand_in
-    failed = {"phase": "Failed", "conditions": [condition("SourceNotFound", "", "False")]}
-    gone = web.json_response({"kind": "Status", "details": {"name": "gesture"}}, status=404)
-    server.answers = [body(**failed), web.json_response({"kind": "Status", "message": "no"}, status=422)]
-    with pytest.raises(errors.RefusedError):
+    failed = conversion(status={"phase": "Failed", "observedGeneration": 1})
+    server.answers = [web.json_response(failed), web.Response(status=409, text="another uid")]
+    with pytest.raises(errors.ConflictError):
         await client.retry("gesture")
-    assert [asked.method for asked in server.asked] == ["GET", "POST"]  # nothing was deleted
-    assert server.asked[1].query["dryRun"] == "All"
-    server.answers = [body(**failed), body(), body(), gone, web.Response(status=500, text="etcd is away")]
-    with pytest.raises(errors.RecreateError, match=r"gesture is deleted, but .*etcd is away") as lost:
-        await client.retry("gesture")
-    assert lost.value.manifest["spec"] == conversion()["spec"]
-    assert lost.value.manifest["metadata"]["name"] == "gesture"
+    asked = dict(failed["metadata"], annotations={"edgeml.dev/run-again": "now"})
+    server.answers = [web.json_response(failed), web.json_response({**failed, "metadata": asked})]
+    waiting = await client.retry("gesture")
+    patch = await server.asked[-1].json()
+    assert patch["metadata"].keys() == {"uid", "annotations"}
+    assert (patch["metadata"]["uid"], waiting.phase, waiting.has_ended) == (
+        "uid-of-gesture",
+        "Pending",
+        False,
+    )
+    over = {"phase": "Failed", "observedGeneration": 1, "runAgain": "now"}
+    server.answers = [
+        web.json_response({**failed, "metadata": asked}),
+        web.json_response({**failed, "metadata": asked, "status": over}),
+    ]
+    assert (await client.wait("gesture", interval_seconds=0)).phase == "Failed"
+    assert server.answers == []

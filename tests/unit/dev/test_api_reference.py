@@ -13,6 +13,7 @@ from modelconversion_api.base import KIND
 from modelconversion_api.profiles import ConversionProfileSpec
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.triggers import TRIGGER_KIND
 
 PROPERTIES = properties_of(KIND)
 LEAVES = dict(leaves(PROPERTIES["spec"], "spec"))
@@ -25,7 +26,8 @@ def test_each_field_has_an_example_that_fits_it(path: str) -> None:
 
 def test_no_example_is_of_a_field_that_is_gone() -> None:
     of_sets = dict(leaves(properties_of(SET_KIND)["spec"], f"{SET_KIND}.spec"))
-    paths = [*LEAVES, *of_sets]
+    of_triggers = dict(leaves(properties_of(TRIGGER_KIND)["spec"], f"{TRIGGER_KIND}.spec"))
+    paths = [*LEAVES, *of_sets, *of_triggers]
     assert [end for end in EXAMPLES if not any(path.endswith(f".{end}") for path in paths)] == []
 
 

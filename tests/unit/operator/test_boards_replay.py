@@ -88,7 +88,7 @@ class Boards(World):
     def part_of(self, uid: str) -> Part:
         """Which of a conversion's Jobs the present one is."""
         key, name = self.key(uid.removeprefix("ml-")), self.status(uid)["jobName"]
-        return next(part for part in PARTS if job_name(key, 1, part) == name)
+        return next(part for part in PARTS if job_name(key, "1", part) == name)
 
     def job_ends(self, uid: str) -> None:
         """The present Job ends well, with what its last container has to say."""
@@ -233,4 +233,4 @@ def test_a_converting_job_that_goes_on_after_it_has_published_is_removed_before_
     world.store.drop_job(JobView.from_body(world.server.jobs.pop(converting)))
     world.queue.add(A)
     world.idle()
-    assert world.server.made[1:] == [job_name(world.key("a"), 1, Part(board="fast"))]
+    assert world.server.made[1:] == [job_name(world.key("a"), "1", Part(board="fast"))]

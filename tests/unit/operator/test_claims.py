@@ -18,7 +18,7 @@ BOARD = {"name": "pi", "nodeSelector": {"board": "pi"}}
 
 def pod_of(part: Part = CONVERTS, **changes: Any) -> dict[str, Any]:
     wanted = spec(**{"methods": ["Float16"], "calibration": {"uri": "s3://models/val.npy"}} | changes)
-    manifest = job_manifest(KEY, 1, ModelConversionSpec.model_validate(wanted), DEFAULTS, part=part)
+    manifest = job_manifest(KEY, "1", ModelConversionSpec.model_validate(wanted), DEFAULTS, part=part)
     found: dict[str, Any] = manifest["spec"]["template"]["spec"]
     return found
 

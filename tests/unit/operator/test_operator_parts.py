@@ -111,6 +111,7 @@ def test_a_status_patch_holds_changes_and_removes_what_is_gone():
         "artifacts": [],
         "failedMethods": [],
         "measurements": [],
+        "oci": [],
         "conditions": [],
     }
     assert status_changes(after.to_wire(), after) == {}
@@ -295,6 +296,9 @@ def test_the_operator_may_read_no_secret_and_change_nothing_but_jobs_and_its_sta
         ("modelconversions", "delete"),
         ("modelconversions/status", "patch"),
         ("modelconversionsets/status", "patch"),
+        ("modelconversionsets", "create"),  # what triggers make
+        ("modelconversionsets", "delete"),  # and their history keeps no more
+        ("modelconversiontriggers/status", "patch"),
         ("localsubjectaccessreviews", "create"),  # a question, which changes nothing
         ("jobs", "create"),
         ("jobs", "patch"),

@@ -147,7 +147,11 @@ class AzureStore(CloudStore):
         if listing.tag != "EnumerationResults":
             raise ValueError("no listing")
         objects = [
-            ObjectInfo(_name(blob), int(blob.findtext("Properties/Content-Length") or ""))
+            ObjectInfo(
+                _name(blob),
+                int(blob.findtext("Properties/Content-Length") or ""),
+                blob.findtext("Properties/Etag") or "",
+            )
             for blob in listing.iterfind("Blobs/Blob")
             if blob.findtext("Properties/ResourceType") != "directory"
         ]

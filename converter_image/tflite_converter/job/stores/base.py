@@ -28,6 +28,8 @@ class ObjectInfo:
 
     key: str
     size_bytes: int
+    version: str = ""
+    """What the store changes with each write; empty where it does not say."""
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,10 @@ def _files(folder: int, prefix: str, depth: int) -> Iterator[ObjectInfo]:
             finally:
                 os.close(inner)
         elif entry.is_file(follow_symlinks=False):
-            yield ObjectInfo(key, entry.stat(follow_symlinks=False).st_size)
+            status = entry.stat(follow_symlinks=False)
+            yield ObjectInfo(
+                key, status.st_size, f"{status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}"
+            )
 
 
 def _digest_of(folder: int, name: str) -> Stored:

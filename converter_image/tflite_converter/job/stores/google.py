@@ -93,7 +93,13 @@ class GoogleStore(CloudStore):
         if listing.tag.rpartition("}")[2] != "ListBucketResult":
             raise ValueError("no listing")
         objects = [
-            ObjectInfo(entry.findtext("{*}Key") or "", int(entry.findtext("{*}Size") or ""))
+            ObjectInfo(
+                entry.findtext("{*}Key") or "",
+                int(entry.findtext("{*}Size") or ""),
+                " ".join(
+                    entry.findtext(f"{{*}}{name}") or "" for name in ("Generation", "ETag", "LastModified")
+                ),
+            )
             for entry in listing.iterfind("{*}Contents")
         ]
         is_last = listing.findtext("{*}IsTruncated") != "true"

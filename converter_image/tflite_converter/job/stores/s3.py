@@ -103,7 +103,8 @@ class ObjectStore:
         with storage_errors(self._stage, uri):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
-                    yield ObjectInfo(entry["Key"], entry["Size"])
+                    version = f"{entry.get('ETag', '')} {entry.get('LastModified', '')}"
+                    yield ObjectInfo(entry["Key"], entry["Size"], version)
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
         """Download an object to ``path``, whole or not at all, and compute its digest meanwhile.

@@ -11,6 +11,7 @@ import pytest
 
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
 from modelconversion_api.status import SourceInfo, TensorInfo
+from support.converter.heads import detector_data, head_model
 from support.converter.tflite_files import O, T, dense, floats, tflite
 from support.converter.tiny_tflite import write_tiny_tflite
 from tflite_converter.cli.hints import message_of
@@ -163,3 +164,47 @@ def test_a_comparison_says_what_was_taken_for_what(tmp_path: Path, capfd: pytest
     assert run("compare", path, path, "--data", tmp_path / "x.csv", "--json") == 0
     words = json.loads(capfd.readouterr().out)["samples"]
     assert words.startswith("2 samples of x.csv (the first row of x.csv")
+
+
+def test_a_detector_is_converted_and_compared_at_the_command_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    heads, labels = detector_data(tmp_path)
+    (tmp_path / "head.tflite").write_bytes(head_model(*heads.shape[1:]))
+    np.save(tmp_path / "x.npy", heads.reshape(len(heads), -1).astype(np.float32))
+    data = ["--data", tmp_path / "x.npy", "--labels", labels]
+    detector = ["--task", "Detection", "--decoder", "YOLOv8"]
+    files = ["--model", tmp_path / "head.tflite", "--output", tmp_path / "out", "--method", "float32"]
+    assert run("convert", *files, *data, *detector, "--min-accuracy", "0.75", "--quiet") == 0
+    said = capfd.readouterr().out
+    assert "The original's accuracy (MeanAveragePrecision) is 75.2%, and 75.2% at an IoU of 0.5." in " ".join(
+        said.split()
+    )
+    assert run("convert", *files, *data, *detector, "--min-accuracy", "0.76", "--quiet") == 41
+    assert "accuracy 0.7525 is under 0.76" in " ".join(capfd.readouterr().out.split())
+    assert run("compare", *[tmp_path / "head.tflite"] * 2, *data, *detector, "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert (found["agreementMetric"], found["b"]["accuracy"]) == ("Detections", 0.752475)
+
+
+BELONGING: dict[str, list[str]] = {
+    "--task Detection needs --decoder": ["--task", "Detection"],
+    "add --task Detection": ["--decoder", "YOLOv8"],
+    "add --task Segmentation": ["--task", "Regression", "--ignore-label", "0"],
+    "--decoder": ["--detection-min-score", "0.1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "words"),
+    [
+        *((command, *each) for command in ("convert", "compare") for each in BELONGING.items()),
+        ("convert", "--min-accuracy needs labels", ["--min-accuracy", "0.1"]),
+    ],
+)
+def test_flags_of_detectors_and_masks_belong_together(
+    command: str, says: str, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--model", "m.tflite"] if command == "convert" else ["a.tflite", "b.tflite"]
+    assert run(command, *files, "--data", "d.npy", *words) == 2
+    assert says in " ".join(capfd.readouterr().err.split())

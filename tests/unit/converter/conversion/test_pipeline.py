@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from modelconversion_api.fields.data import Images, ImageScaling, Task
+from modelconversion_api.fields.detection import Decoder, Detection
 from modelconversion_api.methods import Method, Target
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.reports.conversion import ArtifactReport
@@ -18,6 +19,7 @@ from modelconversion_api.reports.measurements import AccuracyMetric
 from support.converter import hard_models
 from support.converter.converting import Converted, convert_into
 from support.converter.hard_models import INPUT, OUTPUT, Hard
+from support.converter.heads import detector_data, head_model, ssd_data, ssd_model
 from support.converter.tflite_files import O, T, floats, tflite
 from support.converter.tiny_tflite import write_tiny_tflite
 from tflite_converter.arrays import Array
@@ -25,6 +27,7 @@ from tflite_converter.data.files import DataFiles
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import machine
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.report.page import render
 from tflite_converter.tflite.runtime import TFLiteModel
 
 pytestmark = pytest.mark.slow
@@ -99,6 +102,121 @@ def test_labels_that_do_not_fit_are_left_aside_with_a_word(tmp_path: Path, task:
     (artifact,) = found.report.artifacts
     assert (artifact.accuracy, artifact.passed) == (None, False)
     assert artifact.message == "accuracy could not be measured"
+
+
+def measured_head(folder: Path, heads: Array, labels: Path, **options: Any) -> Converted:
+    (folder / "head.tflite").write_bytes(head_model(*heads.shape[1:]))
+    np.save(folder / "x.npy", heads.reshape(len(heads), -1).astype(np.float32))
+    files = DataFiles(folder / "x.npy", labels, task=options["task"])
+    return convert_into(
+        folder / "out", folder / "head.tflite", *BOTH, calibration=files, validation=files, **options
+    )
+
+
+def test_a_detector_is_measured_by_average_precision(tmp_path: Path) -> None:
+    heads, labels = detector_data(tmp_path)
+    found = measured_head(
+        tmp_path,
+        heads,
+        labels,
+        task=Task.DETECTION,
+        detection=Detection(decoder=Decoder.YOLO_V8),
+        gates=Gates(max_accuracy_drop=0.2, min_accuracy=0.5, min_agreement=0.95),
+    )
+    evaluation = found.report.evaluation
+    expected = (1 + 51 / 101) / 2
+    assert evaluation.original is not None
+    assert evaluation.original.metric is AccuracyMetric.MEAN_AVERAGE_PRECISION
+    assert evaluation.original.accuracy == pytest.approx(expected, abs=1e-6)
+    assert [(c.name, c.score) for c in evaluation.original.classes] == [
+        ("cup", 1.0),
+        ("jug", pytest.approx(51 / 101, abs=1e-6)),
+    ]
+    assert (evaluation.agreement_metric.value, evaluation.detection) == (
+        "Detections",
+        Detection(decoder=Decoder.YOLO_V8),
+    )
+    for artifact in found.report.artifacts:
+        assert artifact.passed, artifact.message
+        assert artifact.agreement == 1.0
+        assert artifact.scores is not None
+        assert artifact.scores.map50 == pytest.approx(expected, abs=1e-6)
+    float32 = found.report.artifacts[0]
+    assert float32.accuracy == pytest.approx(expected, abs=1e-6)
+    # Eight bits move the edges: at high thresholds some boxes are beside.
+    assert 0.5 < (int8_of(found).accuracy or 0.0) <= expected
+    page = render(found.report)
+    assert "jug (1)" in page
+    assert "MeanAveragePrecision" in page
+
+
+def test_a_detector_that_suppresses_boxes_itself(tmp_path: Path) -> None:
+    """LiteRT's own TFLite_Detection_PostProcess, on data of which the figures are known."""
+    samples, labels = ssd_data(tmp_path)
+    (tmp_path / "ssd.tflite").write_bytes(ssd_model())
+    np.save(tmp_path / "x.npy", samples)
+    files = DataFiles(tmp_path / "x.npy", labels, task=Task.DETECTION)
+    found = convert_into(
+        tmp_path / "out",
+        tmp_path / "ssd.tflite",
+        *BOTH,
+        calibration=files,
+        validation=files,
+        task=Task.DETECTION,
+        detection=Detection(decoder=Decoder.POST_PROCESSED),
+    ).report
+    assert found.evaluation.original is not None
+    assert found.evaluation.original.accuracy == pytest.approx(51 / 101, abs=1e-6)
+    for artifact in found.artifacts:
+        assert artifact.usable
+        assert artifact.agreement == 1.0
+        assert artifact.scores is not None
+        assert artifact.scores.map50 == pytest.approx(51 / 101, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
+        ({"detection": Detection(decoder=Decoder.BOXES)}, FailureReason.DECODER_MISMATCH, "(n, K, 6)"),
+        ({"detection": None}, FailureReason.DECODER_MISMATCH, "no decoder says"),
+        ({"task": Task.SEGMENTATION}, FailureReason.DATA_UNREADABLE, "it holds JSON"),
+    ],
+)
+def test_a_detector_that_was_declared_wrongly(
+    tmp_path: Path, changes: dict[str, Any], reason: FailureReason, words: str
+) -> None:
+    heads, labels = detector_data(tmp_path)
+    options = {"task": Task.DETECTION, "detection": Detection(decoder=Decoder.YOLO_V8)} | changes
+    with pytest.raises(ConverterError) as caught:
+        measured_head(tmp_path, heads, labels, **options)
+    assert caught.value.reason is reason
+    assert words in caught.value.message
+
+
+def test_masks_measure_a_segmenting_model(tmp_path: Path) -> None:
+    """Of 4 x 4 pixels the first is wrong and the last counts for nothing."""
+    generator = np.random.default_rng(0)
+    masks = generator.integers(0, 3, (60, 4, 4)).astype(np.uint8)
+    scores = np.eye(3)[masks] * 4 + generator.uniform(0, 0.5, (60, 4, 4, 3))
+    labels = masks.copy()
+    labels[:, 0, 0] = (masks[:, 0, 0] + 1) % 3
+    labels[:, 3, 3] = 255
+    np.save(tmp_path / "masks.npy", labels)
+    right = [np.sum((masks == c) & (labels == c)) for c in range(3)]
+    either = [np.sum(((masks == c) | (labels == c)) & (labels != 255)) for c in range(3)]
+    expected = float(np.mean(np.divide(right, either)))
+    gates = Gates(min_accuracy=0.99)
+    found = measured_head(tmp_path, scores, tmp_path / "masks.npy", task=Task.SEGMENTATION, gates=gates)
+    original = found.report.evaluation.original
+    assert original is not None
+    assert (original.metric, original.accuracy) == (
+        AccuracyMetric.MEAN_IOU,
+        pytest.approx(expected, abs=1e-6),
+    )
+    for artifact in found.report.artifacts:
+        assert (artifact.agreement, artifact.accuracy) == (1.0, pytest.approx(expected, abs=1e-6))
+        assert not artifact.passed
+        assert (artifact.message or "").startswith(f"accuracy {expected:.4f} is under 0.99")
 
 
 def test_a_report_tells_what_became_of_flat_rows(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ def why(store: ClaimStore, uri: str, path: Path, limit: Limit = LIMIT) -> Failur
     return caught.value.reason
 
 
+def test_each_writing_of_a_file_is_another_version(store: ClaimStore, claim: Path) -> None:
+    versions = [next(o.version for o in store.list("pvc://models/a/") if o.key == "a/model.h5")]
+    put(store, "pvc://models/a/model.h5", b"other")
+    (claim / "a" / "b" / "two.npy").write_bytes(b"33")
+    versions += [next(o.version for o in store.list("pvc://models/a/") if o.key == "a/model.h5")]
+    put(store, "pvc://models/a/model.h5", b"other")  # the same content, written again
+    versions += [next(o.version for o in store.list("pvc://models/a/") if o.key == "a/model.h5")]
+    assert len(set(versions)) == 3
+    assert [o.version for o in store.list("pvc://models/a/") if o.key == "a/model.h5"] == versions[-1:]
+
+
 def test_a_file_is_read_with_its_digest(store: ClaimStore, tmp_path: Path) -> None:
     assert store.download("pvc://models/a/model.h5", tmp_path / "out", LIMIT) == stored(b"model")
     assert (tmp_path / "out").read_bytes() == b"model"

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelconversion_api.fields.data import Calibration, Images, ImageScaling, Task, Validation
+from modelconversion_api.fields.detection import Decoder, Detection
 from modelconversion_api.fields.recipes import Recipe, RulesFile
 from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.fields.verification import Verifier
@@ -256,7 +257,9 @@ def test_a_request_tells_the_pipeline_everything(tmp_path: Path) -> None:
         validation=Validation(
             uri="s3://models/test.csv",
             label_column="class",
-            task=Task.CLASSIFICATION,
+            task=Task.DETECTION,
+            detection=Detection(decoder=Decoder.YOLO_V5, first_category=1),
+            ignore_label=7,
             samples=11,
             max_accuracy_drop="0.02",
         ),
@@ -284,12 +287,21 @@ def test_a_request_tells_the_pipeline_everything(tmp_path: Path) -> None:
         select_tensorflow_ops=True,
         target=Target.MOBILE,
         verify_on=(Verifier.MICROCONTROLLER,),
-        calibration=DataFiles(path=folder / "calibration", images=Images(scaling=ImageScaling.ZERO_TO_ONE)),
-        validation=DataFiles(path=folder / "validation.csv", label_column="class"),
+        calibration=DataFiles(
+            path=folder / "calibration",
+            images=Images(scaling=ImageScaling.ZERO_TO_ONE),
+            task=Task.DETECTION,
+            first_category=1,
+        ),
+        validation=DataFiles(
+            path=folder / "validation.csv", label_column="class", task=Task.DETECTION, first_category=1
+        ),
         samples=7,
         evaluation_samples=11,
         seed=3,
-        task=Task.CLASSIFICATION,
+        task=Task.DETECTION,
+        detection=Detection(decoder=Decoder.YOLO_V5, first_category=1),
+        ignore_label=7,
         gates=Gates.from_validation(request.validation),
         benchmark=Benchmark(threads=2, runs=10, batch_size=4),
         tuning_seconds=5,

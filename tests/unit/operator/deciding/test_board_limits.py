@@ -80,7 +80,7 @@ def finish(story: Story) -> None:
     for _ in range(20):
         if story.status.phase.is_final:
             return
-        name = next((n for n in NAMES if story.status.job_name == job_name(KEY, 1, Part(board=n))), None)
+        name = next((n for n in NAMES if story.status.job_name == job_name(KEY, "1", Part(board=n))), None)
         made = story.see(None)
         if isinstance(made.job_action, CreateJob):
             assert name is not None
@@ -183,7 +183,7 @@ def test_a_status_with_all_that_boards_can_tell_is_one_that_the_api_server_takes
 
 def test_kueue_holds_a_board_s_job_back_as_well() -> None:
     wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": [FAST]}))
-    made = job_manifest(KEY, 1, wanted, DEFAULTS, queue="team", part=Part(board="fast"))
+    made = job_manifest(KEY, "1", wanted, DEFAULTS, queue="team", part=Part(board="fast"))
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
     story = Story(FAST)
     story.to_board()

@@ -53,21 +53,21 @@ def test_the_boards_follow_the_conversion_one_by_one() -> None:
     story = Story(FAST, GATED)
     assert story.status.phase is Phase.RUNNING
     assert len(story.status.artifacts) == 2, "what is published stands in the status at once"
-    assert story.status.job_name == job_name(KEY, 1)
+    assert story.status.job_name == job_name(KEY, "1")
     waits = story.see(job(), pod(ended(), ended(), ended(message="gone")))
-    assert waits.status.job_name == job_name(KEY, 1), "the Job that has published ends by itself"
+    assert waits.status.job_name == job_name(KEY, "1"), "the Job that has published ends by itself"
     assert (waits.recheck_seconds or 0) > 0
     for name in ("fast", "pi5"):
         made = story.to_board() if name == "fast" else story.see(None)
         assert made.job_action == CreateJob(
-            1, ModelConversionSpec.model_validate(spec(**story.boards)), Part(board=name)
+            "1", ModelConversionSpec.model_validate(spec(**story.boards)), Part(board=name)
         )
-        assert made.status.job_name == job_name(KEY, 1, Part(board=name))
+        assert made.status.job_name == job_name(KEY, "1", Part(board=name))
         shown = story.see(of_board(name), on_board(ended(), running()))
         assert (shown.status.phase, shown.status.progress.stage) == (Phase.RUNNING, "Measure")
         story.ends(name)
         if name == "fast":
-            assert story.status.job_name == job_name(KEY, 1, Part(board="fast")), "so does a board's"
+            assert story.status.job_name == job_name(KEY, "1", Part(board="fast")), "so does a board's"
             story.see(of_board("fast", complete=True))
     assert story.status.phase is Phase.SUCCEEDED
     assert [m.board for m in story.status.measurements] == ["fast", "pi5"]
@@ -126,7 +126,7 @@ def test_only_the_container_that_runs_the_files_gets_the_device() -> None:
     )
     assert Policy().violation("models", wanted) is not None
     assert Policy(resources=("cpu", "memory", "squat.ai/dri")).violation("models", wanted) is None
-    pod = job_manifest(KEY, 1, wanted, DEFAULTS, part=Part(board="fast"))["spec"]["template"]["spec"]
+    pod = job_manifest(KEY, "1", wanted, DEFAULTS, part=Part(board="fast"))["spec"]["template"]["spec"]
     containers = {c["name"]: c for c in (*pod["initContainers"], *pod["containers"])}
     assert containers["measure"]["resources"]["limits"]["squat.ai/dri"] == 1
     for name in ("fetch", "publish"):
@@ -211,7 +211,7 @@ def test_a_board_that_gives_nothing_is_a_row_with_its_reason(seen, pods, reason,
     assert decision.events[0].message.startswith("board pi5: ")
     assert decision.job_action is None, "its Job stays until that is written"
     assert story.see(seen, *pods, seconds=901).events == (), "nothing is told twice"
-    assert story.status.job_name == job_name(KEY, 1, Part(board="fast")), (
+    assert story.status.job_name == job_name(KEY, "1", Part(board="fast")), (
         "the next board is asked all the same"
     )
     story.see(None)
@@ -228,10 +228,10 @@ def test_the_last_board_s_job_is_removed_where_it_has_not_ended() -> None:
     story = Story(FAST)
     story.to_board()
     seen, pods, _ = LOST["no node"]
-    story.see(replace(seen, name=job_name(KEY, 1, Part(board="fast"))), *pods, seconds=901)
+    story.see(replace(seen, name=job_name(KEY, "1", Part(board="fast"))), *pods, seconds=901)
     assert story.status.phase is Phase.SUCCEEDED
     after = story.see(of_board("fast"), *pods)
-    assert after.job_action == DeleteJob(job_name(KEY, 1, Part(board="fast")))
+    assert after.job_action == DeleteJob(job_name(KEY, "1", Part(board="fast")))
 
 
 def test_a_finished_job_gets_its_time_to_live_on_the_way() -> None:
@@ -273,7 +273,7 @@ def test_where_a_conversion_misses_its_own_gates_no_board_is_asked() -> None:
 def manifest_of(board: dict[str, Any], **changes: Any) -> dict[str, Any]:
     wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": [board]}, **changes))
     settings = JobSettings("converter:1", runtime_image="runtime:1")
-    return job_manifest(KEY, 1, wanted, settings, part=Part(board=board["name"]))
+    return job_manifest(KEY, "1", wanted, settings, part=Part(board=board["name"]))
 
 
 def test_the_pod_of_a_board() -> None:
@@ -312,7 +312,7 @@ def test_the_pod_of_a_board() -> None:
 
 def test_without_a_runtime_image_boards_run_the_converter_s() -> None:
     wanted = ModelConversionSpec.model_validate(spec(benchmark={"boards": [FAST]}))
-    made = job_manifest(KEY, 1, wanted, DEFAULTS, part=Part(board="fast"))
+    made = job_manifest(KEY, "1", wanted, DEFAULTS, part=Part(board="fast"))
     assert {c["image"] for c in made["spec"]["template"]["spec"]["containers"]} == {DEFAULTS.image}
 
 

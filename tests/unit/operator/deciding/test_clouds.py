@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from modelconversion_api.fields.cache import Cache
 from modelconversion_api.fields.storage import Azure, GoogleCloud, Storage
 from modelconversion_api.request import request_from_spec
-from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.spec import ModelConversionSpec, Retain
 from modelconversion_operator.deciding.defaults import Defaults
 from modelconversion_operator.deciding.manifest import (
     CONVERTS,
@@ -46,7 +48,7 @@ def conversion(source: str, output: str, storage: Any = ALL, **changes: Any) -> 
 
 
 def job(wanted: ModelConversionSpec, part: Part = CONVERTS) -> Any:
-    return job_manifest(KEY, 1, wanted, JobSettings("x"), part=part)
+    return job_manifest(KEY, "1", wanted, JobSettings("x"), part=part)
 
 
 def containers(manifest: Any) -> dict[str, list[dict[str, Any]]]:
@@ -62,6 +64,41 @@ def secrets(manifest: Any) -> dict[str, set[str]]:
         }
         for name, env in containers(manifest).items()
     }
+
+
+def test_an_output_that_keeps_what_it_has_is_looked_at_before_anything_is_converted():
+    wanted = conversion("s3", "gs")
+    assert secrets(job(wanted))["fetch"] == {"s3"}
+    kept = wanted.output.model_copy(update={"retain": Retain.IMMUTABLE})
+    of = secrets(job(wanted.model_copy(update={"output": kept})))
+    assert (of["fetch"], of["convert"], of["publish"]) == ({"s3", "google"}, set(), {"google"})
+
+
+def test_a_cache_is_read_by_fetch_and_kept_apart_by_namespace_and_image():
+    wanted = conversion("gs", "s3")
+    cache = Cache(uri="s3://models/cache/")
+    wanted = wanted.model_copy(update={"output": wanted.output.model_copy(update={"cache": cache})})
+    assert secrets(job(wanted)) == {"fetch": {"s3", "google"}, "convert": set(), "publish": {"s3"}}
+    scopes = {
+        json.loads(containers(job_manifest(key, "1", wanted, JobSettings(image)))["fetch"][0]["value"])[
+            "cacheScope"
+        ]
+        for key in (KEY, replace(KEY, namespace="other"))
+        for image in ("x", "y")
+    }
+    assert len(scopes) == 4
+    same = [replace(KEY, name="other", uid="other"), KEY]
+    assert (
+        len(
+            {
+                json.dumps(containers(job_manifest(key, "1", wanted, JobSettings("x")))["fetch"][0])
+                for key in same
+            }
+        )
+        == 2
+    )
+    plain = conversion("gs", "s3")
+    assert "cacheScope" not in containers(job(plain))["fetch"][0]["value"]
 
 
 @pytest.mark.parametrize(

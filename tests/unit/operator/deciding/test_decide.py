@@ -25,6 +25,7 @@ from modelconversion_api.reports.conversion import ConversionSummary, StageResul
 from modelconversion_api.status import ModelConversionStatus, Phase
 from modelconversion_operator.deciding.decisions import CreateJob, Decision, DeleteJob, PatchJob
 from modelconversion_operator.deciding.manifest import job_name
+from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.views import ConversionView, JobView, PodView
 from support.operator.objects import (
     KEY,
@@ -70,7 +71,7 @@ def test_first_visit_writes_the_status_before_any_job_is_made():
 def test_second_visit_creates_the_job_named_after_the_run():
     decision = decide(conversion(begun()), None, [], NOW)
     assert isinstance(decision.job_action, CreateJob)
-    assert job_name(KEY, decision.job_action.run_generation) == decision.status.job_name
+    assert job_name(KEY, decision.job_action.run) == decision.status.job_name
 
 
 def test_a_job_that_has_only_just_been_made_costs_no_write():
@@ -318,6 +319,52 @@ def finished() -> ModelConversionStatus:
     return decide(conversion(started()), job(complete=True), pods, NOW).status
 
 
+LONG = "again, for the training set of May had 2,000 pictures of the wrong door"
+
+
+@pytest.mark.parametrize("word", ["2026-05-01T03:00:00Z", "", "1", LONG, "line\nbreak", "é" * 63])
+def test_an_annotation_runs_the_same_spec_once_more(word):
+    ended = finished()
+    decision = decide(conversion(ended, run_again=word), job(complete=True), [], NOW)
+    status = decision.status
+    assert (status.phase, status.run_generation, status.artifacts) == (Phase.PENDING, 1, [])
+    assert status.job_name not in (None, ended.job_name)
+    made = decide(conversion(status, run_again=word), None, [], NOW)
+    assert isinstance(made.job_action, CreateJob)
+    assert job_name(KEY, made.job_action.run) == status.job_name
+    # The word has been answered: neither it nor its removal asks for a third run, and another word does.
+    over = finished().model_copy(update={"run_again": status.run_again})
+    for same in (word, None):
+        assert decide(conversion(over, run_again=same), None, [], NOW).status.phase is Phase.SUCCEEDED
+    assert decide(conversion(over, run_again="other"), None, [], NOW).status.phase is Phase.PENDING
+    assert ModelConversionStatus.model_validate(status.to_wire()) == status
+
+
+def test_a_word_to_run_again_waits_for_the_end_of_the_run_under_way():
+    before = started(phase=Phase.RUNNING)
+    decision = decide(conversion(before, run_again="x"), job(), [pod(running())], NOW)
+    assert (decision.status.job_name, decision.status.run_again) == (before.job_name, None)
+    assert decide(conversion(finished(), run_again="x"), job(complete=True), [], NOW).status.run_again == "x"
+
+
+def test_a_word_that_was_there_from_the_start_makes_one_run():
+    begun = decide(conversion(run_again="x"), None, [], NOW).status
+    over = finished().model_copy(update={"run_again": begun.run_again})
+    assert decide(conversion(over, run_again="x"), None, [], NOW).status == over
+
+
+def test_what_a_policy_refused_is_looked_at_again_on_a_word():
+    named: Any = {"job": {"serviceAccountName": "cloud"}}
+    mild = Policy(service_accounts=("cloud",))
+    refused = decide(conversion(**named), None, [], NOW).status
+    assert refused.phase is Phase.FAILED
+    assert decide(conversion(refused, **named), None, [], NOW, policy=mild).status.phase is Phase.FAILED
+    again = conversion(refused, run_again="x", **named)
+    assert decide(again, None, [], NOW, policy=mild).status.phase is Phase.PENDING
+    still = decide(again, None, [], NOW).status
+    assert (still.phase, still.run_again) == (Phase.FAILED, "x")
+
+
 def test_a_new_spec_after_the_end_runs_again_under_a_new_job():
     decision = decide(conversion(finished(), generation=2, methods=["Float16"]), job(complete=True), [], NOW)
     assert decision.status.phase is Phase.PENDING
@@ -410,18 +457,19 @@ specs = st.fixed_dictionaries(
         "job": st.sampled_from([{}, {"ttlSecondsAfterFinished": 1}]),
     },
 )
-worlds = st.lists(st.tuples(specs, jobs, pods), min_size=1, max_size=5)
+words = st.sampled_from([None, "", "again", "once more"])
+worlds = st.lists(st.tuples(specs, words, jobs, pods), min_size=1, max_size=5)
 
 
 def live_through(
-    history: list[tuple[dict[str, Any], JobView | None, list[PodView]]],
+    history: list[tuple[dict[str, Any], str | None, JobView | None, list[PodView]]],
 ) -> list[tuple[ConversionView, JobView | None, list[PodView], Decision]]:
     """Decide at each point of a history; a changed spec is a new generation."""
     status, generation, before, steps = None, 0, None, []
-    for changes, the_job, the_pods in history:
+    for changes, word, the_job, the_pods in history:
         if changes != before:
             generation, before = generation + 1, changes
-        seen = conversion(status, generation=generation, **changes)
+        seen = conversion(status, generation=generation, run_again=word, **changes)
         decision = decide(seen, the_job, the_pods, NOW)
         steps.append((seen, the_job, the_pods, decision))
         status = decision.status
@@ -438,7 +486,7 @@ def test_deciding_twice_gives_the_same(history):
 def test_a_decision_settles(history):
     """Carried out and looked at again, a decision leads to no endless stream of writes or events."""
     seen, the_job, the_pods, decision = live_through(history)[-1]
-    for _ in range(4):
+    for _ in range(8):  # to the end of this run, and of another one that its annotation asks for
         seen = replace(seen, status=decision.status, raw_status=decision.status.to_wire())
         decision = decide(seen, the_job, the_pods, NOW)
     assert decision.status == seen.status
@@ -471,7 +519,7 @@ def test_the_end_of_a_run_is_final(history):
     """Once a run has ended, only a new run changes its outcome."""
     for seen, *_, decision in live_through(history):
         before = seen.status
-        same_run = decision.status.run_generation == before.run_generation
+        same_run = decision.status.run == before.run
         if before.phase is not None and before.phase.is_final and same_run:
             assert decision.status.phase is before.phase
             same = [c.model_copy(update={"observed_generation": 0}) for c in before.conditions]

@@ -107,9 +107,7 @@ def test_any_spec_ends_in_a_decision_and_any_job_keeps_within_its_bounds(its_spe
         assert all(len(c.message) < 32768 for c in status.conditions)
         assert status.failure is None or len(status.failure.message) <= 2048
         if isinstance(decision.job_action, CreateJob):
-            manifest = job_manifest(
-                KEY, decision.job_action.run_generation, decision.job_action.spec, DEFAULTS
-            )
+            manifest = job_manifest(KEY, decision.job_action.run, decision.job_action.spec, DEFAULTS)
             assert_within_bounds(manifest)
             json.dumps(manifest)
 
@@ -120,7 +118,7 @@ def test_a_board_s_job_keeps_within_the_same_bounds(its_spec, its_status, its_bo
     """From where the files are published, with the Job that converted as the last one."""
     its_spec = its_spec | {"benchmark": (its_spec.get("benchmark") or {}) | {"boards": its_boards}}
     under_way = {"phase": "Pending", "runGeneration": 3, "observedGeneration": 3, "jobUid": None}
-    where = {"reportUri": "s3://models/out/report.json", "jobName": job_name(KEY, 3), "measurements": []}
+    where = {"reportUri": "s3://models/out/report.json", "jobName": job_name(KEY, "3"), "measurements": []}
     seen = view(its_spec, its_status | under_way | where)
     for _ in range(2):
         decision = decide(seen, None, [], NOW)
@@ -128,7 +126,7 @@ def test_a_board_s_job_keeps_within_the_same_bounds(its_spec, its_status, its_bo
         seen = view(its_spec, decision.status.to_wire())
     if isinstance(action := decision.job_action, CreateJob):
         assert action.part.board == its_boards[0]["name"]
-        manifest = job_manifest(KEY, 3, action.spec, DEFAULTS, part=action.part)
+        manifest = job_manifest(KEY, "3", action.spec, DEFAULTS, part=action.part)
         assert_within_bounds(manifest, action.part.board)
         json.dumps(manifest)
 
@@ -198,8 +196,8 @@ named = st.lists(
 
 
 def child(meta: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    labels = {"edgeml.dev/conversion-uid": KEY.uid, "batch.kubernetes.io/job-name": job_name(KEY, 3)}
-    return {"metadata": {**META, "name": job_name(KEY, 3), "labels": labels, **meta}, **rest}
+    labels = {"edgeml.dev/conversion-uid": KEY.uid, "batch.kubernetes.io/job-name": job_name(KEY, "3")}
+    return {"metadata": {**META, "name": job_name(KEY, "3"), "labels": labels, **meta}, **rest}
 
 
 deletions = st.sampled_from([{}, {"deletionTimestamp": wire(NOW)}, {"labels": None}, {"ownerReferences": []}])
@@ -283,7 +281,7 @@ def _on_a_board(one: ConversionView) -> ConversionView:
         "phase": Phase.PENDING,
         "run_generation": 3,
         "report_uri": "s3://models/out/report.json",
-        "job_name": job_name(KEY, 3, Part(board="pi5")),
+        "job_name": job_name(KEY, "3", Part(board="pi5")),
     }
     status = one.status.model_copy(update=update)
     return replace(one, spec=spec(benchmark={"boards": [FAST | {"name": "pi5"}, FAST]}), status=status)

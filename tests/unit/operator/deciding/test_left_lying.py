@@ -60,7 +60,7 @@ LYING = {
 @pytest.mark.parametrize("lying", LYING.values(), ids=LYING.keys())
 def test_a_pod_that_its_node_left_lying_gives_way_to_another_job(lying, before) -> None:
     decision = decide(conversion(before), job(), [lying], NOW)
-    second = job_name(KEY, 1, Part(repeat=1))
+    second = job_name(KEY, "1", Part(repeat=1))
     assert (decision.status.phase, decision.status.job_name, decision.status.job_uid) == (
         Phase.PENDING,
         second,
@@ -71,9 +71,9 @@ def test_a_pod_that_its_node_left_lying_gives_way_to_another_job(lying, before) 
     seen = Seen(conversion(decision.status), strays=(job(),))
     assert objects.deciding.decide(seen, NOW).job_action is None, "the first Job goes before"
     made = decide(conversion(decision.status), None, [], NOW)
-    assert made.job_action == CreateJob(1, made.job_action.spec, Part(repeat=1))
+    assert made.job_action == CreateJob("1", made.job_action.spec, Part(repeat=1))
     assert (
-        job_manifest(KEY, 1, made.job_action.spec, DEFAULTS, part=Part(repeat=1))["metadata"]["name"]
+        job_manifest(KEY, "1", made.job_action.spec, DEFAULTS, part=Part(repeat=1))["metadata"]["name"]
         == second
     )
 
@@ -91,7 +91,7 @@ def test_a_pod_that_its_node_left_lying_gives_way_to_another_job(lying, before) 
 )
 def test_a_pod_that_may_go_on_is_left_alone(standing) -> None:
     decision = decide(conversion(RUNNING), job(), [standing], NOW)
-    assert decision.status.job_name == job_name(KEY, 1)
+    assert decision.status.job_name == job_name(KEY, "1")
     assert decision.events == ()
 
 
@@ -103,9 +103,9 @@ def test_pods_are_left_lying_as_often_as_failures_are_tried_again() -> None:
         status = decision.status
         names.append(status.job_name)
     assert names == [
-        job_name(KEY, 1, Part(repeat=1)),
-        job_name(KEY, 1, Part(repeat=2)),
-        job_name(KEY, 1, Part(repeat=2)),
+        job_name(KEY, "1", Part(repeat=1)),
+        job_name(KEY, "1", Part(repeat=2)),
+        job_name(KEY, "1", Part(repeat=2)),
     ]
     assert (status.phase, status.failure and status.failure.reason) == (Phase.FAILED, "NodeLost")
     assert status.failure.pod == LYING["after fetch"].name
@@ -116,8 +116,8 @@ def test_so_does_the_job_that_reads_a_report() -> None:
     reading = decide(conversion(lost), None, [], NOW).status
     lying = left_lying(waiting("ContainerCreating"))
     decision = decide(
-        conversion(reading), job(meta={"name": job_name(KEY, 1, Part(reads_report=True))}), [lying], NOW
+        conversion(reading), job(meta={"name": job_name(KEY, "1", Part(reads_report=True))}), [lying], NOW
     )
-    assert decision.status.job_name == job_name(KEY, 1, Part(reads_report=True, repeat=1))
+    assert decision.status.job_name == job_name(KEY, "1", Part(reads_report=True, repeat=1))
     made = decide(conversion(decision.status), None, [], NOW)
     assert (made.job_action.part.reads_report, made.job_action.part.repeat) == (True, 1)

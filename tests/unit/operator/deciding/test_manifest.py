@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec, SourceFormat
+from modelconversion_api.status import run_name
 from modelconversion_operator.deciding.manifest import (
     JobSettings,
+    Part,
     job_manifest,
     job_name,
     request_problem,
 )
+from modelconversion_operator.deciding.policy import secrets_of
 from modelconversion_operator.deciding.views import Key
 from support.operator.objects import DEFAULTS, KEY, manifest, spec
 
@@ -75,7 +78,7 @@ ENGINES = {
 )
 def test_only_what_touches_the_model_has_an_engine(source, image):
     settings = JobSettings(image="converter:1", engines=ENGINES)
-    job = job_manifest(KEY, 1, ModelConversionSpec.model_validate(spec(source=source)), settings)
+    job = job_manifest(KEY, "1", ModelConversionSpec.model_validate(spec(source=source)), settings)
     images = {name: container["image"] for name, container in containers(job).items()}
     assert images == {"fetch": "converter:1", "convert": image, "publish": "converter:1"}
 
@@ -133,7 +136,7 @@ def test_only_the_container_that_converts_is_asked_how_far_it_is():
     asked = {name: address in c["env"] and "ports" in c for name, c in containers(manifest()).items()}
     assert asked == {"fetch": False, "convert": True, "publish": False}
     quiet = job_manifest(
-        KEY, 1, ModelConversionSpec.model_validate(spec()), JobSettings("i", asks_progress=False)
+        KEY, "1", ModelConversionSpec.model_validate(spec()), JobSettings("i", asks_progress=False)
     )
     assert "podIP" not in json.dumps(quiet)
     assert "containerPort" not in json.dumps(quiet)
@@ -141,9 +144,27 @@ def test_only_the_container_that_converts_is_asked_how_far_it_is():
 
 def test_the_containers_log_in_the_operator_s_form():
     assert "CONVERSION_LOG_FORMAT" not in json.dumps(manifest())
-    job = job_manifest(KEY, 1, ModelConversionSpec.model_validate(spec()), JobSettings("i", logs_json=True))
+    job = job_manifest(KEY, "1", ModelConversionSpec.model_validate(spec()), JobSettings("i", logs_json=True))
     variable = {"name": "CONVERSION_LOG_FORMAT", "value": "json"}
     assert all(variable in container["env"] for container in containers(job).values())
+
+
+OCI = {"repository": "registry.example.com/edge/gesture", "secretRef": {"name": "logins"}}
+
+
+def test_the_logins_of_a_registry_reach_publish_only():
+    pushing = {"uri": "s3://models/out/", "oci": OCI}
+    found = {
+        name: [e for e in c["env"] if e["name"] == "CONVERSION_REGISTRY_LOGINS"]
+        for name, c in containers(manifest(output=pushing)).items()
+    }
+    reference = {"name": "logins", "key": ".dockerconfigjson", "optional": True}
+    assert found.pop("publish")[0]["valueFrom"]["secretKeyRef"] == reference
+    assert list(found.values()) == [[], []]
+    wanted = ModelConversionSpec.model_validate(spec(output=pushing))
+    again = job_manifest(KEY, "1", wanted, DEFAULTS, part=Part(reads_report=True))
+    assert "CONVERSION_REGISTRY_LOGINS" not in json.dumps(again), "a report is read without them"
+    assert "logins" in secrets_of(wanted)
 
 
 def test_without_signing_no_container_asks_for_a_key():
@@ -299,10 +320,13 @@ def test_a_request_that_no_program_could_be_given_is_told_before_a_job_is_made(l
 names = st.from_regex(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", fullmatch=True)
 
 
-@given(names, st.uuids(), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_job_names_are_valid_stable_and_differ_between_runs(name, uid, first, second):
+runs = st.tuples(st.integers(1, 10**6), st.none() | st.text(max_size=63))
+
+
+@given(names, st.uuids(), runs, runs)
+def test_job_names_are_valid_stable_and_differ_between_runs(name, uid, one, other):
     assert len(name) <= NAME_MAX_LENGTH
-    key = Key("ns", name, str(uid))
+    key, first, second = Key("ns", name, str(uid)), run_name(*one), run_name(*other)
     assert len(job_name(key, first)) <= 63
     assert job_name(key, first) == job_name(key, first)
-    assert (job_name(key, first) == job_name(key, second)) == (first == second)
+    assert (job_name(key, first) == job_name(key, second)) == (one == other)

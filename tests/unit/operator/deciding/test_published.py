@@ -158,7 +158,7 @@ def test_a_pod_of_a_conversion_that_is_gone_is_not_kept() -> None:
 # Nobody saw the result.
 
 FORGED = [pod(ended(), ended(message=published()), ended(), phase="Succeeded")]
-READING = job_name(KEY, 1, Part(reads_report=True))
+READING = job_name(KEY, "1", Part(reads_report=True))
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_a_result_that_nobody_saw_is_read_from_the_bucket(pods: list[PodView]) -
 def test_the_job_that_reads_it_has_one_container_without_the_signing_key() -> None:
     signing = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
     wanted = ModelConversionSpec.model_validate(spec(output=signing))
-    manifest = job_manifest(KEY, 1, wanted, DEFAULTS, part=Part(reads_report=True))
-    whole = job_manifest(KEY, 1, wanted, DEFAULTS)
-    assert (manifest["metadata"]["name"], whole["metadata"]["name"]) == (READING, job_name(KEY, 1))
+    manifest = job_manifest(KEY, "1", wanted, DEFAULTS, part=Part(reads_report=True))
+    whole = job_manifest(KEY, "1", wanted, DEFAULTS)
+    assert (manifest["metadata"]["name"], whole["metadata"]["name"]) == (READING, job_name(KEY, "1"))
     assert manifest["metadata"]["ownerReferences"] == whole["metadata"]["ownerReferences"]
     template = manifest["spec"]["template"]["spec"]
     assert "initContainers" not in template
@@ -294,7 +294,7 @@ def test_a_job_of_an_earlier_run_is_gone_before_another_is_made() -> None:
     seen = Seen(conversion(BEGUN), strays=(job(3),))
     decision = objects.deciding.decide(seen, NOW)
     assert decision.job_action is None
-    assert job_name(KEY, 3) in decision.status.conditions[0].message
+    assert job_name(KEY, "3") in decision.status.conditions[0].message
     assert decision.recheck_seconds is not None
     assert decision.recheck_seconds <= 5
 
@@ -304,4 +304,4 @@ def test_strays_are_unfinished_and_of_another_name() -> None:
     store.put_conversion(conversion(BEGUN))
     for view in (job(1), job(2), job(3, complete=True), job(4, failed="DeadlineExceeded")):
         store.put_job(view)
-    assert [j.name for j in store.strays(KEY, job_name(KEY, 1))] == [job_name(KEY, 2)]
+    assert [j.name for j in store.strays(KEY, job_name(KEY, "1"))] == [job_name(KEY, "2")]

@@ -32,7 +32,7 @@ SITE = {
 def template(site: dict[str, Any], **changes: Any) -> dict[str, Any]:
     wanted = ModelConversionSpec.model_validate(spec(**changes))
     settings = JobSettings("converter:test", defaults=Defaults.model_validate(site))
-    found: dict[str, Any] = job_manifest(KEY, 1, wanted, settings)["spec"]["template"]
+    found: dict[str, Any] = job_manifest(KEY, "1", wanted, settings)["spec"]["template"]
     return found
 
 

@@ -236,6 +236,27 @@ async def test_members_begin_as_far_as_may_be_and_are_compared_at_the_end() -> N
     assert world.events == ["AllSucceeded"]
 
 
+async def test_with_a_cache_the_first_member_of_a_model_goes_ahead_alone() -> None:
+    output = {"uri": "s3://models/sets/edge/", "cache": {"uri": "s3://models/cache/"}}
+    world = World(2, 3, output=output)
+    await world.work()
+    assert [name.split("-")[1:3] for name in world.members] == [["m0", "p0"], ["m1", "p0"]]
+    assert {body["spec"]["output"]["cache"]["uri"] for body in world.members.values()} == {
+        "s3://models/cache/"
+    }
+    world.end(world.active[0], "Failed")
+    await world.work()
+    made = [name.split("-")[1:3] for name in world.members]
+    assert ["m0", "p1"] not in made, "AllMustPass begins no other one"
+    world = World(2, 3, output=output, policy="AnyMayFail")
+    await world.work()
+    world.end(world.active[0], "Failed")
+    await world.work()
+    assert [name.split("-")[1:3] for name in world.members][2:] == [["m0", "p1"], ["m0", "p2"]]
+    await world.to_the_end()
+    assert world.rows.count("Succeeded") == 5
+
+
 async def test_the_job_that_compares_is_the_sets_own_and_knows_each_run() -> None:
     world = World(1, 2)
     await world.to_the_end()

@@ -1,0 +1,122 @@
+"""The requests about triggers, their looks, and what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.sets import SET_KIND, SET_PLURAL
+from modelconversion_api.triggers import TRIGGER_KIND, TRIGGER_PLURAL
+from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.deciding.policy import Grant
+from modelconversion_operator.deciding.views import (
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    QUEUE_LABEL,
+    Body,
+    ConversionView,
+    JobView,
+    PodView,
+    controller_of,
+)
+from modelconversion_operator.errors import ConflictError, NotFoundError, RejectedError
+from modelconversion_operator.sets.views import SetView
+from modelconversion_operator.triggers.deciding import Made
+from modelconversion_operator.triggers.views import TRIGGER_LABEL, MadeView, TriggerView, owner_of
+
+_PLURALS: Final = {KIND: PLURAL, SET_KIND: SET_PLURAL}
+
+
+class TriggerRequests:
+    """What a trigger needs of the API server. Every call may raise an ApiError."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def patch_status(self, view: TriggerView, changes: Mapping[str, Any]) -> TriggerView:
+        """Merge ``changes`` into a trigger's status, provided that it is still as it was seen."""
+        body = {"metadata": {"resourceVersion": view.resource_version}, "status": changes}
+        path = f"{_path(view.key.namespace, TRIGGER_PLURAL)}/{view.key.name}/status"
+        return TriggerView.from_body(await self._cluster.request("PATCH", path, body))
+
+    async def create_made(self, view: TriggerView, made: Made) -> ConversionView | SetView:
+        """Make a conversion or set; one that is there already and is the trigger's own counts.
+
+        Raises:
+            RejectedError: The API server does not take it, or its name belongs to something else.
+
+        """
+        labels = {MANAGED_BY_LABEL: MANAGED_BY, TRIGGER_LABEL: view.key.name}
+        if view.queue is not None:
+            labels[QUEUE_LABEL] = view.queue
+        meta = {
+            "name": made.name,
+            "namespace": view.key.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_of(view)],
+        }
+        body = {"apiVersion": API_VERSION, "kind": made.kind, "metadata": meta, "spec": made.spec}
+        there = await self._own(view, _path(view.key.namespace, _PLURALS[made.kind]), body)
+        return ConversionView.from_body(there) if made.kind == KIND else SetView.from_body(there)
+
+    async def delete_made(self, made: MadeView) -> None:
+        """Delete a conversion or set with its Jobs; that it is gone already, or another one, is a success."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": made.key.uid}}
+        path = f"{_path(made.key.namespace, _PLURALS[made.kind])}/{made.key.name}"
+        try:
+            await self._cluster.request("DELETE", path, body)
+        except (NotFoundError, ConflictError):
+            return
+
+    async def may_use(self, namespace: str, grant: Grant) -> bool:
+        """Ask whether a Secret or claim has been released for conversions."""
+        return await self._cluster.may_use(namespace, grant)
+
+    async def get_look(self, view: TriggerView, name: str) -> tuple[JobView, list[PodView]] | None:
+        """Read the Job of a look, and the pods of one that has ended; None where the trigger has none."""
+        try:
+            body = await self._cluster.request("GET", f"{_jobs(view.key.namespace)}/{name}")
+        except NotFoundError:
+            return None
+        if not _is_own(view, body):
+            return None
+        job = JobView.from_body(body)
+        return job, (await self._cluster.list_pods(job))[0] if job.finished else []
+
+    async def create_look(self, view: TriggerView, manifest: Body) -> JobView:
+        """Make the Job of a look; one that is there already and is the trigger's own counts.
+
+        Raises:
+            RejectedError: The API server does not take it, or its name belongs to something else.
+
+        """
+        return JobView.from_body(await self._own(view, _jobs(view.key.namespace), manifest))
+
+    async def create_event(self, view: TriggerView, event: Mapping[str, Any]) -> None:
+        """Write an event about a trigger."""
+        await self._cluster.create_event(view.key, event, TRIGGER_KIND)
+
+    async def _own(self, view: TriggerView, path: str, body: Body) -> Body:
+        """Make an object, or return the trigger's own of that name."""
+        try:
+            return await self._cluster.request("POST", path, body)
+        except ConflictError:
+            name = body["metadata"]["name"]
+            there = await self._cluster.request("GET", f"{path}/{name}")
+            if not _is_own(view, there):
+                words = f"{name} exists and belongs to something else"
+                raise RejectedError(409, words) from None
+            return there
+
+
+def _is_own(view: TriggerView, body: Body) -> bool:
+    return controller_of(body["metadata"], TRIGGER_KIND, GROUP) == view.key.uid
+
+
+def _path(namespace: str, plural: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}"
+
+
+def _jobs(namespace: str) -> str:
+    return f"/apis/batch/v1/namespaces/{namespace}/jobs"
