@@ -123,7 +123,13 @@ class Receiver:
         if "webhook" not in spec:
             logger.warning("%s/%s: called, and its spec has no webhook", namespace, name)
             return None
-        wanted = Webhook.model_validate(spec["webhook"], extra="ignore").secret_ref
+        try:
+            wanted = Webhook.model_validate(spec["webhook"], extra="ignore").secret_ref
+            template = spec["template"]
+            source = (template.get("conversion") or template["set"]["models"][0])["source"]["uri"]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.warning("%s/%s: its spec cannot be read: %s", namespace, name, type(error).__name__)
+            return None
         try:
             body = await self._api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{wanted.name}")
         except NotFoundError:
@@ -132,8 +138,6 @@ class Receiver:
         except RejectedError as error:
             logger.warning("%s/%s: %s: see TRIGGERS.md, Webhooks", namespace, name, error.message)
             return None
-        template = spec["template"]
-        source = (template.get("conversion") or template["set"]["models"][0])["source"]["uri"]
         with suppress(binascii.Error, ValueError):
             encoded = (body.get("data") or {}).get(wanted.key) or ""
             return source, base64.b64decode(encoded, validate=True).decode().strip()

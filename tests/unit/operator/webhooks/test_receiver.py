@@ -34,6 +34,7 @@ class Remembering:
             "plain": {"spec": {"template": SPEC["template"]}},
             "elsewhere": {"spec": SPEC | {"webhook": {"secretRef": {"name": "forbidden"}}}},
             "emptied": {"spec": SPEC | {"webhook": {"secretRef": {"name": "hook", "key": "empty"}}}},
+            "strange": {"spec": {"template": [], "webhook": {"secretRef": {"name": "hook"}}}},
             "hook": {"data": data},
         }
         self.gets, self.patches = 0, list[tuple[str, Body]]()
@@ -95,7 +96,7 @@ async def test_a_call_that_is_believed_asks_for_a_look(running: Running) -> None
     assert api.gets == 2, "trigger and Secret are remembered for a moment"
 
 
-@pytest.mark.parametrize("name", ["nightly", "plain", "missing", "elsewhere", "emptied", "A_b"])
+@pytest.mark.parametrize("name", ["nightly", "plain", "missing", "elsewhere", "emptied", "strange", "A_b"])
 async def test_who_does_not_know_the_secret_learns_nothing(
     running: Running, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
