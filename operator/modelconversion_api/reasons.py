@@ -43,6 +43,7 @@ class FailureReason(StrEnum):
     BUCKET_NOT_FOUND = "BucketNotFound"
     STORAGE_ACCESS_DENIED = "StorageAccessDenied"
     DIGEST_MISMATCH = "DigestMismatch"
+    SOURCE_NOT_VERIFIED = "SourceNotVerified"
     SOURCE_TOO_LARGE = "SourceTooLarge"
     UNSUPPORTED_FORMAT = "UnsupportedFormat"
     UNREADABLE_MODEL = "UnreadableModel"
@@ -151,6 +152,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         13, "check the keys in the Secret and that they may read the source and write the output"
     ),
     FailureReason.DIGEST_MISMATCH: Failure(14, "the object changed: update spec.source.sha256 or restore it"),
+    FailureReason.SOURCE_NOT_VERIFIED: Failure(
+        16,
+        "have whoever makes the models sign this one, or correct the key that is asked for; what is not"
+        " signed is not loaded",
+    ),
     FailureReason.SOURCE_TOO_LARGE: Failure(15, "TFLite files end at 2 GiB: use a smaller model"),
     FailureReason.UNSUPPORTED_FORMAT: Failure(
         20,

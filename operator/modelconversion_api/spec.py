@@ -18,6 +18,7 @@ from .fields.optimization import Optimize, Training
 from .fields.recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
 from .fields.scheduling import JobSpec, Name
 from .fields.storage import ACCOUNT_FOR_AZURE, Storage
+from .fields.trust import SIGNATURE_IN_A_STORE, SourceVerification
 from .fields.verification import Verifier
 from .limits import OBJECT_NAME_LENGTH
 from .methods import Method, Objective, Target, methods_for_target
@@ -85,6 +86,7 @@ class Source(ApiModel):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
+                SIGNATURE_IN_A_STORE,
                 cel(
                     "!self.selectTensorFlowOps"
                     f" || !(self.format == 'TFLite' || {ends_in('self.uri', 'tflite')})",
@@ -137,6 +139,8 @@ class Source(ApiModel):
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
     conversion."""
+    verify: SourceVerification | None = None
+    """A signature without which the model is not loaded, whatever its digest."""
     format: SourceFormat = SourceFormat.AUTO
     """Format of the source; Auto reads it from the bytes. An ONNX model whose uri does not end in .onnx needs
     it here, and a PyTorch one whose uri does not end in .pt2, for its Job gets an image of its own; so does a
@@ -494,7 +498,11 @@ def uris_of(spec: ModelConversionSpec) -> dict[str, str]:
     """Return everything that a conversion reads, by where in the spec it stands."""
     training = None if spec.optimize is None else spec.optimize.training
     student = None if spec.optimize is None else spec.optimize.distillation
-    found: dict[str, str | None] = {"spec.source.uri": spec.source.uri}
+    verify = spec.source.verify
+    found: dict[str, str | None] = {
+        "spec.source.uri": spec.source.uri,
+        "spec.source.verify.signatureUri": None if verify is None else verify.signature_uri,
+    }
     data: dict[str, Calibration | Validation | Training | None] = {
         "spec.calibration": spec.calibration,
         "spec.validation": spec.validation,

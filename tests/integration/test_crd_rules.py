@@ -18,6 +18,7 @@ CALIBRATION = {"uri": "s3://models/val.npy"}
 AZ = {"uri": "az://models/x.h5"}
 PIN = f"#sha256={'0a' * 32}"
 IMAGES = {"uri": "s3://models/images/", "images": {"scaling": "ZeroToOne"}}
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMFkw...\n-----END PUBLIC KEY-----\n"
 SIGNED = {"uri": "s3://models/out/", "signing": {"secretRef": {"name": "signing-key"}}}
 
 
@@ -526,6 +527,19 @@ def test_accepted(crd, namespace, changes):
             "output.uri lies inside validation.uri",
         ),
         ({"output": {"uri": "s3://models/out/", "signing": {}}}, "secretRef: Required value"),
+        (
+            {"source": {"uri": "s3://models/gesture.h5", "verify": {"publicKey": "MFkw..."}}},
+            "must be a public key in PEM format",
+        ),
+        (
+            {
+                "source": {
+                    "uri": f"https://models.example/a.h5#sha256={'0' * 64}",
+                    "verify": {"publicKey": PUBLIC_KEY},
+                }
+            },
+            "set verify.signatureUri to one in a store",
+        ),
         *(
             ({"output": {"uri": "s3://models/out/", "oci": {"repository": name}}}, "must be a registry")
             for name in (
@@ -645,6 +659,7 @@ FIXED = [
     {"output": {"uri": "s3://models/out/", "retain": "Immutable"}},
     {"output": {"uri": "s3://models/out/", "cache": {"uri": "s3://models/cache/"}}},
     {"output": {"uri": "s3://models/out/", "oci": {"repository": "registry.example.com/edge/gesture"}}},
+    {"source": {"uri": "s3://models/gesture.h5", "verify": {"publicKey": PUBLIC_KEY}}},
     {"storage": {"region": "eu-west-1"}},
     {"storage": {"googleCloud": {"secretRef": {"name": "google"}}}},
     {"storage": {"azure": {"account": "models"}}},

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from model_signing import signing
 
 from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.fields.data import Calibration, Images, ImageScaling, Validation
 from modelconversion_api.fields.recipes import Recipe
 from modelconversion_api.fields.storage import StorageAccess
+from modelconversion_api.fields.trust import SourceVerification
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.spec import Source, SourceFormat
@@ -231,6 +235,77 @@ def test_what_is_too_large_is_refused_before_any_of_it_is_downloaded(
 def test_pinned_digest_that_fits(job: Job) -> None:
     source = Source(uri=f"s3://{job.bucket}/gesture.h5", sha256=MODEL_DIGEST)
     assert job.ask(source=source).run(Stage.FETCH).failure is None
+
+
+def signed(tmp_path: Path, path: Path, key: str = "signer") -> tuple[str, bytes]:
+    """A public key, and a signature over a file or folder by its private half, as the library makes them."""
+    private = tmp_path / f"{key}.pem"
+    if not private.exists():
+        made = ec.generate_private_key(ec.SECP256R1())
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        private.write_bytes(made.private_bytes(encoding, form, serialization.NoEncryption()))
+    pair = serialization.load_pem_private_key(private.read_bytes(), None)
+    public = pair.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    signature = tmp_path / "signature"
+    signing.Config().use_elliptic_key_signer(private_key=private).sign(path, signature)
+    return public.decode(), signature.read_bytes()
+
+
+def test_only_a_signed_source_is_fetched(job: Job, tmp_path: Path) -> None:
+    model = tmp_path / "anything.h5"
+    model.write_bytes(MODEL)
+    public, signature = signed(tmp_path, model)
+    another, forged = signed(tmp_path, model, "another")
+    source = job.request.source
+    verified = job.ask(source=source.model_copy(update={"verify": SourceVerification(public_key=public)}))
+    assert verified.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED, "there is no signature"
+    job.put("gesture.h5.sig", signature)
+    assert verified.run(Stage.FETCH).failure is None
+    junk = (b"", b"{}", b"[" * 9000, b"\xff\xfe")
+    for bad in (forged, signature[:-9], signature.replace(b"a", b"b", 1), *junk):
+        job.put("gesture.h5.sig", bad)
+        assert verified.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED
+    job.put("elsewhere.sig", signature)
+    wanted = SourceVerification(public_key=public, signature_uri=f"s3://{job.bucket}/elsewhere.sig")
+    elsewhere = job.ask(source=source.model_copy(update={"verify": wanted}))
+    assert elsewhere.run(Stage.FETCH).failure is None
+    job.put("gesture.h5", MODEL + b"\0")
+    assert elsewhere.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED, "another content"
+    job.put("gesture.h5", MODEL)
+    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
+    keys = [another, "-----BEGIN PUBLIC KEY-----\nnone\n-----END PUBLIC KEY-----"]
+    keys.append(
+        rsa_key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode()
+    )
+    for key in keys:
+        other = SourceVerification(public_key=key, signature_uri=wanted.signature_uri)
+        asked = job.ask(source=source.model_copy(update={"verify": other}))
+        assert asked.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED
+
+
+def test_a_signed_folder_has_no_file_more_or_less(job: Job, tmp_path: Path) -> None:
+    folder = tmp_path / "sm"
+    (folder / "variables").mkdir(parents=True)
+    files = {"saved_model.pb": b"graph", "variables/variables.index": b"index"}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        job.put(f"sm/{name}", content)
+    public, signature = signed(tmp_path, folder)
+    job.put("sm.sig", signature)
+    wanted = SourceVerification(public_key=public, signature_uri=f"s3://{job.bucket}/sm.sig")
+    job = job.ask(source=Source(uri=f"s3://{job.bucket}/sm/", verify=wanted))
+    assert job.run(Stage.FETCH).failure is None
+    for name in ("more.txt", "variables/more", ".git/hooks"):
+        job.put(f"sm/{name}", b"x")
+        assert job.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED
+        job.server.client().delete_object(Bucket=job.bucket, Key=f"sm/{name}")
+    assert job.run(Stage.FETCH).failure is None
+    job.server.client().delete_object(Bucket=job.bucket, Key="sm/variables/variables.index")
+    assert job.fails(Stage.FETCH) is FailureReason.SOURCE_NOT_VERIFIED
 
 
 @pytest.mark.parametrize("key", ["nope.npy", "nope/", "images"])

@@ -228,6 +228,7 @@ SOURCE: Final = Group(
         "select_tensorflow_ops": "--select-tf-ops",
     },
     panels={"uri": ""},
+    by_hand={"verify": "of Jobs: who has the file has verified it, with model_signing"},
 )
 REQUEST: Final = Group(
     ConversionRequest,

@@ -39,7 +39,7 @@ def sign(files: Mapping[str, Path | bytes], private_key_pem: str, work: Path) ->
     # So that a folder with the signature beside the files, as it is published, can be verified as it is.
     rules.set_ignored_paths(paths=[SIGNATURE_FILE_NAME])
     config = signing.Config()  # type: ignore[no-untyped-call]  # as above
-    with _in_memory(private_key_pem) as key:
+    with in_memory(private_key_pem, "signing-key") as key:
         try:
             signer = config.use_elliptic_key_signer(private_key=key)
         # What a loader of keys raises tells of the key: it goes no further, not even as a cause.
@@ -55,11 +55,11 @@ def sign(files: Mapping[str, Path | bytes], private_key_pem: str, work: Path) ->
 
 
 @contextmanager
-def _in_memory(private_key_pem: str) -> Iterator[str]:
-    """Yield a path to the key in memory, never on disk, for a library that takes paths only."""
-    fd = os.memfd_create("signing-key")
+def in_memory(pem: str, name: str) -> Iterator[str]:
+    """Yield a path to a key in memory, never on disk, for a library that takes paths only."""
+    fd = os.memfd_create(name)
     try:
-        os.write(fd, private_key_pem.encode())
+        os.write(fd, pem.encode())
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -14,13 +15,15 @@ from typing import Final
 from modelconversion_api.fields.data import Calibration, Validation
 from modelconversion_api.fields.optimization import Training
 from modelconversion_api.fields.recipes import MAX_RULES_BYTES, RulesFile
+from modelconversion_api.fields.trust import SourceVerification
 from modelconversion_api.limits import MAX_DATA_BYTES, MAX_SOURCE_BYTES, MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.reports.conversion import StageResult
+from modelconversion_api.reports.conversion import SIGNATURE_FILE_NAME, StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.source_signature import verify
 from tflite_converter.job import cache
 from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
 from tflite_converter.job.environment import (
@@ -48,6 +51,7 @@ ARCHIVE_SUFFIXES: Final = (".zip", ".tar.gz", ".tgz", ".tar")
 DATA_SUFFIXES: Final = (".npy", ".npz", ".csv", *ARCHIVE_SUFFIXES)
 """Kept on downloads: a CSV file has nothing else to be known by."""
 
+SIGNATURE_LIMIT: Final = Limit(1 << 20, "is it a signature? They have a few KiB for each file")
 TFLITE_LIMIT: Final = Limit(MAX_TFLITE_BYTES)
 RULES_LIMIT: Final = Limit(MAX_RULES_BYTES, "is it a recipe? The longest of them have a few KiB")
 SOURCE_RULES: Final = FolderRules(
@@ -85,6 +89,8 @@ def fetch(job: JobEnvironment) -> StageResult:
             Stage.FETCH,
             f"{request.source.uri} has the digest {source.sha256}, expected {request.source.sha256}",
         )
+    if request.source.verify is not None:
+        _verify(store, request.source, request.source.verify, source, job.input)
     data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
     data |= {
         f"{RULES}-{recipe.name}": _fetch_rules(store, recipe.rules, job.input / f"{RULES}-{recipe.name}.json")
@@ -96,6 +102,26 @@ def fetch(job: JobEnvironment) -> StageResult:
     record = record.model_copy(update={"cache": found, "seconds": time.monotonic() - started})
     (job.input / FETCH_RECORD).write_text(record.model_dump_json(by_alias=True))
     return StageResult()
+
+
+def _verify(
+    store: Store, source: Source, wanted: SourceVerification, fetched: FetchedFile, folder: Path
+) -> None:
+    """Check the signature of what was fetched, before anything looks into it."""
+    path = folder / fetched.path
+    uri = bare(source.uri).rstrip("/")
+    where = wanted.signature_uri or (f"{uri}/{SIGNATURE_FILE_NAME}" if path.is_dir() else f"{uri}.sig")
+    with tempfile.TemporaryDirectory() as work:
+        signature = Path(work) / SIGNATURE_FILE_NAME
+        try:
+            store.download(where, signature, SIGNATURE_LIMIT)
+        except ConverterError as error:
+            if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+                raise
+            cause = f"{source.uri} has no signature: {where} is not there"
+            raise ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause) from error
+        verify(path, signature, wanted.public_key, source.uri)
+    _logger.info("%s is signed by the key of spec.source.verify", source.uri)
 
 
 def _data(request: ConversionRequest) -> dict[str, str]:

@@ -55,6 +55,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "schedule.cron": "0 3 * * 1-5",
     "webhook.secretRef.name": "store-webhook",
     "schedule.timeZone": "Europe/Berlin",
+    "verify.publicKey": "-----BEGIN PUBLIC KEY-----\\n...",
+    "verify.signatureUri": "s3://models/signatures/gesture.sig",
     "signing.secretRef.name": "signing-key",
     "oci.repository": "registry.example.com/edge/gesture",
     "oci.tag": "{version}",

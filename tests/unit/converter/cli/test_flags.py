@@ -65,7 +65,8 @@ def leaves(model: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
     """Every field of the request that is no model itself, with the model it belongs to."""
     for name, info in model.model_fields.items():
         kind = parts(info)[0]
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        by_hand = any(group.by_hand.get(name) for group in CONVERT if issubclass(group.model, model))
+        if by_hand or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
             yield model, name
         elif not (model is ConversionRequest and name in CLUSTER_ONLY):
             yield from leaves(kind)
