@@ -118,11 +118,12 @@ class SetReconciler:
             return None  # its members have not been listed; the end of that listing brings it back here
         try:
             spec = ModelConversionSetSpec.model_validate(view.spec, extra="ignore")
+            # A member's names are longer than its set's, and may be too long.
+            seen = await self._look(view, spec)
         except ValidationError as error:
             decision = invalid(view, error, self._now())
             await self._write(view, decision)
             return None
-        seen = await self._look(view, spec)
         decision = decide_set(seen, self._now())
         for member in decision.delete:
             await self._api.delete_member(member)

@@ -407,6 +407,22 @@ async def test_a_spec_of_another_version_ends_with_its_problem() -> None:
     assert world.status["conditions"][0]["message"].startswith("spec.policy: ")
 
 
+async def test_a_set_whose_members_would_have_names_that_are_too_long_says_so() -> None:
+    output = {"uri": "s3://models/sets/edge/", "oci": {"repository": f"registry.example/{'a' * 238}"}}
+    world = World(output=output)
+    await world.work()
+    assert (world.status["phase"], world.members) == ("Failed", {})
+    assert "repository" in world.status["conditions"][0]["message"]
+
+
+async def test_members_go_into_repositories_of_their_own() -> None:
+    output = {"uri": "s3://models/sets/edge/", "oci": {"repository": "registry.example/edge"}}
+    world = World(1, 2, output=output)
+    await world.work()
+    named = [body["spec"]["output"]["oci"]["repository"] for body in world.members.values()]
+    assert named == ["registry.example/edge/m0/p0", "registry.example/edge/m0/p1"]
+
+
 async def test_a_member_of_another_namespace_is_none() -> None:
     world = World(1, 1, maxParallel=1)
     await world.work()
