@@ -54,7 +54,8 @@ _CLIMBS: Final = "must not contain '.' or '..' as a path part"
 _PARTS: Final = "!self.split('/').exists(part, part == '..' || part == '.')"
 
 
-def _check_store(uri: str) -> str:
+def check_store(uri: str) -> str:
+    """Return a URI of a store as it is; raises ValueError for another."""
     if not re.fullmatch(_STORE, uri):
         raise ValueError(_STORE_FORM)
     return _check_parts(uri)
@@ -96,7 +97,7 @@ _ANY: Final = f"({_DIGEST_MISSING}) || ({_COMMIT_MISSING}) || {_matches(_READABL
 StoreUri = Annotated[
     str,
     Field(max_length=URI_LENGTH),
-    AfterValidator(_check_store),
+    AfterValidator(check_store),
     WithJsonSchema(_schema((_matches(_STORE), _STORE_FORM))),
 ]
 """``s3://bucket/key``, ``gs://bucket/key``, ``az://container/key`` or ``pvc://claim/path``.

@@ -76,6 +76,7 @@ def failures(uv: str, folder: Path, values: Json) -> dict[str, set[str]]:
 def test_policies(uv: str, tmp_path: Path, values: Json, more: set[str]):
     assert failures(uv, tmp_path, values) == {
         f"Deployment/{NAME}": {*ALWAYS, *OPERATOR, *more},
+        **({} if more else {f"Deployment/{NAME}-webhooks": {*ALWAYS, *OPERATOR}}),
         f"Pod/{NAME}-test": {*ALWAYS, *TEST_POD, *more},
         "": {*WITHOUT_POLICY},
     }

@@ -274,7 +274,8 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         "npu": {"vendor": "Intel", "socs": ["CPU"]},
     }
     methods = ["Float32", "DynamicRange", "Float16", "FullInteger"]
-    conversions.apply("gesture", methods=methods, **labelled, **compilers)
+    output = {"uri": uri("gesture/"), "cache": {"uri": uri("cache/")}}
+    conversions.apply("gesture", methods=methods, output=output, **labelled, **compilers)
     conversions.apply("missing", source={"uri": uri("missing.h5")}, methods=["Float16"])
     conversions.apply("corrupt", source={"uri": uri("corrupt.h5")}, methods=["Float16"])
     members = {
@@ -289,7 +290,14 @@ def convert(conversions: Conversions, gesture: Gesture, recurrent_model: Callabl
         "metadata": meta,
         "spec": waiting,
     }
-    conversions.cluster.apply([body])
+    template = {"source": {"uri": uri("missing.h5")}, "methods": ["Float16"]}
+    trigger = {
+        "apiVersion": "edgeml.dev/v1beta1",
+        "kind": "ModelConversionTrigger",
+        "metadata": meta,
+        "spec": {"template": {"conversion": template | {"output": {"uri": uri("edge/{version}/")}}}},
+    }
+    conversions.cluster.apply([body, trigger])
     board = {"name": "bench", "nodeSelector": {"kubernetes.io/os": "linux"}}
     away = {"name": "away", "nodeSelector": {"edgeml.dev/board": "pi5"}}
     conversions.apply(

@@ -80,6 +80,10 @@ class Triggers:
             90,
         )
 
+    def words(self) -> str:
+        """What there is, for the message of a wait that took too long."""
+        return self.conversions.kubectl("get", "mctrigger,mconv,jobs,pods,events", "-o", "wide")
+
     def made(self, kind: str = "mconv") -> list[Json]:
         text = self.conversions.kubectl("get", kind, "-l", "edgeml.dev/trigger", "-o", "json")
         found: list[Json] = json.loads(text)["items"]
@@ -95,7 +99,7 @@ def triggers(conversions: Conversions, operator: Operator, tmp_path: Path) -> Tr
 def test_each_version_in_the_bucket_is_converted_once(triggers: Triggers, operator: Operator) -> None:
     digest = triggers.upload(8)
     triggers.apply("nightly", poll={"intervalSeconds": 3600})
-    until(lambda: len(triggers.made()) == 1, "the first version is converted", 90)
+    until(lambda: len(triggers.made()) == 1, "the first version is converted", 90, triggers.words)
     (first,) = triggers.made()
     assert first["spec"]["source"]["sha256"] == digest
     name = first["metadata"]["name"]
