@@ -205,6 +205,10 @@ class ModelConversionTriggerStatus(ApiModel):
     """The last call of the webhook; written by its receiver."""
     look_taken: Annotated[str, Field(max_length=64)] | None = None
     """The last call that was followed."""
+    failed_looks: Annotated[int, Field(ge=0)] | None = None
+    """Looks that failed since the last one that did not."""
+    retry_look_time: datetime | None = None
+    """When it looks again after one that failed for a reason that may pass."""
     missed: Annotated[int, Field(ge=0)] | None = None
     """Looks that were due while no operator worked, or the one before had not ended; one stands for them."""
     version: SourceVersion | None = None

@@ -99,7 +99,7 @@ def triggers(conversions: Conversions, operator: Operator, tmp_path: Path) -> Tr
 def test_each_version_in_the_bucket_is_converted_once(triggers: Triggers, operator: Operator) -> None:
     digest = triggers.upload(8)
     triggers.apply("nightly", poll={"intervalSeconds": 3600})
-    until(lambda: len(triggers.made()) == 1, "the first version is converted", 90, triggers.words)
+    until(lambda: len(triggers.made()) == 1, "the first version is converted", 180, triggers.words)
     (first,) = triggers.made()
     assert first["spec"]["source"]["sha256"] == digest
     name = first["metadata"]["name"]
@@ -114,7 +114,7 @@ def test_each_version_in_the_bucket_is_converted_once(triggers: Triggers, operat
     operator.kill()
     operator.start()
     triggers.look("nightly", "another version")
-    until(lambda: len(triggers.made()) == 2, "the second version is converted", 60)
+    until(lambda: len(triggers.made()) == 2, "the second version is converted", 120, triggers.words)
     assert triggers.made()[1]["spec"]["source"]["sha256"] == other
     listed = triggers.conversions.kubectl("get", "mctrigger", "nightly")
     assert triggers.made()[1]["metadata"]["name"] in listed

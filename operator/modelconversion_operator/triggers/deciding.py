@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from modelconversion_api.base import KIND
+from modelconversion_api.reasons import FailureReason, retry_can_help
 from modelconversion_api.reports.conversion import Look
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.status import READY, RECONCILING, STALLED, Condition, Phase
@@ -38,6 +39,8 @@ _FIRST_LOOK, _LOOKED, _LOOK_FAILED = "FirstLook", "Looked", "LookFailed"
 _SUSPENDED, _INVALID, _REJECTED = "Suspended", "InvalidSpec", "Rejected"
 _MISSED, _MADE, _REPLACED = "LooksMissed", "VersionFound", "VersionReplaced"
 _MOST_ACTIVE: Final = 64
+_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
+"""Before a look is made again that failed for a reason that may pass."""
 _Value = Literal["True", "False", "Unknown"]
 
 
@@ -167,6 +170,10 @@ def _taken(
         before = next((c for c in status.conditions if c.type == READY), None)
         is_news = before is None or before.reason != look.reason
         events = (Event("Warning", look.reason, look.words),) if is_news else ()
+        count = (status.failed_looks or 0) + 1
+        pause = min(_FIRST_PAUSE * 2 ** min(count - 1, 10), _LONGEST_PAUSE)
+        again = now + pause if retry_can_help(FailureReason(look.reason)) else None
+        status = status.model_copy(update={"failed_looks": count, "retry_look_time": again})
         return _with(status, seen, "False", look.reason, look.words, now), events
     version = status.version
     if look.found.sha256 is not None and look.found.size_bytes is not None:
@@ -180,7 +187,8 @@ def _taken(
     if version is None:
         words = f"the look at {uri} says that nothing has changed, and nothing was known"
         return _with(status, seen, "False", _LOOK_FAILED, words, now), ()
-    status = status.model_copy(update={"version": version})
+    well = {"failed_looks": None, "retry_look_time": None}
+    status = status.model_copy(update={"version": version, **well})
     return _with(status, seen, "True", _LOOKED, f"{uri} is at version {version.short}", now), ()
 
 
@@ -211,7 +219,12 @@ def _begun(
             events = (Event("Warning", _MISSED, words),)
             status = status.model_copy(update={"missed": (status.missed or 0) + missed})
         status = _look(view, status.model_copy(update={"last_look_time": at}), at.isoformat())
-    following = next_time(spec, status.last_look_time or view.created)
+    elif status.retry_look_time is not None and status.retry_look_time <= now:
+        status = _look(view, status, f"again/{status.retry_look_time.isoformat()}")
+    if status.look_job is not None:
+        status = status.model_copy(update={"retry_look_time": None})
+    times = (next_time(spec, status.last_look_time or view.created), status.retry_look_time)
+    following = min(filter(None, times), default=None)
     return status.model_copy(update={"next_look_time": following}), events
 
 

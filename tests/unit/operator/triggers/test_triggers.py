@@ -167,7 +167,7 @@ class World:
             if problem is not None:
                 words = {"stage": "Fetch", "reason": problem, "message": "it is not there"}
                 message = {"version": "v1alpha1", "failure": words}
-            code = 0 if problem is None else 11
+            code = 0 if problem is None else 60 if problem == "StorageUnavailable" else 11
             state = {"terminated": {"exitCode": code, "message": json.dumps(message)}}
             statuses = [{"name": "fetch", "state": state}]
             meta = {"namespace": "ml", "name": f"{name}-x", "uid": f"{name}-x", "resourceVersion": "2"}
@@ -312,6 +312,35 @@ async def test_a_look_that_fails_is_told_once_and_keeps_what_is_known() -> None:
     assert world.status["version"]["sha256"] == "a" * 64
     await world.passes(300)
     assert world.ready == ("True", "Looked")
+
+
+async def test_a_look_that_fails_for_what_may_pass_is_made_again_sooner() -> None:
+    world = World(poll={"intervalSeconds": 86400})
+    await world.work()
+    for minutes, count in ((1, 1), (2, 2), (4, 3)):
+        world.looks_end("StorageUnavailable")
+        await world.work()
+        assert world.status["failedLooks"] == count
+        looks = len(world.jobs)
+        world.now += timedelta(minutes=minutes, seconds=-1)
+        await world.work()
+        assert len(world.jobs) == looks
+        world.now += timedelta(seconds=1)
+        await world.work()
+        assert len(world.jobs) == looks + 1
+    world.looks_end()
+    await world.work()
+    assert (len(world.made), "failedLooks" in world.status, "retryLookTime" in world.status) == (
+        1,
+        False,
+        False,
+    )
+    missing = World(poll={"intervalSeconds": 86400})
+    await missing.work()
+    missing.looks_end("SourceNotFound")
+    await missing.work()
+    await missing.passes(7200)
+    assert len(missing.jobs) == 1, "what will not pass by itself waits for its time"
 
 
 async def test_what_may_not_be_read_is_not_looked_at() -> None:
