@@ -223,7 +223,7 @@ def _begun(
         status = _look(view, status, f"again/{status.retry_look_time.isoformat()}")
     if status.look_job is not None:
         status = status.model_copy(update={"retry_look_time": None})
-    times = (next_time(spec, status.last_look_time or view.created), status.retry_look_time)
+    times = (next_time(spec, status.last_look_time or last or view.created), status.retry_look_time)
     following = min(filter(None, times), default=None)
     return status.model_copy(update={"next_look_time": following}), events
 

@@ -243,6 +243,16 @@ async def test_each_version_is_converted_once() -> None:
     assert world.status["converted"] == next(iter(world.made))
 
 
+async def test_the_first_look_does_not_wait_for_a_whole_interval_where_clocks_differ() -> None:
+    """The operator's clock is a moment behind the API server's that stamps the trigger."""
+    world = World(poll={"intervalSeconds": 86400})
+    world.now -= timedelta(seconds=1)
+    delay = await world.work()
+    assert (world.jobs, delay) == ({}, 1.0)
+    await world.passes(1)
+    assert len(world.made) == 1
+
+
 async def test_a_changed_template_converts_the_version_that_is_known() -> None:
     world = World()
     await world.passes(0)
