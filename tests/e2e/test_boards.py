@@ -23,8 +23,8 @@ _MODEL = """
 import sys, keras
 layers = keras.layers
 image = keras.Input((96, 96, 16))
-x = layers.Conv2D(96, 3, padding="same", activation="relu")(image)
-x = layers.Conv2D(96, 3, padding="same", activation="relu")(x)
+x = layers.Conv2D(256, 3, padding="same", activation="relu")(image)
+x = layers.Conv2D(256, 3, padding="same", activation="relu")(x)
 keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))).save(sys.argv[1])
 """
 
@@ -38,6 +38,7 @@ def test_two_boards_one_of_them_slow(
     subprocess.run([sys.executable, "-c", _MODEL, model], check=True, capture_output=True)
     np.save(samples, np.random.default_rng(7).normal(size=(24, 96, 96, 16)).astype(np.float32))
     conversions.upload({"conv.keras": model, "samples.npy": samples})
+    # An inference takes longer than the 20 ms of each 100 that this gives: a shorter one would not feel it.
     slow = {"limits": {"cpu": "200m", "memory": "1Gi"}, "requests": {"cpu": "50m", "memory": "256Mi"}}
     fast_board = {"name": "fast", "nodeSelector": {LABELS[0]: "yes"}, "runs": 10}
     slow_board = {
