@@ -494,6 +494,12 @@ class ModelConversionSpec(ApiModel):
         return tuple(self.methods or ())
 
 
+def read_uris(spec: ModelConversionSpec) -> list[str]:
+    """Return everything that ``fetch`` reads: what the conversion is made of, and its cache."""
+    cache = spec.output.cache
+    return [*uris_of(spec).values(), *([] if cache is None else [cache.uri])]
+
+
 def uris_of(spec: ModelConversionSpec) -> dict[str, str]:
     """Return everything that a conversion reads, by where in the spec it stands."""
     training = None if spec.optimize is None else spec.optimize.training

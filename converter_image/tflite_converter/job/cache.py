@@ -43,7 +43,7 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
-from tflite_converter.job.stores.base import Limit, Store, Stored
+from tflite_converter.job.stores.base import Limit, Store, Stored, digest_of
 
 _logger = logging.getLogger(__name__)
 
@@ -178,8 +178,7 @@ def keep(store: Store, job: JobEnvironment, record: FetchRecord) -> None:
             key=key, made=datetime.now(UTC), run=job.request.run, sha256=sha256, size_bytes=size, front=front
         )
         text = entry.to_json().encode()
-        told = Stored(hashlib.sha256(text).hexdigest(), len(text))
-        store.upload(f"{prefix}{ENTRY_FILE}", io.BytesIO(text), told, "application/json")
+        store.upload(f"{prefix}{ENTRY_FILE}", io.BytesIO(text), digest_of([text]), "application/json")
     except (ConverterError, OSError, ValueError) as error:
         _logger.warning("the model was not kept in the cache: %s", error)
     else:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.base import KIND, PLURAL
 from modelconversion_api.sets import SET_KIND, SET_PLURAL
 from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.own_objects import delete, owned, patch_status, path_of
 from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import (
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
-    QUEUE_LABEL,
     Body,
     ConversionView,
     JobView,
 )
-from modelconversion_operator.errors import ConflictError, NotFoundError
+from modelconversion_operator.errors import ConflictError
 from modelconversion_operator.sets.views import SET_LABEL, MemberView, SetView, owner_of
 
 
@@ -29,23 +27,13 @@ class SetRequests:
 
     async def patch_status(self, view: SetView, changes: Mapping[str, Any]) -> SetView:
         """Merge ``changes`` into a set's status, provided that it is still as it was seen."""
-        body = {"metadata": {"resourceVersion": view.resource_version}, "status": changes}
-        path = f"{_path(view.key.namespace, SET_PLURAL)}/{view.key.name}/status"
-        return SetView.from_body(await self._cluster.request("PATCH", path, body))
+        key, version = view.key, view.resource_version
+        return SetView.from_body(await patch_status(self._cluster, SET_PLURAL, key, version, changes))
 
     async def create_member(self, view: SetView, name: str, spec: Body) -> ConversionView | None:
         """Make a member; one that is there already counts. None where something else has its name."""
-        labels = {MANAGED_BY_LABEL: MANAGED_BY, SET_LABEL: view.key.name}
-        if view.queue is not None:
-            labels[QUEUE_LABEL] = view.queue
-        meta = {
-            "name": name,
-            "namespace": view.key.namespace,
-            "labels": labels,
-            "ownerReferences": [owner_of(view)],
-        }
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": meta, "spec": spec}
-        path = _path(view.key.namespace, PLURAL)
+        body = owned(KIND, name, view.key, owner_of(view), SET_LABEL, view.queue, spec)
+        path = path_of(view.key.namespace, PLURAL)
         try:
             return ConversionView.from_body(await self._cluster.request("POST", path, body))
         except ConflictError:
@@ -55,17 +43,12 @@ class SetRequests:
     async def suspend_member(self, member: MemberView, *, suspend: bool) -> ConversionView:
         """Stop a member, or let it go on, provided that it is still the same."""
         body = {"metadata": {"uid": member.key.uid}, "spec": {"suspend": suspend}}
-        path = f"{_path(member.key.namespace, PLURAL)}/{member.key.name}"
+        path = f"{path_of(member.key.namespace, PLURAL)}/{member.key.name}"
         return ConversionView.from_body(await self._cluster.request("PATCH", path, body))
 
     async def delete_member(self, member: MemberView) -> None:
         """Delete a member with its Job; that it is gone already, or another one by now, is a success."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": member.key.uid}}
-        path = f"{_path(member.key.namespace, PLURAL)}/{member.key.name}"
-        try:
-            await self._cluster.request("DELETE", path, body)
-        except (NotFoundError, ConflictError):
-            return
+        await delete(self._cluster, PLURAL, member.key)
 
     async def may_use(self, namespace: str, grant: Grant) -> bool:
         """Ask whether a Secret or claim has been released for conversions."""
@@ -82,7 +65,3 @@ class SetRequests:
     async def create_event(self, view: SetView, event: Mapping[str, Any]) -> None:
         """Write an event about a set."""
         await self._cluster.create_event(view.key, event, SET_KIND)
-
-
-def _path(namespace: str, plural: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}"

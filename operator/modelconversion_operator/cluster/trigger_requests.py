@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelconversion_api.base import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from modelconversion_api.base import GROUP, KIND, PLURAL
 from modelconversion_api.sets import SET_KIND, SET_PLURAL
 from modelconversion_api.triggers import TRIGGER_KIND, TRIGGER_PLURAL
 from modelconversion_operator.cluster.client import Cluster
+from modelconversion_operator.cluster.own_objects import delete, owned, patch_status, path_of
 from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import (
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
-    QUEUE_LABEL,
     Body,
     ConversionView,
     JobView,
@@ -36,9 +34,8 @@ class TriggerRequests:
 
     async def patch_status(self, view: TriggerView, changes: Mapping[str, Any]) -> TriggerView:
         """Merge ``changes`` into a trigger's status, provided that it is still as it was seen."""
-        body = {"metadata": {"resourceVersion": view.resource_version}, "status": changes}
-        path = f"{_path(view.key.namespace, TRIGGER_PLURAL)}/{view.key.name}/status"
-        return TriggerView.from_body(await self._cluster.request("PATCH", path, body))
+        key, version = view.key, view.resource_version
+        return TriggerView.from_body(await patch_status(self._cluster, TRIGGER_PLURAL, key, version, changes))
 
     async def create_made(self, view: TriggerView, made: Made) -> ConversionView | SetView:
         """Make a conversion or set; one that is there already and is the trigger's own counts.
@@ -47,27 +44,13 @@ class TriggerRequests:
             RejectedError: The API server does not take it, or its name belongs to something else.
 
         """
-        labels = {MANAGED_BY_LABEL: MANAGED_BY, TRIGGER_LABEL: view.key.name}
-        if view.queue is not None:
-            labels[QUEUE_LABEL] = view.queue
-        meta = {
-            "name": made.name,
-            "namespace": view.key.namespace,
-            "labels": labels,
-            "ownerReferences": [owner_of(view)],
-        }
-        body = {"apiVersion": API_VERSION, "kind": made.kind, "metadata": meta, "spec": made.spec}
-        there = await self._own(view, _path(view.key.namespace, _PLURALS[made.kind]), body)
+        body = owned(made.kind, made.name, view.key, owner_of(view), TRIGGER_LABEL, view.queue, made.spec)
+        there = await self._own(view, path_of(view.key.namespace, _PLURALS[made.kind]), body)
         return ConversionView.from_body(there) if made.kind == KIND else SetView.from_body(there)
 
     async def delete_made(self, made: MadeView) -> None:
         """Delete a conversion or set with its Jobs; that it is gone already, or another one, is a success."""
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": made.key.uid}}
-        path = f"{_path(made.key.namespace, _PLURALS[made.kind])}/{made.key.name}"
-        try:
-            await self._cluster.request("DELETE", path, body)
-        except (NotFoundError, ConflictError):
-            return
+        await delete(self._cluster, _PLURALS[made.kind], made.key)
 
     async def may_use(self, namespace: str, grant: Grant) -> bool:
         """Ask whether a Secret or claim has been released for conversions."""
@@ -112,10 +95,6 @@ class TriggerRequests:
 
 def _is_own(view: TriggerView, body: Body) -> bool:
     return controller_of(body["metadata"], TRIGGER_KIND, GROUP) == view.key.uid
-
-
-def _path(namespace: str, plural: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}"
 
 
 def _jobs(namespace: str) -> str:

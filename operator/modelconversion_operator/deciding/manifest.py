@@ -47,7 +47,15 @@ from modelconversion_api.request import (
     ConversionRequest,
     request_from_spec,
 )
-from modelconversion_api.spec import HuggingFace, ModelConversionSpec, Retain, Signing, SourceFormat, uris_of
+from modelconversion_api.spec import (
+    HuggingFace,
+    ModelConversionSpec,
+    Retain,
+    Signing,
+    SourceFormat,
+    read_uris,
+    uris_of,
+)
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from modelconversion_operator.claims import with_claims
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
@@ -202,7 +210,7 @@ def job_manifest(
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
         pod = _only_report(pod)
-    pod = with_claims(pod, _read_from_claims(spec) if part.converts else [spec.output.uri], spec.output.uri)
+    pod = with_claims(pod, read_uris(spec) if part.converts else [spec.output.uri], spec.output.uri)
     middle = "measure" if part.board else "convert"
     return {
         "apiVersion": "batch/v1",
@@ -273,8 +281,8 @@ def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
 
 def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: ConversionRequest) -> dict[str, Any]:
     job = spec.job
-    reads = list(uris_of(spec).values())
-    if spec.output.retain is Retain.IMMUTABLE or spec.output.cache is not None:
+    reads = read_uris(spec)
+    if spec.output.retain is Retain.IMMUTABLE:
         reads.append(spec.output.uri)
     fetches = [*_credentials(spec.storage, *reads), *_hub_token(spec.hugging_face)]
     publishes = [
@@ -299,12 +307,6 @@ def _image(spec: ModelConversionSpec, settings: JobSettings) -> str:
 def _cache_scope(key: Key, spec: ModelConversionSpec, settings: JobSettings) -> str:
     """Name what entries of a cache are shared within: what another namespace, or image, made is not taken."""
     return hashlib.sha256(f"{key.namespace}\n{_image(spec, settings)}".encode()).hexdigest()
-
-
-def _read_from_claims(spec: ModelConversionSpec) -> list[str]:
-    """Return what ``fetch`` reads, with the cache: a claim is mounted where its URI is."""
-    cache = spec.output.cache
-    return [*uris_of(spec).values(), *([] if cache is None else [cache.uri])]
 
 
 def _board_pod(

@@ -17,7 +17,7 @@ from modelconversion_api.fields.boards import Board
 from modelconversion_api.fields.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.fields.storage import CONVERSIONS_USER, Storage, endpoint_of
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.spec import ModelConversionSpec, uris_of
+from modelconversion_api.spec import ModelConversionSpec, read_uris, uris_of
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, claim_of
 
 _DEFAULT_ACCOUNT: Final = "default"
@@ -188,8 +188,7 @@ class Grant(NamedTuple):
 def grants_of(spec: ModelConversionSpec) -> tuple[Grant, ...]:
     """Return what must have been released: Secrets and claims that a conversion's author has chosen."""
     output = claim_of(spec.output.uri)
-    cache = [] if spec.output.cache is None else [spec.output.cache.uri]
-    reads = {claim for uri in (*uris_of(spec).values(), *cache) if (claim := claim_of(uri)) is not None}
+    reads = {claim for uri in read_uris(spec) if (claim := claim_of(uri)) is not None}
     return (
         *(Grant("secrets", name) for name in secrets_of(spec)),
         *(Grant("persistentvolumeclaims", name) for name in sorted(reads)),

@@ -16,7 +16,7 @@ from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.decisions import Event
 from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView
-from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
+from modelconversion_operator.errors import ApiError, NotFoundError, RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.comparison import comparison_manifest
 from modelconversion_operator.sets.deciding import (
@@ -30,6 +30,7 @@ from modelconversion_operator.sets.deciding import (
 )
 from modelconversion_operator.sets.store import SetStore
 from modelconversion_operator.sets.views import MemberView, SetView, owner_of
+from modelconversion_operator.working import work_off
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -89,23 +90,7 @@ class SetReconciler:
 
     async def work(self) -> None:
         """Take sets from the queue until cancelled."""
-        while True:
-            uid = await self._queue.get()
-            try:
-                delay = await self.reconcile(uid)
-            except ApiError as error:
-                delay = self._queue.add_failed(uid)
-                if not isinstance(error, ConflictError):
-                    logger.warning("set %s: %s; trying again in %.1f s", uid, error, delay)
-            except Exception:
-                delay = self._queue.add_failed(uid)
-                logger.exception("set %s: bug; trying again in %.1f s", uid, delay)
-            else:
-                self._queue.forget_failures(uid)
-                if delay is not None:
-                    self._queue.add_after(uid, min(delay, self._rules.resync_seconds))
-            finally:
-                self._queue.done(uid)
+        await work_off(self._queue, self.reconcile, "set", self._rules.resync_seconds)
 
     async def reconcile(self, uid: str) -> float | None:
         """Look at a set and do what is to be done; gives the seconds until it wants another look."""

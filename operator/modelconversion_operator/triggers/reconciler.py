@@ -16,7 +16,7 @@ from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.failures import problems_of_spec
 from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, PodView
-from modelconversion_operator.errors import ApiError, ConflictError, NotFoundError, RejectedError
+from modelconversion_operator.errors import ApiError, NotFoundError, RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.triggers.deciding import (
@@ -31,6 +31,7 @@ from modelconversion_operator.triggers.deciding import (
 from modelconversion_operator.triggers.looking import look_manifest, look_seen, look_spec
 from modelconversion_operator.triggers.store import TriggerStore
 from modelconversion_operator.triggers.views import MadeView, TriggerView
+from modelconversion_operator.working import work_off
 from modelconversion_operator.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -80,23 +81,7 @@ class TriggerReconciler:
 
     async def work(self) -> None:
         """Take triggers from the queue until cancelled."""
-        while True:
-            uid = await self._queue.get()
-            try:
-                delay = await self.reconcile(uid)
-            except ApiError as error:
-                delay = self._queue.add_failed(uid)
-                if not isinstance(error, ConflictError):
-                    logger.warning("trigger %s: %s; trying again in %.1f s", uid, error, delay)
-            except Exception:
-                delay = self._queue.add_failed(uid)
-                logger.exception("trigger %s: bug; trying again in %.1f s", uid, delay)
-            else:
-                self._queue.forget_failures(uid)
-                if delay is not None:
-                    self._queue.add_after(uid, min(delay, self._rules.resync_seconds))
-            finally:
-                self._queue.done(uid)
+        await work_off(self._queue, self.reconcile, "trigger", self._rules.resync_seconds)
 
     async def reconcile(self, uid: str) -> float | None:
         """Look at a trigger and do what is to be done; gives the seconds until it wants another look."""
