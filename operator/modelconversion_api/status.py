@@ -461,6 +461,10 @@ class ModelConversionStatus(ApiModel):
         """The present run's name among those of this conversion; None before the first."""
         return None if self.run_generation is None else run_name(self.run_generation, self.run_again)
 
+    def has_answered(self, word: str | None) -> bool:
+        """Whether a run has answered a word to run again, or nobody asks for one."""
+        return word in (None, self.run_again)
+
     def worked_seconds(self, until: datetime) -> float:
         """Return how long the run has gone on, in seconds, without the time for which it was suspended."""
         if self.start_time is None:

@@ -112,11 +112,8 @@ class Conversion:
     def phase(self) -> Phase:
         """Its phase; Pending until the operator has seen it, and while it is to run again."""
         phase = self.status.phase or Phase.PENDING
-        return Phase.PENDING if phase.is_final and self._is_to_run_again else phase
-
-    @property
-    def _is_to_run_again(self) -> bool:
-        return run_again_of(self.meta.annotations) not in (None, self.status.run_again)
+        is_answered = self.status.has_answered(run_again_of(self.meta.annotations))
+        return phase if is_answered or not phase.is_final else Phase.PENDING
 
     @property
     def condition(self) -> Condition | None:

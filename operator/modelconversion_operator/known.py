@@ -1,8 +1,8 @@
-"""What is known of the objects of one of our own kinds that are few enough to be kept whole."""
+"""What is known of our own objects that are few enough to be kept whole, and of what belongs to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from modelconversion_operator.deciding.views import Key
@@ -79,3 +79,41 @@ class KnownObjects(Generic[V]):
             del self._views[uid]
             self._told_gone(uid)
         return gone
+
+
+class Belongings(Generic[V]):
+    """What belongs to our own objects: views by the UID of the owner, and by name."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str, dict[str, V]] = {}
+        self._owner_of: dict[str, tuple[str, str]] = {}
+        """By UID of a belonging, the UID of its owner, and its name."""
+
+    def of(self, owner: Key) -> Mapping[str, V]:
+        """Return what an object has, by name: of its own namespace, whatever another one's claims."""
+        own = self._by_owner.get(owner.uid, {})
+        return {name: view for name, view in own.items() if view.key.namespace == owner.namespace}
+
+    def count(self, owner_uid: str) -> int:
+        """Return how many an object has."""
+        return len(self._by_owner.get(owner_uid, ()))
+
+    def put(self, view: V, owner_uid: str) -> bool:
+        """Remember a belonging; gives whether it has changed."""
+        by_name = self._by_owner.setdefault(owner_uid, {})
+        known = by_name.get(view.key.name)
+        if known is not None and int(known.resource_version) >= int(view.resource_version):
+            return False
+        by_name[view.key.name] = view
+        self._owner_of[view.key.uid] = owner_uid, view.key.name
+        return True
+
+    def drop(self, uid: str) -> str | None:
+        """Forget a belonging that is gone; gives the UID of its owner, None where it had none."""
+        owner_uid, name = self._owner_of.pop(uid, ("", ""))
+        by_name = self._by_owner.get(owner_uid, {})
+        if name in by_name and by_name[name].key.uid == uid:
+            del by_name[name]
+        if not by_name:
+            self._by_owner.pop(owner_uid, None)
+        return owner_uid or None

@@ -71,9 +71,9 @@ async def run(settings: Settings) -> None:
     teller = _teller(settings, metrics)
     tell: Callable[[View], None] = _nobody if teller is None else teller.see
     triggers, trigger_queue = TriggerStore(), WorkQueue[str]()
-    of_triggers = _Following(triggers, trigger_queue)
+    of_triggers = _News(triggers.take, triggers.drop_made, trigger_queue)
     sets, set_queue = SetStore(_all(tell, of_triggers.seen), of_triggers.gone), WorkQueue[str]()
-    of_sets = _Members(sets, set_queue)
+    of_sets = _News(sets.take, sets.drop_member, set_queue, sets.patience_seconds)
     store = Store(_all(tell, of_sets.seen, of_triggers.seen), _all(of_sets.gone, of_triggers.gone))
     queue: WorkQueue[str] = WorkQueue()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
@@ -93,30 +93,11 @@ async def run(settings: Settings) -> None:
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)
+        scope = progress, names, silence, settings.class_name
         mirrors = [
             *make_mirrors(cluster, store, queue, progress, names, silence),
-            *make_mirrors_of(
-                SET_PLURAL,
-                SetView.from_body,
-                cluster,
-                sets,
-                set_queue,
-                progress,
-                names,
-                silence,
-                settings.class_name,
-            ),
-            *make_mirrors_of(
-                TRIGGER_PLURAL,
-                TriggerView.from_body,
-                cluster,
-                triggers,
-                trigger_queue,
-                progress,
-                names,
-                silence,
-                settings.class_name,
-            ),
+            *make_mirrors_of(SET_PLURAL, SetView.from_body, cluster, sets, set_queue, *scope),
+            *make_mirrors_of(TRIGGER_PLURAL, TriggerView.from_body, cluster, triggers, trigger_queue, *scope),
         ]
         leadership = _leadership(settings, cluster, election)
         mark = None if teller is None else Mark(_lease(settings, cluster, MARK_SUFFIX), permit)
@@ -229,34 +210,37 @@ def _all(*callees: Callable[[Any], None]) -> Callable[[Any], None]:
     return call
 
 
-class _Members:
-    """Takes news of conversions to their sets."""
+class _News:
+    """Takes news of what belongs to an object to the object that owns it.
 
-    def __init__(self, sets: SetStore, queue: WorkQueue[str]) -> None:
-        self._sets, self._queue = sets, queue
+    Args:
+        put: Remembers it for its owner, if it has one; gives the owner's UID where something has changed.
+        drop: Forgets it; gives the owner's UID, None where it had none.
+        queue: Where the owner is queued.
+        patience_seconds: How long its news may wait for more.
 
-    def seen(self, view: ConversionView) -> None:
-        if view.set_uid is not None and self._sets.put_member(view, view.set_uid):
-            self._queue.add_after(view.set_uid, self._sets.patience_seconds(view.set_uid))
+    """
 
-    def gone(self, uid: str) -> None:
-        if (set_uid := self._sets.drop_member(uid)) is not None:
-            self._queue.add_after(set_uid, self._sets.patience_seconds(set_uid))
-
-
-class _Following:
-    """Takes news of conversions and sets to the triggers that have made them."""
-
-    def __init__(self, triggers: TriggerStore, queue: WorkQueue[str]) -> None:
-        self._triggers, self._queue = triggers, queue
+    def __init__(
+        self,
+        put: Callable[[Any], str | None],
+        drop: Callable[[str], str | None],
+        queue: WorkQueue[str],
+        patience_seconds: Callable[[str], float] = lambda _: 0.0,
+    ) -> None:
+        self._put, self._drop, self._queue, self._patience = put, drop, queue, patience_seconds
 
     def seen(self, view: ConversionView | SetView) -> None:
-        if view.trigger_uid is not None and self._triggers.put_made(view, view.trigger_uid):
-            self._queue.add(view.trigger_uid)
+        """Take news of a belonging."""
+        self._wake(self._put(view))
 
     def gone(self, uid: str) -> None:
-        if (trigger_uid := self._triggers.drop_made(uid)) is not None:
-            self._queue.add(trigger_uid)
+        """Take note that one is gone."""
+        self._wake(self._drop(uid))
+
+    def _wake(self, owner: str | None) -> None:
+        if owner is not None:
+            self._queue.add_after(owner, self._patience(owner))
 
 
 async def _watch(mirrors: Sequence[Mirror[Any]], conversions: Coroutine[Any, Any, None]) -> None:

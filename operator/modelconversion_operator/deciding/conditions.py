@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -58,13 +58,26 @@ def conditions_of(
         values[STALLED] = "True"
     elif value == "Unknown" and reason != Reason.SUSPENDED:
         values[RECONCILING] = "True"
+    made = dated(known, generation, values, reason, message, now)
+    return [c.model_copy(update={"message": ""}) if c.type == READY else c for c in made]
+
+
+def dated(
+    known: Sequence[Condition],
+    generation: int,
+    values: Mapping[str, Literal["True", "False", "Unknown"]],
+    reason: str,
+    message: str,
+    now: datetime,
+) -> list[Condition]:
+    """Return conditions by their values; a time moves only when its value does."""
     before = {(c.type, c.status): c.last_transition_time for c in known}
     return [
         Condition(
             type=kind,
             status=value,
             reason=str(reason),
-            message="" if kind == READY else message,
+            message=message,
             observed_generation=generation,
             last_transition_time=before.get((kind, value), now),
         )

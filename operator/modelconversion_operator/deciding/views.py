@@ -84,7 +84,7 @@ class ConversionView:
     @property
     def asks_for_another_run(self) -> bool:
         """Whether its annotation says what no run has answered yet."""
-        return self.run_again not in (None, self.status.run_again)
+        return not self.status.has_answered(self.run_again)
 
     @property
     def next_run(self) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.views import ConversionView
-from modelconversion_operator.known import KnownObjects
+from modelconversion_operator.known import Belongings, KnownObjects
 from modelconversion_operator.sets.views import MemberView, SetView, member_view
 
 _LONGEST_PATIENCE_SECONDS: Final = 1.0
@@ -30,43 +30,29 @@ class SetStore(KnownObjects[SetView]):
         gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         super().__init__(seen, gone)
-        self._members: dict[str, dict[str, MemberView]] = {}
-        """By UID of a set, its members by name."""
-        self._set_of: dict[str, tuple[str, str]] = {}
-        """By UID of a member, the UID of its set, and its name."""
+        self._members: Belongings[MemberView] = Belongings()
 
     def members(self, view: SetView) -> Mapping[str, MemberView]:
         """Return the members of a set by name: of its own namespace, whatever another one's claims."""
-        members = self._members.get(view.key.uid, {})
-        return {
-            name: member for name, member in members.items() if member.key.namespace == view.key.namespace
-        }
+        return self._members.of(view.key)
 
     def patience_seconds(self, uid: str) -> float:
         """How long news of a member may wait for more: a look at a set goes through all of its members."""
-        return min(_LONGEST_PATIENCE_SECONDS, len(self._members.get(uid, ())) / _MEMBERS_A_SECOND)
+        return min(_LONGEST_PATIENCE_SECONDS, self._members.count(uid) / _MEMBERS_A_SECOND)
 
     def phases(self) -> Counter[str]:
         """Count sets by phase."""
         return Counter(str(view.status.phase or Phase.PENDING) for view in self.views())
 
+    def take(self, view: ConversionView) -> str | None:
+        """Remember a conversion where it is a member; gives its set's UID where the set sees a change."""
+        is_news = view.set_uid is not None and self.put_member(view, view.set_uid)
+        return view.set_uid if is_news else None
+
     def put_member(self, view: ConversionView, set_uid: str) -> bool:
         """Remember a member; gives whether what a set sees of it has changed."""
-        member = member_view(view, set_uid)
-        members = self._members.setdefault(set_uid, {})
-        known = members.get(view.key.name)
-        if known is not None and int(known.resource_version) >= int(member.resource_version):
-            return False
-        members[view.key.name] = member
-        self._set_of[view.key.uid] = set_uid, view.key.name
-        return True
+        return self._members.put(member_view(view, set_uid), set_uid)
 
     def drop_member(self, uid: str) -> str | None:
         """Forget a member that is gone; gives the UID of its set, None where it had none."""
-        set_uid, name = self._set_of.pop(uid, ("", ""))
-        members = self._members.get(set_uid, {})
-        if name in members and members[name].key.uid == uid:
-            del members[name]
-        if not members:
-            self._members.pop(set_uid, None)
-        return set_uid or None
+        return self._members.drop(uid)

@@ -16,7 +16,7 @@ from modelconversion_api.base import KIND
 from modelconversion_api.reasons import FailureReason, retry_can_help
 from modelconversion_api.reports.conversion import Look
 from modelconversion_api.sets import SET_KIND
-from modelconversion_api.status import READY, RECONCILING, STALLED, Condition, Phase
+from modelconversion_api.status import READY, RECONCILING, STALLED, Phase
 from modelconversion_api.triggers import (
     VERSION_PLACE,
     ConcurrencyPolicy,
@@ -26,6 +26,7 @@ from modelconversion_api.triggers import (
     Template,
     made_name,
 )
+from modelconversion_operator.deciding.conditions import dated
 from modelconversion_operator.deciding.decisions import Event
 from modelconversion_operator.deciding.views import JobView
 from modelconversion_operator.triggers.times import due, next_time, schedule_problem
@@ -318,16 +319,5 @@ def _conditions(
         values[STALLED] = "True"
     elif value == "Unknown":
         values[RECONCILING] = "True"
-    before = {(c.type, c.status): c.last_transition_time for c in view.status.conditions}
-    conditions = [
-        Condition(
-            type=kind,
-            status=each,
-            reason=reason,
-            message=words,
-            observed_generation=view.generation,
-            last_transition_time=before.get((kind, each), now),
-        )
-        for kind, each in values.items()
-    ]
+    conditions = dated(view.status.conditions, view.generation, values, reason, words, now)
     return status.model_copy(update={"conditions": conditions})
