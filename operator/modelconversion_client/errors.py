@@ -10,6 +10,7 @@ ConversionClientError
 ├── ConflictError          409: it exists already, or changed meanwhile
 ├── RefusedError           400, 422, or an admission policy: the server will not have this object
 ├── ServerError            429, 5xx, or an answer that is none
+│   └── ExpiredError       410: the rest of a list can no longer be had
 ├── WaitTimeoutError       it did not come to an end in time
 └── NotRetryableError      this conversion is not one that can be run again
 """
@@ -75,6 +76,10 @@ class ServerError(ConversionClientError):
     """The API server cannot answer now."""
 
 
+class ExpiredError(ServerError):
+    """The rest of a list can no longer be had: it was begun too long ago."""
+
+
 class WaitTimeoutError(ConversionClientError):
     """It did not come to an end in time."""
 
@@ -106,6 +111,7 @@ def refusal(status: int, body: bytes, what: str) -> ConversionClientError:
             ForbiddenError,
             "ask for the right in this namespace: `kubectl auth can-i --list` shows those that you have",
         ),
+        410: (ExpiredError, "begin the list again"),
         409: (ConflictError, "choose another name, or delete it first"),
         422: (
             RefusedError,

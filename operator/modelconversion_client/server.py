@@ -20,6 +20,7 @@ from modelconversion_client.errors import ServerError, UnreachableError, refusal
 
 FIELD_MANAGER: Final = "model-conversion-client"
 """Whose the fields are that are applied."""
+JSON: Final = "application/json, */*"
 _SECONDS: Final = 30.0
 _PAGE: Final = 500
 
@@ -65,6 +66,7 @@ class Server:
         *,
         body: Body | None = None,
         query: Mapping[str, str] | None = None,
+        accept: str = JSON,
     ) -> Body:
         """Send a request and read the object that it is answered with.
 
@@ -74,12 +76,13 @@ class Server:
             what: The request for people; errors begin with it.
             body: What to send.
             query: Parameters; empty ones are left out.
+            accept: The form of the answer that is asked for.
 
         Raises:
             ConversionClientError: The server answered with an error, or not at all.
 
         """
-        data = await self.read_bytes(method, path, what, body=body, query=query)
+        data = await self.read_bytes(method, path, what, body=body, query=query, accept=accept)
         try:
             parsed: Body = json.loads(data)
         except ValueError as error:
@@ -97,12 +100,13 @@ class Server:
         *,
         body: Body | None = None,
         query: Mapping[str, str] | None = None,
+        accept: str = JSON,
     ) -> bytes:
         """Send a request as :meth:`read` does, and give the answer as it comes."""
         assert self._api is not None, "use the client as a context manager"  # noqa: S101 - a bug, not bad input
         types = {"PATCH": "application/merge-patch+json", "APPLY": "application/apply-patch+yaml"}
         headers = {
-            "Accept": "application/json, */*",
+            "Accept": accept,
             "User-Agent": FIELD_MANAGER,
             "Content-Type": types.get(method, "application/json"),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.methods import Method
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.reports.measurements import Attempt, Inventory
@@ -26,7 +27,6 @@ from tflite_converter.report.figures import (
     verdict,
     word_of,
 )
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.svg import share_bar
 
 

@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 from modelconversion_api.fields.boards import Accelerator, Board
 from modelconversion_api.fields.verification import left_to_cpu
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.board import BoardFileReport, BoardReport, Machine
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.text import human_latency
 from tflite_converter.report.figures import NOTHING, counted, name_of, percent, section, size, table, verdict
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 Measured: TypeAlias = Mapping[str, BoardReport]
 """What boards gave, by their names."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.reports.measurements import (
     AccuracyMetric,
@@ -32,7 +33,6 @@ from tflite_converter.report.figures import (
     table,
     word_of,
 )
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 _MOST_CLASSES = 24
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from modelconversion_api.markup import Markup, tag
 from modelconversion_api.methods import Method
 from tflite_converter.report.figures import percent
-from tflite_converter.report.markup import Markup, tag
 from tflite_converter.report.svg import WIDTH, Axis, axis, figure, grid, text
 
 _CHARACTER: Final = 6.6

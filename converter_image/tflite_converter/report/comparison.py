@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.methods import Method
 from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.text import human_latency
@@ -20,7 +21,6 @@ from tflite_converter.report.figures import (
     size,
     table,
 )
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.shell import whole_page
 
 _MOST_PLOTS = 24

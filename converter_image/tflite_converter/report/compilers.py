@@ -14,9 +14,9 @@ from modelconversion_api.fields.compilation import (
     NPUReport,
     OperatorFallback,
 )
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ConversionReport, compilations_of
 from tflite_converter.report.figures import NOTHING, code, counted, section, size, table, verdict
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 
 def compilers(report: ConversionReport) -> Markup | None:

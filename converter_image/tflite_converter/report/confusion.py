@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.measurements import Confusion
 from tflite_converter.report.figures import percent, table
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 MOST_CLASSES = 16
 """Classes of a matrix that can be read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.calibration import (
     CalibrationReport,
     ClassCount,
@@ -30,7 +31,6 @@ from tflite_converter.report.figures import (
     section,
     table,
 )
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.svg import share_bar
 
 _WORST_LAYERS = 8

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from modelconversion_api.fields.recipes import OfMethod
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.methods import Method
 from modelconversion_api.reports.conversion import ArtifactReport, verdict_of
 from modelconversion_api.text import human_size
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 NOTHING = "\N{EN DASH}"
 """What stands where nothing was measured."""

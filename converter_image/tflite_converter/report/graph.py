@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.reports.graph import DrawnNode, GraphReport
 from modelconversion_api.text import printable, shortened
@@ -23,7 +24,6 @@ from tflite_converter.report.figures import (
     table,
 )
 from tflite_converter.report.layout import Point, Sizes, lay_out
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.svg import WIDTH, text
 from tflite_converter.targets.objections import LITERT, RUNTIMES
 

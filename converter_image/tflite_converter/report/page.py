@@ -2,7 +2,7 @@
 
 No script, no external resource, no inline styles; the page's own policy forbids them, so even a mistake in
 escaping could load and run nothing. The report's texts come from models that nobody vouches for:
-:mod:`tflite_converter.report.markup` escapes every one.
+:mod:`modelconversion_api.markup` escapes every one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.status import TensorInfo
 from modelconversion_api.text import human_latency
@@ -27,7 +28,6 @@ from tflite_converter.report.figures import (
     size,
 )
 from tflite_converter.report.graph import graph
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.provenance import provenance
 from tflite_converter.report.shell import whole_page
 from tflite_converter.report.snippets import use_it

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ConversionReport, Provenance, compilations_of
 from tflite_converter.report.data import data_facts
 from tflite_converter.report.figures import NOTHING, code, facts, more, section, size, table
-from tflite_converter.report.markup import Child, Markup, joined, tag
 from tflite_converter.report.svg import share_bar
 
 

@@ -7,7 +7,7 @@ import hashlib
 from functools import cache
 from importlib import resources
 
-from tflite_converter.report.markup import Child, document, styles, tag
+from modelconversion_api.markup import Child, document, styles, tag
 
 _STYLE_SHEET = "html_report.css"
 

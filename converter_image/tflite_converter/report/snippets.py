@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from modelconversion_api.markup import Child, Markup, tag
 from modelconversion_api.methods import Target
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from modelconversion_api.reports.measurements import Inventory
 from tflite_converter.report.figures import more, name_of, section
-from tflite_converter.report.markup import Child, Markup, tag
 from tflite_converter.snippets.choice import Snippet, snippet
 from tflite_converter.snippets.model import NoSnippetError
 from tflite_converter.snippets.targets import SnippetTarget

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tflite_converter.report.markup import Markup, tag
+from modelconversion_api.markup import Markup, tag
 
 WIDTH = 760
 """Of a plot's coordinates; the page scales it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelconversion_api.fields.optimization import Comparison, Measured, OptimizationReport, TrainedStep
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.text import human_latency
 from tflite_converter.report.figures import (
@@ -17,7 +18,6 @@ from tflite_converter.report.figures import (
     size,
     table,
 )
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 _STEP_NAMES = {
     "Distillation": "Distillation",

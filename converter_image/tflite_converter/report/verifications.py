@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from modelconversion_api.fields.verification import Verification, VerificationOutcome, Verifier, left_to_cpu
+from modelconversion_api.markup import Child, Markup, joined, tag
 from modelconversion_api.reports.conversion import ArtifactReport, ConversionReport
 from tflite_converter.report.figures import NOTHING, name_of, percent, section, size, table, verdict
-from tflite_converter.report.markup import Child, Markup, joined, tag
 
 _WORDS = {
     VerificationOutcome.PASSED: "passed",

@@ -1,1 +1,1 @@
-"""``kubectl mconv``: run, list, why, retry, report, compare and targets, for people."""
+"""``kubectl mconv``: run, list, why, retry, report, page, compare and targets, for people."""

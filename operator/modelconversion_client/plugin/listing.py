@@ -28,7 +28,7 @@ def list_all(
       kubectl mconv list -A --json
 
     """
-    from modelconversion_client.plugin.tables import (
+    from modelconversion_client.tables import (
         CONVERSION_HEADERS,
         SET_HEADERS,
         conversion_json,
@@ -70,7 +70,7 @@ def compare(
       kubectl mconv compare gesture-v1 gesture-v2
 
     """
-    from modelconversion_client.plugin.tables import ARTIFACT_HEADERS, artifact_rows, conversion_json
+    from modelconversion_client.tables import ARTIFACT_HEADERS, artifact_rows, conversion_json
 
     with options.connect(namespace, context, kubeconfig) as client:
         found = [client.get(name) for name in names]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelconversion_client.plugin.listing import compare, list_all, targets
+from modelconversion_client.plugin.page import page
 from modelconversion_client.plugin.report import report
 from modelconversion_client.plugin.retrying import retry
 from modelconversion_client.plugin.run import run
@@ -45,4 +46,5 @@ app.command(name="why")(why)
 app.command(name="retry")(retry)
 app.command(name="compare")(compare)
 app.command(name="report")(report)
+app.command(name="page")(page)
 app.command(name="targets")(targets)

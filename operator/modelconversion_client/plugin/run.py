@@ -167,7 +167,7 @@ class _Lines:
         self._last = ""
 
     def __call__(self, found: Conversion) -> None:
-        from modelconversion_client.plugin.tables import progress_line
+        from modelconversion_client.tables import progress_line
 
         line = progress_line(found)
         if line != self._last:
@@ -237,7 +237,7 @@ def open_page(store: Store, found: Conversion, folder: Path | None) -> None:
 
 
 def _show(found: Conversion, paths: list[Path], *, as_json: bool, waited: bool) -> None:
-    from modelconversion_client.plugin.tables import (
+    from modelconversion_client.tables import (
         ARTIFACT_HEADERS,
         artifact_rows,
         conversion_json,

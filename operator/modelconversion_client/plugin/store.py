@@ -179,6 +179,24 @@ class Store:
             os.replace(path, target)  # noqa: PTH105 - replaces on every system, which rename does not
         return target
 
+    def read(self, uri: str, most_bytes: int) -> bytes:
+        """Return an object that has at most ``most_bytes``.
+
+        Raises:
+            StoreError: It cannot be read, or has more.
+
+        """
+        place = place_of(uri)
+        with self._telling(f"read {uri}"):
+            body = self._client.get_object(Bucket=place.bucket, Key=place.key)["Body"]
+            with body:
+                data = body.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise StoreError(
+                f"{uri} has more than {most_bytes >> 20} MiB", "look at it with a tool for the store"
+            )
+        return data
+
     def _size(self, place: Place) -> int | None:
         from botocore.exceptions import ClientError
 

@@ -15,7 +15,7 @@ from modelconversion_client.plugin.output import show, show_json, show_table, te
 
 if TYPE_CHECKING:
     from modelconversion_client.blocking import ModelConversionClient
-    from modelconversion_client.plugin.explaining import Explanation
+    from modelconversion_client.explaining import Explanation
 
 _MOST_EVENTS = 10
 
@@ -40,8 +40,8 @@ def why(
       kubectl mconv why gesture
 
     """
-    from modelconversion_client.plugin.explaining import event_rows, explain, explanation_json
-    from modelconversion_client.plugin.tables import age
+    from modelconversion_client.explaining import event_rows, explain, explanation_json
+    from modelconversion_client.tables import age
 
     with options.connect(namespace, context, kubeconfig) as client:
         found = client.get(name)
@@ -86,7 +86,7 @@ def _log(client: ModelConversionClient, told: Explanation, lines: int) -> tuple[
 
 
 def _show(told: Explanation) -> None:
-    from modelconversion_client.plugin.explaining import container_words
+    from modelconversion_client.explaining import container_words
 
     show(told.headline)
     stage = f" in stage {told.stage}" if told.stage else ""

@@ -9,7 +9,7 @@ import pytest
 from modelconversion_api.reasons import FAILURES, FailureReason
 from modelconversion_api.status import Reason
 from modelconversion_client import resources
-from modelconversion_client.plugin.explaining import container_words, explain
+from modelconversion_client.explaining import container_words, explain
 from modelconversion_client.resources import Conversion, Event, Pod
 from modelconversion_operator.deciding import views
 from modelconversion_operator.sets.views import RETRY_ANNOTATION, SET_LABEL

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from modelconversion_client.plugin.output import show, table
-from modelconversion_client.plugin.tables import (
+from modelconversion_client.resources import Conversion, ConversionSet
+from modelconversion_client.tables import (
     ARTIFACT_HEADERS,
     age,
     artifact_rows,
@@ -20,7 +21,6 @@ from modelconversion_client.plugin.tables import (
     recommendation,
     set_row,
 )
-from modelconversion_client.resources import Conversion, ConversionSet
 from support.client.objects import artifact, condition, conversion
 
 NOW = datetime(2026, 1, 1, 0, 10, tzinfo=UTC)

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from modelconversion_api.markup import tag
 from modelconversion_api.methods import Method
 from modelconversion_api.reports.conversion import ConversionReport, Provenance
 from modelconversion_api.reports.measurements import Confusion, LayerError
@@ -23,7 +24,6 @@ from support.converter import html_reports as sample
 from support.converter.pages import HOSTILE, Page
 from tflite_converter.report.charts import Point, pareto_front, pareto_plot
 from tflite_converter.report.confusion import MOST_CLASSES
-from tflite_converter.report.markup import tag
 from tflite_converter.report.page import render
 from tflite_converter.report.svg import axis
 
