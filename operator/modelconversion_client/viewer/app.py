@@ -35,7 +35,7 @@ from modelconversion_client.viewer.listing import (
     path_of,
 )
 from modelconversion_client.viewer.problem_page import error_page, problem_page, status_of
-from modelconversion_client.viewer.report_page import REPORT_POLICY, report_page
+from modelconversion_client.viewer.report_page import REPORT_POLICY, harmless, report_page
 
 logger = logging.getLogger(__name__)
 
@@ -215,7 +215,9 @@ class Viewer:
             query = request.rel_url.query_string
             raise web.HTTPFound(f"report?{query}")
         found, reports = await self._reported(request)
-        answer = web.Response(body=await reports.read(found), content_type="text/html", charset="utf-8")
+        answer = web.Response(
+            body=harmless(await reports.read(found)), content_type="text/html", charset="utf-8"
+        )
         answer.headers["Content-Security-Policy"] = REPORT_POLICY
         answer.headers["X-Frame-Options"] = "SAMEORIGIN"
         return answer

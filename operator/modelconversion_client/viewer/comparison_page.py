@@ -40,7 +40,7 @@ def _overview(found: Sequence[Conversion], now: datetime) -> Markup:
         ("Made", [since(one.meta.created, now) for one in found]),
     ]
     cells = [[name, *values] for name, values in rows if any(values)]
-    shown = table("What they are", ["", *map(_name, found)], cells)
+    shown = table("What they are", ["What", *map(_name, found)], cells)
     links = tag("ul", *(tag("li", _link(one)) for one in found), class_="links")
     return section("Overview", shown, links)
 

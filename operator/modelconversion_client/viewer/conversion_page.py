@@ -24,7 +24,6 @@ from modelconversion_client.viewer.layout import (
 )
 
 REFRESH_SECONDS: Final = 10
-SIZE, SHARE = "Size", "Of_source"
 _NUMBERS: Final = "Size Of_source Agreement Accuracy Latency P90 Memory"
 
 
@@ -135,8 +134,12 @@ def artifacts(found: Conversion) -> Markup | None:
 def _about(artifact: Artifact, note: str) -> Markup:
     return joined(
         tag("p", note) if note else None,
-        tag("p", tag("code", artifact.uri)),
-        tag("p", "SHA-256 ", tag("code", artifact.sha256)),
+        tag(
+            "details",
+            tag("summary", artifact.uri.rpartition("/")[2]),
+            tag("p", tag("code", artifact.uri)),
+            tag("p", "SHA-256 ", tag("code", artifact.sha256)),
+        ),
     )
 
 

@@ -15,9 +15,6 @@ from modelconversion_api.status import Condition, Phase
 from modelconversion_client.tables import age
 from modelconversion_client.viewer.listing import KINDS
 
-_KEPT: Final = {"namespace"}
-"""What is kept on the way from one list to another."""
-
 
 @cache
 def style_sheet() -> str:
@@ -94,7 +91,7 @@ def table(caption: str, headers: Sequence[str], rows: Iterable[Sequence[Child]],
 
     Args:
         caption: What it shows.
-        headers: Heads of the columns; an empty one is for people who see only.
+        headers: Heads of the columns.
         rows: The cells.
         numbers: Heads of the columns that hold numbers, joined by blanks, with ``_`` for theirs.
 
