@@ -36,6 +36,8 @@ _LANES: Final = {
     "tests/integration/test_stages_s3.py": "api",
     "tests/integration/test_training_job.py": "api",
     "tests/integration/test_versions.py": "api",
+    "tests/integration/test_viewer.py": "api",
+    "tests/integration/test_viewer_browser.py": "api",
     "tests/integration/test_cache_s3.py": "stages",
     "tests/integration/test_publish_oci.py": "stages",
     "tests/integration": "operator",

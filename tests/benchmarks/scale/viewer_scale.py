@@ -3,9 +3,9 @@
 ``[--count 10000] [--rounds 5] [--people 8]``
 
 etcd, API server and the page's process are real, and so are the conversions and their statuses, each of which
-has four artifacts, three conditions and a source, as a run leaves them. Nothing converts. Memory is that of the
-page's process alone, from /proc; times are from the request to the last byte, medians of the rounds, with everything
-on this machine. The last row is of several people who ask for the newest at the same time.
+has four artifacts, three conditions and a source, as a run leaves them. Nothing converts. Memory is that of
+the page's process alone, from /proc; times are from the request to the last byte, medians of the rounds, with
+everything on this machine. The last row is of several people who ask for the newest at the same time.
 """
 
 from __future__ import annotations

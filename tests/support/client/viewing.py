@@ -91,7 +91,7 @@ class ViewerProcess:
         """What a person with a token, or without one, gets."""
         sent = dict(headers or {}) | ({} if token is None else {"Authorization": f"Bearer {token}"})
         return httpx.request(
-            method, f"{self.url}/{page}", params=query, headers=sent, timeout=60, trust_env=False
+            method, f"{self.url}/{page}", params=query or None, headers=sent, timeout=60, trust_env=False
         )
 
 
