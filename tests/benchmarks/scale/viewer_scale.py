@@ -104,7 +104,7 @@ async def ask(session: aiohttp.ClientSession, url: str) -> tuple[float, int]:
     begin = time.monotonic()
     async with session.get(url) as answer:
         data = await answer.read()
-        assert answer.status == 200, data[:500]
+        assert answer.status == 200, data[-800:]
     return time.monotonic() - begin, len(data)
 
 
