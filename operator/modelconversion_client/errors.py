@@ -10,7 +10,8 @@ ConversionClientError
 ├── ConflictError          409: it exists already, or changed meanwhile
 ├── RefusedError           400, 422, or an admission policy: the server will not have this object
 ├── ServerError            429, 5xx, or an answer that is none
-│   └── ExpiredError       410: the rest of a list can no longer be had
+│   ├── ExpiredError       410: the rest of a list can no longer be had
+│   └── TooLargeError      the answer is larger than what is read
 ├── WaitTimeoutError       it did not come to an end in time
 └── NotRetryableError      this conversion is not one that can be run again
 """
@@ -78,6 +79,10 @@ class ServerError(ConversionClientError):
 
 class ExpiredError(ServerError):
     """The rest of a list can no longer be had: it was begun too long ago."""
+
+
+class TooLargeError(ServerError):
+    """The answer is larger than what is read."""
 
 
 class WaitTimeoutError(ConversionClientError):

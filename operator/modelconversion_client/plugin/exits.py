@@ -32,6 +32,8 @@ EXIT_CODES: Final[dict[type[errors.ConversionClientError], int]] = {
     UsageProblem: USAGE,
     errors.AccessError: 3,
     errors.UnreachableError: 3,
+    errors.ExpiredError: 3,
+    errors.TooLargeError: 3,
     errors.ServerError: 3,
     errors.UnauthorizedError: 4,
     errors.ForbiddenError: 4,

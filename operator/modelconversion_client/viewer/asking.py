@@ -15,6 +15,7 @@ import aiohttp
 from modelconversion_client.errors import (
     ConversionClientError,
     ServerError,
+    TooLargeError,
     UnauthorizedError,
     UnreachableError,
     refusal,
@@ -31,10 +32,6 @@ _LONGEST_TOKEN: Final = 16 << 10
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What may stand after Bearer (RFC 6750, section 2.1)."""
 _NEXT_STEP: Final = "see that the API server runs, and that a network policy lets this page reach it"
-
-
-class TooLargeError(ServerError):
-    """The answer is larger than what is read."""
 
 
 class Asker(Protocol):

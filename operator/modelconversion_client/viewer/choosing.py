@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,7 +16,6 @@ ROWS: Final = 100
 """Rows of a page."""
 _LONGEST: Final = 253
 _LONGEST_REST: Final = 4096
-_MOST_START: Final = 10**6
 
 
 class Order(StrEnum):
@@ -59,7 +59,7 @@ class Choice:
             name=query.get("name", "").strip().lower()[:_LONGEST],
             phase=phase if phase in set(Phase) and kind.columns[0] == PHASE else "",
             order=Order(order) if order in set(Order) else Order.NEWEST,
-            start=min(int(start), _MOST_START) if start.isascii() and start.isdecimal() else 0,
+            start=int(start) if re.fullmatch("[0-9]{1,6}", start) else 0,
             rest=query.get("rest", "")[:_LONGEST_REST],
         )
 

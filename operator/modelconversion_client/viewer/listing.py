@@ -11,7 +11,8 @@ from modelconversion_api.base import API_VERSION, PLURAL
 from modelconversion_api.sets import SET_PLURAL
 from modelconversion_api.text import shortened
 from modelconversion_api.triggers import TRIGGER_PLURAL
-from modelconversion_client.viewer.asking import Asker, Body, TooLargeError
+from modelconversion_client.errors import TooLargeError
+from modelconversion_client.viewer.asking import Asker, Body
 
 MOST_ROWS: Final = 20_000
 """How many objects one look reads at most."""

@@ -7,7 +7,6 @@ from typing import Final
 from modelconversion_api.base import GROUP
 from modelconversion_api.markup import Child, Markup, tag
 from modelconversion_client import errors
-from modelconversion_client.viewer.asking import TooLargeError
 from modelconversion_client.viewer.layout import page, section, with_code
 from modelconversion_client.viewer.listing import KINDS
 
@@ -19,7 +18,7 @@ _STATUS: Final[dict[type[errors.ConversionClientError], tuple[int, str]]] = {
     errors.RefusedError: (400, "The API server refuses this"),
     errors.UnreachableError: (502, "The API server cannot be reached"),
     errors.ExpiredError: (410, "The list is too old"),
-    TooLargeError: (502, "This is too large to be shown"),
+    errors.TooLargeError: (502, "This is too large to be shown"),
     errors.ServerError: (502, "The API server cannot answer"),
 }
 """The status and the title of a page by what went wrong; the first that fits counts."""

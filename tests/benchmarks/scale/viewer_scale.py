@@ -24,7 +24,7 @@ TESTS = HERE.parents[1]
 sys.path.append(str(TESTS))
 
 import aiohttp  # noqa: E402 - what follows lies in the folder above, or comes after it
-from operator_watch import memory_mib  # noqa: E402
+from operator_watch import cpu_seconds, memory_mib  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from devcluster.control_plane.control_plane import ControlPlane  # noqa: E402
@@ -110,26 +110,23 @@ async def ask(session: aiohttp.ClientSession, url: str) -> tuple[float, int]:
 
 async def measure(process: ViewerProcess, token: str, options: argparse.Namespace) -> None:
     """Print the table."""
-    rows = [("at the start", "", "", f"{peak(process):.0f}")]
+    rows = [("at the start", "", "", "", f"{peak(process):.0f}")]
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
         for words, page in PAGES.items():
+            worked = cpu_seconds(process.pid)
             times = [await ask(session, f"{process.url}/{page}") for _ in range(options.rounds)]
+            worked = (cpu_seconds(process.pid) - worked) / options.rounds
             seconds = statistics.median(time for time, _ in times)
-            rows.append((words, f"{seconds:.2f}", f"{times[0][1] / 1024:.0f}", f"{peak(process):.0f}"))
-        begin = time.monotonic()
+            size = times[0][1] / 1024
+            rows.append((words, f"{seconds:.2f}", f"{worked:.2f}", f"{size:.0f}", f"{peak(process):.0f}"))
+        begin, worked = time.monotonic(), cpu_seconds(process.pid)
         await asyncio.gather(*(ask(session, f"{process.url}/") for _ in range(options.people)))
-        rows.append(
-            (
-                f"newest first, for {options.people} people at once",
-                f"{time.monotonic() - begin:.2f}",
-                "",
-                f"{peak(process):.0f}",
-            )
-        )
-    out = Console(width=120)
-    out.print("| page | seconds | KiB | largest memory so far, MiB |\n| --- | --- | --- | --- |")
-    for row in rows:
-        out.print(f"| {' | '.join(row)} |")
+        seconds, worked = time.monotonic() - begin, cpu_seconds(process.pid) - worked
+        words = f"newest first, for {options.people} people at once"
+        rows.append((words, f"{seconds:.2f}", f"{worked:.2f}", "", f"{peak(process):.0f}"))
+    sys.stdout.write("| page | seconds | processor's seconds | KiB | largest memory so far, MiB |\n")
+    sys.stdout.write(f"{'| --- ' * 5}|\n")
+    sys.stdout.writelines(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def main() -> None:
