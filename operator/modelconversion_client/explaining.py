@@ -80,11 +80,18 @@ def next_step(found: Conversion, reason: str) -> str:
         return f"let it go on: `kubectl patch mconv {what} --type=merge -p '{patch}'`"
     if reason in _STEPS:
         return _STEPS[reason]
-    hint = known_of(FailureReason(reason)).hint
+    hint = _hint(reason)
     if not found.phase.is_final:
         return hint
     what = found.name if found.owner_set is None else f"--set {found.owner_set}"
     return f"{hint}; then `kubectl mconv retry {what} -n {found.meta.namespace}`"
+
+
+def _hint(reason: str) -> str:
+    try:
+        return known_of(FailureReason(reason)).hint
+    except ValueError:  # somebody else than the operator has written it: it is not even of the form
+        return "see what the message says: this reason is none of the operator's"
 
 
 def _pod_of(found: Conversion, pods: Sequence[Pod]) -> Pod | None:
