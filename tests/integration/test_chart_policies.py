@@ -30,6 +30,11 @@ TEST_POD = {
 WITHOUT_POLICY = {
     "CKV2_K8S_6": "network policies are off unless asked for, and the test's pod is there for seconds only",
 }
+BESIDE = {
+    f"Deployment/{NAME}-webhooks": {*ALWAYS, *OPERATOR},
+    f"Deployment/{NAME}-viewer": {*ALWAYS},  # it has no token of its own
+}
+"""What is there beside the operator where everything is on."""
 SAFEST = EVERYTHING | {
     "image": {"digest": "sha256:" + "0" * 64, "pullPolicy": "Always", "pullSecrets": [{"name": "registry"}]}
 }
@@ -76,7 +81,7 @@ def failures(uv: str, folder: Path, values: Json) -> dict[str, set[str]]:
 def test_policies(uv: str, tmp_path: Path, values: Json, more: set[str]):
     assert failures(uv, tmp_path, values) == {
         f"Deployment/{NAME}": {*ALWAYS, *OPERATOR, *more},
-        **({} if more else {f"Deployment/{NAME}-webhooks": {*ALWAYS, *OPERATOR}}),
+        **({} if more else BESIDE),
         f"Pod/{NAME}-test": {*ALWAYS, *TEST_POD, *more},
         "": {*WITHOUT_POLICY},
     }

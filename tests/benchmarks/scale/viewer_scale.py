@@ -108,6 +108,16 @@ async def ask(session: aiohttp.ClientSession, url: str) -> tuple[float, int]:
     return time.monotonic() - begin, len(data)
 
 
+async def settled(process: ViewerProcess, token: str) -> None:
+    """Wait until the API server has caught up with what was just written."""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        while True:
+            async with session.get(f"{process.url}/?order=name") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(5)
+
+
 async def measure(process: ViewerProcess, token: str, options: argparse.Namespace) -> None:
     """Print the table."""
     rows = [("at the start", "", "", "", f"{peak(process):.0f}")]
@@ -143,7 +153,10 @@ def main() -> None:
             control_plane.create_namespace(namespace)
         asyncio.run(fill(control_plane, options.count))
         with ViewerProcess(control_plane, Path(folder)) as process:
-            asyncio.run(measure(process, token_of(control_plane.kubeconfig), options))
+            token = token_of(control_plane.kubeconfig)
+            asyncio.run(settled(process, token))
+        with ViewerProcess(control_plane, Path(folder)) as process:
+            asyncio.run(measure(process, token, options))
 
 
 if __name__ == "__main__":

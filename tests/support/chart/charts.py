@@ -22,6 +22,9 @@ CHART = REPOSITORY / "helm" / "model-conversion-operator"
 RELEASE, NAMESPACE = "mco", "conversion-system"
 NAME = f"{RELEASE}-model-conversion-operator"
 
+BESIDE = ("-webhooks", "-viewer")
+"""What the names of other Deployments than the operator's end in, and of what belongs to them."""
+
 Json = dict[str, Any]
 
 EVERYTHING: Json = {
@@ -45,6 +48,7 @@ EVERYTHING: Json = {
         "allowedServiceAccounts": ["converter"],
     },
     "webhooks": {"enabled": True},
+    "viewer": {"enabled": True, "tlsSecretName": "viewer-tls"},
     "notifications": {
         "cloudEvents": {
             "sink": "https://events.example:8443/in",
@@ -87,11 +91,11 @@ class Rendered:
         return [o for o in self.objects if o["kind"] == kind]
 
     def one(self, kind: str, name: str | None = None) -> Json:
-        """The object of this name; without one, that which is not the receiver of webhooks'."""
+        """The object of this name; without one, that which is the operator's."""
         if name is not None:
             (found,) = [o for o in self.all(kind) if o["metadata"]["name"] == name]
         else:
-            (found,) = [o for o in self.all(kind) if not o["metadata"]["name"].endswith("-webhooks")]
+            (found,) = [o for o in self.all(kind) if not o["metadata"]["name"].endswith(BESIDE)]
         return found
 
     @property

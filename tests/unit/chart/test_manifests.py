@@ -15,6 +15,7 @@ import yaml
 
 from devcluster.cache import REPOSITORY
 from modelconversion_api.request import PROGRESS_PORT
+from modelconversion_client.viewer.settings import PREFIX, ViewerSettings
 from modelconversion_operator.deciding.views import MANAGED_BY as OPERATOR
 from modelconversion_operator.settings import load
 from support.chart.charts import (
@@ -216,6 +217,51 @@ def test_the_receiver_of_webhooks_may_ask_for_looks_and_for_nothing_else(namespa
     assert selector.items() <= pod["metadata"]["labels"].items()
     operators = rendered.one("Service", NAME)["spec"]["selector"]
     assert not operators.items() <= pod["metadata"]["labels"].items(), "it is no operator"
+
+
+def test_the_page_has_no_rights_and_no_token_and_reaches_the_api_server_alone():
+    name = f"{NAME}-viewer"
+    assert not [o for o in render() if o["metadata"]["name"] == name]
+    policy = {"operator": {"enabled": True, "apiServerPorts": [6443], "apiServerCIDRs": ["10.0.0.1/32"]}}
+    proxy = [{"podSelector": {"matchLabels": {"app": "proxy"}}}]
+    rendered = render({"viewer": {"enabled": True, "allowedFrom": proxy}, "networkPolicy": policy})
+    for kind in ("RoleBinding", "ClusterRoleBinding"):
+        assert name not in [s["name"] for binding in rendered.all(kind) for s in binding["subjects"]]
+    assert rendered.one("ServiceAccount", name)["automountServiceAccountToken"] is False
+    pod = rendered.one("Deployment", name)["spec"]["template"]
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["serviceAccountName"] == name
+    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["spec"]["containers"]
+    assert container["command"] == ["modelconversion-viewer"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert [v.keys() - {"name"} for v in pod["spec"]["volumes"]] == [{"configMap"}]
+    spec = rendered.one("NetworkPolicy", name)["spec"]
+    assert spec["ingress"] == [{"ports": [{"port": "web", "protocol": "TCP"}], "from": proxy}]
+    server = {"ports": [{"port": 6443, "protocol": "TCP"}], "to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}
+    assert spec["egress"] == [server]
+    selector = rendered.one("Service", name)["spec"]["selector"]
+    assert selector.items() <= pod["metadata"]["labels"].items()
+    operators = rendered.one("Service", NAME)["spec"]["selector"]
+    assert not operators.items() <= pod["metadata"]["labels"].items(), "it is no operator"
+
+
+@pytest.mark.parametrize(("secret", "scheme", "port"), [("", "HTTP", 8080), ("page-tls", "HTTPS", 8443)])
+def test_the_page_is_served_by_https_where_there_is_a_certificate(secret: str, scheme: str, port: int):
+    rendered = render({"viewer": {"enabled": True, "tlsSecretName": secret}})
+    pod = rendered.one("Deployment", f"{NAME}-viewer")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["livenessProbe"]["httpGet"]["scheme"] == scheme
+    assert container["readinessProbe"]["httpGet"]["scheme"] == scheme
+    assert rendered.one("Service", f"{NAME}-viewer")["spec"]["ports"][0]["port"] == port
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    env = {e["name"]: e.get("value") for e in container["env"]}
+    assert env.get("MODELCONVERSION_VIEWER_TLS_FOLDER") == mounts.get("tls")
+    assert ("tls" in mounts) is bool(secret)
+    assert env["MODELCONVERSION_VIEWER_API_SERVER_CA"] == f"{mounts['api-server']}/ca.crt"
+    settings = {n.removeprefix(PREFIX).lower() for n in env if n.startswith(PREFIX)}
+    assert settings <= set(ViewerSettings.model_fields)
 
 
 def test_a_sink_alone_needs_a_lease_too():

@@ -96,6 +96,8 @@ OTHER: Json = {
     "notifications.cloudEvents.types": ["failed"],
     "notifications.cloudEvents.caRef.kind": "Secret",
     "notifications.cloudEvents.ports": [8444],
+    "viewer.tlsSecretName": "other-tls",
+    "viewer.allowedFrom": PEERS,
     "strategy": {"type": "Recreate"},
     "podDisruptionBudget.minAvailable": "50%",
     "tolerations": TOLERATIONS,
