@@ -46,6 +46,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/BOARDS.md",
         "docs/TFLITE_DEPLOYMENT_REFERENCE.md",
         "docs/CLIENT.md",
+        "docs/VIEWER.md",
         "docs/TROUBLESHOOTING.md",
     ),
     "Operate": (
