@@ -23,10 +23,13 @@ _STATUS: Final[dict[type[errors.ConversionClientError], tuple[int, str]]] = {
 }
 """The status and the title of a page by what went wrong; the first that fits counts."""
 
+_OTHER: Final = (502, "This cannot be fetched")
+"""Of what is neither here nor the API server's: a store."""
+
 
 def status_of(error: errors.ConversionClientError) -> tuple[int, str]:
     """Return the HTTP status and the title for an error."""
-    return next((row for kind, row in _STATUS.items() if isinstance(error, kind)), (500, "This went wrong"))
+    return next((row for kind, row in _STATUS.items() if isinstance(error, kind)), _OTHER)
 
 
 def error_page(error: errors.ConversionClientError, namespace: str) -> str:

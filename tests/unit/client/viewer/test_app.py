@@ -94,7 +94,7 @@ async def get(url: str, **headers: str) -> tuple[int, Mapping[str, str], str]:
         (errors.TooLargeError("a", "b"), 502),
         (errors.ServerError("a", "b"), 502),
         (errors.UnreachableError("a", "b"), 502),
-        (errors.ConversionClientError("a", "b"), 500),
+        (errors.ConversionClientError("a", "b"), 502),
         (ValueError(TOKEN), 500),
         (KeyError("x"), 500),
     ],
