@@ -30,6 +30,7 @@ from modelconversion_client.viewer.listing import (
     SETS,
     TRIGGERS,
     Kind,
+    Listing,
     all_of,
     page_of,
     path_of,
@@ -165,14 +166,20 @@ class Viewer:
             return _page(problem_page("This went wrong", tag("p", words), namespace=namespace), 500)
 
     async def _list(self, request: web.Request) -> web.Response:
-        choice = Choice.of(request.query, self._default)
-        asker = self._connect(request)
+        found, choice = await self._listed(self._connect(request), Choice.of(request.query, self._default))
+        return _page(list_page(found, choice, _now()))
+
+    async def _listed(self, asker: Asker, choice: Choice) -> tuple[Listing, Choice]:
+        """Read a list; gives it with the choice that it fulfils, which for a long one is the cheap one."""
+        if choice.is_open:
+            found = await page_of(asker, choice.kind, choice.namespace, "")
+            if not found.rest:
+                return found, choice
+            choice = choice.all_by_name
         if choice.needs_all:
             async with self._lists:
-                found = await all_of(asker, choice.kind, choice.namespace)
-                return _page(list_page(found, choice, _now()))
-        found = await page_of(asker, choice.kind, choice.namespace, choice.rest, limit=ROWS)
-        return _page(list_page(found, choice, _now()))
+                return await all_of(asker, choice.kind, choice.namespace), choice
+        return await page_of(asker, choice.kind, choice.namespace, choice.rest, limit=ROWS), choice
 
     async def _conversion(self, request: web.Request) -> web.Response:
         found = Conversion.of(await self._object(request, CONVERSIONS, KIND))
@@ -212,7 +219,7 @@ class Viewer:
     async def _report_itself(self, request: web.Request) -> web.StreamResponse:
         """Give the report, which is a stranger's page, to the frame that it belongs into."""
         if request.headers.get("Sec-Fetch-Dest", "iframe") != "iframe":
-            query = request.rel_url.query_string
+            query = request.rel_url.raw_query_string
             raise web.HTTPFound(f"report?{query}")
         found, reports = await self._reported(request)
         answer = web.Response(

@@ -34,7 +34,8 @@ class Choice:
         namespace: Its namespace; empty for all.
         name: A part of its name.
         phase: Its phase; empty for any.
-        order: The order.
+        order: The order; None where nobody has said one: then a short list is newest first, and a long one as
+            the server has it.
         start: The first row that is shown.
         rest: The word by which the server goes on, where the list comes from it page by page.
 
@@ -44,7 +45,7 @@ class Choice:
     namespace: str = ""
     name: str = ""
     phase: str = ""
-    order: Order = Order.NEWEST
+    order: Order | None = None
     start: int = 0
     rest: str = ""
 
@@ -58,7 +59,7 @@ class Choice:
             namespace=query.get("namespace", default_namespace).strip()[:_LONGEST],
             name=query.get("name", "").strip().lower()[:_LONGEST],
             phase=phase if phase in set(Phase) and kind.columns[0] == PHASE else "",
-            order=Order(order) if order in set(Order) else Order.NEWEST,
+            order=Order(order) if order in set(Order) else None,
             start=int(start) if re.fullmatch("[0-9]{1,6}", start) else 0,
             rest=query.get("rest", "")[:_LONGEST_REST],
         )
@@ -66,7 +67,12 @@ class Choice:
     @property
     def needs_all(self) -> bool:
         """Whether the whole list has to be read for it: the server knows no other order than by name."""
-        return bool(self.order is Order.NEWEST or self.name or self.phase)
+        return bool(self.order is not Order.NAME or self.name or self.phase)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing but a namespace was said."""
+        return self.order is None and not self.name and not self.phase
 
     def link(self, *, start: int = 0, rest: str = "") -> str:
         """Return the relative address of the list from a row, or a word of the server's, on."""
@@ -74,12 +80,17 @@ class Choice:
             "kind": "" if self.kind is CONVERSIONS else self.kind.page,
             "name": self.name,
             "phase": self.phase,
-            "order": "" if self.order is Order.NEWEST else self.order.value,
+            "order": "" if self.order is None else self.order.value,
             "start": str(start or ""),
             "rest": rest,
         }
         # An empty namespace says something: all of them.
         return "./?" + urlencode({"namespace": self.namespace} | {k: v for k, v in given.items() if v})
+
+    @property
+    def all_newest(self) -> Choice:
+        """The same list with the newest first."""
+        return replace(self, order=Order.NEWEST, name="", phase="")
 
     @property
     def all_by_name(self) -> Choice:
@@ -93,6 +104,6 @@ def chosen(rows: Sequence[Row], choice: Choice) -> list[Row]:
         row for row in rows if choice.name in row.name and (not choice.phase or row.cells[0] == choice.phase)
     ]
     left.sort(key=lambda row: (row.namespace, row.name))
-    if choice.order is Order.NEWEST:
+    if choice.order is not Order.NAME:
         left.sort(key=lambda row: row.created, reverse=True)
     return left

@@ -39,7 +39,7 @@ def _form(choice: Choice) -> Markup:
     if choice.kind.columns[0] == PHASE:
         fields.append(_select("Phase", "phase", choice.phase, [("", "any"), *((p, p) for p in Phase)]))
     orders = [(Order.NEWEST, "newest first"), (Order.NAME, "by namespace and name")]
-    fields.append(_select("Order", "order", choice.order, orders))
+    fields.append(_select("Order", "order", choice.order or Order.NEWEST, orders))
     return tag(
         "form",
         tag("input", type="hidden", name="kind", value=choice.kind.page),
@@ -64,7 +64,9 @@ def _select(title: str, name: str, value: str, options: Sequence[tuple[str, str]
 
 
 def _unread(found: Listing, choice: Choice) -> Markup | None:
-    if not (found.rest and choice.needs_all):
+    if not choice.needs_all:
+        return _by_name(choice) if found.rest or choice.rest else None
+    if not found.rest:
         return None
     beside = "more" if found.unread is None else f"{found.unread:,} more"
     return tag(
@@ -76,6 +78,13 @@ def _unread(found: Listing, choice: Choice) -> Markup | None:
         class_="note",
         role="status",
     )
+
+
+def _by_name(choice: Choice) -> Markup:
+    """Say why the order is another one than people want, where nobody has asked for it."""
+    newest = tag("a", "Newest first", href=choice.all_newest.link())
+    words = "They are by namespace and name, as the API server has them. "
+    return tag("p", words, newest, " and every search read all of them.", class_="note")
 
 
 def _rows(shown: Sequence[Row], choice: Choice, now: datetime) -> Markup:

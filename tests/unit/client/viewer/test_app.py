@@ -33,6 +33,7 @@ class Remembering:
         self.asked = 0
         self.heard = asyncio.Condition()
         self.body: Body = REPORTED
+        self.count = 0
 
     async def read(self, path: str, what: str, query: Mapping[str, str], accept: str) -> Body:
         async with self.heard:
@@ -41,7 +42,12 @@ class Remembering:
         await self.go_on.wait()
         if self.error is not None:
             raise self.error
-        return {"rows": []} if "Table" in accept else self.body
+        if "Table" not in accept:
+            return self.body
+        start, end = int(query["continue"] or 0), int(query["continue"] or 0) + int(query["limit"])
+        names = [f"c-{number}" for number in range(self.count)][start:end]
+        rows = [{"cells": [], "object": {"metadata": {"name": name, "namespace": "team"}}} for name in names]
+        return {"rows": rows, "metadata": {"continue": str(end)} if end < self.count else {}}
 
     async def until_asked(self, times: int) -> None:
         async with self.heard:
@@ -150,7 +156,7 @@ async def test_what_takes_too_long_is_ended(running: Running, monkeypatch: pytes
 async def test_whole_lists_are_read_a_few_at_a_time(running: Running) -> None:
     server, url = running
     server.go_on.clear()
-    waiting = [asyncio.create_task(get(f"{url}/?namespace=team")) for _ in range(12)]
+    waiting = [asyncio.create_task(get(f"{url}/?order=newest")) for _ in range(12)]
     await server.until_asked(4)
     await asyncio.sleep(0.1)
     assert server.asked == 4
@@ -159,12 +165,40 @@ async def test_whole_lists_are_read_a_few_at_a_time(running: Running) -> None:
     assert server.asked == 12
 
 
+@pytest.mark.parametrize(
+    ("count", "query", "asked", "order"),
+    [
+        (500, "", 1, "newest"),
+        (501, "", 2, "name"),
+        (10_000, "", 2, "name"),
+        (10_000, "?order=name", 1, "name"),
+        (10_000, "?order=newest", 20, "newest"),
+        (10_000, "?name=c-17", 20, "newest"),
+        (30_000, "?order=newest", 40, "newest"),
+    ],
+)
+async def test_a_long_list_is_read_whole_for_who_asks_for_it_only(
+    running: Running, count: int, query: str, asked: int, order: str
+) -> None:
+    server, url = running
+    server.count = count
+    status, _, text = await get(f"{url}/{query}")
+    assert (status, server.asked) == (200, asked)
+    assert f'<option value="{order}" selected>' in text
+    assert ("They are by namespace and name" in text) is (order == "name")
+    assert ("Only the first 20,000" in text) is (count > 20_000)
+
+
 async def test_the_report_goes_into_a_frame_only_and_has_a_policy_of_its_own(running: Running) -> None:
     server, url = running
     where = f"{url}/report.html?{QUERY}"
     for purpose in ("document", "object", "embed", "empty"):
         status, headers, _ = await get(where, **{"Sec-Fetch-Dest": purpose})
         assert (status, headers["Location"]) == (302, f"report?{QUERY}")
+    broken = f"{url}/report.html?namespace=a%0d%0aX-Evil:%20b&name=%22%3E"
+    status, headers, _ = await get(broken, **{"Sec-Fetch-Dest": "document"})
+    assert (status, headers["Location"]) == (302, "report?namespace=a%0D%0AX-Evil:%20b&name=%22%3E")
+    assert "X-Evil" not in headers
     status, headers, text = await get(where, **{"Sec-Fetch-Dest": "iframe"})
     assert status == 200
     assert text == "<script>the report</script>"

@@ -26,6 +26,7 @@ def row(name: str, created: str = "2026-01-01T00:00:00Z", phase: str = "Succeede
         ({"kind": "secret"}, Choice(namespace="own")),
         ({"phase": "Failed", "order": "name"}, Choice(namespace="own", phase="Failed", order=Order.NAME)),
         ({"phase": "<b>", "order": "worst"}, Choice(namespace="own")),
+        ({"order": "newest"}, Choice(namespace="own", order=Order.NEWEST)),
         ({"name": "Gesture"}, Choice(namespace="own", name="gesture")),
         ({"start": "-1"}, Choice(namespace="own")),
         ({"start": "²"}, Choice(namespace="own")),
@@ -69,6 +70,8 @@ def test_rows_are_filtered_and_sorted() -> None:
     ("choice", "needed"),
     [
         (Choice(), True),
+        (Choice(order=Order.NEWEST), True),
+        (Choice(order=Order.NAME).all_newest, True),
         (Choice(order=Order.NAME), False),
         (Choice(order=Order.NAME, name="a"), True),
         (Choice(order=Order.NAME, phase="Failed"), True),
