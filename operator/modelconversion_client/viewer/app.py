@@ -45,7 +45,7 @@ _SECONDS: Final = 60.0
 _MOST_AT_A_TIME: Final = 64
 """Requests that are worked on; more are told to come later."""
 _LISTS_AT_A_TIME: Final = 4
-"""Whole lists that are read; more wait."""
+"""Lists that are read; more wait. Each takes as much memory as its largest page."""
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src data:; frame-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
@@ -166,20 +166,10 @@ class Viewer:
             return _page(problem_page("This went wrong", tag("p", words), namespace=namespace), 500)
 
     async def _list(self, request: web.Request) -> web.Response:
-        found, choice = await self._listed(self._connect(request), Choice.of(request.query, self._default))
+        asker, choice = self._connect(request), Choice.of(request.query, self._default)
+        async with self._lists:
+            found, choice = await _listed(asker, choice)
         return _page(list_page(found, choice, _now()))
-
-    async def _listed(self, asker: Asker, choice: Choice) -> tuple[Listing, Choice]:
-        """Read a list; gives it with the choice that it fulfils, which for a long one is the cheap one."""
-        if choice.is_open:
-            found = await page_of(asker, choice.kind, choice.namespace, "")
-            if not found.rest:
-                return found, choice
-            choice = choice.all_by_name
-        if choice.needs_all:
-            async with self._lists:
-                return await all_of(asker, choice.kind, choice.namespace), choice
-        return await page_of(asker, choice.kind, choice.namespace, choice.rest, limit=ROWS), choice
 
     async def _conversion(self, request: web.Request) -> web.Response:
         found = Conversion.of(await self._object(request, CONVERSIONS, KIND))
@@ -243,6 +233,18 @@ class Viewer:
         if not (namespace and name):
             raise RefusedError("the address names no namespace or no name", "choose one in a list")
         return await _read(self._connect(request), kind, name_of_kind, namespace, name)
+
+
+async def _listed(asker: Asker, choice: Choice) -> tuple[Listing, Choice]:
+    """Read a list; gives it with the choice that it fulfils, which for a long one is the cheap one."""
+    if choice.is_open:
+        found = await page_of(asker, choice.kind, choice.namespace, "")
+        if not found.rest:
+            return found, choice
+        choice = choice.all_by_name
+    if choice.needs_all:
+        return await all_of(asker, choice.kind, choice.namespace), choice
+    return await page_of(asker, choice.kind, choice.namespace, choice.rest, limit=ROWS), choice
 
 
 async def _read(asker: Asker, kind: Kind, name_of_kind: str, namespace: str, name: str) -> Body:

@@ -24,7 +24,7 @@ from modelconversion_client.errors import (
 Body = dict[str, Any]
 
 AGENT: Final = "model-conversion-viewer"
-MOST_BYTES: Final = 16 << 20
+MOST_BYTES: Final = 8 << 20
 """The largest answer that is read."""
 _SECONDS: Final = 20.0
 _CHUNK: Final = 1 << 16
