@@ -1,4 +1,4 @@
-"""What is sent to the API server, and what of its answers is believed, over a stand-in that answers anything."""
+"""What is sent to the API server, and what of its answers is believed: a stand-in answers anything."""
 
 from __future__ import annotations
 
