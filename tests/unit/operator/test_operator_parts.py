@@ -112,6 +112,7 @@ def test_a_status_patch_holds_changes_and_removes_what_is_gone():
         "failedMethods": [],
         "measurements": [],
         "oci": [],
+        "stages": [],
         "conditions": [],
     }
     assert status_changes(after.to_wire(), after) == {}
