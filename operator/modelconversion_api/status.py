@@ -387,7 +387,7 @@ class StageTime(ApiModel):
     start_time: datetime
     """When it began."""
     seconds: Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?$")]
-    """How long it took until it was last left: stages that take turns, such as Quantize and Evaluate, overlap."""
+    """How long until it was last left: stages that take turns, such as Quantize and Evaluate, overlap."""
     pod: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
     """The pod that it was in: another one for each try."""
     board: Annotated[str, Field(max_length=32)] | None = None
@@ -468,8 +468,8 @@ class ModelConversionStatus(ApiModel):
     duration: Annotated[str, Field(max_length=32)] | None = None
     """From start to end without the time for which it was suspended, e.g. 1m12s."""
     stages: Annotated[list[StageTime], Field(max_length=MOST_STAGES)] = Field(default_factory=list)
-    """What the run spent its time on, as far as that is known; written when a Job or the run ends. Of more than
-    64 the last."""
+    """What the run spent its time on, as far as that is known; written when a Job or the run ends. Of more
+    than 64 the last."""
     source: SourceInfo | None = None
     """The source model as it was read."""
     artifacts: Annotated[list[Artifact], Field(max_length=16)] = Field(default_factory=list)

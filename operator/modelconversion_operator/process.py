@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
-from modelconversion_api.sets import SET_PLURAL
+from modelconversion_api.sets import SET_PLURAL, ModelConversionSetStatus
 from modelconversion_api.triggers import TRIGGER_PLURAL
 from modelconversion_operator.clock import running_seconds
 from modelconversion_operator.cluster.client import USER_AGENT, Cluster, LeaseRequests, always
@@ -31,7 +32,7 @@ from modelconversion_operator.cluster.watches import (
     make_settings,
 )
 from modelconversion_operator.deciding.defaults import read_defaults
-from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.deciding.views import TRACEPARENT_ANNOTATION, ConversionView
 from modelconversion_operator.errors import OperatorError, SettingsError, WatchError
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.sets.reconciler import SetReconciler
@@ -41,10 +42,10 @@ from modelconversion_operator.settings import Settings
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
 from modelconversion_operator.telling.events import View
-from modelconversion_operator.telling.mark import SUFFIX as MARK_SUFFIX
-from modelconversion_operator.telling.mark import Mark
-from modelconversion_operator.telling.sink import Sink
-from modelconversion_operator.telling.teller import Teller
+from modelconversion_operator.telling.mark import EVENTS_SUFFIX, TRACES_SUFFIX, Mark
+from modelconversion_operator.telling.sink import Access, Sink
+from modelconversion_operator.telling.spans import set_context
+from modelconversion_operator.telling.teller import EVENTS, Teller
 from modelconversion_operator.triggers.reconciler import TriggerReconciler
 from modelconversion_operator.triggers.store import TriggerStore
 from modelconversion_operator.triggers.views import TriggerView
@@ -68,8 +69,8 @@ async def run(settings: Settings) -> None:
     """
     rules = settings.rules(read_defaults(settings.defaults_file))
     metrics = Metrics()
-    teller = _teller(settings, metrics)
-    tell: Callable[[View], None] = _nobody if teller is None else teller.see
+    tellers = _tellers(settings, metrics)
+    tell: Callable[[View], None] = _all(*(teller.see for teller in tellers.values()))
     triggers, trigger_queue = TriggerStore(), WorkQueue[str]()
     of_triggers = _News(triggers.take, triggers.drop_made, trigger_queue)
     sets, set_queue = SetStore(_all(tell, of_triggers.seen), of_triggers.gone), WorkQueue[str]()
@@ -100,7 +101,7 @@ async def run(settings: Settings) -> None:
             *make_mirrors_of(TRIGGER_PLURAL, TriggerView.from_body, cluster, triggers, trigger_queue, *scope),
         ]
         leadership = _leadership(settings, cluster, election)
-        mark = None if teller is None else Mark(_lease(settings, cluster, MARK_SUFFIX), permit)
+        marks = {suffix: Mark(_lease(settings, cluster, suffix), permit) for suffix in tellers}
         metrics.observe_watches(progress.age_seconds, progress.failing, WATCHED)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
@@ -121,8 +122,10 @@ async def run(settings: Settings) -> None:
                 group.create_task(run_workers(reconciler, settings.workers))
                 group.create_task(set_reconciler.work())
                 group.create_task(trigger_reconciler.work())
-                if teller is not None and mark is not None:
-                    group.create_task(teller.run(cluster, mark, cluster.clock.now, progress.unheard_seconds))
+                for suffix, teller in tellers.items():
+                    group.create_task(
+                        teller.run(cluster, marks[suffix], cluster.clock.now, progress.unheard_seconds)
+                    )
 
         reader = ProgressReader(store, queue, settings.progress_seconds)
         reconciler = Reconciler(
@@ -142,6 +145,7 @@ async def run(settings: Settings) -> None:
             rules,
             now=cluster.clock.now,
             knows=progress.knows,
+            annotate=_traceparent_of_member if settings.traces_endpoint else _no_annotations,
         )
         trigger_reconciler = TriggerReconciler(
             TriggerRequests(cluster),
@@ -186,18 +190,35 @@ async def run(settings: Settings) -> None:
     logger.info("stopped")
 
 
-def _nobody(_: View) -> None:
-    """Tell nobody."""
+def _tellers(settings: Settings, metrics: Metrics) -> dict[str, Teller]:
+    """Prepare to tell what happens, where there is somebody to tell; by the suffix of each one's mark."""
+    tellers: dict[str, Teller] = {}
+    if settings.events_sink:
+        access = Access(settings.events_token_file, ca_file=settings.events_ca_file)
+        sink = Sink(settings.events_sink, access, USER_AGENT)
+        tellers[EVENTS_SUFFIX] = Teller(sink, settings.told, partial(metrics.told, EVENTS.noun))
+    if settings.traces_endpoint:
+        from modelconversion_operator.telling import otlp  # its library is for those who ask for traces
+
+        access = Access(
+            settings.traces_token_file, settings.traces_header, settings.traces_ca_file, "--traces-ca-file"
+        )
+        sink = Sink(otlp.traces_url(settings.traces_endpoint), access, USER_AGENT, otlp.DIALECT)
+        count = partial(metrics.told, otlp.FORM.noun)
+        tellers[TRACES_SUFFIX] = Teller(sink, settings.traced, count, otlp.FORM)
+    for teller in tellers.values():
+        metrics.observe_waiting(teller.noun, teller.waiting)
+    return tellers
 
 
-def _teller(settings: Settings, metrics: Metrics) -> Teller | None:
-    """Prepare to tell what happens, where there is somebody to tell."""
-    if not settings.events_sink:
-        return None
-    files = settings.events_token_file, settings.events_ca_file
-    teller = Teller(Sink(settings.events_sink, *files, USER_AGENT), settings.told, metrics.told)
-    metrics.observe_waiting_events(teller.waiting)
-    return teller
+def _no_annotations(_: SetView, _status: ModelConversionSetStatus) -> Mapping[str, str]:
+    """Give members no annotation."""
+    return {}
+
+
+def _traceparent_of_member(view: SetView, status: ModelConversionSetStatus) -> Mapping[str, str]:
+    """Let members' traces be parts of their set's."""
+    return {TRACEPARENT_ANNOTATION: str(set_context(view.key, status, view.traceparent))}
 
 
 def _all(*callees: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -48,7 +48,7 @@ class StageTimes:
         return now
 
     def until_now(self) -> dict[Stage, tuple[float, float]]:
-        """Return when each stage was first come to, in seconds since 1970, and how long until it was last left.
+        """Return when each stage was first come to, in seconds since 1970, and how long until it was left.
 
         The present one is left now.
         """

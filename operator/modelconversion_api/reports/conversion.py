@@ -330,8 +330,8 @@ class StageResult(ApiModel):
     look: Look | None = None
     """From a Job that only looks at a source for a trigger."""
     times: dict[Stage, tuple[_Seconds, _Seconds]] = Field(default_factory=dict)
-    """From ``convert``: when it first came to each stage, in seconds since 1970, and how many seconds later it
-    last left it; shown, and never believed in any decision. Left out first where the message gets too long."""
+    """From ``convert``: when it first came to each stage, in seconds since 1970, and how many seconds later
+    it last left it; shown, and never believed in any decision. Left out first where all of it is too long."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.

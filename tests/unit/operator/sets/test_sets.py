@@ -88,7 +88,9 @@ class World:
         self.status_writes += 1
         return SetView.from_body(copy.deepcopy(self.body))
 
-    async def create_member(self, view: SetView, name: str, spec: Body) -> ConversionView | None:
+    async def create_member(
+        self, view: SetView, name: str, spec: Body, annotations: Mapping[str, str]
+    ) -> ConversionView | None:
         if self.refusal:
             raise RejectedError(403, self.refusal)
         if name in self.strangers:
