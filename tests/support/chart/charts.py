@@ -52,6 +52,11 @@ EVERYTHING: Json = {
             "caRef": {"name": "sink-ca"},
         }
     },
+    "tracing": {
+        "otlpEndpoint": "https://otel.example:4318",
+        "secretRef": {"name": "otel"},
+        "caRef": {"name": "otel-ca"},
+    },
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [
         {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}

@@ -172,7 +172,7 @@ def test_the_lease_is_the_releases_own_and_no_other_is_in_reach():
     rendered = render()
     named, create = rendered.one("Role", f"{NAME}-lease")["rules"]
     assert named == RULES["leaseRules"][0] | {"resourceNames": [NAME]}
-    assert RULES["leaseRules"][0]["resourceNames"] == [OPERATOR, f"{OPERATOR}-told"]
+    assert RULES["leaseRules"][0]["resourceNames"] == [OPERATOR, f"{OPERATOR}-told", f"{OPERATOR}-traced"]
     assert create == RULES["leaseRules"][1]
     assert rendered.env["MODELCONVERSION_LEASE_NAME"] == NAME
     assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
@@ -226,9 +226,44 @@ def test_a_sink_alone_needs_a_lease_too():
     assert "MODELCONVERSION_LEASE_SECONDS" not in rendered.env
 
 
+TRACING: Json = {
+    "otlpEndpoint": "http://otel-collector.observability:4318",
+    "secretRef": {"name": "otel", "key": "key"},
+    "header": "x-api-key",
+}
+
+
+def test_a_receiver_of_traces_has_a_lease_a_token_from_a_secret_and_a_way_through_the_policy():
+    rendered = render({"tracing": TRACING, "networkPolicy": {"operator": {"enabled": True}}})
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [NAME, f"{NAME}-traced"]
+    assert rendered.env["MODELCONVERSION_TRACES_ENDPOINT"] == TRACING["otlpEndpoint"]
+    assert rendered.env["MODELCONVERSION_TRACES_HEADER"] == "x-api-key"
+    assert rendered.env["MODELCONVERSION_TRACES_TOKEN_FILE"] == "/etc/tracing/token"
+    assert rendered.env["MODELCONVERSION_TRACES_CA_FILE"] == ""
+    (volume,) = (v for v in rendered.pod["volumes"] if v["name"] == "tracing")
+    items = [{"key": "key", "path": "token"}]
+    assert volume["projected"]["sources"] == [{"secret": {"name": "otel", "items": items}}]
+    egress = rendered.one("NetworkPolicy", NAME)["spec"]["egress"]
+    assert {"ports": [{"port": 4318, "protocol": "TCP"}]} in egress
+
+
+def test_a_sink_and_a_receiver_on_one_port_open_it_once():
+    both = {"notifications": {"cloudEvents": SINK}, "tracing": TRACING | {"ports": [80, 4318]}}
+    egress = render(both | {"networkPolicy": {"operator": {"enabled": True}}}).one("NetworkPolicy", NAME)
+    ports = [{"port": port, "protocol": "TCP"} for port in (80, 4318)]
+    assert {"ports": ports} in egress["spec"]["egress"]
+
+
+def test_a_receiver_of_traces_alone_needs_a_lease_too():
+    rendered = render({"tracing": TRACING, "leaderElection": {"enabled": False}})
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [f"{NAME}-traced"]
+    assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
+
+
 def test_without_a_sink_nothing_of_it_is_there():
     rendered = render({"networkPolicy": {"operator": {"enabled": True}}})
-    assert "notifications" not in {volume["name"] for volume in rendered.pod["volumes"]}
+    assert not {"notifications", "tracing"} & {volume["name"] for volume in rendered.pod["volumes"]}
+    assert rendered.env["MODELCONVERSION_TRACES_ENDPOINT"] == ""
     assert rendered.env["MODELCONVERSION_EVENTS_SINK"] == ""
     assert len(rendered.one("NetworkPolicy", NAME)["spec"]["egress"]) == 3  # DNS, API server, pods
 
