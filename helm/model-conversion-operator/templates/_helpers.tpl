@@ -154,7 +154,9 @@ what stands before the first slash is a registry where it has a dot or a port, o
 {{- $traces := .Values.tracing -}}
 {{- range list (dict "url" $events.sink "ports" $events.ports) (dict "url" $traces.otlpEndpoint "ports" $traces.ports) -}}
 {{- if .url -}}
-{{- $ports = concat $ports (default (list (include "model-conversion-operator.portOf" (dict "url" .url) | int)) .ports) -}}
+{{- range default (list (include "model-conversion-operator.portOf" (dict "url" .url))) .ports -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- ternary (dict "ports" (uniq $ports)) dict (not (empty $ports)) | toJson -}}

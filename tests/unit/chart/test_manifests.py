@@ -461,6 +461,7 @@ def test_the_operators_policy():
         (False, 443),
         (False, 6443),
         (False, 8443),  # the sink of events
+        (False, 4318),  # the receiver of traces
         (True, PROGRESS_PORT),
     }
 

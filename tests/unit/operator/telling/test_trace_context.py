@@ -42,7 +42,7 @@ def test_what_a_traceparent_says(text: str, sampled: bool) -> None:
         f"00-{TRACE}-{SPAN}-1",
         f" 00-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-01\n",
-        f"00-{TRACE}-{SPAN}-٠١",
+        f"00-{TRACE}-{SPAN}-\N{ARABIC-INDIC DIGIT ZERO}1",
         '{"traceparent": "00"}',
     ],
 )
