@@ -52,6 +52,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/SECURITY.md",
         "docs/metrics.md",
         "docs/NOTIFICATIONS.md",
+        "docs/TRACING.md",
         "docs/SCALE.md",
         "docs/FAULTS.md",
         "docs/TRUTH.md",
