@@ -44,7 +44,7 @@ from modelconversion_operator.telemetry.web import serve
 from modelconversion_operator.telling.events import View
 from modelconversion_operator.telling.mark import EVENTS_SUFFIX, TRACES_SUFFIX, Mark
 from modelconversion_operator.telling.sink import Access, Sink
-from modelconversion_operator.telling.spans import set_context
+from modelconversion_operator.telling.spans import context_of_end
 from modelconversion_operator.telling.teller import EVENTS, Teller
 from modelconversion_operator.triggers.reconciler import TriggerReconciler
 from modelconversion_operator.triggers.store import TriggerStore
@@ -218,7 +218,7 @@ def _no_annotations(_: SetView, _status: ModelConversionSetStatus) -> Mapping[st
 
 def _traceparent_of_member(view: SetView, status: ModelConversionSetStatus) -> Mapping[str, str]:
     """Let members' traces be parts of their set's."""
-    return {TRACEPARENT_ANNOTATION: str(set_context(view.key, status, view.traceparent))}
+    return {TRACEPARENT_ANNOTATION: str(context_of_end(view, status))}
 
 
 def _all(*callees: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -7,7 +7,7 @@ whoever tells it again tells the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -70,7 +70,8 @@ class Trace:
 
 def ends_of(view: View) -> list[Moment]:
     """Return the end of a run, where there is one, unless its trace is not to be recorded."""
-    if not _parent(view.traceparent, context_of(view)).sampled:
+    remote = _remote(view.traceparent)
+    if remote is not None and not remote.sampled:
         return []
     return [moment for moment in moments_of(view) if moment.kind in ENDS]
 
@@ -78,28 +79,34 @@ def ends_of(view: View) -> list[Moment]:
 def context_of(view: View) -> TraceContext:
     """Return the span of a whole run, as what belongs to it refers to it."""
     if isinstance(view, SetView):
-        return set_context(view.key, view.status, view.traceparent)
+        return _set_context(view, view.status.observed_generation, view.status.retried)
     return _context("conversion", view.key, view.status.run or "", view.traceparent)
 
 
-def set_context(key: Key, status: ModelConversionSetStatus, traceparent: str | None) -> TraceContext:
-    """Return the span of a set with this status.
+def context_of_end(view: SetView, status: ModelConversionSetStatus) -> TraceContext:
+    """Return the span that a set will have when it ends, which is about to get this status.
 
-    Another generation has another, and so has each try of what had failed: it ends once more.
+    By then it has followed the retry that it is asked for now.
     """
-    return _context("set", key, run_name(status.observed_generation or 0, status.retried), traceparent)
+    retried = status.retried if view.retry is None else view.retry
+    return _set_context(view, status.observed_generation, retried)
+
+
+def _set_context(view: SetView, generation: int | None, retried: str | None) -> TraceContext:
+    """Return a set's span; each try of what had failed ends once more, and has another."""
+    return _context("set", view.key, run_name(generation or 0, retried), view.traceparent)
 
 
 def _context(kind: str, key: Key, run: str, traceparent: str | None) -> TraceContext:
-    names = (kind, key.uid, run)
-    own = TraceContext(trace_id_of(*names), span_id_of(*names))
-    parent = _parent(traceparent, own)
-    return TraceContext(parent.trace_id, own.span_id, parent.sampled)
+    names, remote = (kind, key.uid, run), _remote(traceparent)
+    if remote is None:
+        return TraceContext(trace_id_of(*names), span_id_of(*names))
+    return replace(remote, span_id=span_id_of(*names))
 
 
-def _parent(traceparent: str | None, own: TraceContext) -> TraceContext:
-    """Return the span that an annotation names; the run's own where it names none."""
-    return own if traceparent is None else parse(traceparent) or own
+def _remote(traceparent: str | None) -> TraceContext | None:
+    """Return the span of somebody else's that an annotation names."""
+    return None if traceparent is None else parse(traceparent)
 
 
 def is_ignored(traceparent: str | None) -> bool:
@@ -118,7 +125,7 @@ def trace_of(view: View) -> Trace:
     start, end = status.start_time, status.completion_time
     if start is None or end is None:
         raise ValueError("a run that has not ended has no trace")
-    remote = None if view.traceparent is None else parse(view.traceparent)
+    remote = _remote(view.traceparent)
     verdict = next((c for c in status.conditions if c.type == SUCCEEDED), None)
     has_failed = status.phase is Phase.FAILED
     whole = Span(

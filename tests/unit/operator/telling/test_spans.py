@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from modelconversion_api.status import ModelConversionStatus, StageName
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.telling.events import Kind, View
-from modelconversion_operator.telling.spans import ENDS, context_of, ends_of, set_context, trace_of
+from modelconversion_operator.telling.spans import ENDS, context_of, context_of_end, ends_of, trace_of
 from support.operator.objects import KEY, NOW, spec, wire
 
 LATER = NOW + timedelta(seconds=60)
@@ -153,7 +154,7 @@ def test_each_run_has_a_trace_of_its_own() -> None:
 
 def test_a_member_is_a_part_of_its_set() -> None:
     of_set = trace_of(set_view())
-    context = set_context(set_view().key, set_view().status, None)
+    context = context_of_end(set_view(), set_view().status)
     member = trace_of(view(str(context)))
     assert member.id == of_set.id
     assert member.spans[0].parent == of_set.spans[0].id
@@ -162,6 +163,16 @@ def test_a_member_is_a_part_of_its_set() -> None:
     assert below.trace_id.hex() == PARENT.split("-")[1]
     assert trace_of(view(str(below))).spans[0].parent == trace_of(set_view(PARENT)).spans[0].id
     assert ends_of(view(str(context_of(set_view(UNSAMPLED))))) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "followed"), [(None, None), ("1", None), ("1", "1"), ("2", "1"), (None, "1")]
+)
+def test_members_made_in_a_retry_are_parts_of_its_end(asked: str | None, followed: str | None) -> None:
+    now = set_view(**{} if followed is None else {"retried": followed})
+    wanted = asked or followed
+    at_the_end = set_view(**{} if wanted is None else {"retried": wanted})
+    assert context_of_end(replace(now, retry=asked), now.status) == context_of(at_the_end)
 
 
 def test_each_end_of_a_set_has_a_span_of_its_own() -> None:
