@@ -235,7 +235,7 @@ def test_no_metric_carries_the_name_of_an_object():
     seen = samples(metrics)
     assert seen["modelconversion_resources|Running"] == 2
     assert seen["modelconversion_queue_depth"] == 3
-    allowed = {"outcome", "reason", "stage", "method", "phase", "error", "le"}
+    allowed = {"outcome", "signal", "reason", "stage", "method", "phase", "error", "le"}
     allowed |= {"compiler", "placement", "memory"}
     for family in metrics.registry.collect():
         assert {name for s in family.samples for name in s.labels} <= allowed
