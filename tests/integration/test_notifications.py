@@ -128,7 +128,7 @@ def events(receiver: WebServer) -> dict[str, Any]:
 
 
 def types(receiver: WebServer, uid: str) -> list[str]:
-    return [e.get_type() for name, e in sorted(events(receiver).items()) if name.startswith(uid)]
+    return sorted(e.get_type() for name, e in events(receiver).items() if name.startswith(uid))
 
 
 def test_start_and_end_are_told_with_what_came_of_it(
