@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from ..base import ApiModel, Sha256, readable
+from ..channels import Moved
 from ..fields.cache import CacheOutcome
 from ..fields.compilation import (
     Compilations,
@@ -326,6 +327,8 @@ class StageResult(ApiModel):
     """From the ``publish`` of a Job that measures on a board, which has no other summary."""
     look: Look | None = None
     """From a Job that only looks at a source for a trigger."""
+    moved: Moved | None = None
+    """From a Job that only moves the pointer of a channel."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
