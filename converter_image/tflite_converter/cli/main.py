@@ -24,6 +24,7 @@ from tflite_converter.cli.jobs import (
     job_look,
     job_move,
     job_publish,
+    job_register,
     job_report,
 )
 from tflite_converter.cli.snippet import snippet
@@ -69,6 +70,7 @@ app.command(name="calibrate-check")(calibrate_check)
 app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
 app.command(name="job-look", rich_help_panel=_JOB_PANEL)(job_look)
 app.command(name="job-move", rich_help_panel=_JOB_PANEL)(job_move)
+app.command(name="job-register", rich_help_panel=_JOB_PANEL)(job_register)
 app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
 app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
 app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)

@@ -32,6 +32,7 @@ from ..fields.detection import Detection
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
+from ..fields.registration import Registered
 from ..fields.verification import Verification, VerificationFigures, Verifier
 from ..limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from ..methods import Objective
@@ -329,6 +330,8 @@ class StageResult(ApiModel):
     """From a Job that only looks at a source for a trigger."""
     moved: Moved | None = None
     """From a Job that only moves the pointer of a channel."""
+    registered: Registered | None = None
+    """From a Job that only registers what was published."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.

@@ -30,7 +30,7 @@ def test_no_example_is_of_a_field_that_is_gone() -> None:
     of_triggers = dict(leaves(properties_of(TRIGGER_KIND)["spec"], f"{TRIGGER_KIND}.spec"))
     of_channels = dict(leaves(properties_of(CHANNEL_KIND)["spec"], f"{CHANNEL_KIND}.spec"))
     paths = [*LEAVES, *of_sets, *of_triggers, *of_channels]
-    assert [end for end in EXAMPLES if not any(path.endswith(f".{end}") for path in paths)] == []
+    assert [end for end in EXAMPLES if not any(f".{path}".endswith(f".{end}") for path in paths)] == []
 
 
 def test_the_examples_make_a_resource() -> None:
