@@ -1,4 +1,4 @@
-"""A real MLflow server on 127.0.0.1, with users: its database and artifacts are in a folder of its own."""
+"""A real MLflow server of this machine, with users: its database and artifacts are in a folder of its own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ Json = dict[str, Any]
 
 
 class MLflowServer:
-    """A server with one user, who may do everything, that runs while the context is open."""
+    """A server with one user, who may do everything, that runs while the context is open.
+
+    ``address`` is one of this machine's own.
+    """
 
     username = "admin"
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.password = secrets.token_urlsafe(16)
         self._state = Path(tempfile.mkdtemp(prefix="devcluster-mlflow-"))
         self._process: Process | None = None
@@ -34,7 +38,7 @@ class MLflowServer:
 
     def __enter__(self) -> Self:
         (port,) = free_ports(1)
-        self.uri = f"http://127.0.0.1:{port}"
+        self.uri = f"http://{self._address}:{port}"
         users = self._state / "users.ini"
         users.write_text(
             "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
@@ -49,7 +53,8 @@ class MLflowServer:
         }
         command: list[str | Path] = [
             ensure_mlflow(Console(stderr=True)),
-            *("server", "--app-name", "basic-auth", "--host", "127.0.0.1", "--port", str(port)),
+            *("server", "--app-name", "basic-auth", "--host", self._address, "--port", str(port)),
+            *("--allowed-hosts", f"{self._address}:{port}"),
             *("--workers", "1", "--backend-store-uri", f"sqlite:///{self._state}/runs.db"),
             *("--artifacts-destination", str(self._state / "artifacts")),
         ]
@@ -68,14 +73,14 @@ class MLflowServer:
             self._process = None
         shutil.rmtree(self._state, ignore_errors=True)
 
-    def ask(self, path: str, **query: str) -> Json:
+    def ask(self, path: str, /, **query: str) -> Json:
         """Return what the server says to ``GET`` of a path of its API, as its user."""
         answer = self.get(f"/api/2.0/mlflow/{path}", **query)
         answer.raise_for_status()
         document: Json = answer.json()
         return document
 
-    def get(self, path: str, **query: str) -> httpx.Response:
+    def get(self, path: str, /, **query: str) -> httpx.Response:
         """Return the answer to ``GET`` of any path."""
         login = (self.username, self.password)
         return httpx.get(f"{self.uri}{path}", params=query, auth=login, trust_env=False, timeout=60)
