@@ -41,6 +41,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/PROFILES.md",
         "docs/SETS.md",
         "docs/TRIGGERS.md",
+        "docs/CHANNELS.md",
         "docs/OPTIMIZATION.md",
         "docs/COMPILERS.md",
         "docs/BOARDS.md",

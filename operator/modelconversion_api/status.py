@@ -17,6 +17,7 @@ from .fields.compilers import MOST_SOCS
 from .fields.oci import OCIArtifact, OCIFormat
 from .fields.optimization import OptimizationSummary
 from .fields.recipes import OfMethod
+from .fields.registration import RegistrationResult
 from .fields.verification import VerificationOutcome, Verifier
 from .limits import (
     ARTIFACT_URI_LENGTH,
@@ -500,6 +501,8 @@ class ModelConversionStatus(ApiModel):
     """What went wrong."""
     cache_hit: bool | None = None
     """Whether the model did not have to be loaded, because of output.cache; not given without one."""
+    registration: RegistrationResult | None = None
+    """What became of the files in the model registry; not given without spec.register."""
     report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""
 

@@ -11,9 +11,13 @@ from typing import Any, Final
 
 import kopf
 
+from modelconversion_api.channels import CHANNEL_PLURAL
 from modelconversion_api.sets import SET_PLURAL, ModelConversionSetStatus
 from modelconversion_api.triggers import TRIGGER_PLURAL
+from modelconversion_operator.channels.reconciler import ChannelReconciler
+from modelconversion_operator.channels.views import ChannelStore, ChannelView
 from modelconversion_operator.clock import running_seconds
+from modelconversion_operator.cluster.channel_requests import ChannelRequests
 from modelconversion_operator.cluster.client import USER_AGENT, Cluster, LeaseRequests, always
 from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
 from modelconversion_operator.cluster.mirror import Mirror
@@ -56,6 +60,8 @@ logger = logging.getLogger(__name__)
 _STUCK_SECONDS: Final = 120.0
 """A look at a conversion makes a few requests of at most 15 s each; one that takes longer is stuck."""
 _LISTING_POLL_SECONDS: Final = 0.05
+_CHANNEL_PATIENCE_SECONDS: Final = 1.0
+"""How long news of a conversion may wait for more: each look at a channel reads what it follows."""
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -75,7 +81,14 @@ async def run(settings: Settings) -> None:
     of_triggers = _News(triggers.take, triggers.drop_made, trigger_queue)
     sets, set_queue = SetStore(_all(tell, of_triggers.seen), of_triggers.gone), WorkQueue[str]()
     of_sets = _News(sets.take, sets.drop_member, set_queue, sets.patience_seconds)
-    store = Store(_all(tell, of_sets.seen, of_triggers.seen), _all(of_sets.gone, of_triggers.gone))
+    channels, channel_queue = ChannelStore(), WorkQueue[str]()
+
+    def for_channels(view: ConversionView) -> None:
+        for uid in channels.concerned(view):
+            channel_queue.add_after(uid, _CHANNEL_PATIENCE_SECONDS)
+
+    news = _all(tell, of_sets.seen, of_triggers.seen, for_channels)
+    store = Store(news, _all(of_sets.gone, of_triggers.gone))
     queue: WorkQueue[str] = WorkQueue()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     stop = asyncio.Event()
@@ -91,6 +104,8 @@ async def run(settings: Settings) -> None:
                 set_queue.add(uid)
             for uid in triggers.uids():
                 trigger_queue.add(uid)
+            for uid in channels.uids():
+                channel_queue.add(uid)
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)
@@ -99,6 +114,7 @@ async def run(settings: Settings) -> None:
             *make_mirrors(cluster, store, queue, progress, names, silence),
             *make_mirrors_of(SET_PLURAL, SetView.from_body, cluster, sets, set_queue, *scope),
             *make_mirrors_of(TRIGGER_PLURAL, TriggerView.from_body, cluster, triggers, trigger_queue, *scope),
+            *make_mirrors_of(CHANNEL_PLURAL, ChannelView.from_body, cluster, channels, channel_queue, *scope),
         ]
         leadership = _leadership(settings, cluster, election)
         marks = {suffix: Mark(_lease(settings, cluster, suffix), permit) for suffix in tellers}
@@ -122,6 +138,7 @@ async def run(settings: Settings) -> None:
                 group.create_task(run_workers(reconciler, settings.workers))
                 group.create_task(set_reconciler.work())
                 group.create_task(trigger_reconciler.work())
+                group.create_task(channel_reconciler.work())
                 for suffix, teller in tellers.items():
                     group.create_task(
                         teller.run(cluster, marks[suffix], cluster.clock.now, progress.unheard_seconds)
@@ -155,6 +172,10 @@ async def run(settings: Settings) -> None:
             now=cluster.clock.now,
             knows=progress.knows,
         )
+        channel_reconciler = ChannelReconciler(
+            ChannelRequests(cluster), channels, channel_queue, rules, now=cluster.clock.now
+        )
+        metrics.observe_channels(lambda: dict(channels.ready()))
         metrics.observe_sets(lambda: dict(sets.phases()))
         metrics.observe_triggers(lambda: dict(triggers.ready()))
         metrics.observe_line(

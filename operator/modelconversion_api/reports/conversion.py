@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from ..base import ApiModel, Sha256, readable
+from ..channels import Moved
 from ..fields.cache import CacheOutcome
 from ..fields.compilation import (
     Compilations,
@@ -31,6 +32,7 @@ from ..fields.detection import Detection
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
+from ..fields.registration import Registered
 from ..fields.verification import Verification, VerificationFigures, Verifier
 from ..limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from ..methods import Objective
@@ -332,6 +334,10 @@ class StageResult(ApiModel):
     times: dict[Stage, tuple[_Seconds, _Seconds]] = Field(default_factory=dict)
     """From ``convert``: when it first came to each stage, in seconds since 1970, and how many seconds later
     it last left it; shown, and never believed in any decision. Left out first where all of it is too long."""
+    moved: Moved | None = None
+    """From a Job that only moves the pointer of a channel."""
+    registered: Registered | None = None
+    """From a Job that only registers what was published."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.

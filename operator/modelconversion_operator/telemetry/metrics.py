@@ -116,6 +116,11 @@ class Metrics:
         words = "ModelConversionTriggers by whether their last look found the source."
         self.registry.register(_Counted("triggers", words, "ready", ("True", "False", "Unknown"), ready))
 
+    def observe_channels(self, ready: Callable[[], dict[str, int]]) -> None:
+        """Count channels by their condition Ready at each scrape."""
+        words = "ModelChannels by whether their pointer names what it is to name."
+        self.registry.register(_Counted("channels", words, "ready", ("True", "False", "Unknown"), ready))
+
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""
         self._of.gauge("queued").set_function(waiting)

@@ -44,6 +44,7 @@ EVERYTHING: Json = {
         "allowedOutputs": ["s3://models/{namespace}/"],
         "allowedServiceAccounts": ["converter"],
     },
+    "channelPolicy": {"enabled": True},
     "webhooks": {"enabled": True},
     "notifications": {
         "cloudEvents": {

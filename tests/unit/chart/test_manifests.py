@@ -50,12 +50,14 @@ def test_by_default_there_is_nothing_but_what_every_cluster_has():
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversionsets.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversiontriggers.edgeml.dev"),
+        ("CustomResourceDefinition", None, "modelchannels.edgeml.dev"),
         ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
         ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
         ("ClusterRoleBinding", None, NAME),
         ("ClusterRole", None, f"{NAME}-view"),
         ("ClusterRole", None, f"{NAME}-edit"),
+        ("ClusterRole", None, f"{NAME}-release"),
         ("Role", NAMESPACE, f"{NAME}-lease"),
         ("RoleBinding", NAMESPACE, f"{NAME}-lease"),
         ("ServiceAccount", NAMESPACE, NAME),
@@ -154,7 +156,8 @@ def test_for_the_whole_cluster_the_rules_are_a_cluster_role():
 def test_for_namespaces_the_rules_are_a_role_in_each_and_nothing_is_the_clusters():
     rendered = render({"watchNamespaces": ["team-a", "team-b"]})
     assert not rendered.all("ClusterRoleBinding")
-    assert {r["metadata"]["name"] for r in rendered.all("ClusterRole")} == {f"{NAME}-view", f"{NAME}-edit"}
+    roles = {f"{NAME}-{name}" for name in ("view", "edit", "release")}
+    assert {r["metadata"]["name"] for r in rendered.all("ClusterRole")} == roles
     roles = {r["metadata"]["namespace"]: r["rules"] for r in rendered.all("Role")}
     assert roles.keys() == {"team-a", "team-b", NAMESPACE}
     assert roles["team-a"] == roles["team-b"] == RULES["rules"]

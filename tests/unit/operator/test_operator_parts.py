@@ -300,6 +300,7 @@ def test_the_operator_may_read_no_secret_and_change_nothing_but_jobs_and_its_sta
         ("modelconversionsets", "create"),  # what triggers make
         ("modelconversionsets", "delete"),  # and their history keeps no more
         ("modelconversiontriggers/status", "patch"),
+        ("modelchannels/status", "patch"),
         ("localsubjectaccessreviews", "create"),  # a question, which changes nothing
         ("jobs", "create"),
         ("jobs", "patch"),

@@ -58,6 +58,7 @@ def fresh() -> Metrics:
     made.observe_line(lambda: 4, lambda: 5, 6)
     made.observe_sets(lambda: {"Running": 7})
     made.observe_triggers(lambda: {"True": 7})
+    made.observe_channels(lambda: {"True": 7})
     made.observe_watches(lambda: 7.0, lambda resource: int(resource == "jobs"), WATCHED)
     made.observe_leadership(lambda: True)
     made.observe_waiting("events", lambda: 8)
