@@ -13,7 +13,14 @@ Needs numpy and ai-edge-litert, nothing of the converter and no TensorFlow. Metr
 
 from .baseline import Baseline, read_baseline
 from .delegates import Delegate, edge_tpu
-from .errors import BaselineError, DelegateError, EdgeInferenceError
+from .errors import (
+    BaselineError,
+    ChannelError,
+    ChannelUnavailableError,
+    ChannelUntrustedError,
+    DelegateError,
+    EdgeInferenceError,
+)
 from .inference import Observation, Observer, Prediction, TFLiteInference
 from .runtime import Model
 from .tensors import Tensor
@@ -21,6 +28,9 @@ from .tensors import Tensor
 __all__ = [
     "Baseline",
     "BaselineError",
+    "ChannelError",
+    "ChannelUnavailableError",
+    "ChannelUntrustedError",
     "Delegate",
     "DelegateError",
     "EdgeInferenceError",

@@ -7,6 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .base import GROUP, KIND, PLURAL, SERVED_VERSIONS, VERSION, ApiModel, cel
+from .channels import (
+    CHANNEL_KIND,
+    CHANNEL_NAME_MAX_LENGTH,
+    CHANNEL_PLURAL,
+    ModelChannelSpec,
+    ModelChannelStatus,
+)
 from .fields.scheduling import JobSpec
 from .profiles import PROFILE_PLURALS, ConversionProfileSpec
 from .reports.descriptions import describe
@@ -89,6 +96,21 @@ _TRIGGER_COLUMNS: list[dict[str, Any]] = [
     },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
+_CHANNEL_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Released", "type": "string", "jsonPath": ".status.releases[0].conversion"},
+    {"name": "File", "type": "string", "jsonPath": ".status.releases[0].name"},
+    {"name": "Number", "type": "integer", "jsonPath": ".status.sequence"},
+    {"name": "Approved by", "type": "string", "jsonPath": ".status.releases[0].approvedBy", "priority": 1},
+    {"name": "Pointer", "type": "string", "jsonPath": ".status.pointerUri", "priority": 1},
+    {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
+    {
+        "name": "Message",
+        "type": "string",
+        "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
+        "priority": 1,
+    },
+    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
 _PROFILE_WORDS = {
     "ConversionProfile": "How models of a namespace are made ready for one kind of device.",
     "ClusterConversionProfile": "How models of all namespaces are made ready for one kind of device.",
@@ -102,6 +124,7 @@ def custom_resource_definitions() -> list[dict[str, Any]]:
         *map(_profile_definition, PROFILE_PLURALS),
         _set_definition(),
         _trigger_definition(),
+        _channel_definition(),
     ]
 
 
@@ -146,6 +169,16 @@ def _trigger_definition() -> dict[str, Any]:
         parts[name] = without_words(part) | {"description": part["description"]}
     names = {"kind": TRIGGER_KIND, "plural": TRIGGER_PLURAL, "shortNames": ["mctrigger"]}
     return _definition(names, "Namespaced", schema, _TRIGGER_COLUMNS)
+
+
+def _channel_definition() -> dict[str, Any]:
+    schema = _object_schema(
+        "Says which converted file devices are to run: a signed pointer in a store, moved by approval.",
+        {"spec": ModelChannelSpec, "status": ModelChannelStatus},
+    )
+    schema["x-kubernetes-validations"] = [_short_name(CHANNEL_NAME_MAX_LENGTH)]
+    names = {"kind": CHANNEL_KIND, "plural": CHANNEL_PLURAL, "shortNames": ["mchannel"]}
+    return _definition(names, "Namespaced", schema, _CHANNEL_COLUMNS)
 
 
 def without_words(schema: Any) -> Any:

@@ -82,8 +82,10 @@ class FailureReason(StrEnum):
     SIGNING_FAILED = "SigningFailed"
     OUTPUT_NOT_WRITABLE = "OutputNotWritable"
     OUTPUT_TAKEN = "OutputTaken"
+    REGISTRATION_REFUSED = "RegistrationRefused"
     STORAGE_UNAVAILABLE = "StorageUnavailable"
     UPLOAD_CORRUPTED = "UploadCorrupted"
+    REGISTRY_UNAVAILABLE = "RegistryUnavailable"
     OUT_OF_MEMORY = "OutOfMemory"
     NO_SPACE = "NoSpace"
     INTERRUPTED = "Interrupted"
@@ -257,10 +259,18 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         59,
         "give each run an output.uri of its own, or set output.retain to Latest to write over what is there",
     ),
+    FailureReason.REGISTRATION_REFUSED: Failure(
+        56,
+        "correct address, names and login in register.mlflow, by what the server says; the files are"
+        " published all the same",
+    ),
     FailureReason.STORAGE_UNAVAILABLE: Failure(
         60, "check that the endpoint is right and reachable from the Job"
     ),
     FailureReason.UPLOAD_CORRUPTED: Failure(61, "the store returned other bytes than were sent"),
+    FailureReason.REGISTRY_UNAVAILABLE: Failure(
+        65, "check that the model registry runs and can be reached from the Job; the files are published"
+    ),
     FailureReason.OUT_OF_MEMORY: Failure(62, "raise spec.job.resources.limits.memory"),
     FailureReason.NO_SPACE: Failure(
         63,

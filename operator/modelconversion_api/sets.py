@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from .base import ApiModel, Fraction, cel
 from .fields.data import Calibration, Validation
+from .fields.registration import Registration
 from .fields.scheduling import JobSpec, Name
 from .fields.storage import Storage
 from .limits import ARTIFACT_URI_LENGTH, OBJECT_NAME_LENGTH
@@ -86,6 +87,9 @@ class ModelConversionSetSpec(ApiModel):
     """How to reach the S3 store."""
     hugging_face: HuggingFace | None = None
     """How hf uris are read that not everybody may read."""
+    registration: Annotated[Registration | None, Field(alias="register")] = None
+    """A model registry that gets a version for each member's files; {model} and {profile} in its names stand
+    for the member's."""
     job: JobSpec = JobSpec()
     """How the members' Jobs run, where a profile does not say it."""
     max_parallel: Annotated[int, Field(ge=1, le=MOST_MEMBERS)] = 10

@@ -16,6 +16,7 @@ from .fields.data import Calibration, Validation
 from .fields.oci import OCIOutput
 from .fields.optimization import Optimize, Training
 from .fields.recipes import CALIBRATION_FOR_RECIPES, MAX_RECIPES, Recipe
+from .fields.registration import NO_PLACES, Registration
 from .fields.scheduling import JobSpec, Name
 from .fields.storage import ACCOUNT_FOR_AZURE, Storage
 from .fields.trust import SIGNATURE_IN_A_STORE, SourceVerification
@@ -421,6 +422,7 @@ class ModelConversionSpec(ApiModel):
                 _KERAS_FOR_TRAINING,
                 _TRAINING_IN_TIME,
                 ACCOUNT_FOR_AZURE,
+                NO_PLACES,
             ]
         }
     )
@@ -470,6 +472,9 @@ class ModelConversionSpec(ApiModel):
     --target verify, and what fails there is told."""
     hugging_face: HuggingFace | None = None
     """How hf uris are read that not everybody may read: of private repositories, and of gated ones."""
+    registration: Annotated[Registration | None, Field(alias="register")] = None
+    """A model registry that gets a version for each file that passes, with its figures and the report. A run
+    whose files could not be registered has failed, with the files published."""
     job: JobSpec = JobSpec()
     """How the Job runs."""
     class_name: Name | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -17,6 +17,7 @@ from .fields.compilers import MOST_SOCS
 from .fields.oci import OCIArtifact, OCIFormat
 from .fields.optimization import OptimizationSummary
 from .fields.recipes import OfMethod
+from .fields.registration import RegistrationResult
 from .fields.verification import VerificationOutcome, Verifier
 from .limits import (
     ARTIFACT_URI_LENGTH,
@@ -360,6 +361,50 @@ class FailureInfo(ApiModel):
     """When it was found."""
 
 
+class StageName(StrEnum):
+    """What a run spends its time on: the stages of the pipeline, and the waiting before them."""
+
+    QUEUE = "Queue"
+    SCHEDULE = "Schedule"
+    START = "Start"
+    FETCH = "Fetch"
+    LOAD = "Load"
+    CONVERT = "Convert"
+    TRAIN = "Train"
+    CALIBRATE = "Calibrate"
+    QUANTIZE = "Quantize"
+    EVALUATE = "Evaluate"
+    COMPILE = "Compile"
+    PUBLISH = "Publish"
+    MEASURE = "Measure"
+
+
+class StageTime(ApiModel):
+    """When a stage was, as the cluster or the converter said it."""
+
+    name: StageName
+    """Queue is until the first pod was made, Schedule until it had a node, Start until a container ran;
+    Convert is all of that container where nothing more is known of it."""
+    start_time: datetime
+    """When it began."""
+    seconds: Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(\.[0-9]{1,3})?$")]
+    """How long until it was last left: stages that take turns, such as Quantize and Evaluate, overlap."""
+    pod: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
+    """The pod that it was in: another one for each try."""
+    board: Annotated[str, Field(max_length=32)] | None = None
+    """The board that was measured on, where it is one's."""
+    reason: OpenReason | None = None
+    """Why it failed; not given where it did not."""
+
+    @property
+    def end_time(self) -> datetime:
+        """When it was last left."""
+        return self.start_time + timedelta(seconds=float(self.seconds))
+
+
+MOST_STAGES: Final = 64
+"""Stages whose times are kept; of more the last ones."""
+
 RUN_AGAIN_ANNOTATION: Final = f"{GROUP}/run-again"
 """Annotation of a conversion: any new value, such as the time, asks for one more run after this one."""
 RUN_AGAIN_LENGTH: Final = 63
@@ -423,6 +468,9 @@ class ModelConversionStatus(ApiModel):
     """When the run ended."""
     duration: Annotated[str, Field(max_length=32)] | None = None
     """From start to end without the time for which it was suspended, e.g. 1m12s."""
+    stages: Annotated[list[StageTime], Field(max_length=MOST_STAGES)] = Field(default_factory=list)
+    """What the run spent its time on, as far as that is known; written when a Job or the run ends. Of more
+    than 64 the last."""
     source: SourceInfo | None = None
     """The source model as it was read."""
     artifacts: Annotated[list[Artifact], Field(max_length=16)] = Field(default_factory=list)
@@ -453,6 +501,8 @@ class ModelConversionStatus(ApiModel):
     """What went wrong."""
     cache_hit: bool | None = None
     """Whether the model did not have to be loaded, because of output.cache; not given without one."""
+    registration: RegistrationResult | None = None
+    """What became of the files in the model registry; not given without spec.register."""
     report_uri: _Uri | None = None
     """The full report; it is written last, so where it is, everything is."""
 

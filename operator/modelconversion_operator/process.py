@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import kopf
 
-from modelconversion_api.sets import SET_PLURAL
+from modelconversion_api.channels import CHANNEL_PLURAL
+from modelconversion_api.sets import SET_PLURAL, ModelConversionSetStatus
 from modelconversion_api.triggers import TRIGGER_PLURAL
+from modelconversion_operator.channels.reconciler import ChannelReconciler
+from modelconversion_operator.channels.views import ChannelStore, ChannelView
 from modelconversion_operator.clock import running_seconds
+from modelconversion_operator.cluster.channel_requests import ChannelRequests
 from modelconversion_operator.cluster.client import USER_AGENT, Cluster, LeaseRequests, always
 from modelconversion_operator.cluster.leader import Election, Leadership, LeaseTimes
 from modelconversion_operator.cluster.mirror import Mirror
@@ -31,7 +36,7 @@ from modelconversion_operator.cluster.watches import (
     make_settings,
 )
 from modelconversion_operator.deciding.defaults import read_defaults
-from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.deciding.views import TRACEPARENT_ANNOTATION, ConversionView
 from modelconversion_operator.errors import OperatorError, SettingsError, WatchError
 from modelconversion_operator.reconciler import Reconciler, run_workers
 from modelconversion_operator.sets.reconciler import SetReconciler
@@ -41,10 +46,10 @@ from modelconversion_operator.settings import Settings
 from modelconversion_operator.telemetry.metrics import Metrics
 from modelconversion_operator.telemetry.web import serve
 from modelconversion_operator.telling.events import View
-from modelconversion_operator.telling.mark import SUFFIX as MARK_SUFFIX
-from modelconversion_operator.telling.mark import Mark
-from modelconversion_operator.telling.sink import Sink
-from modelconversion_operator.telling.teller import Teller
+from modelconversion_operator.telling.mark import EVENTS_SUFFIX, TRACES_SUFFIX, Mark
+from modelconversion_operator.telling.sink import Access, Sink
+from modelconversion_operator.telling.spans import context_of_end
+from modelconversion_operator.telling.teller import EVENTS, Teller
 from modelconversion_operator.triggers.reconciler import TriggerReconciler
 from modelconversion_operator.triggers.store import TriggerStore
 from modelconversion_operator.triggers.views import TriggerView
@@ -55,6 +60,8 @@ logger = logging.getLogger(__name__)
 _STUCK_SECONDS: Final = 120.0
 """A look at a conversion makes a few requests of at most 15 s each; one that takes longer is stuck."""
 _LISTING_POLL_SECONDS: Final = 0.05
+_CHANNEL_PATIENCE_SECONDS: Final = 1.0
+"""How long news of a conversion may wait for more: each look at a channel reads what it follows."""
 _OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -68,13 +75,20 @@ async def run(settings: Settings) -> None:
     """
     rules = settings.rules(read_defaults(settings.defaults_file))
     metrics = Metrics()
-    teller = _teller(settings, metrics)
-    tell: Callable[[View], None] = _nobody if teller is None else teller.see
+    tellers = _tellers(settings, metrics)
+    tell: Callable[[View], None] = _all(*(teller.see for teller in tellers.values()))
     triggers, trigger_queue = TriggerStore(), WorkQueue[str]()
     of_triggers = _News(triggers.take, triggers.drop_made, trigger_queue)
     sets, set_queue = SetStore(_all(tell, of_triggers.seen), of_triggers.gone), WorkQueue[str]()
     of_sets = _News(sets.take, sets.drop_member, set_queue, sets.patience_seconds)
-    store = Store(_all(tell, of_sets.seen, of_triggers.seen), _all(of_sets.gone, of_triggers.gone))
+    channels, channel_queue = ChannelStore(), WorkQueue[str]()
+
+    def for_channels(view: ConversionView) -> None:
+        for uid in channels.concerned(view):
+            channel_queue.add_after(uid, _CHANNEL_PATIENCE_SECONDS)
+
+    news = _all(tell, of_sets.seen, of_triggers.seen, for_channels)
+    store = Store(news, _all(of_sets.gone, of_triggers.gone))
     queue: WorkQueue[str] = WorkQueue()
     metrics.observe(lambda: dict(store.phases()), lambda: len(queue))
     stop = asyncio.Event()
@@ -90,6 +104,8 @@ async def run(settings: Settings) -> None:
                 set_queue.add(uid)
             for uid in triggers.uids():
                 trigger_queue.add(uid)
+            for uid in channels.uids():
+                channel_queue.add(uid)
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)
@@ -98,9 +114,10 @@ async def run(settings: Settings) -> None:
             *make_mirrors(cluster, store, queue, progress, names, silence),
             *make_mirrors_of(SET_PLURAL, SetView.from_body, cluster, sets, set_queue, *scope),
             *make_mirrors_of(TRIGGER_PLURAL, TriggerView.from_body, cluster, triggers, trigger_queue, *scope),
+            *make_mirrors_of(CHANNEL_PLURAL, ChannelView.from_body, cluster, channels, channel_queue, *scope),
         ]
         leadership = _leadership(settings, cluster, election)
-        mark = None if teller is None else Mark(_lease(settings, cluster, MARK_SUFFIX), permit)
+        marks = {suffix: Mark(_lease(settings, cluster, suffix), permit) for suffix in tellers}
         metrics.observe_watches(progress.age_seconds, progress.failing, WATCHED)
         metrics.observe_leadership(lambda: leadership is None or leadership.leads)
 
@@ -121,8 +138,11 @@ async def run(settings: Settings) -> None:
                 group.create_task(run_workers(reconciler, settings.workers))
                 group.create_task(set_reconciler.work())
                 group.create_task(trigger_reconciler.work())
-                if teller is not None and mark is not None:
-                    group.create_task(teller.run(cluster, mark, cluster.clock.now, progress.unheard_seconds))
+                group.create_task(channel_reconciler.work())
+                for suffix, teller in tellers.items():
+                    group.create_task(
+                        teller.run(cluster, marks[suffix], cluster.clock.now, progress.unheard_seconds)
+                    )
 
         reader = ProgressReader(store, queue, settings.progress_seconds)
         reconciler = Reconciler(
@@ -142,6 +162,7 @@ async def run(settings: Settings) -> None:
             rules,
             now=cluster.clock.now,
             knows=progress.knows,
+            annotate=_traceparent_of_member if settings.traces_endpoint else _no_annotations,
         )
         trigger_reconciler = TriggerReconciler(
             TriggerRequests(cluster),
@@ -151,6 +172,10 @@ async def run(settings: Settings) -> None:
             now=cluster.clock.now,
             knows=progress.knows,
         )
+        channel_reconciler = ChannelReconciler(
+            ChannelRequests(cluster), channels, channel_queue, rules, now=cluster.clock.now
+        )
+        metrics.observe_channels(lambda: dict(channels.ready()))
         metrics.observe_sets(lambda: dict(sets.phases()))
         metrics.observe_triggers(lambda: dict(triggers.ready()))
         metrics.observe_line(
@@ -186,18 +211,35 @@ async def run(settings: Settings) -> None:
     logger.info("stopped")
 
 
-def _nobody(_: View) -> None:
-    """Tell nobody."""
+def _tellers(settings: Settings, metrics: Metrics) -> dict[str, Teller]:
+    """Prepare to tell what happens, where there is somebody to tell; by the suffix of each one's mark."""
+    tellers: dict[str, Teller] = {}
+    if settings.events_sink:
+        access = Access(settings.events_token_file, ca_file=settings.events_ca_file)
+        sink = Sink(settings.events_sink, access, USER_AGENT)
+        tellers[EVENTS_SUFFIX] = Teller(sink, settings.told, partial(metrics.told, EVENTS.noun))
+    if settings.traces_endpoint:
+        from modelconversion_operator.telling import otlp  # its library is for those who ask for traces
+
+        access = Access(
+            settings.traces_token_file, settings.traces_header, settings.traces_ca_file, "--traces-ca-file"
+        )
+        sink = Sink(otlp.traces_url(settings.traces_endpoint), access, USER_AGENT, otlp.DIALECT)
+        count = partial(metrics.told, otlp.FORM.noun)
+        tellers[TRACES_SUFFIX] = Teller(sink, settings.traced, count, otlp.FORM)
+    for teller in tellers.values():
+        metrics.observe_waiting(teller.noun, teller.waiting)
+    return tellers
 
 
-def _teller(settings: Settings, metrics: Metrics) -> Teller | None:
-    """Prepare to tell what happens, where there is somebody to tell."""
-    if not settings.events_sink:
-        return None
-    files = settings.events_token_file, settings.events_ca_file
-    teller = Teller(Sink(settings.events_sink, *files, USER_AGENT), settings.told, metrics.told)
-    metrics.observe_waiting_events(teller.waiting)
-    return teller
+def _no_annotations(_: SetView, _status: ModelConversionSetStatus) -> Mapping[str, str]:
+    """Give members no annotation."""
+    return {}
+
+
+def _traceparent_of_member(view: SetView, status: ModelConversionSetStatus) -> Mapping[str, str]:
+    """Let members' traces be parts of their set's."""
+    return {TRACEPARENT_ANNOTATION: str(context_of_end(view, status))}
 
 
 def _all(*callees: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -365,6 +365,7 @@ class Reconciler:
             self._rules.jobs,
             conversion.queue,
             action.part,
+            best.made_by if (best := decision.status.recommended) is not None else "",
         )
         try:
             job = await self._api.create_job(manifest)

@@ -18,6 +18,7 @@ from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.telling.events import Kind
 from modelconversion_operator.telling.sink import url_problem
+from modelconversion_operator.telling.spans import ENDS
 from modelconversion_operator.telling.teller import Scope
 
 ENV_PREFIX: Final = "MODELCONVERSION_"
@@ -88,6 +89,15 @@ def _sink(url: str) -> str:
     if url and (problem := url_problem(url)):
         raise ValueError(problem)
     return url
+
+
+def _endpoint(url: str) -> str:
+    if url and (problem := url_problem(url)):
+        raise ValueError(problem.replace("it must be http://HOST... or https://HOST...", _OTLP))
+    return url
+
+
+_OTLP: Final = "it must be http://HOST:PORT or https://HOST:PORT of OTLP over HTTP, e.g. of port 4318"
 
 
 def _engines(text: str) -> str:
@@ -194,6 +204,15 @@ class Settings(BaseSettings):
     """File with a token for that, sent as "Authorization: Bearer"; it is read again for each event."""
     events_ca_file: str = ""
     """File with certificates in PEM that are trusted for that beside the system's; read once."""
+    traces_endpoint: Annotated[str, AfterValidator(_endpoint)] = ""
+    """URL of an OTLP receiver, e.g. http://otel-collector:4318, that is told of each conversion as a trace
+    once it has ended; /v1/traces is put behind it. Empty for none."""
+    traces_token_file: str = ""
+    """File with a token for that, sent as "Authorization: Bearer"; it is read again for each trace."""
+    traces_header: Annotated[str, Field(pattern=r"^([A-Za-z0-9-]{1,64})?$")] = ""
+    """Name of the header that the token is sent in, as it is, in place of that."""
+    traces_ca_file: str = ""
+    """File with certificates in PEM that are trusted for that beside the system's; read once."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much to log."""
     log_format: Literal["text", "json"] = "text"
@@ -210,6 +229,11 @@ class Settings(BaseSettings):
         return Scope(
             [Kind(name) for name in _listed(self.events_types)], self.namespace_list, self.class_name
         )
+
+    @property
+    def traced(self) -> Scope:
+        """What is told as traces: ends, of which the trace has all that came before."""
+        return Scope(ENDS, self.namespace_list, self.class_name)
 
     @property
     def limits(self) -> Limits:

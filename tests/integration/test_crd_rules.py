@@ -653,6 +653,7 @@ FIXED = [
     {"methods": GONE, "target": "Cloud"},
     {"source": {"uri": "s3://models/other.h5"}},
     {"output": {"uri": "s3://models/elsewhere/"}},
+    {"register": {"mlflow": {"uri": "https://mlflow.example", "model": "gesture"}}},
     {"source": {"uri": "s3://models/gesture.h5", "inputs": [{"name": "x", "shape": [1, 46]}]}},
     {"source": {"uri": "s3://models/gesture.h5", "selectTensorFlowOps": True}},
     {"output": SIGNED},

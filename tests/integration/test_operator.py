@@ -420,6 +420,7 @@ def test_without_an_operator_nothing_is_stuck(uploaded, operator):
         ("deletecollection", "modelconversions"),
         ("patch", "modelconversionsets"),
         ("delete", "modelconversiontriggers"),
+        ("patch", "modelchannels"),
         ("update", "conversionprofiles"),
         ("delete", "namespaces"),
         ("create", "clusterrolebindings"),

@@ -72,6 +72,8 @@ def test_the_operator_cannot_act_beyond_its_jobs(operators_api, conversions: Con
         "delete",
         f"/apis/edgeml.dev/v1alpha1/namespaces/{conversions.namespace}/modelconversiontriggers/x",
     )
+    channel = f"/apis/edgeml.dev/v1alpha1/namespaces/{conversions.namespace}/modelchannels/x"
+    forbidden(operators_api, "patch", channel, {"spec": {"release": {"sha256": "a" * 64}}})
     role = {
         "metadata": {"name": "more"},
         "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],

@@ -50,6 +50,20 @@ def job_compare() -> None:
     raise typer.Exit(run_stage(Stage.PUBLISH, compare))
 
 
+def job_move() -> None:
+    """Move the pointer of a channel: bring the file beside it, and sign what names it."""
+    from tflite_converter.job.move import move
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, move))
+
+
+def job_register() -> None:
+    """Register what a run has published in a model registry, by its report."""
+    from tflite_converter.job.register import register
+
+    raise typer.Exit(run_stage(Stage.PUBLISH, register))
+
+
 def job_board_fetch() -> None:
     """Download the files that this run has published into CONVERSION_INPUT_DIR, for a board."""
     from tflite_converter.job.board import fetch_published

@@ -22,7 +22,9 @@ from tflite_converter.cli.jobs import (
     job_convert,
     job_fetch,
     job_look,
+    job_move,
     job_publish,
+    job_register,
     job_report,
 )
 from tflite_converter.cli.snippet import snippet
@@ -67,6 +69,8 @@ app.command(name="benchmark")(benchmark)
 app.command(name="calibrate-check")(calibrate_check)
 app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
 app.command(name="job-look", rich_help_panel=_JOB_PANEL)(job_look)
+app.command(name="job-move", rich_help_panel=_JOB_PANEL)(job_move)
+app.command(name="job-register", rich_help_panel=_JOB_PANEL)(job_register)
 app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
 app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
 app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)

@@ -39,6 +39,7 @@ from tflite_converter.job.environment import (
     JobEnvironment,
 )
 from tflite_converter.job.progress import Estimate, serving
+from tflite_converter.job.stage_times import StageTimes
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.progress import Event
 from tflite_converter.training.checkpoint import CHECKPOINT_FILE
@@ -63,13 +64,14 @@ def convert_job(job: JobEnvironment) -> StageResult:
 
     """
     record = job.record(Stage.LOAD)
+    job.times.enter(Stage.LOAD)
     job.output.mkdir(parents=True, exist_ok=True)
     remove_leftovers(job.output)
     estimate = Estimate(
         len({*job.request.methods, *job.request.tuning.tries}) + len(job.request.recipes),
         trains=job.request.optimize is not None,
     )
-    listener = _Log(estimate)
+    listener = _Log(estimate, job.times)
     with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
         try:
             report = convert(options_of(job.request, record, job.input), work, listener)
@@ -177,14 +179,15 @@ def _data_files(
 
 
 class _Log:
-    """Events as lines, each step once, and as an estimate of what is done."""
+    """Events as lines, each step once, as an estimate of what is done, and as the stages' times."""
 
-    def __init__(self, estimate: Estimate) -> None:
+    def __init__(self, estimate: Estimate, times: StageTimes) -> None:
         self._last = ""
-        self._estimate = estimate
+        self._estimate, self._times = estimate, times
 
     def __call__(self, event: Event) -> None:
         self._estimate(event)
+        self._times(event)
         line = event.text if event.warning else f"{event.stage.value.lower()}: {event.text}"
         if line != self._last:
             _logger.log(logging.WARNING if event.warning else logging.INFO, "%s", line)

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from modelconversion_api.request import (
     ConversionRequest,
 )
 from tflite_converter.errors import ConverterError, on_sigterm, problems_of, reason_of
+from tflite_converter.job.stage_times import StageTimes
 
 _logger = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class JobEnvironment:
     request: ConversionRequest
     input: Path
     output: Path
+    times: StageTimes = field(default_factory=StageTimes)
+    """Where a stage that has others in it notes when it came to each."""
 
     def record(self, stage: Stage) -> FetchRecord:
         """Read the record that ``job-fetch`` left.
@@ -118,9 +121,11 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
     earlier = signal.signal(signal.SIGTERM, on_sigterm)
     failure: ConverterError | None = None
     bug: BaseException | None = None
-    result = StageResult()
+    result, times = StageResult(), StageTimes()
     try:
-        result = work(read_environment(os.environ, stage))
+        job = read_environment(os.environ, stage)
+        times = job.times
+        result = work(job)
     except (Exception, KeyboardInterrupt) as error:
         failure = reason_of(error, stage, "the stage")
         if failure.reason is FailureReason.INTERNAL_ERROR:
@@ -132,7 +137,7 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
         result = StageResult(
             failure=StageFailure(stage=failure.stage, reason=failure.reason, message=failure.message)
         )
-    _leave(result)
+    _leave(result.model_copy(update={"times": times.until_now()}))
     signal.signal(signal.SIGTERM, earlier)
     return 0 if failure is None else failure.exit_code
 

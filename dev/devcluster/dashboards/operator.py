@@ -250,25 +250,25 @@ def _api() -> list[PanelBuilder]:
 
 
 def _events() -> list[PanelBuilder]:
-    """Build the row *Events*."""
+    """Build the row *Events and traces*."""
     return [
         lines(
             Text(
-                "Events to the sink",
-                "What came of events for the sink. What failed or was deferred is tried again; refused and "
-                "expired are lost, and the log says which.",
+                "Events and traces sent",
+                "What came of events for the sink, and of traces. What failed or was deferred is tried "
+                "again; refused and expired are lost, and the log says which.",
             ),
             "none",
-            {"{{outcome}}": increase(_TOLD, labels=["outcome"], window="$interval")},
+            {"{{signal}} {{outcome}}": increase(_TOLD, labels=["signal", "outcome"], window="$interval")},
             width=12,
         ),
         lines(
             Text(
-                "Events that wait",
-                "Events that the sink has yet to take. It stays up while the sink is down.",
+                "Events and traces that wait",
+                "What the sink, or the receiver of traces, has yet to take. It stays up while that is down.",
             ),
             "none",
-            {"waiting": f"sum({of_leader('modelconversion_notifications_pending')})"},
+            {"{{signal}}": f"sum by (signal) ({of_leader('modelconversion_notifications_pending')})"},
             width=12,
         ),
     ]

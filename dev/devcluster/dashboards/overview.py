@@ -135,16 +135,22 @@ def _conversions() -> list[PanelBuilder]:
         ),
         lines(
             Text(
-                "Triggers by readiness",
-                "Whether the last look of each ModelConversionTrigger found its source. False stays until "
-                "one does.",
+                "Triggers and channels by readiness",
+                "Whether the last look of each ModelConversionTrigger found its source, and whether the "
+                "pointer of each ModelChannel names what it is to name.",
             ),
             "none",
             {
-                "{{ready}}": "sum by (ready) "
-                f"(max by (namespace, job, ready) ({series('modelconversion_triggers')}))"
+                "triggers: {{ready}}": "sum by (ready) "
+                f"(max by (namespace, job, ready) ({series('modelconversion_triggers')}))",
+                "channels: {{ready}}": "sum by (ready) "
+                f"(max by (namespace, job, ready) ({series('modelconversion_channels')}))",
             },
-            colors={"True": "green", "False": "red"},
+            colors={
+                f"{what}: {ready}": color
+                for what in ("triggers", "channels")
+                for ready, color in (("True", "green"), ("False", "red"))
+            },
             width=6,
         ),
         lines(

@@ -14,6 +14,7 @@ from typing import Any, Final
 from devcluster.cache import REPOSITORY
 from devcluster.programs import generate
 from modelconversion_api.base import GROUP, KIND
+from modelconversion_api.channels import CHANNEL_KIND
 from modelconversion_api.crd import custom_resource_definitions, without_words
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.triggers import TRIGGER_KIND
@@ -27,15 +28,15 @@ modelconversion.spec` says so in a terminal. Each field of the spec has an examp
 
 Kinds: [{KIND}](#spec), [ConversionProfile and ClusterConversionProfile](#conversionprofilespec),
 [ModelConversionSet](#modelconversionsetspec),
-[ModelConversionTrigger](#modelconversiontriggerspec).
+[ModelConversionTrigger](#modelconversiontriggerspec), [ModelChannel](#modelchannelspec).
 
 ## What may still change
 
 Within `v1beta1` fields come, and none goes or changes its meaning, but for `benchmark.boards`, `npu`,
-`verifyOn`, `huggingFace`, profiles, sets and triggers, which are new: a change of these stands in the
-[changelog](../CHANGELOG.md) under *Changed*, with what to do about it. What is refused may become less, and
-what is filled in by default stays. Reasons, events and metrics may become more. `v1alpha1` goes in a later
-release, which says so two releases before; how stored resources are taken over is in
+`verifyOn`, `huggingFace`, profiles, sets, triggers and channels, which are new: a change of these stands in
+the [changelog](../CHANGELOG.md) under *Changed*, with what to do about it. What is refused may become less,
+and what is filled in by default stays. Reasons, events and metrics may become more. `v1alpha1` goes in a
+later release, which says so two releases before; how stored resources are taken over is in
 [INSTALL.md](INSTALL.md#versions-of-the-resource).
 """
 _NOT_HERE: Final = {
@@ -44,6 +45,18 @@ _NOT_HERE: Final = {
 """Objects that Kubernetes defines, and where it says what is in them."""
 
 EXAMPLES: Final[Mapping[str, Any]] = {
+    "from.kind": "ModelConversionTrigger",
+    "from.name": "nightly",
+    "from.profile": "doorbell-v2",
+    "from.model": "gesture",
+    "promotion": "Automatic",
+    "mlflow.uri": "https://mlflow.example.com",
+    "mlflow.model": "gesture-edge",
+    "mlflow.experiment": "edge",
+    "mlflow.alias": "candidate",
+    "mlflow.secretRef.name": "mlflow-login",
+    "release.approvedBy": "alice@example.com",
+    f"{CHANNEL_KIND}.spec.output.uri": "s3://devices/gesture/stable/",
     "source.uri": "s3://models/gesture.h5",
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "source.format": "ONNX",
@@ -179,6 +192,7 @@ def page() -> str:
         rows += _object(part, properties[part], with_examples=part == "spec")
     told = {name: (field, _anchor(name)) for name, field in _objects(properties["spec"], "spec")}
     rows += _object("ConversionProfile.spec", properties_of("ConversionProfile")["spec"], told=told)
+    of_conversion = dict(told)
     of_set = properties_of(SET_KIND)
     told |= {name.replace("spec.", "spec.models[].", 1): known for name, known in told.items()}
     rows += _object(f"{SET_KIND}.spec", of_set["spec"], told=told)
@@ -193,6 +207,9 @@ def page() -> str:
     told["spec.template.set"] = (of_set["spec"], _anchor(f"{SET_KIND}.spec"))
     rows += _object(f"{TRIGGER_KIND}.spec", of_trigger["spec"], told=told)
     rows += _object(f"{TRIGGER_KIND}.status", of_trigger["status"], with_examples=False)
+    of_channel = properties_of(CHANNEL_KIND)
+    rows += _object(f"{CHANNEL_KIND}.spec", of_channel["spec"], told=of_conversion)
+    rows += _object(f"{CHANNEL_KIND}.status", of_channel["status"], with_examples=False)
     return "\n".join(rows).rstrip() + "\n"
 
 

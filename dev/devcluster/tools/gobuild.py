@@ -1,4 +1,4 @@
-"""Builds programs from the pinned Go modules of ``dev/localkube``."""
+"""Builds programs from the pinned Go modules of ``dev/localkube``, or of another folder."""
 
 from __future__ import annotations
 
@@ -68,34 +68,37 @@ def build(
     title: str,
     programs: Sequence[Program],
     destination: Path,
-    kubernetes_version: str,
+    kubernetes_version: str | None,
     console: Console,
     caches: GoCaches,
+    module: Path = MODULE,
 ) -> None:
-    """Build programs into the folder ``destination``."""
+    """Build programs into the folder ``destination``; those of Kubernetes are told its version."""
     go, environment = find_go(console), caches.environment
     console.print(f"Building {title} with {go}, once a machine", soft_wrap=True)
     with Progress(console, "Downloading Go modules", 0) as progress:
-        for line in _lines([go, "mod", "download", "-x"], environment, destination / "download.log"):
+        command = [go, "mod", "download", "-x"]
+        for line in _lines(command, environment, destination / "download.log", module):
             progress.advance(1, described_module(line))
     packages = [program.package for program in programs]
     needed = subprocess.run(
         [go, "list", "-deps", *packages],
-        cwd=MODULE,
+        cwd=module,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
     if needed.returncode:
-        raise BinariesError(f"go list failed in {MODULE}:\n{needed.stderr[-2000:]}")
+        raise BinariesError(f"go list failed in {module}:\n{needed.stderr[-2000:]}")
     # The linker's share is about a tenth of the time; without it the bar would stand at 100 % for a minute.
     total = len(needed.stdout.splitlines()) * 10 // 9
     with Progress(console, "Compiling", total) as progress:
         for program in programs:
             command = [go, "build", "-v", "-trimpath", "-ldflags", _linker_flags(kubernetes_version)]
             command += ["-o", str(destination / program.name), program.package]
-            for line in _lines(command, environment, destination / f"build-{program.name}.log"):
+            log = destination / f"build-{program.name}.log"
+            for line in _lines(command, environment, log, module):
                 progress.advance(1, line)
     for program in programs:
         for link in program.links:
@@ -139,7 +142,9 @@ def go_version(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _linker_flags(version: str) -> str:
+def _linker_flags(version: str | None) -> str:
+    if version is None:
+        return "-s -w"
     # Without these the API server calls itself v0.0.0-master, and clients refuse or warn.
     major, minor, _ = version.removeprefix("v").split(".")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
@@ -150,12 +155,12 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _lines(command: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+def _lines(command: list[str], environment: dict[str, str], log: Path, module: Path) -> Iterator[str]:
     """Yield the lines that a Go command writes to ``log`` as they come.
 
     Raise with the last ones if it fails.
     """
-    process = Process(" ".join(command[:3]), command, log, environment=environment, folder=MODULE)
+    process = Process(" ".join(command[:3]), command, log, environment=environment, folder=module)
     try:
         with log.open() as file:
             ended = False
@@ -166,6 +171,6 @@ def _lines(command: list[str], environment: dict[str, str], log: Path) -> Iterat
         code = process.kill()
     if code:
         raise BinariesError(
-            f"{process.name} failed in {MODULE} with exit code {code}; "
+            f"{process.name} failed in {module} with exit code {code}; "
             f"check the network and the disk (8 GB are needed), then try again:\n{process.tail()}"
         )

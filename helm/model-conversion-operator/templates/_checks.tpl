@@ -23,6 +23,9 @@
 {{- if regexMatch "^https?://[^/?#]*@" $values.notifications.cloudEvents.sink -}}
 {{- fail "notifications.cloudEvents.sink has a user in its URL, which all can read who may read the Deployment: put a token into a Secret and name that in notifications.cloudEvents.secretRef" -}}
 {{- end -}}
+{{- if regexMatch "^https?://[^/?#]*@" $values.tracing.otlpEndpoint -}}
+{{- fail "tracing.otlpEndpoint has a user in its URL, which all can read who may read the Deployment: put a token into a Secret and name that in tracing.secretRef" -}}
+{{- end -}}
 {{- with $values.podDisruptionBudget -}}
 {{- $stay := printf "%v" .minAvailable -}}
 {{- $pods := ternary (div (add (mul (trimSuffix "%" $stay | atoi) $replicas) 99) 100) (atoi $stay) (hasSuffix "%" $stay) -}}

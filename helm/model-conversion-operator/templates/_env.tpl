@@ -58,7 +58,17 @@
 - name: MODELCONVERSION_EVENTS_CA_FILE
   value: {{ ternary "/etc/notifications/ca.crt" "" (and .sink .caRef.name | not | not) | quote }}
 {{- end }}
-{{- if or .Values.leaderElection.enabled .Values.notifications.cloudEvents.sink }}
+{{- with .Values.tracing }}
+- name: MODELCONVERSION_TRACES_ENDPOINT
+  value: {{ .otlpEndpoint | quote }}
+- name: MODELCONVERSION_TRACES_HEADER
+  value: {{ .header | quote }}
+- name: MODELCONVERSION_TRACES_TOKEN_FILE
+  value: {{ ternary "/etc/tracing/token" "" (and .otlpEndpoint .secretRef.name | not | not) | quote }}
+- name: MODELCONVERSION_TRACES_CA_FILE
+  value: {{ ternary "/etc/tracing/ca.crt" "" (and .otlpEndpoint .caRef.name | not | not) | quote }}
+{{- end }}
+{{- if or .Values.leaderElection.enabled .Values.notifications.cloudEvents.sink .Values.tracing.otlpEndpoint }}
 # Of the release, so that two of them in one namespace do not wait for each other.
 - name: MODELCONVERSION_LEASE_NAME
   value: {{ include "model-conversion-operator.fullname" . | quote }}

@@ -50,15 +50,27 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* What the operator reads for a server that it tells, a dict with url and of, its values; nothing without a URL. */}}
+{{- define "model-conversion-operator.filesFor" -}}
+{{- if and .url .of.secretRef.name -}}
+- secret: {name: {{ .of.secretRef.name }}, items: [{key: {{ .of.secretRef.key | quote }}, path: token}]}
+{{ end -}}
+{{- if and .url .of.caRef.name -}}
+- {{ ternary "secret" "configMap" (eq .of.caRef.kind "Secret") }}: {name: {{ .of.caRef.name }}, items: [{key: {{ .of.caRef.key | quote }}, path: ca.crt}]}
+{{ end -}}
+{{- end -}}
+
 {{/* What the operator reads for its sink of events; nothing where there is no sink. */}}
 {{- define "model-conversion-operator.notificationFiles" -}}
 {{- with .Values.notifications.cloudEvents -}}
-{{- if and .sink .secretRef.name -}}
-- secret: {name: {{ .secretRef.name }}, items: [{key: {{ .secretRef.key | quote }}, path: token}]}
-{{ end -}}
-{{- if and .sink .caRef.name -}}
-- {{ ternary "secret" "configMap" (eq .caRef.kind "Secret") }}: {name: {{ .caRef.name }}, items: [{key: {{ .caRef.key | quote }}, path: ca.crt}]}
-{{ end -}}
+{{- include "model-conversion-operator.filesFor" (dict "url" .sink "of" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator reads for its receiver of traces; nothing where there is none. */}}
+{{- define "model-conversion-operator.tracingFiles" -}}
+{{- with .Values.tracing -}}
+{{- include "model-conversion-operator.filesFor" (dict "url" .otlpEndpoint "of" .) -}}
 {{- end -}}
 {{- end -}}
 
@@ -135,15 +147,19 @@ what stands before the first slash is a registry where it has a dot or a port, o
 {{- default (ternary "80" "443" (eq $url.scheme "http")) $port -}}
 {{- end -}}
 
-{{/* Ports of the sink of events: those given, or else its URL's; an empty dict where there is no sink. */}}
+{{/* Ports of the sink of events and the receiver of traces: those given, or else their URLs'; an empty dict for none. */}}
 {{- define "model-conversion-operator.sinkPorts" -}}
-{{- with .Values.notifications.cloudEvents -}}
-{{- if .sink -}}
-{{- dict "ports" (default (list (include "model-conversion-operator.portOf" (dict "url" .sink) | int)) .ports) | toJson -}}
-{{- else -}}
-{}
+{{- $ports := list -}}
+{{- $events := .Values.notifications.cloudEvents -}}
+{{- $traces := .Values.tracing -}}
+{{- range list (dict "url" $events.sink "ports" $events.ports) (dict "url" $traces.otlpEndpoint "ports" $traces.ports) -}}
+{{- if .url -}}
+{{- range default (list (include "model-conversion-operator.portOf" (dict "url" .url))) .ports -}}
+{{- $ports = append $ports (int .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- ternary (dict "ports" (uniq $ports)) dict (not (empty $ports)) | toJson -}}
 {{- end -}}
 
 {{- define "model-conversion-operator.networkPolicyDNS" -}}

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic_core import from_json
 
 from ..base import ApiModel, Sha256, readable
+from ..channels import Moved
 from ..fields.cache import CacheOutcome
 from ..fields.compilation import (
     Compilations,
@@ -31,6 +32,7 @@ from ..fields.detection import Detection
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
+from ..fields.registration import Registered
 from ..fields.verification import Verification, VerificationFigures, Verifier
 from ..limits import FailureText, MessageText, SentenceText, VersionText, WarningText
 from ..methods import Objective
@@ -316,6 +318,9 @@ class Look(ApiModel):
     size_bytes: int | None = None
 
 
+_Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
+
+
 class StageResult(ApiModel):
     """A container's termination message: a failure, a summary (from ``publish``), or neither."""
 
@@ -326,6 +331,13 @@ class StageResult(ApiModel):
     """From the ``publish`` of a Job that measures on a board, which has no other summary."""
     look: Look | None = None
     """From a Job that only looks at a source for a trigger."""
+    times: dict[Stage, tuple[_Seconds, _Seconds]] = Field(default_factory=dict)
+    """From ``convert``: when it first came to each stage, in seconds since 1970, and how many seconds later
+    it last left it; shown, and never believed in any decision. Left out first where all of it is too long."""
+    moved: Moved | None = None
+    """From a Job that only moves the pointer of a channel."""
+    registered: Registered | None = None
+    """From a Job that only registers what was published."""
 
     def encode(self) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
@@ -344,6 +356,7 @@ class StageResult(ApiModel):
 
     def _shorter_and_shorter(self) -> Iterator[StageResult]:
         yield self
+        yield self.model_copy(update={"times": {}})
         for keep in (64, 8, 2, 0, -1):
             yield _shortened(self, keep)
         rounded = _rounded(_shortened(self, -1), 6)  # no file with seven methods needs more

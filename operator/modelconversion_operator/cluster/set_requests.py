@@ -30,9 +30,13 @@ class SetRequests:
         key, version = view.key, view.resource_version
         return SetView.from_body(await patch_status(self._cluster, SET_PLURAL, key, version, changes))
 
-    async def create_member(self, view: SetView, name: str, spec: Body) -> ConversionView | None:
+    async def create_member(
+        self, view: SetView, name: str, spec: Body, annotations: Mapping[str, str]
+    ) -> ConversionView | None:
         """Make a member; one that is there already counts. None where something else has its name."""
         body = owned(KIND, name, view.key, owner_of(view), SET_LABEL, view.queue, spec)
+        if annotations:
+            body["metadata"]["annotations"] = dict(annotations)
         path = path_of(view.key.namespace, PLURAL)
         try:
             return ConversionView.from_body(await self._cluster.request("POST", path, body))

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from modelconversion_api.base import GROUP, KIND, PLURAL
+from modelconversion_api.base import KIND, PLURAL
 from modelconversion_api.sets import SET_KIND, SET_PLURAL
 from modelconversion_api.triggers import TRIGGER_KIND, TRIGGER_PLURAL
 from modelconversion_operator.cluster.client import Cluster
-from modelconversion_operator.cluster.own_objects import delete, owned, patch_status, path_of
+from modelconversion_operator.cluster.own_objects import (
+    delete,
+    get_own_job,
+    make_own,
+    owned,
+    patch_status,
+    path_of,
+)
 from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import (
     Body,
     ConversionView,
     JobView,
     PodView,
-    controller_of,
 )
-from modelconversion_operator.errors import ConflictError, NotFoundError, RejectedError
 from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.triggers.deciding import Made
 from modelconversion_operator.triggers.views import TRIGGER_LABEL, MadeView, TriggerView, owner_of
@@ -45,7 +50,8 @@ class TriggerRequests:
 
         """
         body = owned(made.kind, made.name, view.key, owner_of(view), TRIGGER_LABEL, view.queue, made.spec)
-        there = await self._own(view, path_of(view.key.namespace, _PLURALS[made.kind]), body)
+        path = path_of(view.key.namespace, _PLURALS[made.kind])
+        there = await make_own(self._cluster, TRIGGER_KIND, view.key, path, body)
         return ConversionView.from_body(there) if made.kind == KIND else SetView.from_body(there)
 
     async def delete_made(self, made: MadeView) -> None:
@@ -58,14 +64,7 @@ class TriggerRequests:
 
     async def get_look(self, view: TriggerView, name: str) -> tuple[JobView, list[PodView]] | None:
         """Read the Job of a look, and the pods of one that has ended; None where the trigger has none."""
-        try:
-            body = await self._cluster.request("GET", f"{_jobs(view.key.namespace)}/{name}")
-        except NotFoundError:
-            return None
-        if not _is_own(view, body):
-            return None
-        job = JobView.from_body(body)
-        return job, (await self._cluster.list_pods(job))[0] if job.finished else []
+        return await get_own_job(self._cluster, TRIGGER_KIND, view.key, name)
 
     async def create_look(self, view: TriggerView, manifest: Body) -> JobView:
         """Make the Job of a look; one that is there already and is the trigger's own counts.
@@ -74,28 +73,9 @@ class TriggerRequests:
             RejectedError: The API server does not take it, or its name belongs to something else.
 
         """
-        return JobView.from_body(await self._own(view, _jobs(view.key.namespace), manifest))
+        path = f"/apis/batch/v1/namespaces/{view.key.namespace}/jobs"
+        return JobView.from_body(await make_own(self._cluster, TRIGGER_KIND, view.key, path, manifest))
 
     async def create_event(self, view: TriggerView, event: Mapping[str, Any]) -> None:
         """Write an event about a trigger."""
         await self._cluster.create_event(view.key, event, TRIGGER_KIND)
-
-    async def _own(self, view: TriggerView, path: str, body: Body) -> Body:
-        """Make an object, or return the trigger's own of that name."""
-        try:
-            return await self._cluster.request("POST", path, body)
-        except ConflictError:
-            name = body["metadata"]["name"]
-            there = await self._cluster.request("GET", f"{path}/{name}")
-            if not _is_own(view, there):
-                words = f"{name} exists and belongs to something else"
-                raise RejectedError(409, words) from None
-            return there
-
-
-def _is_own(view: TriggerView, body: Body) -> bool:
-    return controller_of(body["metadata"], TRIGGER_KIND, GROUP) == view.key.uid
-
-
-def _jobs(namespace: str) -> str:
-    return f"/apis/batch/v1/namespaces/{namespace}/jobs"

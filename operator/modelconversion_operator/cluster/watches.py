@@ -19,8 +19,10 @@ import kopf
 from kopf._core.reactor import inventory
 
 from modelconversion_api.base import GROUP, PLURAL, VERSION
+from modelconversion_api.channels import CHANNEL_PLURAL
 from modelconversion_api.sets import SET_PLURAL
 from modelconversion_api.triggers import TRIGGER_PLURAL
+from modelconversion_operator.channels.views import ChannelView
 from modelconversion_operator.cluster.client import USER_AGENT
 from modelconversion_operator.cluster.kopf_watch import ConversionWatch
 from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
@@ -48,7 +50,7 @@ logger = logging.getLogger(__name__)
 
 _LOGIN_PAUSE_SECONDS: Final = 1.0
 _JOBS, _PODS, _EVENTS = "jobs", "pods", "events"
-WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS, SET_PLURAL, TRIGGER_PLURAL)
+WATCHED: Final = (PLURAL, _JOBS, _PODS, _EVENTS, SET_PLURAL, TRIGGER_PLURAL, CHANNEL_PLURAL)
 _NO_POD: Final = "fieldSelector=" + quote("reason=FailedCreate,involvedObject.kind=Job")
 """Selects the events by which the Job controller says why a Job has no pod."""
 """Plural names of what is watched."""
@@ -154,7 +156,7 @@ def make_mirrors(
     return mirrors
 
 
-V = TypeVar("V", SetView, TriggerView)
+V = TypeVar("V", SetView, TriggerView, ChannelView)
 
 
 def make_mirrors_of(

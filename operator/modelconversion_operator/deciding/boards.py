@@ -23,7 +23,7 @@ from modelconversion_api.status import (
 )
 from modelconversion_api.text import human_size
 from modelconversion_operator.deciding.conditions import with_condition
-from modelconversion_operator.deciding.decisions import Decision, Event, failed, succeeded
+from modelconversion_operator.deciding.decisions import Decision, Event, failed
 from modelconversion_operator.deciding.failures import failure
 from modelconversion_operator.deciding.following import Run
 from modelconversion_operator.deciding.manifest import Part, job_name
@@ -33,6 +33,7 @@ from modelconversion_operator.deciding.outcome import (
     seconds_to_end_by_itself,
     share,
 )
+from modelconversion_operator.deciding.registering import with_registry
 from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.views import PodView
 
@@ -101,7 +102,7 @@ def _settled(run: Run, status: ModelConversionStatus) -> Decision:
     if recommended is None:
         why = failure(FailureReason.GATES_NOT_MET, vetoes, run.now, Stage.MEASURE)
         return failed(run.conversion, status, why, run.now)
-    return succeeded(run.conversion, status, recommended, run.now)
+    return with_registry(run, status, recommended)
 
 
 def boards_of(spec: Mapping[str, Any], status: ModelConversionStatus) -> dict[str, str]:

@@ -10,6 +10,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.status import OUTPUT_SHARED, Condition, ModelConversionStatus, Phase
 from modelconversion_api.text import human_duration
 from modelconversion_operator.deciding.conditions import seconds_since
+from modelconversion_operator.deciding.progress import lets_go_of_job, stages_with
 from modelconversion_operator.deciding.seen import Seen
 
 _NAMED: Final = 3
@@ -37,6 +38,8 @@ def kept(seen: Seen, after: ModelConversionStatus, now: datetime) -> ModelConver
         changes["suspended_since"] = None
         changes["suspended_seconds"] = so_far + round(seconds_since(after.suspended_since, now))
     after = after.model_copy(update=changes)
+    if lets_go_of_job(before, after):
+        after = after.model_copy(update={"stages": stages_with(seen, after, now)})
     if after.completion_time is not None and before.completion_time != after.completion_time:
         after = after.model_copy(update={"duration": human_duration(after.worked_seconds(now))})
     return after

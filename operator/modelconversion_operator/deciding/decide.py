@@ -42,7 +42,6 @@ from modelconversion_operator.deciding.decisions import (
     PatchJob,
     Rejection,
     failed,
-    succeeded,
 )
 from modelconversion_operator.deciding.failures import failure, failure_of_job, problems_of_spec
 from modelconversion_operator.deciding.following import READING_AGAIN, WAITING_FOR_POD, Run, follow
@@ -51,6 +50,7 @@ from modelconversion_operator.deciding.outcome import seconds_to_end_by_itself
 from modelconversion_operator.deciding.policy import Policy
 from modelconversion_operator.deciding.profiles import take_profile_on
 from modelconversion_operator.deciding.progress import progress_of
+from modelconversion_operator.deciding.registering import on_registry, with_registry
 from modelconversion_operator.deciding.repairs import for_its_time_to_live
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.timing import (
@@ -218,16 +218,14 @@ def _under_way(run: Run) -> Decision:
     if job is not None and not job.belongs_to(run.conversion.key):
         words = f"a Job named {job.name} exists and belongs to something else"
         run = replace(run, seen=replace(run.seen, job=None))
-        return (
-            on_boards(run, _with_job, words)
-            if run.is_converted
-            else _fail(run, FailureReason.JOB_REJECTED, words)
-        )
+        if not run.is_converted:
+            return _fail(run, FailureReason.JOB_REJECTED, words)
+        return (on_registry if run.part.registers else on_boards)(run, _with_job, words)
     if job is not None and (job.finished or any(p.started for p in run.pods)):
         # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
         run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
     if run.is_converted:
-        return on_boards(run, _with_job)
+        return (on_registry if run.part.registers else on_boards)(run, _with_job)
     if any(pod.published for pod in run.pods) or (job is not None and job.complete):
         # Everything is in the bucket: whatever becomes of the pod and its Job now changes nothing of that.
         return _completed(run)
@@ -385,4 +383,4 @@ def _completed(run: Run) -> Decision:
         return Decision(
             status.model_copy(update={"phase": Phase.RUNNING, "waiting_since": None}), recheck_seconds=0
         )
-    return succeeded(run.conversion, status, recommended, run.now)
+    return with_registry(run, status, recommended)

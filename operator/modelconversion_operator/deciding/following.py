@@ -37,6 +37,7 @@ from modelconversion_operator.deciding.waiting import (
 )
 
 WAITING_FOR_POD: Final = "waiting for the Job's pod to start"
+REGISTERING: Final = "converted; waiting for the pod that registers the files"
 READING_AGAIN: Final = "nobody saw the result of the Job, which has published: its report is being read"
 _USUAL: Final = (Reason.CREATED, Reason.QUEUED, Reason.SUSPENDED, Reason.RUNNING)
 """Reasons of a conversion with which nothing is wrong."""
@@ -66,7 +67,8 @@ class Run:
     def part(self) -> Part:
         """Which of the run's Jobs the present one is, by its name."""
         key, names = self.conversion.key, [board.name for board in self.spec.benchmark.boards]
-        kinds = (CONVERTS, Part(reads_report=True), *(Part(board=name) for name in names))
+        kinds = [CONVERTS, Part(reads_report=True), *(Part(board=name) for name in names)]
+        kinds += [Part(registers=True)] if self.spec.registration is not None else []
         for repeat, kind in itertools.product(range(MAX_BACKOFF + 1), kinds):
             part = replace(kind, repeat=repeat)
             if self.status.job_name == job_name(key, self.name, part):
@@ -75,7 +77,7 @@ class Run:
 
     @property
     def is_converted(self) -> bool:
-        """Whether the files are published, and only boards are still to be asked."""
+        """Whether the files are published, and only boards or a registry are still to be asked."""
         return self.status.report_uri is not None
 
     @property
@@ -90,6 +92,8 @@ class Run:
         part = self.part
         if part.board:
             return f"converted; waiting for a pod on board {part.board}"
+        if part.registers:
+            return REGISTERING
         return READING_AGAIN if part.reads_report else WAITING_FOR_POD
 
     @property

@@ -7,13 +7,20 @@ The key that signs artifacts is in one: the last of the Job that converts. A Job
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from modelconversion_api.base import KIND
 from modelconversion_api.fields.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
 from modelconversion_api.fields.oci import OCIOutput
+from modelconversion_api.fields.registration import (
+    PASSWORD_ENV,
+    REGISTER_ENV,
+    TOKEN_ENV,
+    USERNAME_ENV,
+    RegisterRequest,
+)
 from modelconversion_api.fields.scheduling import JobSpec, Resources
 from modelconversion_api.fields.storage import (
     AZURE_ENDPOINT_KEY,
@@ -143,13 +150,15 @@ class Part:
     """The one that reads the report again where nobody saw the result."""
     board: str = ""
     """The board that it measures on; empty for the one that converts."""
+    registers: bool = False
+    """The one that registers the published files."""
     repeat: int = 0
     """How many there were before it whose pod their node left lying."""
 
     @property
     def converts(self) -> bool:
         """Whether it is the one that converts."""
-        return not (self.reads_report or self.board)
+        return not (self.reads_report or self.board or self.registers)
 
 
 CONVERTS: Final = Part()
@@ -159,6 +168,7 @@ def job_name(key: Key, run: str, part: Part = CONVERTS) -> str:
     """Name a Job of a run: the same Job always has the same name, so creating it twice cannot double it."""
     what = run_id(key, run)
     what += "/report" if part.reads_report else f"/boards/{part.board}" if part.board else ""
+    what += "/register" if part.registers else ""
     what += f"/{part.repeat}" if part.repeat else ""
     return f"{key.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
@@ -188,6 +198,7 @@ def job_manifest(
     settings: JobSettings,
     queue: str | None = None,
     part: Part = CONVERTS,
+    recommended: str = "",
 ) -> dict[str, Any]:
     """Write a Job for one run of a conversion.
 
@@ -209,7 +220,9 @@ def job_manifest(
     else:
         pod = _pod_spec(spec, settings, request)
     if part.reads_report:
-        pod = _only_report(pod)
+        pod = _only_publish(pod, "job-report")
+    if part.registers:
+        pod = _only_publish(pod, "job-register", _registry(spec, recommended))
     pod = with_claims(pod, read_uris(spec) if part.converts else [spec.output.uri], spec.output.uri)
     middle = "measure" if part.board else "convert"
     return {
@@ -269,11 +282,13 @@ def run_id(key: Key, run: str) -> str:
     return f"{key.uid}/{run}"
 
 
-def _only_report(pod: dict[str, Any]) -> dict[str, Any]:
+def _only_publish(
+    pod: dict[str, Any], command: str, more: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Return the pod that reads the report: ``publish`` with another command, and no keys to sign or push."""
     (publish,) = pod["containers"]
     env = [variable for variable in publish["env"] if variable["name"] not in _NOT_FOR_READING]
-    publish = publish | {"command": ["tflite-converter", "job-report"], "env": env}
+    publish = publish | {"command": ["tflite-converter", command], "env": [*env, *more]}
     return {name: value for name, value in pod.items() if name != "initContainers"} | {
         "containers": [publish]
     }
@@ -518,6 +533,26 @@ def _registry_logins(oci: OCIOutput | None) -> list[dict[str, Any]]:
         return []
     # Optional for the reason above.
     return [_from_secret(REGISTRY_LOGINS_ENV, oci.secret_ref.name, oci.secret_ref.key, optional=True)]
+
+
+def _registry(spec: ModelConversionSpec, recommended: str) -> list[dict[str, Any]]:
+    """Return what the container that registers is told, and the login that only it has."""
+    if spec.registration is None:
+        raise ValueError("the conversion names no registry")
+    mlflow = spec.registration.mlflow
+    request = RegisterRequest(mlflow=mlflow, recommended=recommended).to_json().replace("$", "$$")
+    told = {"name": REGISTER_ENV, "value": request}
+    secret = mlflow.secret_ref
+    if secret is None:
+        return [told]
+    keys = {
+        TOKEN_ENV: secret.token_key,
+        USERNAME_ENV: secret.username_key,
+        PASSWORD_ENV: secret.password_key,
+    }
+    # One of them is enough; a server that wants more says so.
+    logins = [_from_secret(name, secret.name, key, optional=True) for name, key in keys.items()]
+    return [told, *logins]
 
 
 def _from_secret(variable: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:

@@ -14,6 +14,12 @@ from fnmatch import fnmatchcase
 from typing import Final, Literal, NamedTuple
 
 from modelconversion_api.fields.boards import Board
+from modelconversion_api.fields.registration import (
+    PASSWORD_ENV,
+    TOKEN_ENV,
+    USERNAME_ENV,
+    MLflowSecretRef,
+)
 from modelconversion_api.fields.scheduling import Affinity, JobSpec, NodeSelectorTerm, Resources
 from modelconversion_api.fields.storage import CONVERSIONS_USER, Storage, endpoint_of
 from modelconversion_api.reasons import FailureReason
@@ -34,6 +40,7 @@ PLAIN_KEYS: Final = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
     *("credentials.json", "AZURE_STORAGE_KEY", "AZURE_STORAGE_SAS_TOKEN"),
     *("HF_TOKEN", "private.pem", ".dockerconfigjson"),
+    *(TOKEN_ENV, USERNAME_ENV, PASSWORD_ENV),
 )
 
 
@@ -89,6 +96,8 @@ class Policy:
         named |= self._servers_of(spec)
         if spec.output.oci is not None:
             named["spec.output.oci.repository"] = spec.output.oci.server
+        if spec.registration is not None:
+            named["spec.register.mlflow.uri"] = spec.registration.mlflow.server
         for place, host in named.items():
             if not any(fnmatchcase(host, pattern) for pattern in self.endpoints):
                 where = host if place == "spec.storage.endpoint" else f"is at {host}, which"
@@ -167,6 +176,7 @@ def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
         *([hub.secret_ref.name] if hub else []),
         *([signing.secret_ref.name] if signing else []),
         *([oci.secret_ref.name] if oci and oci.secret_ref else []),
+        *([secret.name] if (secret := _registry_secret(spec)) is not None else []),
     ]
     return tuple(dict.fromkeys(names))
 
@@ -230,6 +240,12 @@ def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
         yield signing.secret_ref.key
     if (oci := spec.output.oci) is not None and oci.secret_ref is not None:
         yield oci.secret_ref.key
+    if (registry := _registry_secret(spec)) is not None:
+        yield from (registry.token_key, registry.username_key, registry.password_key)
+
+
+def _registry_secret(spec: ModelConversionSpec) -> MLflowSecretRef | None:
+    return None if spec.registration is None else spec.registration.mlflow.secret_ref
 
 
 def _allows(patterns: tuple[str, ...], namespace: str, name: str | None) -> bool:

@@ -26,6 +26,7 @@ from modelconversion_operator.errors import MalformedError
 UID_LABEL = f"{GROUP}/conversion-uid"
 NAME_LABEL = f"{GROUP}/conversion"
 RUN_LABEL = f"{GROUP}/run-generation"
+TRACEPARENT_ANNOTATION: Final = f"{GROUP}/traceparent"
 MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "model-conversion-operator"
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
@@ -36,6 +37,7 @@ OUR_CONTAINERS: Final = ("fetch", "convert", "measure", "publish")
 injected."""
 
 _HAS_SANDBOX: Final = "PodReadyToStartContainers"
+_LONGEST_TRACEPARENT: Final = 256
 _LONGEST_EVENT: Final = 2048
 """Characters of an event's message that are kept."""
 
@@ -80,6 +82,8 @@ class ConversionView:
     """UID of the ModelConversionTrigger that controls it."""
     run_again: str | None = None
     """What its annotation says that asks for another run."""
+    traceparent: str | None = None
+    """What its annotation says of the trace that it belongs to, as it is."""
 
     @property
     def asks_for_another_run(self) -> bool:
@@ -114,7 +118,14 @@ class ConversionView:
                 set_uid=controller_of(meta, SET_KIND, GROUP),
                 trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
                 run_again=run_again_of(meta.get("annotations") or {}),
+                traceparent=traceparent_of(meta),
             )
+
+
+def traceparent_of(meta: Body) -> str | None:
+    """Return what an object's annotation says of the trace that it belongs to, cut where it can be none."""
+    text = (meta.get("annotations") or {}).get(TRACEPARENT_ANNOTATION)
+    return None if text is None else str(text)[:_LONGEST_TRACEPARENT]
 
 
 def spec_digest(spec: ModelConversionSpec) -> str:
@@ -256,6 +267,8 @@ class ContainerView:
     terminated_reason: str | None = None
     message: str | None = None
     """The termination message, as it is: only the contract's StageResult reads it."""
+    begun: datetime | None = None
+    """When it began to run."""
     finished: datetime | None = None
 
     @property
@@ -276,8 +289,17 @@ class ContainerView:
             exit_code=terminated.get("exitCode"),
             terminated_reason=terminated.get("reason"),
             message=terminated.get("message"),
+            begun=parse_time(at) if (at := _begun(state)) else None,
             finished=parse_time(at) if (at := terminated.get("finishedAt")) else None,
         )
+
+
+def _begun(state: Body) -> str | None:
+    """Return when a container began to run."""
+    for name in ("running", "terminated"):
+        if at := (state.get(name) or {}).get("startedAt"):
+            return str(at)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +359,7 @@ class PodView:
                 created=parse_time(meta["creationTimestamp"]),
                 phase=status.get("phase") or "Pending",
                 deleting="deletionTimestamp" in meta,
-                reason=status.get("reason"),
+                reason=str(status.get("reason") or "") or None,
                 message=_words(status.get("message")),
                 ip=status.get("podIP"),
                 containers=tuple(c for c in containers if c.name in OUR_CONTAINERS),

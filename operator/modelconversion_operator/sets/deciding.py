@@ -136,6 +136,9 @@ def member_spec(spec: ModelConversionSetSpec, model: SetModel, profile: ProfileR
     if oci is not None:
         # A profile's name may have dots, which are allowed between letters here too.
         oci = oci.changed(repository=f"{oci.repository}/{model.name}/{profile.name}")
+    registration = spec.registration
+    if registration is not None:
+        registration = registration.changed(mlflow=registration.mlflow.named(model.name, profile.name))
     return ModelConversionSpec(
         profile_ref=profile,
         source=model.source,
@@ -144,6 +147,7 @@ def member_spec(spec: ModelConversionSetSpec, model: SetModel, profile: ProfileR
         output=spec.output.model_copy(update={"uri": folder, "oci": oci}),
         storage=spec.storage,
         hugging_face=spec.hugging_face,
+        registration=registration,
         job=spec.job,
         class_name=spec.class_name,
     )

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import ValidationError
 
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.sets import ModelConversionSetSpec
+from modelconversion_api.sets import ModelConversionSetSpec, ModelConversionSetStatus
 from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.decisions import Event
 from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
@@ -46,7 +46,9 @@ class SetApi(Protocol):
     async def patch_status(self, view: SetView, changes: Mapping[str, Any]) -> SetView:
         """Merge ``changes`` into a set's status, provided that it is still as it was seen."""
 
-    async def create_member(self, view: SetView, name: str, spec: Body) -> ConversionView | None:
+    async def create_member(
+        self, view: SetView, name: str, spec: Body, annotations: Mapping[str, str]
+    ) -> ConversionView | None:
         """Make a member; one that is there already counts. None where something else has its name."""
 
     async def suspend_member(self, member: MemberView, *, suspend: bool) -> ConversionView:
@@ -79,9 +81,10 @@ class SetReconciler:
         rules: Rules,
         now: Callable[[], datetime],
         knows: Callable[[str], bool] = lambda _: True,
+        annotate: Callable[[SetView, ModelConversionSetStatus], Mapping[str, str]] = lambda *_: {},
     ) -> None:
         self._api, self._store, self._queue, self._rules = api, store, queue, rules
-        self._now, self._knows = now, knows
+        self._now, self._knows, self._annotate = now, knows, annotate
         self._wanted: dict[str, tuple[int, tuple[Wanted, ...]]] = {}
         """By UID of a set under way, its generation and the members that it should have."""
         self._taken: dict[str, frozenset[str]] = {}
@@ -141,10 +144,11 @@ class SetReconciler:
     async def _create(self, seen: SetSeen, decision: SetDecision) -> float | None:
         """Make members; gives when to look again: at once, or later where the API server refuses one."""
         view, uid = seen.view, seen.view.key.uid
+        annotations = self._annotate(view, decision.status)
         for wanted in decision.create:
             spec = member_spec(seen.spec, wanted.model, wanted.profile).to_wire()
             try:
-                made = await self._api.create_member(view, wanted.name, spec)
+                made = await self._api.create_member(view, wanted.name, spec, annotations)
             except (RejectedError, NotFoundError) as error:
                 # A policy or a quota: what it says is told, and asked again, for it may change its mind.
                 await self._record(

@@ -23,6 +23,7 @@ from modelconversion_operator.deciding.views import (
     owner_reference,
     reading,
     spec_digest,
+    traceparent_of,
 )
 
 RETRY_ANNOTATION: Final = f"{GROUP}/retry-failed"
@@ -48,6 +49,8 @@ class SetView:
     """Kueue's queue that the members' Jobs are to wait in."""
     trigger_uid: str | None = None
     """UID of the ModelConversionTrigger that controls it."""
+    traceparent: str | None = None
+    """What its annotation says of the trace that it belongs to, as it is."""
 
     @property
     def uid(self) -> str:
@@ -83,6 +86,7 @@ class SetView:
                 class_name=str(spec.get("className") or ""),
                 queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
                 trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
+                traceparent=traceparent_of(meta),
             )
 
 

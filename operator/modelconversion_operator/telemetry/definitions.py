@@ -205,10 +205,10 @@ DEFINITIONS: Final = (
     Definition(
         "counter",
         "notifications",
-        "Events for the sink by what came of them; what failed or was deferred is tried again.",
-        ("outcome",),
+        "Events and traces by what came of them; what failed or was deferred is tried again.",
+        ("signal", "outcome"),
     ),
-    Definition("gauge", "notifications_pending", "Events that wait for the sink."),
+    Definition("gauge", "notifications_pending", "Events and traces that wait for their sink.", ("signal",)),
     Definition("gauge", "leader", "1 in the replica that works, 0 in one that stands by."),
 )
 

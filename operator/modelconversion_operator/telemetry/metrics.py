@@ -89,8 +89,10 @@ class Metrics:
                 of.histogram("stage_duration_seconds").labels(stage)
         for error in ("ConflictError", "RejectedError", "UnavailableError"):
             of.counter("reconcile_errors").labels(error)
-        for told in ("delivered", "refused", "failed", "expired", "deferred"):
-            of.counter("notifications").labels(told)
+        for signal in ("events", "traces"):
+            of.gauge("notifications_pending").labels(signal)
+            for told in ("delivered", "refused", "failed", "expired", "deferred"):
+                of.counter("notifications").labels(signal, told)
         for found in CacheOutcome:
             of.counter("cache_lookups").labels(str(found))
         for outcome in (True, False):
@@ -114,6 +116,11 @@ class Metrics:
         words = "ModelConversionTriggers by whether their last look found the source."
         self.registry.register(_Counted("triggers", words, "ready", ("True", "False", "Unknown"), ready))
 
+    def observe_channels(self, ready: Callable[[], dict[str, int]]) -> None:
+        """Count channels by their condition Ready at each scrape."""
+        words = "ModelChannels by whether their pointer names what it is to name."
+        self.registry.register(_Counted("channels", words, "ready", ("True", "False", "Unknown"), ready))
+
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""
         self._of.gauge("queued").set_function(waiting)
@@ -132,13 +139,13 @@ class Metrics:
         """Ask whether this replica leads at each scrape."""
         self._of.gauge("leader").set_function(lambda: float(leads()))
 
-    def observe_waiting_events(self, waiting: Callable[[], int]) -> None:
-        """Ask for the number of events that wait for the sink, at each scrape."""
-        self._of.gauge("notifications_pending").set_function(waiting)
+    def observe_waiting(self, signal: str, waiting: Callable[[], int]) -> None:
+        """Ask for the number of events or traces that wait for their sink, at each scrape."""
+        self._of.gauge("notifications_pending").labels(signal).set_function(waiting)
 
-    def told(self, outcome: str) -> None:
-        """Count what came of an event: delivered, refused, failed, expired or deferred."""
-        self._of.counter("notifications").labels(outcome).inc()
+    def told(self, signal: str, outcome: str) -> None:
+        """Count what came of an event or a trace: delivered, refused, failed, expired or deferred."""
+        self._of.counter("notifications").labels(signal, outcome).inc()
 
     def api_answered(self, verb: str, resource: str, code: int) -> None:
         """Count a request to the API server."""

@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 from modelconversion_operator.deciding.views import Body, parse_time
 from modelconversion_operator.errors import ConflictError, MalformedError, NotFoundError
 
-SUFFIX: Final = "-told"
-"""What its name has beside that of the election's Lease."""
+EVENTS_SUFFIX: Final = "-told"
+TRACES_SUFFIX: Final = "-traced"
+"""What its name has beside that of the election's Lease: each sink has a mark of its own."""
 _SECONDS: Final = 15.0
 
 

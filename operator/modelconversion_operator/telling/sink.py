@@ -1,9 +1,9 @@
-"""The sink: an HTTP server that takes events, one request each."""
+"""The sink: an HTTP server that takes events or traces, one request each."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,7 +51,7 @@ class Verdict:
     wait_seconds: float = 0.0
 
 
-def judge(status: int, headers: Mapping[str, str]) -> Verdict:
+def judge(status: int, headers: Mapping[str, str], _body: bytes = b"") -> Verdict:
     """Say what an answer means: 2xx is delivered; 408, 425, 429 and 5xx may pass; the rest will not."""
     if 200 <= status < 300:
         return Verdict(Outcome.DELIVERED)
@@ -61,6 +61,41 @@ def judge(status: int, headers: Mapping[str, str]) -> Verdict:
         words = f"it answers {status}, and redirects are not followed: name the address that it leads to"
         return Verdict(Outcome.REFUSED, words)
     return Verdict(Outcome.REFUSED, f"it answers {status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a sink is spoken to.
+
+    Attributes:
+        content_type: Of what is sent.
+        judge: Says what an answer means, by its status, its headers and what was read of its body.
+
+    """
+
+    content_type: str
+    judge: Callable[[int, Mapping[str, str], bytes], Verdict]
+
+
+EVENTS: Final = Dialect(CONTENT_TYPE, judge)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a sink asks for.
+
+    Attributes:
+        token_file: File with a token, read for each request, so that a new one counts at once; or empty.
+        header: The header that the token is all of; empty for "Authorization: Bearer".
+        ca_file: File with certificates that are trusted beside the system's; or empty.
+        flag: The setting that names that file.
+
+    """
+
+    token_file: str = ""
+    header: str = ""
+    ca_file: str = ""
+    flag: str = "--events-ca-file"
 
 
 def url_problem(url: str) -> str | None:
@@ -89,28 +124,28 @@ class Sink:
 
     Args:
         url: Where to; its query may be a secret, and is told to nobody.
-        token_file: File with a token, read for each request, so that a new one counts at once; or empty.
-        ca_file: File with certificates that are trusted beside the system's; or empty.
+        access: What it asks for.
         user_agent: What each request says of its sender.
+        dialect: How it is spoken to.
 
     Raises:
         SettingsError: The file with certificates cannot be used.
 
     """
 
-    def __init__(self, url: str, token_file: str, ca_file: str, user_agent: str) -> None:
+    def __init__(self, url: str, access: Access, user_agent: str, dialect: Dialect = EVENTS) -> None:
         parts = urlsplit(url)
         self.name = f"{parts.scheme}://{parts.netloc}{parts.path}"
         """The sink for people."""
         self._url, self._query = url, parts.query
-        self._token_file = token_file
-        self._headers = {"Content-Type": CONTENT_TYPE, "User-Agent": user_agent}
+        self._access, self._judge = access, dialect.judge
+        self._headers = {"Content-Type": dialect.content_type, "User-Agent": user_agent}
         self._tls = ssl.create_default_context()
-        if ca_file:
+        if access.ca_file:
             try:
-                self._tls.load_verify_locations(cafile=ca_file)
+                self._tls.load_verify_locations(cafile=access.ca_file)
             except (OSError, ssl.SSLError) as error:
-                raise SettingsError(f"--events-ca-file: {ca_file} cannot be used: {error}") from None
+                raise SettingsError(f"{access.flag}: {access.ca_file} cannot be used: {error}") from None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -129,7 +164,7 @@ class Sink:
             await self._session.close()
 
     async def deliver(self, body: bytes) -> Verdict:
-        """Send one event; whatever goes wrong is in the verdict."""
+        """Send one event or trace; whatever goes wrong is in the verdict."""
         assert self._session is not None, "use Sink as a context manager"  # noqa: S101 - a bug, not bad input
         try:
             headers = self._headers | self._authorization()
@@ -138,8 +173,8 @@ class Sink:
         try:
             answer = self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
             async with answer as response:
-                await response.content.read(_MOST_READ)
-                return judge(response.status, response.headers)
+                body = await response.content.read(_MOST_READ)
+                return self._judge(response.status, response.headers, body)
         except TimeoutError:
             return Verdict(Outcome.FAILED, f"it says nothing for {_REQUEST_SECONDS:.0f} s")
         except (aiohttp.ClientError, OSError) as error:
@@ -153,10 +188,14 @@ class Sink:
             ValueError: What is in it is no token.
 
         """
-        if not self._token_file:
+        if not self._access.token_file:
             return {}
-        with Path(self._token_file).open("rb") as file:
+        with Path(self._access.token_file).open("rb") as file:
             token = file.read(_LONGEST_TOKEN).strip()
+        if self._access.header:
+            if not token or any(byte < 0x20 or byte >= 0x7F for byte in token):
+                raise ValueError("it is empty, or has a character that no header takes")
+            return {self._access.header: token.decode()}
         if not token or any(byte <= 0x20 or byte >= 0x7F for byte in token):
             raise ValueError("it is empty, or has a space or a character that no header takes")
         return {"Authorization": f"Bearer {token.decode()}"}

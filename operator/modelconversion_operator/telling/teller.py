@@ -17,7 +17,7 @@ from modelconversion_api.sets import SET_PLURAL
 from modelconversion_operator.deciding.views import Body, ConversionView, parse_time
 from modelconversion_operator.errors import ApiError, MalformedError, NotFoundError, RejectedError
 from modelconversion_operator.sets.views import SetView
-from modelconversion_operator.telling.events import Kind, View, encode, moments_of, times_of
+from modelconversion_operator.telling.events import Kind, Moment, View, encode, moments_of, times_of
 from modelconversion_operator.telling.ledger import Ledger, Offer
 from modelconversion_operator.telling.mark import Mark
 from modelconversion_operator.telling.sink import AT_A_TIME, Outcome, Sink, Verdict
@@ -63,6 +63,25 @@ class Scope:
     class_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is made of news.
+
+    Attributes:
+        noun: What it is called, in the plural.
+        moments: Gives what an object says has happened.
+        encode: Gives what is sent of a moment of an object: of the same run the same, whenever it is asked.
+
+    """
+
+    noun: str
+    moments: Callable[[View], Sequence[Moment]]
+    encode: Callable[[View, Moment], bytes]
+
+
+EVENTS: Final = Form("events", moments_of, encode)
+
+
 class Teller:
     """Takes news of conversions and sets, and tells the sink of what is new in them.
 
@@ -70,11 +89,12 @@ class Teller:
         sink: Where to.
         scope: Of what.
         count: Told of each outcome: delivered, refused, failed (and tried again), expired, or deferred.
+        form: What is made of them.
 
     """
 
-    def __init__(self, sink: Sink, scope: Scope, count: Callable[[str], None]) -> None:
-        self._sink, self._scope, self._count = sink, scope, count
+    def __init__(self, sink: Sink, scope: Scope, count: Callable[[str], None], form: Form = EVENTS) -> None:
+        self._sink, self._scope, self._count, self._form = sink, scope, count, form
         self._ledger: Ledger | None = None
         """None while this replica does not work."""
         self._queue: WorkQueue[str] = WorkQueue()
@@ -82,6 +102,11 @@ class Teller:
         """Failures since the sink last took something."""
         self._resume_at = 0.0
         self._said_at = -math.inf
+
+    @property
+    def noun(self) -> str:
+        """What it tells is called, in the plural."""
+        return self._form.noun
 
     def waiting(self) -> int:
         """Return how many events wait."""
@@ -97,10 +122,10 @@ class Teller:
                 logger.exception("%s/%s: bug in what is told", view.key.namespace, view.key.name)
 
     def _offer(self, ledger: Ledger, view: View) -> None:
-        for moment in moments_of(view):
+        for moment in self._form.moments(view):
             if moment.kind not in self._scope.kinds:
                 continue
-            offer = ledger.offer(moment, partial(encode, view, moment))
+            offer = ledger.offer(moment, partial(self._form.encode, view, moment))
             if offer is Offer.TAKEN:
                 self._queue.add(moment.id)
             elif offer is Offer.NO_ROOM:
@@ -215,7 +240,7 @@ class Teller:
             if event is None:
                 return
             if event.moment.time < now() - OLDEST:
-                logger.warning("event %s is given up: it is older than %s", event_id, OLDEST)
+                logger.warning("%s: %s is given up: it is older than %s", self._form.noun, event_id, OLDEST)
                 self._settle(ledger, event_id, EXPIRED)
                 return
             self._take(ledger, event_id, await self._sink.deliver(event.body))
@@ -238,9 +263,11 @@ class Teller:
             self._hold_on(verdict)
             return
         if verdict.outcome is Outcome.REFUSED:
-            logger.warning("event %s is given up: %s: %s", event_id, self._sink.name, verdict.words)
+            logger.warning(
+                "%s: %s is given up: %s: %s", self._form.noun, event_id, self._sink.name, verdict.words
+            )
         if self._failures:
-            logger.info("%s answers again; %d events wait", self._sink.name, len(ledger))
+            logger.info("%s answers again; %d %s wait", self._sink.name, len(ledger), self._form.noun)
         self._failures = 0
         self._settle(ledger, event_id, verdict.outcome)
 
@@ -261,8 +288,9 @@ class Teller:
         if now - self._said_at >= _SAY_AGAIN_SECONDS:
             self._said_at = now
             logger.warning(
-                "%s takes no events: %s; %d wait, and are tried again",
+                "%s takes no %s: %s; %d wait, and are tried again",
                 self._sink.name,
+                self._form.noun,
                 verdict.words,
                 self.waiting(),
             )

@@ -47,6 +47,7 @@ EVERYTHING: Json = {
         "allowedOutputs": ["s3://models/{namespace}/"],
         "allowedServiceAccounts": ["converter"],
     },
+    "channelPolicy": {"enabled": True},
     "webhooks": {"enabled": True},
     "viewer": {"enabled": True, "tlsSecretName": "viewer-tls"},
     "notifications": {
@@ -55,6 +56,11 @@ EVERYTHING: Json = {
             "secretRef": {"name": "sink"},
             "caRef": {"name": "sink-ca"},
         }
+    },
+    "tracing": {
+        "otlpEndpoint": "https://otel.example:4318",
+        "secretRef": {"name": "otel"},
+        "caRef": {"name": "otel-ca"},
     },
     "podDisruptionBudget": {"enabled": True},
     "topologySpreadConstraints": [

@@ -87,6 +87,7 @@ def exported_metrics() -> set[str]:
     metrics.observe(dict, lambda: 0)
     metrics.observe_sets(dict)
     metrics.observe_triggers(dict)
+    metrics.observe_channels(dict)
     models = InferenceMetrics(CollectorRegistry())
     families = [*metrics.registry.collect(), *models.describe()]
     names = {f"{family.name}{suffix}" for family in families for suffix in _SUFFIXES[family.type]}

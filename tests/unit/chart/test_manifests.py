@@ -51,12 +51,14 @@ def test_by_default_there_is_nothing_but_what_every_cluster_has():
         ("CustomResourceDefinition", None, "modelconversions.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversionsets.edgeml.dev"),
         ("CustomResourceDefinition", None, "modelconversiontriggers.edgeml.dev"),
+        ("CustomResourceDefinition", None, "modelchannels.edgeml.dev"),
         ("CustomResourceDefinition", None, "conversionprofiles.edgeml.dev"),
         ("CustomResourceDefinition", None, "clusterconversionprofiles.edgeml.dev"),
         ("ClusterRole", None, NAME),
         ("ClusterRoleBinding", None, NAME),
         ("ClusterRole", None, f"{NAME}-view"),
         ("ClusterRole", None, f"{NAME}-edit"),
+        ("ClusterRole", None, f"{NAME}-release"),
         ("Role", NAMESPACE, f"{NAME}-lease"),
         ("RoleBinding", NAMESPACE, f"{NAME}-lease"),
         ("ServiceAccount", NAMESPACE, NAME),
@@ -155,7 +157,8 @@ def test_for_the_whole_cluster_the_rules_are_a_cluster_role():
 def test_for_namespaces_the_rules_are_a_role_in_each_and_nothing_is_the_clusters():
     rendered = render({"watchNamespaces": ["team-a", "team-b"]})
     assert not rendered.all("ClusterRoleBinding")
-    assert {r["metadata"]["name"] for r in rendered.all("ClusterRole")} == {f"{NAME}-view", f"{NAME}-edit"}
+    roles = {f"{NAME}-{name}" for name in ("view", "edit", "release")}
+    assert {r["metadata"]["name"] for r in rendered.all("ClusterRole")} == roles
     roles = {r["metadata"]["namespace"]: r["rules"] for r in rendered.all("Role")}
     assert roles.keys() == {"team-a", "team-b", NAMESPACE}
     assert roles["team-a"] == roles["team-b"] == RULES["rules"]
@@ -173,7 +176,7 @@ def test_the_lease_is_the_releases_own_and_no_other_is_in_reach():
     rendered = render()
     named, create = rendered.one("Role", f"{NAME}-lease")["rules"]
     assert named == RULES["leaseRules"][0] | {"resourceNames": [NAME]}
-    assert RULES["leaseRules"][0]["resourceNames"] == [OPERATOR, f"{OPERATOR}-told"]
+    assert RULES["leaseRules"][0]["resourceNames"] == [OPERATOR, f"{OPERATOR}-told", f"{OPERATOR}-traced"]
     assert create == RULES["leaseRules"][1]
     assert rendered.env["MODELCONVERSION_LEASE_NAME"] == NAME
     assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
@@ -272,9 +275,44 @@ def test_a_sink_alone_needs_a_lease_too():
     assert "MODELCONVERSION_LEASE_SECONDS" not in rendered.env
 
 
+TRACING: Json = {
+    "otlpEndpoint": "http://otel-collector.observability:4318",
+    "secretRef": {"name": "otel", "key": "key"},
+    "header": "x-api-key",
+}
+
+
+def test_a_receiver_of_traces_has_a_lease_a_token_from_a_secret_and_a_way_through_the_policy():
+    rendered = render({"tracing": TRACING, "networkPolicy": {"operator": {"enabled": True}}})
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [NAME, f"{NAME}-traced"]
+    assert rendered.env["MODELCONVERSION_TRACES_ENDPOINT"] == TRACING["otlpEndpoint"]
+    assert rendered.env["MODELCONVERSION_TRACES_HEADER"] == "x-api-key"
+    assert rendered.env["MODELCONVERSION_TRACES_TOKEN_FILE"] == "/etc/tracing/token"
+    assert rendered.env["MODELCONVERSION_TRACES_CA_FILE"] == ""
+    (volume,) = (v for v in rendered.pod["volumes"] if v["name"] == "tracing")
+    items = [{"key": "key", "path": "token"}]
+    assert volume["projected"]["sources"] == [{"secret": {"name": "otel", "items": items}}]
+    egress = rendered.one("NetworkPolicy", NAME)["spec"]["egress"]
+    assert {"ports": [{"port": 4318, "protocol": "TCP"}]} in egress
+
+
+def test_a_sink_and_a_receiver_on_one_port_open_it_once():
+    both = {"notifications": {"cloudEvents": SINK}, "tracing": TRACING | {"ports": [80, 4318]}}
+    egress = render(both | {"networkPolicy": {"operator": {"enabled": True}}}).one("NetworkPolicy", NAME)
+    ports = [{"port": port, "protocol": "TCP"} for port in (80, 4318)]
+    assert {"ports": ports} in egress["spec"]["egress"]
+
+
+def test_a_receiver_of_traces_alone_needs_a_lease_too():
+    rendered = render({"tracing": TRACING, "leaderElection": {"enabled": False}})
+    assert rendered.one("Role", f"{NAME}-lease")["rules"][0]["resourceNames"] == [f"{NAME}-traced"]
+    assert rendered.env["MODELCONVERSION_LEASE_NAMESPACE"] == NAMESPACE
+
+
 def test_without_a_sink_nothing_of_it_is_there():
     rendered = render({"networkPolicy": {"operator": {"enabled": True}}})
-    assert "notifications" not in {volume["name"] for volume in rendered.pod["volumes"]}
+    assert not {"notifications", "tracing"} & {volume["name"] for volume in rendered.pod["volumes"]}
+    assert rendered.env["MODELCONVERSION_TRACES_ENDPOINT"] == ""
     assert rendered.env["MODELCONVERSION_EVENTS_SINK"] == ""
     assert len(rendered.one("NetworkPolicy", NAME)["spec"]["egress"]) == 3  # DNS, API server, pods
 
@@ -472,6 +510,7 @@ def test_the_operators_policy():
         (False, 443),
         (False, 6443),
         (False, 8443),  # the sink of events
+        (False, 4318),  # the receiver of traces
         (True, PROGRESS_PORT),
     }
 

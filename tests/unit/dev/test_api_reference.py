@@ -10,6 +10,7 @@ import pytest
 from devcluster.generated import api_reference
 from devcluster.generated.api_reference import EXAMPLES, example, leaves, page, properties_of
 from modelconversion_api.base import KIND
+from modelconversion_api.channels import CHANNEL_KIND
 from modelconversion_api.profiles import ConversionProfileSpec
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
@@ -27,8 +28,9 @@ def test_each_field_has_an_example_that_fits_it(path: str) -> None:
 def test_no_example_is_of_a_field_that_is_gone() -> None:
     of_sets = dict(leaves(properties_of(SET_KIND)["spec"], f"{SET_KIND}.spec"))
     of_triggers = dict(leaves(properties_of(TRIGGER_KIND)["spec"], f"{TRIGGER_KIND}.spec"))
-    paths = [*LEAVES, *of_sets, *of_triggers]
-    assert [end for end in EXAMPLES if not any(path.endswith(f".{end}") for path in paths)] == []
+    of_channels = dict(leaves(properties_of(CHANNEL_KIND)["spec"], f"{CHANNEL_KIND}.spec"))
+    paths = [*LEAVES, *of_sets, *of_triggers, *of_channels]
+    assert [end for end in EXAMPLES if not any(f".{path}".endswith(f".{end}") for path in paths)] == []
 
 
 def test_the_examples_make_a_resource() -> None:

@@ -112,6 +112,7 @@ def test_a_status_patch_holds_changes_and_removes_what_is_gone():
         "failedMethods": [],
         "measurements": [],
         "oci": [],
+        "stages": [],
         "conditions": [],
     }
     assert status_changes(after.to_wire(), after) == {}
@@ -234,7 +235,7 @@ def test_no_metric_carries_the_name_of_an_object():
     seen = samples(metrics)
     assert seen["modelconversion_resources|Running"] == 2
     assert seen["modelconversion_queue_depth"] == 3
-    allowed = {"outcome", "reason", "stage", "method", "phase", "error", "le"}
+    allowed = {"outcome", "signal", "reason", "stage", "method", "phase", "error", "le"}
     allowed |= {"compiler", "placement", "memory"}
     for family in metrics.registry.collect():
         assert {name for s in family.samples for name in s.labels} <= allowed
@@ -299,6 +300,7 @@ def test_the_operator_may_read_no_secret_and_change_nothing_but_jobs_and_its_sta
         ("modelconversionsets", "create"),  # what triggers make
         ("modelconversionsets", "delete"),  # and their history keeps no more
         ("modelconversiontriggers/status", "patch"),
+        ("modelchannels/status", "patch"),
         ("localsubjectaccessreviews", "create"),  # a question, which changes nothing
         ("jobs", "create"),
         ("jobs", "patch"),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelconversion_api.reports.comparison import COMPARISON_ENV, ComparisonRequest
-from modelconversion_api.sets import MOST_MEMBERS, ModelConversionSetSpec
+from modelconversion_api.sets import MOST_MEMBERS, ModelConversionSetSpec, ModelConversionSetStatus
 from modelconversion_operator.deciding.policy import Grant, Policy
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key
 from modelconversion_operator.errors import RejectedError, UnavailableError
@@ -28,6 +28,11 @@ from support.operator.objects import DEFAULTS, NOW
 
 Json = dict[str, Any]
 UID = "set-uid"
+
+
+def annotated(view: SetView, status: ModelConversionSetStatus) -> dict[str, str]:
+    """An annotation that shows what it was made from."""
+    return {"made-for": f"{view.key.name} {status.observed_generation} {status.retried}"}
 
 
 class World:
@@ -62,7 +67,9 @@ class World:
         """Begin with an operator that knows nothing of an earlier one."""
         self.store, self.queue = SetStore(), WorkQueue[str]()
         rules = Rules(DEFAULTS, Policy())
-        self.reconciler = SetReconciler(self, self.store, self.queue, rules, now=lambda: self.now)
+        self.reconciler = SetReconciler(
+            self, self.store, self.queue, rules, now=lambda: self.now, annotate=annotated
+        )
         self._touch(self.body)
         self.store.put(SetView.from_body(copy.deepcopy(self.body)))
         for body in self.members.values():
@@ -88,14 +95,16 @@ class World:
         self.status_writes += 1
         return SetView.from_body(copy.deepcopy(self.body))
 
-    async def create_member(self, view: SetView, name: str, spec: Body) -> ConversionView | None:
+    async def create_member(
+        self, view: SetView, name: str, spec: Body, annotations: Mapping[str, str]
+    ) -> ConversionView | None:
         if self.refusal:
             raise RejectedError(403, self.refusal)
         if name in self.strangers:
             return None
         assert name not in self.members, "made twice"
         meta = {"name": name, "namespace": "ml", "uid": f"{name}/{next(self._versions)}", "generation": 1}
-        meta["ownerReferences"] = [owner_of(view)]
+        meta |= {"ownerReferences": [owner_of(view)], "annotations": dict(annotations)}
         self.members[name] = {"metadata": meta, "spec": copy.deepcopy(dict(spec))}
         self._touch(self.members[name])
         active = sum(
@@ -326,6 +335,8 @@ async def test_a_retry_makes_the_failed_ones_again_and_no_other() -> None:
     after = {name: body["metadata"]["uid"] for name, body in world.members.items()}
     changed = {name for name in before if before[name] != after[name]}
     assert all("-m1-" in name for name in changed)
+    made_for = {n: body["metadata"]["annotations"]["made-for"] for n, body in world.members.items()}
+    assert made_for == {n: f"edge 1 {'1' if n in changed else None}" for n in after}
     assert len(changed) == 2
     assert (world.status["phase"], world.status["retried"], len(world.jobs)) == ("Succeeded", "1", 2)
     writes = world.status_writes

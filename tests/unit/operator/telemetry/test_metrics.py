@@ -58,9 +58,10 @@ def fresh() -> Metrics:
     made.observe_line(lambda: 4, lambda: 5, 6)
     made.observe_sets(lambda: {"Running": 7})
     made.observe_triggers(lambda: {"True": 7})
+    made.observe_channels(lambda: {"True": 7})
     made.observe_watches(lambda: 7.0, lambda resource: int(resource == "jobs"), WATCHED)
     made.observe_leadership(lambda: True)
-    made.observe_waiting_events(lambda: 8)
+    made.observe_waiting("events", lambda: 8)
     return made
 
 
@@ -77,7 +78,7 @@ def metrics() -> Metrics:
     made.measured(Measurement(board="nano", reason=FailureReason.UNSCHEDULABLE, time=NOW))
     made.api_answered("PATCH", "modelconversions/status", 200)
     made.reconcile_failed(ValueError())
-    made.told("delivered")
+    made.told("events", "delivered")
     with made.reconcile_seconds.time():
         pass
     return made

@@ -13,7 +13,7 @@ from devcluster.processes import free_ports
 from modelconversion_operator.errors import SettingsError
 from modelconversion_operator.settings import load
 from modelconversion_operator.telling import sink as sinks
-from modelconversion_operator.telling.sink import Outcome, Sink, Verdict, judge, url_problem
+from modelconversion_operator.telling.sink import Access, Outcome, Sink, Verdict, judge, url_problem
 from support.cluster.web_server import Answer, WebServer, leads_to, sends
 
 TOKEN = "t0ken-that-nobody-may-see"
@@ -27,7 +27,7 @@ def receiver() -> Iterator[WebServer]:
 
 
 async def deliver(url: str, token: str = "", ca: str = "") -> Verdict:
-    async with Sink(url, token, ca, "test/1") as sink:
+    async with Sink(url, Access(token, ca_file=ca), "test/1") as sink:
         return await sink.deliver(b'{"id": "1"}')
 
 
@@ -99,7 +99,7 @@ async def test_a_request_is_a_structured_event_with_the_token_of_the_moment(
     receiver: WebServer, tmp_path: Path
 ) -> None:
     file = tmp_path / "token"
-    async with Sink(f"{receiver.url}/in", str(file), "", "test/1") as sink:
+    async with Sink(f"{receiver.url}/in", Access(str(file)), "test/1") as sink:
         assert (await sink.deliver(b"1")).words == "the token cannot be read: No such file or directory"
         for token in (TOKEN, "another"):
             file.write_text(f"{token}\n")
@@ -109,6 +109,18 @@ async def test_a_request_is_a_structured_event_with_the_token_of_the_moment(
     assert first.headers["Content-Type"] == "application/cloudevents+json; charset=utf-8"
     assert first.headers["User-Agent"] == "test/1"
     assert [r.headers["Authorization"] for r in (first, second)] == [f"Bearer {TOKEN}", "Bearer another"]
+
+
+async def test_a_header_of_its_own_takes_the_token_as_it_is(receiver: WebServer, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("Basic dXNlcjp0b2tlbg==\n")
+    access = Access(str(tmp_path / "token"), header="X-Key")
+    async with Sink(f"{receiver.url}/in", access, "test/1") as sink:
+        assert (await sink.deliver(b"1")).outcome is Outcome.DELIVERED
+        (tmp_path / "token").write_text("line\r\nX-Header: 1")
+        assert (await sink.deliver(b"1")).words.endswith("has a character that no header takes")
+    (request,) = receiver.requests
+    assert request.headers["X-Key"] == "Basic dXNlcjp0b2tlbg=="
+    assert "Authorization" not in request.headers
 
 
 async def test_without_a_token_none_is_sent(receiver: WebServer) -> None:
@@ -160,7 +172,7 @@ async def test_certificates_are_checked_against_the_file(tmp_path: Path) -> None
     bundle.write_text("no certificate")
     for path in (bundle, tmp_path / "absent"):
         with pytest.raises(SettingsError, match="--events-ca-file"):
-            Sink("https://events.example/", "", str(path), "test/1")
+            Sink("https://events.example/", Access(ca_file=str(path)), "test/1")
 
 
 def is_silent(_: http.server.BaseHTTPRequestHandler) -> None:
@@ -205,7 +217,7 @@ def _dead_port() -> str:
 @pytest.mark.parametrize("make_url", [_dead_port, lambda: "http://nowhere.invalid/in?sas=HUSH"])
 async def test_nothing_secret_is_in_words(make_url: Callable[[], str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    sink = Sink(make_url(), str(tmp_path / "token"), "", "test/1")
+    sink = Sink(make_url(), Access(str(tmp_path / "token")), "test/1")
     async with sink:
         verdict = await sink.deliver(b"1")
     assert verdict.outcome is Outcome.FAILED

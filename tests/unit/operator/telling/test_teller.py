@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +22,7 @@ from modelconversion_operator.telling import teller as telling
 from modelconversion_operator.telling.events import Kind
 from modelconversion_operator.telling.ledger import Ledger
 from modelconversion_operator.telling.mark import Mark
-from modelconversion_operator.telling.sink import Sink
+from modelconversion_operator.telling.sink import Access, Sink
 from modelconversion_operator.telling.teller import Scope, Teller
 from support.cluster.web_server import WebServer, sends
 from support.operator.objects import NOW, wire
@@ -108,7 +109,7 @@ class Story:
     def __init__(self, server: ApiServer, url: str, kinds: tuple[Kind, ...] = ALL) -> None:
         self.server, self.counts, self.now = server, dict[str, int](), NOW
         self.permit: Callable[[], float] = lambda: 15.0
-        self.teller = Teller(Sink(url, "", "", "test/1"), Scope(kinds, (), ""), self._count)
+        self.teller = Teller(Sink(url, Access(), "test/1"), Scope(kinds, (), ""), self._count)
 
     def _count(self, outcome: str) -> None:
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
@@ -283,7 +284,7 @@ async def test_what_is_refused_is_given_up_and_told(
         await story.until(lambda: story.counts.get("refused") == 1)
         await asyncio.sleep(0.1)
     assert len(receiver.requests) == 1
-    assert "event a/1/started is given up: " in caplog.text
+    assert "events: a/1/started is given up: " in caplog.text
     assert "it answers 400" in caplog.text
 
 
@@ -340,7 +341,8 @@ async def test_news_waits_for_nothing_and_outlives_a_bug(
     assert story.teller.waiting() == 0
     async with story.at_work():
         await story.until(lambda: story.teller._ledger is not None)
-        monkeypatch.setattr(telling, "encode", lambda *_: 1 / 0)
+        form = replace(telling.EVENTS, encode=lambda *_: 1 / 0)
+        monkeypatch.setattr(story.teller, "_form", form)
         story.see(conversion("a"))
         monkeypatch.undo()
         story.see(conversion("b", "Running"))
