@@ -19,10 +19,19 @@ if TYPE_CHECKING:
     from modelconversion_client.blocking import ModelConversionClient
     from modelconversion_client.client import AsyncModelConversionClient
     from modelconversion_client.errors import ConversionClientError
-    from modelconversion_client.resources import Conversion, ConversionSet, Event, Pod, Profile
+    from modelconversion_client.resources import (
+        Channel,
+        Conversion,
+        ConversionSet,
+        Event,
+        Pod,
+        Profile,
+        Trigger,
+    )
 
 __all__ = [
     "AsyncModelConversionClient",
+    "Channel",
     "Conversion",
     "ConversionClientError",
     "ConversionSet",
@@ -30,6 +39,7 @@ __all__ = [
     "ModelConversionClient",
     "Pod",
     "Profile",
+    "Trigger",
 ]
 
 _MODULES: Final = {

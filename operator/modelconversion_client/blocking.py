@@ -13,7 +13,15 @@ from typing import Any, Self, TypeVar
 
 from modelconversion_api.spec import ProfileKind
 from modelconversion_client.client import AsyncModelConversionClient, Spec
-from modelconversion_client.resources import Conversion, ConversionSet, Event, Pod, Profile
+from modelconversion_client.resources import (
+    Channel,
+    Conversion,
+    ConversionSet,
+    Event,
+    Pod,
+    Profile,
+    Trigger,
+)
 
 T = TypeVar("T")
 
@@ -137,6 +145,22 @@ class ModelConversionClient:
     def retry_set(self, name: str, *, namespace: str | None = None) -> ConversionSet:
         """Have a set's failed members made again, and no other."""
         return self._run(self._client.retry_set(name, namespace=namespace))
+
+    def get_trigger(self, name: str, *, namespace: str | None = None) -> Trigger:
+        """Read a trigger."""
+        return self._run(self._client.get_trigger(name, namespace=namespace))
+
+    def look(self, name: str, *, namespace: str | None = None) -> Trigger:
+        """Have a trigger look at its source now."""
+        return self._run(self._client.look(name, namespace=namespace))
+
+    def get_channel(self, name: str, *, namespace: str | None = None) -> Channel:
+        """Read a channel."""
+        return self._run(self._client.get_channel(name, namespace=namespace))
+
+    def release(self, name: str, sha256: str, *, namespace: str | None = None) -> Channel:
+        """Have a channel's pointer name a file, in one's own name."""
+        return self._run(self._client.release(name, sha256, namespace=namespace))
 
     def get_profile(
         self, name: str, *, kind: ProfileKind = ProfileKind.NAMESPACE, namespace: str | None = None

@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from modelconversion_api.base import API_VERSION, KIND, PLURAL
+from modelconversion_api.channels import CHANNEL_KIND, CHANNEL_PLURAL
 from modelconversion_api.profiles import PROFILE_PLURALS
 from modelconversion_api.sets import SET_PLURAL
 from modelconversion_api.spec import ModelConversionSpec, ProfileKind
 from modelconversion_api.status import RUN_AGAIN_ANNOTATION, Phase
+from modelconversion_api.triggers import LOOK_NOW_ANNOTATION, TRIGGER_KIND, TRIGGER_PLURAL
 from modelconversion_client.errors import (
     ConflictError,
     NotFoundError,
@@ -26,11 +28,13 @@ from modelconversion_client.resources import (
     RETRY_ANNOTATION,
     SET_LABEL,
     UID_LABEL,
+    Channel,
     Conversion,
     ConversionSet,
     Event,
     Pod,
     Profile,
+    Trigger,
 )
 from modelconversion_client.server import Server, part, selector
 
@@ -239,6 +243,41 @@ class AsyncModelConversionClient:
         what = f"annotate ModelConversionSet {name} in namespace {namespace}"
         path = _path(SET_PLURAL, namespace, name)
         return ConversionSet.of(await self._server.read("PATCH", path, what, body=body))
+
+    async def get_trigger(self, name: str, *, namespace: str | None = None) -> Trigger:
+        """Read a trigger."""
+        return Trigger.of(await self._get(TRIGGER_PLURAL, TRIGGER_KIND, name, namespace or self.namespace))
+
+    async def look(self, name: str, *, namespace: str | None = None) -> Trigger:
+        """Have a trigger look at its source now, by its annotation; gives it as it is then."""
+        namespace = namespace or self.namespace
+        body = {"metadata": {"annotations": {LOOK_NOW_ANNOTATION: _stamp()}}}
+        what = f"annotate {TRIGGER_KIND} {name} in namespace {namespace}"
+        path = _path(TRIGGER_PLURAL, namespace, name)
+        return Trigger.of(await self._server.read("PATCH", path, what, body=body))
+
+    async def get_channel(self, name: str, *, namespace: str | None = None) -> Channel:
+        """Read a channel."""
+        return Channel.of(await self._get(CHANNEL_PLURAL, CHANNEL_KIND, name, namespace or self.namespace))
+
+    async def release(self, name: str, sha256: str, *, namespace: str | None = None) -> Channel:
+        """Have a channel's pointer name a file, in one's own name; gives the channel as it is then.
+
+        Args:
+            name: The channel.
+            sha256: Digest of one of its candidates or releases.
+            namespace: Instead of the client's own.
+
+        """
+        namespace = namespace or self.namespace
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        answer = await self._server.read("POST", path, "ask who this is", body=review)
+        own_name = str(answer["status"]["userInfo"]["username"])
+        body = {"spec": {"release": {"sha256": sha256, "approvedBy": own_name}}}
+        what = f"release a file on {CHANNEL_KIND} {name} in namespace {namespace}"
+        path = _path(CHANNEL_PLURAL, namespace, name)
+        return Channel.of(await self._server.read("PATCH", path, what, body=body))
 
     async def get_profile(
         self, name: str, *, kind: ProfileKind = ProfileKind.NAMESPACE, namespace: str | None = None

@@ -8,10 +8,19 @@ from datetime import datetime
 from typing import Any, Final
 
 from modelconversion_api.base import GROUP, readable
+from modelconversion_api.channels import ModelChannelStatus
 from modelconversion_api.profiles import ConversionProfileSpec
 from modelconversion_api.sets import SET_KIND, ModelConversionSetSpec, ModelConversionSetStatus
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import SUCCEEDED, Condition, ModelConversionStatus, Phase, run_again_of
+from modelconversion_api.status import (
+    READY,
+    SUCCEEDED,
+    Condition,
+    ModelConversionStatus,
+    Phase,
+    run_again_of,
+)
+from modelconversion_api.triggers import ModelConversionTriggerStatus
 
 UID_LABEL: Final = f"{GROUP}/conversion-uid"
 """The operator's label on the Jobs and pods of a conversion."""
@@ -63,6 +72,10 @@ class Metadata:
 
 def _succeeded(conditions: list[Condition]) -> Condition | None:
     return next((condition for condition in conditions if condition.type == SUCCEEDED), None)
+
+
+def _ready(conditions: list[Condition]) -> Condition | None:
+    return next((condition for condition in conditions if condition.type == READY), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +200,60 @@ class ConversionSet:
     def condition(self) -> Condition | None:
         """The condition Succeeded."""
         return _succeeded(self.status.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A ModelConversionTrigger.
+
+    Attributes:
+        meta: Name, namespace, age.
+        raw_spec: The spec as the server has it.
+        status: What it has found and made.
+
+    """
+
+    meta: Metadata
+    raw_spec: Body
+    status: ModelConversionTriggerStatus
+
+    @classmethod
+    def of(cls, body: Body) -> Trigger:
+        """Read an object of the API server."""
+        status = readable(ModelConversionTriggerStatus, body.get("status") or {})
+        return cls(Metadata.of(body), body.get("spec") or {}, status)
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition Ready."""
+        return _ready(self.status.conditions)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A ModelChannel.
+
+    Attributes:
+        meta: Name, namespace, age.
+        raw_spec: The spec as the server has it.
+        status: What its pointer names, and what it could name.
+
+    """
+
+    meta: Metadata
+    raw_spec: Body
+    status: ModelChannelStatus
+
+    @classmethod
+    def of(cls, body: Body) -> Channel:
+        """Read an object of the API server."""
+        status = readable(ModelChannelStatus, body.get("status") or {})
+        return cls(Metadata.of(body), body.get("spec") or {}, status)
+
+    @property
+    def condition(self) -> Condition | None:
+        """The condition Ready."""
+        return _ready(self.status.conditions)
 
 
 @dataclass(frozen=True, slots=True)

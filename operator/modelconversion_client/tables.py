@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from modelconversion_api.status import Artifact, Phase
 from modelconversion_api.text import human_latency, human_size, shortened
-from modelconversion_client.resources import Conversion, ConversionSet
+from modelconversion_client.resources import Channel, Conversion, ConversionSet
 
 CONVERSION_HEADERS: Final = (
     *("NAMESPACE", "NAME", "PHASE", "PERCENT", "PROFILE", "RECOMMENDED", "SIZE", "AGE", "REASON"),
@@ -17,6 +17,7 @@ SET_HEADERS: Final = ("NAMESPACE", "SET", "PHASE", "ENDED", "FAILED", "PROFILES"
 ARTIFACT_HEADERS: Final = (
     *("CONVERSION", "", "ARTIFACT", "SIZE", "OF SOURCE", "AGREEMENT", "ACCURACY", "LATENCY", "GATES", "NOTE"),
 )
+CHANNEL_HEADERS: Final = ("", "SHA256", "FILE", "SIZE", "CONVERSION", "NUMBER", "APPROVED BY", "AGE")
 _NOTE: Final = 90
 
 
@@ -46,6 +47,21 @@ def conversion_row(found: Conversion, now: datetime, *, with_namespace: bool) ->
         age(found.meta.created, now),
         "" if condition is None or found.phase is Phase.SUCCEEDED else condition.reason,
     ]
+
+
+def channel_rows(found: Channel, now: datetime) -> list[list[str]]:
+    """Return the rows of what a channel has released, and of what it could, under :data:`CHANNEL_HEADERS`."""
+    status, rows = found.status, []
+    for place, each in enumerate(status.releases):
+        what = "released" if place == 0 else "before"
+        row = [what, each.sha256[:12], each.name, human_size(each.size_bytes), each.conversion]
+        rows.append([*row, str(each.sequence), each.approved_by or "", age(each.released, now)])
+    known = {each.sha256 for each in status.releases}
+    for candidate in status.candidates:
+        if candidate.sha256 not in known:
+            row = ["candidate", candidate.sha256[:12], candidate.name, human_size(candidate.size_bytes)]
+            rows.append([*row, candidate.conversion, "", "", age(candidate.time, now)])
+    return rows
 
 
 def set_row(found: ConversionSet, now: datetime, *, with_namespace: bool) -> list[str]:

@@ -17,10 +17,12 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import CliRunner
 
 from devcluster.cache import REPOSITORY
 from devcluster.services.mlflow import MLflowServer
 from devcluster.services.release import release_manifests
+from modelconversion_client.plugin.main import app
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
 from support.edge.channels import ChannelServer, public_pem
@@ -61,6 +63,20 @@ class Story:
                 pytest.fail(f"{what}: not after {seconds:.0f} s\n{text}\n{self.conversions.describe({})}")
             time.sleep(1)
         return found
+
+    def show(self, *arguments: str) -> str:
+        """Ask kubectl as a person would; what it prints is shown with ``pytest -rP``."""
+        said = self.kubectl(*arguments, "-n", self.namespace).stdout
+        sys.stdout.write(f"$ kubectl {' '.join(arguments)}\n{said}\n")
+        return said
+
+    def mconv(self, *arguments: str) -> str:
+        """Ask the plugin as a person would."""
+        where = ("-n", self.namespace, "--kubeconfig", str(self.kubectl.kubeconfig))
+        result = CliRunner().invoke(app, [arguments[0], *where, *arguments[1:]])
+        sys.stdout.write(f"$ kubectl mconv {' '.join(arguments)}\n{result.output}\n")
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result.output
 
     def secret(self, name: str, data: dict[str, str]) -> None:
         meta = {"name": name, "namespace": self.namespace}
@@ -118,6 +134,10 @@ def test_a_model_goes_from_the_bucket_to_a_device(
     status = story.status("modelconversionset", name)
     assert status["phase"] == "Succeeded", conversions.describe(status)
 
+    story.show("get", "mctrigger")
+    story.show("get", "mcset", "-o", "wide")
+    story.show("get", "mconv", "-l", f"edgeml.dev/set={name}")
+
     # The set's table, and the page.
     rows = {row["profile"]: row for row in status["members"]}
     assert {profile: row["recommended"] for profile, row in rows.items()} == {
@@ -137,6 +157,9 @@ def test_a_model_goes_from_the_bucket_to_a_device(
     members = {profile: conversions.status(row["conversion"]) for profile, row in rows.items()}
     assert sorted(member.get("cacheHit") for member in members.values()) == [False, True, True]
 
+    compared = story.mconv("compare", *(row["conversion"] for row in rows.values()))
+    assert "FullInteger" in compared
+
     # MLflow has a model for each profile, and the recommended file is the candidate.
     for profile, member in members.items():
         model = f"gesture-{profile}"
@@ -153,10 +176,10 @@ def test_a_model_goes_from_the_bucket_to_a_device(
 
     (candidate,) = story.until(candidates, "a candidate", 60)
     assert candidate["conversion"] == rows["raspberry-pi-5"]["conversion"]
-    change = json.dumps({"spec": {"release": {"sha256": candidate["sha256"]}}})
-    named = ("modelchannel", "gesture-stable", "-n", story.namespace)
-    story.kubectl("patch", *named, "--type=merge", "-p", change)
-    story.kubectl("wait", "--for=condition=Ready", *named, "--timeout=120s")
+    assert "candidate" in story.mconv("release", "gesture-stable")
+    story.mconv("release", "gesture-stable", "--newest")
+    story.show("wait", "--for=condition=Ready", "mchannel/gesture-stable", "--timeout=120s")
+    story.show("get", "mchannel", "-o", "wide")
     (tmp_path / "channel.pem").write_bytes(public_pem(key))
     with ChannelServer(key) as server:
         server.files = BucketFiles(conversions, "devices/gesture/stable/")
@@ -164,6 +187,7 @@ def test_a_model_goes_from_the_bucket_to_a_device(
         command += ["--name", f"{story.namespace}/gesture-stable", "--folder", str(tmp_path / "device")]
         command += ["--public-key", str(tmp_path / "channel.pem")]
         line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    sys.stdout.write(f"{json.dumps(line)}\n")
     assert (line["outcome"], line["runs"]) == ("Updated", candidate["sha256"])
     assert list((tmp_path / "device").glob("*.baseline.json")), "drift can be watched"
     story.kubectl("delete", "clusterconversionprofile", *PROFILES)

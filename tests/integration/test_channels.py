@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import CliRunner
 
+from modelconversion_client.plugin.main import app
 from support.chart.charts import render
 from support.cluster.conversions import Conversions, Operator, until
 from support.converter.tiny_tflite import write_tiny_tflite
@@ -145,6 +147,14 @@ class Channels:
         return self.conversions.kubectl("get", "mchannel,mconv,jobs,pods,events", "-o", "wide")
 
 
+def mconv(conversions: Conversions, command: str, *arguments: str, code: int = 0) -> str:
+    """Call ``kubectl mconv`` as the cluster's administrator; gives what it says."""
+    where = ["-n", conversions.namespace, "--kubeconfig", str(conversions.cluster.kubeconfig)]
+    result = CliRunner().invoke(app, [command, *where, *arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.output
+
+
 @pytest.fixture
 def channels(conversions: Conversions, operator: Operator, tmp_path: Path) -> Iterator[Channels]:
     made = Channels(conversions, tmp_path)
@@ -159,6 +169,8 @@ def test_a_device_is_taken_through_an_upgrade_a_forgery_and_a_rollback(
     channels: Channels, operator: Operator, tmp_path: Path
 ) -> None:
     assert channels.write("alice", channels.body("stable")) == ""
+    nothing = channels.body("empty", **{"from": {"name": "none"}})
+    assert channels.write("alice", nothing) == ""
     first = channels.convert(8)
     until(lambda: channels.ready() == "CandidateWaiting", "it waits for an approval", 30)
     # The policy counts some seconds after it was written: ask without changing anything until it does.
@@ -203,14 +215,19 @@ def test_a_device_is_taken_through_an_upgrade_a_forgery_and_a_rollback(
             until(lambda: device.said()["outcome"] == "Unchanged", "the true pointer is back", 30)
 
             # The conversion's folder has been written over since; the released file lies beside the pointer.
-            assert channels.release("bob", first, "bob") == ""
+            told = mconv(channels.conversions, "release", "stable")
+            assert [line.split()[0] for line in told.splitlines()[2:]] == ["released", "before"]
+            assert first[:12] in mconv(channels.conversions, "release", "stable", "--back")
             device.runs(first, "the rollback runs")
             until(lambda: channels.status()["sequence"] == 3, "the operator has heard of it", 60)
         finally:
             device.process.kill()
             device.process.wait()
     listed = channels.conversions.kubectl("get", "mchannel", "stable", "-o", "wide")
-    assert all(word in listed for word in ("person", "Float32", "bob", "Released"))
+    assert all(word in listed for word in ("person", "Float32", "Released"))
+    assert channels.status()["releases"][0]["approvedBy"] not in ("", "bob"), "whoever called the plugin"
+    assert "begins with" in mconv(channels.conversions, "release", "stable", "--sha256", "0" * 9, code=2)
+    assert "has no candidate" in mconv(channels.conversions, "release", "empty", "--newest", code=2)
     assert operator.metric('modelconversion_channels{ready="True"}') >= 1
     channels.conversions.kubectl("delete", "mchannel", "stable", "--wait=true", "--timeout=30s")
     assert channels.conversions.objects("devices/stable/channel.json"), "devices still read it"
@@ -239,6 +256,7 @@ def test_a_channel_follows_a_triggers_set_and_another_owners_conversion_is_none(
     spec = {"template": {"set": several}, "poll": {"intervalSeconds": 3600}}
     conversions.cluster.apply([trigger | {"spec": spec}])
     follows = {"kind": "ModelConversionTrigger", "name": "fleet", "profile": "pi"}
+    assert "looks now" in mconv(conversions, "look", "fleet")
     automatic = {"promotion": "Automatic", "output": {"uri": conversions.uri("devices/auto/")}}
     conversions.cluster.apply([channels.body("auto", **automatic, **{"from": follows})])
     until(lambda: channels.ready("auto") == "Released", "the member's file is released", 240, channels.words)

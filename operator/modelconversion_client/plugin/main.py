@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from modelconversion_client.plugin.channels import look, release
 from modelconversion_client.plugin.listing import compare, list_all, targets
 from modelconversion_client.plugin.page import page
 from modelconversion_client.plugin.report import report
@@ -44,6 +45,8 @@ app.command(name="run")(run)
 app.command(name="list")(list_all)
 app.command(name="why")(why)
 app.command(name="retry")(retry)
+app.command(name="look")(look)
+app.command(name="release")(release)
 app.command(name="compare")(compare)
 app.command(name="report")(report)
 app.command(name="page")(page)
