@@ -22,11 +22,12 @@ from devcluster.control_plane.install import install_crd, install_operator_rbac
 from devcluster.tools.binaries import ensure_control_plane_binaries
 from support.faults.cases import OPERATOR_CASES, Case, Stage
 from support.faults.cases_cluster import CLUSTER_CASES
+from support.faults.cases_owners import OWNER_CASES
 from support.faults.cases_replicas import REPLICA_CASES
 from support.faults.cases_watches import WATCH_CASES
 from support.faults.world import Row
 
-CASES: dict[str, Case] = OPERATOR_CASES | WATCH_CASES | REPLICA_CASES | CLUSTER_CASES
+CASES: dict[str, Case] = OPERATOR_CASES | OWNER_CASES | WATCH_CASES | REPLICA_CASES | CLUSTER_CASES
 
 _INTRODUCTION = """\
 # What faults do to a conversion
@@ -43,6 +44,8 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
   event, loses it; the status holds the same facts.
 - **Killed** is SIGKILL, either before the request is passed on, or after it was carried out and before its
   answer arrives. Something starts the process again, as a kubelet does.
+- **A trigger's set and a channel**: a trigger finds a version, makes a set of it, and a channel that follows both
+  has its pointer moved. Whatever happens, there is one of each, and the pointer moves once.
 - **Clocks.** What the operator reads as the time of day is moved, not the kernel's clock.
 - **A store that is put back** (etcd restored from a backup without `--bump-revision`) counts its versions
   from an earlier one. What an operator, or any controller, remembers is then of a history that never was.

@@ -95,6 +95,10 @@ class FaultProxy:
         """Whether this operator, and no other, is cut off from the API server."""
         self.kubeconfig = folder / "through-the-proxy.kubeconfig"
 
+    def done(self, name: str) -> int:
+        """How often the API server has done what is not about one conversion."""
+        return self._done[name, ""]
+
     def names(self, conversion: str) -> list[tuple[str, int]]:
         """The writes about a conversion, in order: name and occurrence."""
         return [(r.name, r.occurrence) for r in self.requests if r.write and r.conversion == conversion]
@@ -219,6 +223,19 @@ class FaultProxy:
         return Request(name, conversion, self._done[name, conversion] + 1, write)
 
 
+_OWNERS: Final = {
+    "modelconversionsets": "set",
+    "modelconversiontriggers": "trigger",
+    "modelchannels": "channel",
+}
+_SMALL_JOBS: Final = {
+    "edgeml.dev/trigger": "look",
+    "edgeml.dev/set": "comparison",
+    "edgeml.dev/channel": "move",
+}
+"""Jobs that are no conversion's, by the label that says whose."""
+
+
 def _request_name(request: web.Request, sent: Json) -> tuple[str, str]:
     """What the request is, and the name of its conversion."""
     parts = request.path.strip("/").split("/")
@@ -228,13 +245,22 @@ def _request_name(request: web.Request, sent: Json) -> tuple[str, str]:
         return f"watch {resource}", ""
     if request.method == "GET" and not name:
         return f"list {resource}", ""
+    if resource in _OWNERS:
+        verb = "create" if request.method == "POST" else "status of"
+        return f"{verb} {_OWNERS[resource]}", ""
     if resource == "modelconversions":
+        if request.method == "POST":
+            return ("check conversion" if "dryRun" in request.query else "create conversion"), ""
         if request.method == "PATCH":
             conditions = sent["status"].get("conditions") or [{}]
             return f"status {sent['status'].get('phase') or conditions[0].get('reason') or '-'}", name
         return "get conversion", name
     if resource == "jobs":
-        owner = (sent.get("metadata") or {}).get("labels", {}).get("edgeml.dev/conversion", "")
+        labels = (sent.get("metadata") or {}).get("labels", {})
+        small = next((what for label, what in _SMALL_JOBS.items() if label in labels), None)
+        if small is not None and request.method == "POST":
+            return f"create {small}", ""
+        owner = labels.get("edgeml.dev/conversion", "")
         verb = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(request.method, "get")
         # A Job is named after its conversion and a digest.
         return f"{verb} job", owner or name.rpartition("-")[0]

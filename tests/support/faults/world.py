@@ -210,7 +210,8 @@ class World:
 
     def path(self, resource: str, name: str = "") -> str:
         """The path of a resource, or of an object, in the case's namespace."""
-        group = {"modelconversions": _MODELS, "jobs": "/apis/batch/v1"}.get(resource, "/api/v1")
+        is_ours = resource.startswith("model") or resource == "conversionprofiles"
+        group = _MODELS if is_ours else "/apis/batch/v1" if resource == "jobs" else "/api/v1"
         return f"{group}/namespaces/{self.namespace}/{resource}" + (f"/{name}" if name else "")
 
     async def status(self, name: str) -> Json:

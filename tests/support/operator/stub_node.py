@@ -3,7 +3,8 @@
 ``python tests/support/operator/stub_node.py --kubeconfig FILE [--namespace NAME] [--fail SHARE]``
 
 It patches a pod's status twice, as a kubelet would: first that ``fetch`` runs, then that all three containers
-have ended, ``publish`` with the summary of a conversion. The Job's own end is the Job controller's work.
+have ended, ``publish`` with the summary of a conversion. The Job's own end is the Job controller's work. Pods
+of triggers, sets and channels have one container, which says what such a Job says when all is well.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import Any
 
 import aiohttp
 
+from modelconversion_api.channels import MOVE_ENV, Moved, MoveRequest
 from modelconversion_api.methods import DEFAULT_METHODS, Method
 from modelconversion_api.reasons import FAILURES, FailureReason, Stage
 from modelconversion_api.reports.conversion import (
     ArtifactSummary,
     ConversionSummary,
+    Look,
     RecommendedMethod,
     StageFailure,
     StageResult,
@@ -37,6 +40,7 @@ from support.operator.async_api import AsyncApi
 
 Json = dict[str, Any]
 CONTAINERS = ("fetch", "convert", "publish")
+_SMALL = "app.kubernetes.io/managed-by=model-conversion-operator,!edgeml.dev/conversion-uid"
 _FAILURE = FailureReason.UNREADABLE_MODEL
 
 
@@ -100,6 +104,7 @@ class StubNode:
     async def run(self) -> None:
         """Follow the pods until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_small())
             async for kind, pod in self._api.follow(self._path, "edgeml.dev/conversion-uid"):
                 uid = pod["metadata"]["uid"]
                 if kind == "DELETED":
@@ -109,6 +114,17 @@ class StubNode:
                     if pod["status"].get("phase", "Pending") == "Pending":
                         fails = len(self._seen) % 100 < self._fail_percent
                         group.create_task(self._end(_path(pod), fails))
+
+    async def _run_small(self) -> None:
+        """End the pods of looks, comparisons and moves."""
+        async for kind, pod in self._api.follow(self._path, _SMALL):
+            uid = pod["metadata"]["uid"]
+            if kind != "DELETED" and uid not in self._seen and pod["status"].get("phase") == "Pending":
+                self._seen.add(uid)
+                (container,) = pod["spec"]["containers"]
+                state = {"name": container["name"], "image": "stub", "imageID": "", "ready": False}
+                state |= {"restartCount": 0, "state": _ended(0, _said_by(container))}
+                await self._patch(_path(pod), {"phase": "Succeeded", "containerStatuses": [state]})
 
     async def _end(self, path: str, fails: bool) -> None:
         await self._patch(path, _status("Pending", {"fetch": {"running": {"startedAt": _now()}}}))
@@ -131,6 +147,19 @@ class StubNode:
             if answer < 429:  # a pod that is gone is no business of this node any more
                 return
             await asyncio.sleep(0.5)
+
+
+def _said_by(container: Json) -> str:
+    """What the one container of a small Job says."""
+    command = container["command"][-1]
+    if command == "job-look":
+        return StageResult(look=Look(stamp="1", sha256="a" * 64, size_bytes=80288)).encode()
+    if command == "job-move":
+        env = {each["name"]: each.get("value", "") for each in container["env"]}
+        request = MoveRequest.model_validate_json(env[MOVE_ENV])
+        moved = Moved(sequence=request.sequence + 1, sha256=request.candidate.sha256)
+        return StageResult(moved=moved).encode()
+    return StageResult().encode()
 
 
 def _path(pod: Json) -> str:
