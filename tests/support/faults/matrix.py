@@ -44,8 +44,8 @@ that Job has the TTL that it gets once its result is in the status. `make test` 
   event, loses it; the status holds the same facts.
 - **Killed** is SIGKILL, either before the request is passed on, or after it was carried out and before its
   answer arrives. Something starts the process again, as a kubelet does.
-- **A trigger's set and a channel**: a trigger finds a version, makes a set of it, and a channel that follows both
-  has its pointer moved. Whatever happens, there is one of each, and the pointer moves once.
+- **A trigger's set and a channel**: a trigger finds a version, makes a set of it, and a channel that follows
+  both has its pointer moved. Whatever happens, there is one of each, and the pointer moves once.
 - **Clocks.** What the operator reads as the time of day is moved, not the kernel's clock.
 - **A store that is put back** (etcd restored from a backup without `--bump-revision`) counts its versions
   from an earlier one. What an operator, or any controller, remembers is then of a history that never was.
