@@ -38,6 +38,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/SOURCES.md",
         "docs/ENGINES.md",
         "docs/STORAGE.md",
+        "docs/STORY.md",
         "docs/PROFILES.md",
         "docs/SETS.md",
         "docs/TRIGGERS.md",

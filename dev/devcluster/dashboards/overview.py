@@ -149,7 +149,7 @@ def _conversions() -> list[PanelBuilder]:
             colors={
                 f"{what}: {ready}": color
                 for what in ("triggers", "channels")
-                for ready, color in (("True", "green"), ("False", "red"))
+                for ready, color in (("True", "green"), ("Waiting", "yellow"), ("False", "red"))
             },
             width=6,
         ),

@@ -27,7 +27,12 @@ from modelconversion_api.channels import (
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.status import READY, RECONCILING, STALLED, Condition
 from modelconversion_operator.channels.finding import Found
-from modelconversion_operator.channels.views import ChannelView
+from modelconversion_operator.channels.views import (
+    CANDIDATE_WAITING,
+    NO_CANDIDATE,
+    SUSPENDED,
+    ChannelView,
+)
 from modelconversion_operator.deciding.conditions import dated
 from modelconversion_operator.deciding.decisions import Event
 from modelconversion_operator.deciding.views import JobView
@@ -37,8 +42,7 @@ MOVE_SECONDS: Final = 5.0
 _BLOCKED_SECONDS: Final = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 """Before a move is tried again that failed."""
-_RELEASED, _WAITING, _NONE = "Released", "CandidateWaiting", "NoCandidate"
-_MOVING, _UNKNOWN, _SUSPENDED, _INVALID = "Moving", "UnknownRelease", "Suspended", "InvalidSpec"
+_RELEASED, _MOVING, _UNKNOWN, _INVALID = "Released", "Moving", "UnknownRelease", "InvalidSpec"
 _FOUND: Final = "CandidateFound"
 _Value = Literal["True", "False", "Unknown"]
 
@@ -90,7 +94,7 @@ def decide_channel(seen: ChannelSeen, now: datetime) -> ChannelDecision:
     status, events, failed = _taken(seen, status, now)
     if spec.suspend:
         return ChannelDecision(
-            _with(status, view, "False", _SUSPENDED, "spec.suspend is true", now), events=events
+            _with(status, view, "False", SUSPENDED, "spec.suspend is true", now), events=events
         )
     status, news = _with_candidate(seen, status)
     events = (*events, *news)
@@ -236,7 +240,7 @@ def _resting(
     status = status.model_copy(update={"failed_moves": None, "retry_time": None})
     if newest.sha256 != named.sha256 and newest.time > status.releases[0].released:
         words = f"the pointer names {_named(named)}; {_named(newest)} waits for spec.release.sha256"
-        return _with(status, seen.view, "True", _WAITING, words, now)
+        return _with(status, seen.view, "True", CANDIDATE_WAITING, words, now)
     return _with(status, seen.view, "True", _RELEASED, f"the pointer names {_named(named)}", now)
 
 
@@ -248,8 +252,10 @@ def _without_release(seen: ChannelSeen, status: ModelChannelStatus, now: datetim
         return _with(status, seen.view, "False", _UNKNOWN, words, now)
     if status.candidates:
         words = f"nothing is released; {_named(status.candidates[0])} waits for spec.release.sha256"
-        return _with(status, seen.view, "False", _WAITING, words, now)
-    return _with(status, seen.view, "False", _NONE, seen.found.words or "there is no candidate yet", now)
+        return _with(status, seen.view, "False", CANDIDATE_WAITING, words, now)
+    return _with(
+        status, seen.view, "False", NO_CANDIDATE, seen.found.words or "there is no candidate yet", now
+    )
 
 
 def _must_wait(view: ChannelView, status: ModelChannelStatus, now: datetime) -> bool:

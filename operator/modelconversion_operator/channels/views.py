@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from modelconversion_api.base import GROUP, readable
 from modelconversion_api.channels import CHANNEL_KIND, ModelChannelStatus
-from modelconversion_api.status import READY, Phase
+from modelconversion_api.status import Phase
+from modelconversion_operator.deciding.conditions import readiness
 from modelconversion_operator.deciding.views import (
     QUEUE_LABEL,
     Body,
@@ -22,6 +23,9 @@ from modelconversion_operator.deciding.views import (
 from modelconversion_operator.known import KnownObjects
 
 CHANNEL_LABEL: Final = f"{GROUP}/channel"
+SUSPENDED, CANDIDATE_WAITING, NO_CANDIDATE = "Suspended", "CandidateWaiting", "NoCandidate"
+RESTING: Final = (SUSPENDED, CANDIDATE_WAITING, NO_CANDIDATE)
+"""Reasons of a channel that is not ready, and waits for somebody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +86,8 @@ class ChannelStore(KnownObjects[ChannelView]):
     """Channels by UID. What they take their candidates from is read when one is looked at."""
 
     def ready(self) -> Counter[str]:
-        """Count channels by their condition Ready."""
-        conditions = (view.status.conditions for view in self.views())
-        return Counter(next((c.status for c in own if c.type == READY), "Unknown") for own in conditions)
+        """Count channels by :func:`readiness`."""
+        return Counter(readiness(view.status.conditions, RESTING) for view in self.views())
 
     def concerned(self, view: ConversionView) -> Iterable[str]:
         """Return the UIDs of the channels that a conversion may have a new candidate for."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from modelconversion_api.status import (
     READY,
@@ -17,6 +17,9 @@ from modelconversion_api.status import (
     Reason,
 )
 from modelconversion_operator.deciding.views import ConversionView
+
+WAITING: Final = "Waiting"
+"""Of a metric: Ready is False, and nothing is wrong."""
 
 
 def summary_condition(status: ModelConversionStatus) -> Condition | None:
@@ -37,6 +40,17 @@ def with_condition(
     return status.model_copy(
         update={"conditions": conditions_of(before, generation, value, reason, message, now)}
     )
+
+
+def readiness(conditions: Sequence[Condition], resting: Collection[str]) -> str:
+    """Return the condition Ready for a metric: Waiting where it is False for one of the reasons ``resting``.
+
+    Those wait for somebody, and nothing is wrong with them.
+    """
+    ready = next((each for each in conditions if each.type == READY), None)
+    if ready is None:
+        return "Unknown"
+    return WAITING if ready.status == "False" and ready.reason in resting else ready.status
 
 
 def conditions_of(

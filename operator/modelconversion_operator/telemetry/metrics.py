@@ -24,6 +24,8 @@ from modelconversion_operator.telemetry.definitions import PREFIX, Registered
 # They double the number of series, and nobody asks for them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
+_READY: Final = ("True", "False", "Unknown", "Waiting")
+"""What :func:`modelconversion_operator.deciding.conditions.readiness` may say."""
 _RECIPE: Final = "Recipe"
 """The method of what a recipe of a user's own gave."""
 _USUAL_METHOD_FAILURES: Final = (
@@ -114,12 +116,12 @@ class Metrics:
     def observe_triggers(self, ready: Callable[[], dict[str, int]]) -> None:
         """Count triggers by their condition Ready at each scrape."""
         words = "ModelConversionTriggers by whether their last look found the source."
-        self.registry.register(_Counted("triggers", words, "ready", ("True", "False", "Unknown"), ready))
+        self.registry.register(_Counted("triggers", words, "ready", _READY, ready))
 
     def observe_channels(self, ready: Callable[[], dict[str, int]]) -> None:
         """Count channels by their condition Ready at each scrape."""
         words = "ModelChannels by whether their pointer names what it is to name."
-        self.registry.register(_Counted("channels", words, "ready", ("True", "False", "Unknown"), ready))
+        self.registry.register(_Counted("channels", words, "ready", _READY, ready))
 
     def observe_line(self, waiting: Callable[[], int], active: Callable[[], int], limit: int) -> None:
         """Take the length of the line and what fills the places, at each scrape."""

@@ -30,14 +30,14 @@ from modelconversion_operator.deciding.conditions import dated
 from modelconversion_operator.deciding.decisions import Event
 from modelconversion_operator.deciding.views import JobView
 from modelconversion_operator.triggers.times import due, next_time, schedule_problem
-from modelconversion_operator.triggers.views import MadeView, TriggerView
+from modelconversion_operator.triggers.views import SUSPENDED, MadeView, TriggerView
 
 LOOK_SECONDS: Final = 5.0
 """How often a look under way is looked after."""
 _BLOCKED_SECONDS: Final = 20.0
 """How often a look that may not be made is asked for again."""
 _FIRST_LOOK, _LOOKED, _LOOK_FAILED = "FirstLook", "Looked", "LookFailed"
-_SUSPENDED, _INVALID, _REJECTED = "Suspended", "InvalidSpec", "Rejected"
+_INVALID, _REJECTED = "InvalidSpec", "Rejected"
 _MISSED, _MADE, _REPLACED = "LooksMissed", "VersionFound", "VersionReplaced"
 _MOST_ACTIVE: Final = 64
 _FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
@@ -106,7 +106,7 @@ def decide_trigger(seen: TriggerSeen, now: datetime) -> TriggerDecision:
     if spec.suspend:
         status = status.model_copy(update={"next_look_time": None})
         words = "spec.suspend is true"
-        return TriggerDecision(_with(status, seen, "False", _SUSPENDED, words, now), events=events)
+        return TriggerDecision(_with(status, seen, "False", SUSPENDED, words, now), events=events)
     status, missed = _begun(seen, status, now)
     looks = status.look_job is not None and (seen.look is None or seen.look.job.name != status.look_job)
     status, delete, make = _for_version(seen, status)
@@ -199,7 +199,7 @@ def _begun(
     """Begin a look that is due; one at a time."""
     view, spec = seen.view, seen.spec
     events: tuple[Event, ...] = ()
-    was_suspended = any(c.reason == _SUSPENDED for c in view.status.conditions)
+    was_suspended = any(c.reason == SUSPENDED for c in view.status.conditions)
     last = status.last_look_time
     if last is None and spec.schedule is None and spec.poll is not None:
         last = view.created - timedelta(seconds=spec.poll.interval_seconds)  # the first one is due at once

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from modelconversion_api.status import READY
+from modelconversion_operator.deciding.conditions import readiness
 from modelconversion_operator.deciding.views import ConversionView
 from modelconversion_operator.known import Belongings, KnownObjects
 from modelconversion_operator.sets.views import SetView
-from modelconversion_operator.triggers.views import MadeView, TriggerView, made_view
+from modelconversion_operator.triggers.views import SUSPENDED, MadeView, TriggerView, made_view
 
 
 class TriggerStore(KnownObjects[TriggerView]):
@@ -24,9 +24,8 @@ class TriggerStore(KnownObjects[TriggerView]):
         return self._made.of(view.key)
 
     def ready(self) -> Counter[str]:
-        """Count triggers by their condition Ready."""
-        conditions = (view.status.conditions for view in self.views())
-        return Counter(next((c.status for c in own if c.type == READY), "Unknown") for own in conditions)
+        """Count triggers by :func:`readiness`."""
+        return Counter(readiness(view.status.conditions, (SUSPENDED,)) for view in self.views())
 
     def take(self, view: ConversionView | SetView) -> str | None:
         """Remember something where a trigger has made it; gives the trigger's UID where it has changed."""

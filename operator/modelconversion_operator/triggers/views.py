@@ -23,6 +23,8 @@ from modelconversion_operator.deciding.views import (
 from modelconversion_operator.sets.views import SetView
 
 TRIGGER_LABEL: Final = f"{GROUP}/trigger"
+SUSPENDED: Final = "Suspended"
+"""Reason of a trigger that looks no more because its spec says so."""
 _LONGEST_WORD: Final = 64
 
 

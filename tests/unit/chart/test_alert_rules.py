@@ -129,7 +129,65 @@ def errors(kind: str, values: str) -> dict[str, str]:
     return {of("modelconversion_reconcile_errors_total", error=kind): values}
 
 
+TRIGGERS, CHANNELS = (of(f"modelconversion_{kind}", ready="False") for kind in ("triggers", "channels"))
+PENDING = {
+    signal: of("modelconversion_notifications_pending", signal=signal) for signal in ("events", "traces")
+}
+
 CASES = [
+    Case(
+        "ModelConversionTriggerFailing",
+        "two find nothing",
+        {TRIGGERS: "2x70"},
+        61,
+        WHERE,
+        "2 triggers have not found their model for an hour, or could not make what they are for. New "
+        "versions of it are not converted.",
+    ),
+    Case("ModelConversionTriggerFailing", "one found it again", {TRIGGERS: "1x30 0x40"}, 70),
+    Case(
+        "ModelConversionTriggerFailing",
+        "those that are suspended wait",
+        {of("modelconversion_triggers", ready="Waiting"): "3x70", TRIGGERS: "0x70"},
+        70,
+    ),
+    Case(
+        "ModelConversionChannelFailing",
+        "one cannot be moved",
+        {CHANNELS: "1x40"},
+        31,
+        WHERE,
+        "1 channels could not be moved for 30 minutes, or were told to name a file that is not known. "
+        "Devices run what they ran before.",
+    ),
+    Case("ModelConversionChannelFailing", "it was moved in time", {CHANNELS: "1x20 0x20"}, 40),
+    Case(
+        "ModelConversionChannelFailing",
+        "one waits for an approval",
+        {of("modelconversion_channels", ready="Waiting"): "1x40", CHANNELS: "0x40"},
+        40,
+    ),
+    Case(
+        "ModelConversionNotificationsWaiting",
+        "the sink is away",
+        LEADER | {PENDING["events"]: "0 5+1x50", PENDING["traces"]: "0x50"},
+        40,
+        WHERE | {"signal": "events"},
+        "29 events or more have waited for their sink for half an hour. After 24 hours they are lost.",
+    ),
+    Case(
+        "ModelConversionNotificationsWaiting",
+        "they come and go",
+        LEADER
+        | {PENDING["events"]: "3 0 4 0 5 0 6 0 7 0 8 0 9 0 3 0 4 0 5 0 6 0 7 0 8 0 9 0 3 0 4 0 5 0 6 0"},
+        31,
+    ),
+    Case(
+        "ModelConversionNotificationsWaiting",
+        "a standby's say nothing",
+        STANDBY | {of("modelconversion_notifications_pending", SECOND, signal="events"): "9x50"},
+        40,
+    ),
     Case(
         "ModelConversionOperatorDown",
         "nobody answers",
