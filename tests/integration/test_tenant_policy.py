@@ -44,7 +44,7 @@ class Fence:
         rendered = render(values | {"tenantPolicy": policy}, release=self._release)
         kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
         self.objects = [o for o in rendered if o["kind"] in kinds]
-        self.name = self.objects[0]["metadata"]["name"]
+        self.names = [body["metadata"]["name"] for body in self.objects if body["kind"] == kinds[0]]
         self.cluster.apply(self.objects)
 
     def write(self, name: str = "tested", **changes: Any) -> str:
@@ -73,7 +73,7 @@ class Fence:
 
     def remove(self) -> None:
         for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
-            self.cluster.kubectl("delete", kind, self.name, "--wait=false")
+            self.cluster.kubectl("delete", kind, *self.names, "--wait=false")
         self.cluster.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
 
@@ -275,8 +275,8 @@ def test_what_was_there_before_can_be_labelled_and_deleted_but_not_written_anew(
         outside = {"output": {"uri": "s3://models/other/"}, "storage": PLATFORM}
         until(lambda: "Warning: Validation failed" in fence.would_say(**outside), "the policy warns", 30)
         assert OUTPUT in fence.write("old", **outside)
-        binding = next(o for o in fence.objects if o["kind"].endswith("Binding"))
-        crd.apply([{**binding, "spec": {**binding["spec"], "validationActions": ["Deny"]}}])
+        bindings = [o for o in fence.objects if o["kind"].endswith("Binding")]
+        crd.apply([{**b, "spec": {**b["spec"], "validationActions": ["Deny"]}} for b in bindings])
         until(lambda: "denied request" in fence.would_say(**outside), "the policy denies", 30)
         where = ("-n", fence.namespace)
         crd.kubectl(*where, "label", "mconv", "old", "team=edge")
@@ -293,10 +293,42 @@ def test_what_was_there_before_can_be_labelled_and_deleted_but_not_written_anew(
 
 
 def test_the_api_server_finds_no_mistake_in_the_expressions(fence: Fence):
-    def status() -> Json:
-        command = ("get", "validatingadmissionpolicy", fence.name, "-o", "json")
+    def status(name: str) -> Json:
+        command = ("get", "validatingadmissionpolicy", name, "-o", "json")
         found: Json = json.loads(fence.cluster.kubectl(*command).stdout).get("status", {})
         return found
 
-    until(lambda: "observedGeneration" in status(), "the expressions are checked", 30)
-    assert status().get("typeChecking", {}).get("expressionWarnings", []) == []
+    for name in fence.names:
+        until(lambda name=name: "observedGeneration" in status(name), "the expressions are checked", 30)
+        assert status(name).get("typeChecking", {}).get("expressionWarnings", []) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, ""),
+        ({"output": {"uri": "s3://models/other/x/"}}, OUTPUT),
+        ({"storage": ELSEWHERE}, "is none of the stores"),
+        ({"output": {"uri": "gs://out/x/"}}, "is none of the servers"),
+        ({"job": {"serviceAccountName": "admin"}}, "is none of the accounts"),
+    ],
+)
+def test_channels_are_held_against_it_too(fence: Fence, changes: Json, refused: str) -> None:
+    """What a tenant's conversions may not write to, a channel may not either."""
+    spec: Json = {
+        "from": {"name": "gesture"},
+        "output": {"uri": f"s3://models/{fence.namespace}/stable/"},
+        "signing": {"secretRef": {"name": "channel-key"}},
+    }
+    meta = {"name": "stable", "namespace": fence.namespace}
+    body = {"apiVersion": "edgeml.dev/v1beta1", "kind": "ModelChannel", "metadata": meta}
+    text = json.dumps(body | {"spec": spec | changes})
+
+    def said() -> str:
+        command = ("create", "--dry-run=server", "-f", "-")
+        return fence.cluster.kubectl(*command, input=text, check=False).stderr
+
+    if refused:
+        until(lambda: refused in said(), "it is refused", 30)
+    else:
+        assert said() == ""

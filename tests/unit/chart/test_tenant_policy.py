@@ -26,9 +26,13 @@ def test_there_is_none_unless_asked_for():
 )
 def test_only_what_is_limited_is_looked_at(limits: Json, fields: list[str]):
     rendered = render({"tenantPolicy": {"enabled": True, **limits}})
-    validations = rendered.one(KINDS[0])["spec"]["validations"]
-    assert len(validations) == len(fields)
-    assert all(v["message"].startswith(field) for v, field in zip(validations, fields, strict=True))
+    policies = rendered.all(KINDS[0])
+    resources = {p["spec"]["matchConstraints"]["resourceRules"][0]["resources"][0] for p in policies}
+    assert resources == {"modelconversions", "modelchannels"}
+    for policy in policies:
+        validations = policy["spec"]["validations"]
+        assert len(validations) == len(fields)
+        assert all(v["message"].startswith(field) for v, field in zip(validations, fields, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -46,11 +50,10 @@ def test_only_what_is_limited_is_looked_at(limits: Json, fields: list[str]):
 def test_whose_conversions_it_is_for(values: Json, selector: Json | None):
     policy = {"enabled": True, "allowedOutputs": [], **{k: v for k, v in values.items() if k != "watch"}}
     rendered = render({"tenantPolicy": policy, "watchNamespaces": values.get("watch", [])})
-    binding = rendered.one(KINDS[1])
-    assert (binding["spec"]["policyName"], binding["spec"]["validationActions"]) == (
-        f"{NAME}-tenants",
-        ["Deny"],
-    )
+    bindings = rendered.all(KINDS[1])
+    names = {f"{NAME}-tenants", f"{NAME}-tenant-channels"}
+    assert {each["spec"]["policyName"] for each in bindings} == names
+    assert all(each["spec"]["validationActions"] == ["Deny"] for each in bindings)
     if selector is not None and "matchExpressions" in selector:
         watched = {
             "key": "kubernetes.io/metadata.name",
@@ -58,14 +61,16 @@ def test_whose_conversions_it_is_for(values: Json, selector: Json | None):
             "values": selector["matchExpressions"],
         }
         selector = {**selector, "matchExpressions": [watched]}
-    assert binding["spec"].get("matchResources", {}).get("namespaceSelector") == selector
+    for each in bindings:
+        assert each["spec"].get("matchResources", {}).get("namespaceSelector") == selector
 
 
 @pytest.mark.parametrize("name", ["", "edge"])
 def test_it_is_for_the_class_of_its_operator(name: str):
     rendered = render({"tenantPolicy": {"enabled": True, "allowedOutputs": []}, "className": name})
-    condition = rendered.one(KINDS[0])["spec"]["matchConditions"][0]
-    assert condition["expression"].endswith(f" == '{name}'")
+    for policy in rendered.all(KINDS[0]):
+        condition = policy["spec"]["matchConditions"][0]
+        assert condition["expression"].endswith(f" == '{name}'")
 
 
 def test_a_cluster_that_is_too_old_for_it_is_told():
