@@ -33,8 +33,9 @@ check: lint ## Lint, types and the fast unit tests: what one runs while writing
 test: lint ## Run all tests (ARGS="tests/unit -k name" chooses)
 	@$(ENVIRONMENT)
 	# NODE=containers: a node's programs are built along, in less time than apart from these.
-	$(RUN) python -m devcluster.tools.binaries $(if $(filter containers,$(NODE)),--node)
+	$(RUN) python -m devcluster.tools.binaries --collector $(if $(filter containers,$(NODE)),--node)
 	$(RUN) python -m devcluster.tools.helm
+	$(RUN) python -m devcluster.tools.mlflow # 620 MB, once
 	$(RUN) python -m devcluster.tools.guests # half a minute and 330 MB, once
 	# Each worker waits most of the time: for Jobs, leases and deadlines.
 	exec $(RUN) pytest --numprocesses $(WORKERS) $(LANES) --durations 20 $(ARGS)

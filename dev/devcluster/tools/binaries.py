@@ -23,7 +23,8 @@ from devcluster.cache import cache_dir, locked
 from devcluster.errors import UnavailableError
 from devcluster.programs import tells_errors
 from devcluster.tools import download
-from devcluster.tools.gobuild import MODULE, GoCaches, Program, build
+from devcluster.tools.collector import ensure_collector
+from devcluster.tools.gobuild import MODULE, GoCaches, Program, build, shared_caches
 
 KUBERNETES_VERSION = "v1.36.0"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -144,9 +145,13 @@ def main() -> int:
     """Make sure that the programs are there."""
     parser = argparse.ArgumentParser(prog="python -m devcluster.tools.binaries", description=__doc__)
     parser.add_argument("--node", action="store_true", help="a node's programs too, in the same build")
+    parser.add_argument("--collector", action="store_true", help="the Collector of the tests too")
     options = parser.parse_args()
     console = Console()
-    print(ensure_control_plane_binaries(console) if not options.node else ensure_node_binaries(console))
+    with shared_caches():
+        print(ensure_control_plane_binaries(console) if not options.node else ensure_node_binaries(console))
+        if options.collector:
+            print(ensure_collector(console))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -62,6 +63,20 @@ class GoCaches:
         if kind is None:
             for folder in self._own.values():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def shared_caches() -> Iterator[None]:
+    """Let every build while the context is open find what the ones before have compiled."""
+    with GoCaches() as caches:
+        own = {name: caches.environment[name] for name in ("GOCACHE", "GOMODCACHE")}
+        missing = [name for name in own if name not in os.environ]
+        os.environ.update(own)
+        try:
+            yield
+        finally:
+            for name in missing:
+                del os.environ[name]
 
 
 def build(

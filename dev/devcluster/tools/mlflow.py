@@ -35,6 +35,12 @@ def ensure_mlflow(console: Console) -> Path:
     return program
 
 
+def main() -> int:
+    """Make sure that it is there."""
+    print(ensure_mlflow(Console()))
+    return 0
+
+
 def _install(folder: Path, console: Console) -> None:
     uv = find_uv()
     if uv is None:
@@ -54,3 +60,7 @@ def _install(folder: Path, console: Console) -> None:
         if result.returncode:
             shutil.rmtree(folder, ignore_errors=True)
             raise BinariesError(f"MLflow cannot be installed:\n{result.stderr[-_LOG_TAIL:]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
