@@ -21,7 +21,7 @@ from modelconversion_api.fields.detection import Decoder, Detection
 from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.board import BoardSamples
-from modelconversion_api.reports.conversion import ConversionReport, StageResult
+from modelconversion_api.reports.conversion import ConversionReport
 from modelconversion_api.request import SIGNING_KEY_ENV
 from modelconversion_api.spec import Benchmark, Output, Retain, Signing, SigningKeyRef, Source
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
@@ -282,7 +282,8 @@ def test_a_detector_s_figures_come_back_from_the_three_stages(job: Job, tmp_path
     source = Source(uri=f"s3://{job.bucket}/head.tflite")
     job = job.ask(source=source, methods=(Method.FLOAT32,), calibration=None, validation=validation)
     assert job.run(Stage.FETCH).failure is None
-    assert job.end(Stage.CONVERT, convert_job) == (0, StageResult())
+    code, result = job.end(Stage.CONVERT, convert_job)
+    assert (code, result.failure) == (0, None)
     summary = job.run(Stage.PUBLISH).summary
     assert summary is not None
     assert summary.original_accuracy == pytest.approx((1 + 51 / 101) / 2, abs=1e-4)
