@@ -153,9 +153,11 @@ def test_a_model_goes_from_the_bucket_to_a_device(
     report = json.loads(conversions.read(f"edge/gesture-fleet/{version}/gesture/doorbell-v2/report.json"))
     assert report["request"]["validation"]["maxSizeBytes"] == 65536, "the profile's gate"
 
-    # One load: the first member fills the cache, the others take what it kept.
+    # The model is loaded once for the two that read the calibration data; the phone's methods need none of
+    # it, so that what it keeps is another entry.
     members = {profile: conversions.status(row["conversion"]) for profile, row in rows.items()}
-    assert sorted(member.get("cacheHit") for member in members.values()) == [False, True, True]
+    hits = {profile: member.get("cacheHit") for profile, member in members.items()}
+    assert hits == {"doorbell-v2": False, "phone": False, "raspberry-pi-5": True}
 
     compared = story.mconv("compare", *(row["conversion"] for row in rows.values()))
     assert "FullInteger" in compared
