@@ -44,6 +44,7 @@ __all__ = [
 
 _MODULES: Final = {
     "AsyncModelConversionClient": "client",
+    "Channel": "resources",
     "Conversion": "resources",
     "ConversionClientError": "errors",
     "ConversionSet": "resources",
@@ -51,6 +52,7 @@ _MODULES: Final = {
     "ModelConversionClient": "blocking",
     "Pod": "resources",
     "Profile": "resources",
+    "Trigger": "resources",
 }
 
 
