@@ -78,30 +78,7 @@ _SET_COLUMNS: list[dict[str, Any]] = [
     },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
-_TRIGGER_COLUMNS: list[dict[str, Any]] = [
-    {"name": "Version", "type": "string", "jsonPath": ".status.version.sha256", "priority": 1},
-    {"name": "Converted", "type": "string", "jsonPath": ".status.converted"},
-    {"name": "Active", "type": "string", "jsonPath": ".status.active"},
-    {"name": "Last look", "type": "date", "jsonPath": ".status.lastLookTime"},
-    {
-        "name": "Ready",
-        "type": "string",
-        "jsonPath": ".status.conditions[?(@.type=='Ready')].reason",
-    },
-    {
-        "name": "Message",
-        "type": "string",
-        "jsonPath": ".status.conditions[?(@.type=='Ready')].message",
-        "priority": 1,
-    },
-    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-]
-_CHANNEL_COLUMNS: list[dict[str, Any]] = [
-    {"name": "Released", "type": "string", "jsonPath": ".status.releases[0].conversion"},
-    {"name": "File", "type": "string", "jsonPath": ".status.releases[0].name"},
-    {"name": "Number", "type": "integer", "jsonPath": ".status.sequence"},
-    {"name": "Approved by", "type": "string", "jsonPath": ".status.releases[0].approvedBy", "priority": 1},
-    {"name": "Pointer", "type": "string", "jsonPath": ".status.pointerUri", "priority": 1},
+_READY_COLUMNS: list[dict[str, Any]] = [
     {"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"},
     {
         "name": "Message",
@@ -110,6 +87,21 @@ _CHANNEL_COLUMNS: list[dict[str, Any]] = [
         "priority": 1,
     },
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+]
+_TRIGGER_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Version", "type": "string", "jsonPath": ".status.version.sha256", "priority": 1},
+    {"name": "Converted", "type": "string", "jsonPath": ".status.converted"},
+    {"name": "Active", "type": "string", "jsonPath": ".status.active"},
+    {"name": "Last look", "type": "date", "jsonPath": ".status.lastLookTime"},
+    *_READY_COLUMNS,
+]
+_CHANNEL_COLUMNS: list[dict[str, Any]] = [
+    {"name": "Released", "type": "string", "jsonPath": ".status.releases[0].conversion"},
+    {"name": "File", "type": "string", "jsonPath": ".status.releases[0].name"},
+    {"name": "Number", "type": "integer", "jsonPath": ".status.sequence"},
+    {"name": "Approved by", "type": "string", "jsonPath": ".status.releases[0].approvedBy", "priority": 1},
+    {"name": "Pointer", "type": "string", "jsonPath": ".status.pointerUri", "priority": 1},
+    *_READY_COLUMNS,
 ]
 _PROFILE_WORDS = {
     "ConversionProfile": "How models of a namespace are made ready for one kind of device.",

@@ -3,9 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from sys import intern  # names and UIDs stand in many views, and each is kept once
+from typing import Generic, Protocol, TypedDict, TypeVar
 
-from modelconversion_operator.deciding.views import Key
+from modelconversion_operator.deciding.views import QUEUE_LABEL, Body, Key
+
+
+class OwnFields(TypedDict):
+    """The fields of :class:`OwnView`."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: Body
+    raw_status: Body
+    class_name: str
+    queue: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnView:
+    """What is remembered of every object of our own kinds, conversions aside."""
+
+    key: Key
+    generation: int
+    resource_version: str
+    deleting: bool
+    spec: Body
+    raw_status: Body
+    """The status as stored, for telling whether a new one differs."""
+    class_name: str
+    queue: str | None
+    """Kueue's queue that its Jobs, or those of what it makes, are to wait in."""
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+        return self.key.uid
+
+    @property
+    def owner_uid(self) -> str:
+        """Whom news of it wakes: itself."""
+        return self.key.uid
+
+    @staticmethod
+    def fields_of(body: Body) -> OwnFields:
+        """Read these fields of an object; whatever is no object raises something."""
+        meta, spec = body["metadata"], body.get("spec") or {}
+        return {
+            "key": Key(intern(meta["namespace"]), str(meta["name"]), intern(meta["uid"])),
+            "generation": int(meta["generation"]),
+            "resource_version": str(meta["resourceVersion"]),
+            "deleting": "deletionTimestamp" in meta,
+            "spec": spec,
+            "raw_status": body.get("status") or {},
+            "class_name": str(spec.get("className") or ""),
+            "queue": (meta.get("labels") or {}).get(QUEUE_LABEL),
+        }
 
 
 class Known(Protocol):

@@ -100,12 +100,9 @@ async def run(settings: Settings) -> None:
         def look_at_all(namespace: str | None) -> None:
             for uid in store.unsettled(namespace):
                 queue.add(uid)
-            for uid in sets.uids():
-                set_queue.add(uid)
-            for uid in triggers.uids():
-                trigger_queue.add(uid)
-            for uid in channels.uids():
-                channel_queue.add(uid)
+            for known, wanted in ((sets, set_queue), (triggers, trigger_queue), (channels, channel_queue)):
+                for uid in known.uids():
+                    wanted.add(uid)
 
         progress = WatchProgress(silence, look_at_all)
         watch = make_conversion_watch(progress, store, names)

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import OUTPUT_SHARED, ModelConversionStatus, Phase
+from modelconversion_operator.cluster.news import BATCH_SECONDS
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.protocol import ConversionApi
 from modelconversion_operator.cluster.store import Store
@@ -37,7 +38,6 @@ from modelconversion_operator.deciding.manifest import (
     job_name,
     request_problem,
 )
-from modelconversion_operator.deciding.news import BATCH_SECONDS
 from modelconversion_operator.deciding.policy import (
     Grant,
     grants_of,

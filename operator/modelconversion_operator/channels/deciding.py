@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from datetime import datetime
+from typing import Final
 
 from modelconversion_api.channels import (
     MOST_CANDIDATES,
@@ -25,7 +25,7 @@ from modelconversion_api.channels import (
     Release,
 )
 from modelconversion_api.reasons import FailureReason
-from modelconversion_api.status import READY, RECONCILING, STALLED, Condition
+from modelconversion_api.status import Condition
 from modelconversion_operator.channels.finding import Found
 from modelconversion_operator.channels.views import (
     CANDIDATE_WAITING,
@@ -33,30 +33,14 @@ from modelconversion_operator.channels.views import (
     SUSPENDED,
     ChannelView,
 )
-from modelconversion_operator.deciding.conditions import dated
+from modelconversion_operator.deciding.conditions import Value, ready_condition, ready_conditions
 from modelconversion_operator.deciding.decisions import Event
-from modelconversion_operator.deciding.views import JobView
+from modelconversion_operator.deciding.timing import pause_after
+from modelconversion_operator.small_jobs import LOOKED_AFTER_SECONDS, JobSeen
 
-MOVE_SECONDS: Final = 5.0
-"""How often a move under way is looked after."""
 _BLOCKED_SECONDS: Final = 20.0
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
-"""Before a move is tried again that failed."""
 _RELEASED, _MOVING, _UNKNOWN, _INVALID = "Released", "Moving", "UnknownRelease", "InvalidSpec"
 _FOUND: Final = "CandidateFound"
-_Value = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class MoveSeen:
-    """The Job of a move under way."""
-
-    job: JobView
-    moved: Moved | None = None
-    """What it has done, once it has ended well."""
-    reason: str = ""
-    """Why it has done nothing, in one word and for people."""
-    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +50,7 @@ class ChannelSeen:
     view: ChannelView
     spec: ModelChannelSpec
     found: Found
-    move: MoveSeen | None = None
+    move: JobSeen[Moved] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +86,7 @@ def decide_channel(seen: ChannelSeen, now: datetime) -> ChannelDecision:
     if status.move_job is not None:
         if seen.move is not None:  # one at a time: what is wanted by then is moved to next
             status = _with(status, view, "Unknown", _MOVING, "the pointer is being moved", now)
-            return ChannelDecision(status, None, events, MOVE_SECONDS)
+            return ChannelDecision(status, None, events, LOOKED_AFTER_SECONDS)
         # Its Job was never made, or somebody has deleted it: what it has written, the next one finds.
         status = status.model_copy(update={"move_job": None})
     if wanted is None:
@@ -110,20 +94,20 @@ def decide_channel(seen: ChannelSeen, now: datetime) -> ChannelDecision:
     if _is_there(spec, status, wanted):
         return ChannelDecision(_resting(seen, status, wanted, now), events=events)
     if failed is not None or _must_wait(view, status, now):
-        condition = failed or _ready(view.status)
+        condition = failed or ready_condition(view.status.conditions)
         if condition is not None:
             status = _with(status, view, "False", condition.reason, condition.message, now)
         return ChannelDecision(status, events=events, recheck_seconds=_seconds_to_retry(status, now))
     status = status.model_copy(update={"move_job": _job_name(view, spec, status, wanted), "retry_time": None})
     if status.move_job != view.status.move_job:  # else its Job was refused, which is true until it is made
         status = _with(status, view, "Unknown", _MOVING, "the pointer is being moved", now)
-    return ChannelDecision(status, _request(view, wanted, status), events, MOVE_SECONDS)
+    return ChannelDecision(status, _request(view, wanted, status), events, LOOKED_AFTER_SECONDS)
 
 
 def refused(seen: ChannelSeen, decision: ChannelDecision, words: str, now: datetime) -> ChannelDecision:
     """Return what is left of a decision whose Job the API server does not take; it is asked again."""
     reason = FailureReason.JOB_REJECTED
-    before = _ready(seen.view.status)
+    before = ready_condition(seen.view.status.conditions)
     known = before is not None and (before.reason, before.message) == (reason, words)
     status = _with(decision.status, seen.view, "False", reason, words, now)
     events = () if known else (Event("Warning", reason, words),)
@@ -134,7 +118,7 @@ def blocked(
     seen: ChannelSeen, decision: ChannelDecision, reason: str, words: str, now: datetime
 ) -> ChannelDecision:
     """Return a decision whose move is not made now, and why."""
-    before = _ready(seen.view.status)
+    before = ready_condition(seen.view.status.conditions)
     known = before is not None and before.reason == reason
     event = () if known else (Event("Warning", reason, words),)
     status = decision.status.model_copy(update={"move_job": None})
@@ -156,28 +140,26 @@ def _taken(
     if move is None or not move.job.finished:
         return status, (), None
     status = status.model_copy(update={"move_job": None})
-    if move.moved is None:
+    if move.found is None:
         count = (status.failed_moves or 0) + 1
-        pause = min(_FIRST_PAUSE * 2 ** min(count - 1, 10), _LONGEST_PAUSE)
         # Whatever the reason: a Secret or a file that was mended changes nothing of the spec.
-        status = status.model_copy(update={"failed_moves": count, "retry_time": now + pause})
+        status = status.model_copy(update={"failed_moves": count, "retry_time": now + pause_after(count)})
         status = _with(status, view, "False", move.reason, move.words, now)
         events = (Event("Warning", move.reason, move.words),) if count == 1 else ()
-        return status, events, _ready(status)
-    named = _known(status, move.moved.sha256)
+        return status, events, ready_condition(status.conditions)
+    named = _known(status, move.found.sha256)
     status = status.model_copy(update={"failed_moves": None, "retry_time": None})
     if named is None:  # nobody but a stranger's Job says so
         return status, (), None
     choice = seen.spec.release
     is_chosen = choice is not None and choice.sha256 == named.sha256
-    fields: dict[str, Any] = {name: getattr(named, name) for name in Candidate.model_fields}
-    release = Release(
-        **fields,
-        sequence=move.moved.sequence,
-        released=now,
-        approved_by=choice.approved_by if choice is not None and is_chosen else None,
-        baseline_sha256=move.moved.baseline_sha256,
-    )
+    of_release = {
+        "sequence": move.found.sequence,
+        "released": now,
+        "approved_by": choice.approved_by if choice is not None and is_chosen else None,
+        "baseline_sha256": move.found.baseline_sha256,
+    }
+    release = Release.model_validate(dict(named) | of_release)  # also where it was released before
     others = [each for each in status.releases if each.sha256 != release.sha256]
     status = status.model_copy(
         update={
@@ -273,7 +255,7 @@ def _request(view: ChannelView, candidate: Candidate, status: ModelChannelStatus
     return MoveRequest(
         channel=f"{view.key.namespace}/{view.key.name}",
         sequence=status.sequence,
-        candidate=Candidate.model_validate({n: getattr(candidate, n) for n in Candidate.model_fields}),
+        candidate=candidate,
         baseline_sha256=candidate.baseline_sha256 if isinstance(candidate, Release) else None,
     )
 
@@ -300,25 +282,16 @@ def _named(file: Candidate) -> str:
     return f"{file.name} of {file.conversion} ({file.sha256[:12]})"
 
 
-def _ready(status: ModelChannelStatus) -> Condition | None:
-    return next((c for c in status.conditions if c.type == READY), None)
-
-
 def _with(
     status: ModelChannelStatus,
     view: ChannelView,
-    value: _Value,
+    value: Value,
     reason: str,
     words: str,
     now: datetime,
     *,
     stalled: bool = False,
 ) -> ModelChannelStatus:
-    """Set the Ready condition, and those of kstatus with it; a time moves only when its value does."""
-    values: dict[str, _Value] = {READY: value}
-    if stalled:
-        values[STALLED] = "True"
-    elif value == "Unknown":
-        values[RECONCILING] = "True"
-    conditions = dated(view.status.conditions, view.generation, values, reason, words, now)
+    generation, before = view.generation, view.status.conditions
+    conditions = ready_conditions(before, generation, value, reason, words, now, stalled=stalled)
     return status.model_copy(update={"conditions": conditions})

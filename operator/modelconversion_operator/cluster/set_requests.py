@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from modelconversion_api.base import KIND, PLURAL
 from modelconversion_api.sets import SET_KIND, SET_PLURAL
 from modelconversion_operator.cluster.client import Cluster
-from modelconversion_operator.cluster.own_objects import delete, owned, patch_status, path_of
-from modelconversion_operator.deciding.policy import Grant
+from modelconversion_operator.cluster.own_objects import OwnRequests, delete, owned, path_of
 from modelconversion_operator.deciding.views import (
     Body,
     ConversionView,
@@ -19,16 +17,11 @@ from modelconversion_operator.errors import ConflictError
 from modelconversion_operator.sets.views import SET_LABEL, MemberView, SetView, owner_of
 
 
-class SetRequests:
+class SetRequests(OwnRequests[SetView]):
     """What a set needs of the API server. Every call may raise an ApiError."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def patch_status(self, view: SetView, changes: Mapping[str, Any]) -> SetView:
-        """Merge ``changes`` into a set's status, provided that it is still as it was seen."""
-        key, version = view.key, view.resource_version
-        return SetView.from_body(await patch_status(self._cluster, SET_PLURAL, key, version, changes))
+        super().__init__(cluster, SET_KIND, SET_PLURAL, SetView.from_body)
 
     async def create_member(
         self, view: SetView, name: str, spec: Body, annotations: Mapping[str, str]
@@ -54,10 +47,6 @@ class SetRequests:
         """Delete a member with its Job; that it is gone already, or another one by now, is a success."""
         await delete(self._cluster, PLURAL, member.key)
 
-    async def may_use(self, namespace: str, grant: Grant) -> bool:
-        """Ask whether a Secret or claim has been released for conversions."""
-        return await self._cluster.may_use(namespace, grant)
-
     async def get_job(self, namespace: str, name: str) -> JobView | None:
         """Read a Job; None when there is none."""
         return await self._cluster.get_job(namespace, name)
@@ -65,7 +54,3 @@ class SetRequests:
     async def create_job(self, manifest: Body) -> JobView:
         """Make a Job; one that is there already counts."""
         return await self._cluster.create_job(manifest)
-
-    async def create_event(self, view: SetView, event: Mapping[str, Any]) -> None:
-        """Write an event about a set."""
-        await self._cluster.create_event(view.key, event, SET_KIND)

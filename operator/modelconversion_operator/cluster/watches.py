@@ -26,9 +26,9 @@ from modelconversion_operator.channels.views import ChannelView
 from modelconversion_operator.cluster.client import USER_AGENT
 from modelconversion_operator.cluster.kopf_watch import ConversionWatch
 from modelconversion_operator.cluster.mirror import Mirror, Server, Shelf
+from modelconversion_operator.cluster.news import BATCH_SECONDS, job_presses, pod_presses
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.cluster.watch_state import WATCH_SECONDS, WatchProgress
-from modelconversion_operator.deciding.news import BATCH_SECONDS, job_presses, pod_presses
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
     MANAGED_BY_LABEL,

@@ -18,6 +18,8 @@ from modelconversion_api.status import (
 )
 from modelconversion_operator.deciding.views import ConversionView
 
+Value = Literal["True", "False", "Unknown"]
+"""Of a condition."""
 WAITING: Final = "Waiting"
 """Of a metric: Ready is False, and nothing is wrong."""
 
@@ -30,7 +32,7 @@ def summary_condition(status: ModelConversionStatus) -> Condition | None:
 def with_condition(
     status: ModelConversionStatus,
     conversion: ConversionView,
-    value: Literal["True", "False", "Unknown"],
+    value: Value,
     reason: str,
     message: str,
     now: datetime,
@@ -42,12 +44,17 @@ def with_condition(
     )
 
 
+def ready_condition(conditions: Sequence[Condition]) -> Condition | None:
+    """Return the Ready condition; None where there is none."""
+    return next((each for each in conditions if each.type == READY), None)
+
+
 def readiness(conditions: Sequence[Condition], resting: Collection[str]) -> str:
     """Return the condition Ready for a metric: Waiting where it is False for one of the reasons ``resting``.
 
     Those wait for somebody, and nothing is wrong with them.
     """
-    ready = next((each for each in conditions if each.type == READY), None)
+    ready = ready_condition(conditions)
     if ready is None:
         return "Unknown"
     return WAITING if ready.status == "False" and ready.reason in resting else ready.status
@@ -56,7 +63,7 @@ def readiness(conditions: Sequence[Condition], resting: Collection[str]) -> str:
 def conditions_of(
     known: Sequence[Condition],
     generation: int,
-    value: Literal["True", "False", "Unknown"],
+    value: Value,
     reason: str,
     message: str,
     now: datetime,
@@ -67,7 +74,7 @@ def conditions_of(
     neither, and not Ready. Tools show the message of these two; Ready has none, for it would be the third.
     """
     ready: Literal["True", "False"] = "True" if value == "True" else "False"
-    values: dict[str, Literal["True", "False", "Unknown"]] = {SUCCEEDED: value, READY: ready}
+    values: dict[str, Value] = {SUCCEEDED: value, READY: ready}
     if value == "False":
         values[STALLED] = "True"
     elif value == "Unknown" and reason != Reason.SUSPENDED:
@@ -76,10 +83,32 @@ def conditions_of(
     return [c.model_copy(update={"message": ""}) if c.type == READY else c for c in made]
 
 
+def ready_conditions(
+    known: Sequence[Condition],
+    generation: int,
+    value: Value,
+    reason: str,
+    message: str,
+    now: datetime,
+    *,
+    stalled: bool = False,
+) -> list[Condition]:
+    """Return the Ready condition of what never ends, and those of kstatus with it.
+
+    A time moves only when its value does.
+    """
+    values: dict[str, Value] = {READY: value}
+    if stalled:
+        values[STALLED] = "True"
+    elif value == "Unknown":
+        values[RECONCILING] = "True"
+    return dated(known, generation, values, reason, message, now)
+
+
 def dated(
     known: Sequence[Condition],
     generation: int,
-    values: Mapping[str, Literal["True", "False", "Unknown"]],
+    values: Mapping[str, Value],
     reason: str,
     message: str,
     now: datetime,

@@ -220,16 +220,21 @@ def _under_way(run: Run) -> Decision:
         run = replace(run, seen=replace(run.seen, job=None))
         if not run.is_converted:
             return _fail(run, FailureReason.JOB_REJECTED, words)
-        return (on_registry if run.part.registers else on_boards)(run, _with_job, words)
+        return _after_publishing(run, words)
     if job is not None and (job.finished or any(p.started for p in run.pods)):
         # Recorded with the next write that is due anyway; until then a lost Job is simply made again.
         run = replace(run, status=status.model_copy(update={"job_uid": job.uid}))
     if run.is_converted:
-        return (on_registry if run.part.registers else on_boards)(run, _with_job)
+        return _after_publishing(run)
     if any(pod.published for pod in run.pods) or (job is not None and job.complete):
         # Everything is in the bucket: whatever becomes of the pod and its Job now changes nothing of that.
         return _completed(run)
     return _with_job(run)
+
+
+def _after_publishing(run: Run, foreign: str | None = None) -> Decision:
+    """Decide about a Job of a board, or of the registry; ``foreign`` says that its name is taken."""
+    return (on_registry if run.part.registers else on_boards)(run, _with_job, foreign)
 
 
 def _with_job(run: Run) -> Decision:

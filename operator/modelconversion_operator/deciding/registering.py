@@ -40,8 +40,7 @@ def on_registry(run: Run, with_job: Callable[[Run], Decision], foreign: str | No
     found = next((r.registered for r in results_of_publish(run.pods) if r.registered is not None), None)
     recommended, job = run.status.recommended, run.seen.job
     if found is not None and recommended is not None:
-        fields = {name: getattr(found, name) for name in type(found).model_fields}
-        result = RegistrationResult(**fields, time=run.now)
+        result = RegistrationResult(**dict(found), time=run.now)
         status = run.status.model_copy(update={"registration": result})
         return succeeded(run.conversion, status, recommended, run.now)
     if any(pod.published for pod in run.pods) or (job is not None and job.complete):

@@ -6,12 +6,12 @@ from typing import Any
 
 from modelconversion_api.methods import Method
 from modelconversion_api.reports.comparison import COMPARISON_ENV, ComparedMember, ComparisonRequest
-from modelconversion_api.sets import ModelConversionSetStatus
+from modelconversion_api.sets import SET_KIND, ModelConversionSetStatus
 from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.manifest import JobSettings, Part, job_manifest
-from modelconversion_operator.deciding.views import UID_LABEL
 from modelconversion_operator.sets.deciding import SetSeen, member_spec
 from modelconversion_operator.sets.views import SET_LABEL
+from modelconversion_operator.small_jobs import belonging
 
 
 def comparison_request(seen: SetSeen) -> ComparisonRequest:
@@ -32,7 +32,7 @@ def comparison_request(seen: SetSeen) -> ComparisonRequest:
 
 
 def comparison_manifest(
-    seen: SetSeen, status: ModelConversionSetStatus, owner: dict[str, Any], settings: JobSettings
+    seen: SetSeen, status: ModelConversionSetStatus, settings: JobSettings
 ) -> dict[str, Any]:
     """Write the Job that reads the members' reports and publishes the page that compares them.
 
@@ -47,8 +47,4 @@ def comparison_manifest(
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
     container["command"] = ["tflite-converter", "job-compare"]
     container["env"].append({"name": COMPARISON_ENV, "value": comparison_request(seen).encode()})
-    for meta in (manifest["metadata"], manifest["spec"]["template"]["metadata"]):
-        meta["labels"] = {name: value for name, value in meta["labels"].items() if name != UID_LABEL}
-        meta["labels"][SET_LABEL] = seen.view.key.name
-    manifest["metadata"] |= {"name": status.comparison_job, "ownerReferences": [owner]}
-    return manifest
+    return belonging(manifest, str(status.comparison_job), SET_KIND, seen.view.key, SET_LABEL)

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.sets import ModelConversionSetSpec, ModelConversionSetStatus
+from modelconversion_operator.acting import tell, unreleased
 from modelconversion_operator.deciding.bookkeeping import status_changes
 from modelconversion_operator.deciding.decisions import Event
-from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
+from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView
-from modelconversion_operator.errors import ApiError, NotFoundError, RejectedError
+from modelconversion_operator.errors import NotFoundError, RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.comparison import comparison_manifest
 from modelconversion_operator.sets.deciding import (
@@ -29,7 +30,7 @@ from modelconversion_operator.sets.deciding import (
     wanted_of,
 )
 from modelconversion_operator.sets.store import SetStore
-from modelconversion_operator.sets.views import MemberView, SetView, owner_of
+from modelconversion_operator.sets.views import MemberView, SetView
 from modelconversion_operator.working import work_off
 from modelconversion_operator.workqueue import WorkQueue
 
@@ -165,16 +166,13 @@ class SetReconciler:
         """Make the Job that compares, where its Secrets may be used."""
         view = seen.view
         spec = member_spec(seen.spec, seen.spec.models[0], seen.spec.profiles[0])
-        for grant in grants_of(spec):
-            is_released = await self._api.may_use(view.key.namespace, grant)
-            if not is_released and self._rules.must_be_released(grant):
-                words = not_released(view.key.namespace, [grant])
-                await self._record(view, Event("Warning", reason_not_released(grant), words))
-                return _REFUSED_SECONDS
+        if missing := await unreleased(self._api, self._rules, view.key.namespace, spec):
+            await self._record(view, Event("Warning", *missing))
+            return _REFUSED_SECONDS
         current = SetSeen(
             self._store.view(view.key.uid) or view, seen.spec, seen.wanted, seen.members, seen.taken
         )
-        manifest = comparison_manifest(current, decision.status, owner_of(view), self._rules.jobs)
+        manifest = comparison_manifest(current, decision.status, self._rules.jobs)
         try:
             await self._api.create_job(manifest)
         except (RejectedError, NotFoundError) as error:
@@ -212,7 +210,4 @@ class SetReconciler:
         self._store.put_member(member, uid)
 
     async def _record(self, view: SetView, event: Event) -> None:
-        try:
-            await self._api.create_event(view, event.to_wire(self._now()))
-        except ApiError as error:
-            logger.info("event %s was not written: %s", event.reason, error)
+        await tell(self._api, view, [event], self._now())

@@ -15,7 +15,6 @@ from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import SUCCEEDED, Phase
 from modelconversion_api.triggers import TRIGGER_KIND
 from modelconversion_operator.deciding.views import (
-    QUEUE_LABEL,
     Body,
     ConversionView,
     Key,
@@ -25,6 +24,7 @@ from modelconversion_operator.deciding.views import (
     spec_digest,
     traceparent_of,
 )
+from modelconversion_operator.known import OwnView
 
 RETRY_ANNOTATION: Final = f"{GROUP}/retry-failed"
 SET_LABEL: Final = f"{GROUP}/set"
@@ -32,35 +32,16 @@ _LONGEST_NONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class SetView:
+class SetView(OwnView):
     """A ModelConversionSet."""
 
-    key: Key
-    generation: int
-    resource_version: str
-    deleting: bool
-    spec: Body
     status: ModelConversionSetStatus
-    raw_status: Body
     retry: str | None
     """Value of the annotation that asks for another try of what has failed."""
-    class_name: str
-    queue: str | None
-    """Kueue's queue that the members' Jobs are to wait in."""
     trigger_uid: str | None = None
     """UID of the ModelConversionTrigger that controls it."""
     traceparent: str | None = None
     """What its annotation says of the trace that it belongs to, as it is."""
-
-    @property
-    def uid(self) -> str:
-        """Its UID."""
-        return self.key.uid
-
-    @property
-    def owner_uid(self) -> str:
-        """Whom news of it wakes: itself."""
-        return self.key.uid
 
     @classmethod
     def from_body(cls, body: Body) -> SetView:
@@ -71,20 +52,12 @@ class SetView:
 
         """
         with reading(SET_KIND):
-            meta = body["metadata"]
-            raw_status, spec = body.get("status") or {}, body.get("spec") or {}
+            own, meta = cls.fields_of(body), body["metadata"]
             retry = (meta.get("annotations") or {}).get(RETRY_ANNOTATION)
             return cls(
-                key=Key(intern(meta["namespace"]), str(meta["name"]), intern(meta["uid"])),
-                generation=int(meta["generation"]),
-                resource_version=str(meta["resourceVersion"]),
-                deleting="deletionTimestamp" in meta,
-                spec=spec,
-                status=readable(ModelConversionSetStatus, raw_status),
-                raw_status=raw_status,
+                **own,
+                status=readable(ModelConversionSetStatus, own["raw_status"]),
                 retry=None if retry is None else str(retry)[:_LONGEST_NONCE],
-                class_name=str(spec.get("className") or ""),
-                queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
                 trigger_uid=controller_of(meta, TRIGGER_KIND, GROUP),
                 traceparent=traceparent_of(meta),
             )

@@ -10,13 +10,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from modelconversion_api.base import KIND
 from modelconversion_api.reasons import FailureReason, retry_can_help
 from modelconversion_api.reports.conversion import Look
 from modelconversion_api.sets import SET_KIND
-from modelconversion_api.status import READY, RECONCILING, STALLED, Phase
+from modelconversion_api.status import Phase
 from modelconversion_api.triggers import (
     VERSION_PLACE,
     ConcurrencyPolicy,
@@ -26,35 +26,19 @@ from modelconversion_api.triggers import (
     Template,
     made_name,
 )
-from modelconversion_operator.deciding.conditions import dated
+from modelconversion_operator.deciding.conditions import Value, ready_condition, ready_conditions
 from modelconversion_operator.deciding.decisions import Event
-from modelconversion_operator.deciding.views import JobView
+from modelconversion_operator.deciding.timing import pause_after
+from modelconversion_operator.small_jobs import LOOKED_AFTER_SECONDS, JobSeen
 from modelconversion_operator.triggers.times import due, next_time, schedule_problem
 from modelconversion_operator.triggers.views import SUSPENDED, MadeView, TriggerView
 
-LOOK_SECONDS: Final = 5.0
-"""How often a look under way is looked after."""
 _BLOCKED_SECONDS: Final = 20.0
 """How often a look that may not be made is asked for again."""
 _FIRST_LOOK, _LOOKED, _LOOK_FAILED = "FirstLook", "Looked", "LookFailed"
 _INVALID, _REJECTED = "InvalidSpec", "Rejected"
 _MISSED, _MADE, _REPLACED = "LooksMissed", "VersionFound", "VersionReplaced"
 _MOST_ACTIVE: Final = 64
-_FIRST_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
-"""Before a look is made again that failed for a reason that may pass."""
-_Value = Literal["True", "False", "Unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class LookSeen:
-    """The Job of a look under way."""
-
-    job: JobView
-    found: Look | None = None
-    """What it has found, once it has ended well."""
-    reason: str = ""
-    """Why it found nothing, in one word and for people."""
-    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +48,7 @@ class TriggerSeen:
     view: TriggerView
     spec: ModelConversionTriggerSpec
     made: Mapping[str, MadeView] = field(default_factory=dict)
-    look: LookSeen | None = None
+    look: JobSeen[Look] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +85,12 @@ def decide_trigger(seen: TriggerSeen, now: datetime) -> TriggerDecision:
         return TriggerDecision(view.status)  # owner references remove the rest
     status = view.status.model_copy(update={"observed_generation": view.generation, **_counts(seen)})
     if problem := schedule_problem(spec.schedule):
-        return TriggerDecision(_with(status, seen, "False", _INVALID, problem, now, stalled=True))
+        return TriggerDecision(_with(status, seen.view, "False", _INVALID, problem, now, stalled=True))
     status, events = _taken(seen, status, now)
     if spec.suspend:
         status = status.model_copy(update={"next_look_time": None})
         words = "spec.suspend is true"
-        return TriggerDecision(_with(status, seen, "False", SUSPENDED, words, now), events=events)
+        return TriggerDecision(_with(status, seen.view, "False", SUSPENDED, words, now), events=events)
     status, missed = _begun(seen, status, now)
     looks = status.look_job is not None and (seen.look is None or seen.look.job.name != status.look_job)
     status, delete, make = _for_version(seen, status)
@@ -116,7 +100,7 @@ def decide_trigger(seen: TriggerSeen, now: datetime) -> TriggerDecision:
         words = ", ".join(made.key.name for made in delete)
         events += (Event("Normal", _REPLACED, f"deleted {words}, for there is a newer version"),)
     if not status.conditions:
-        status = _with(status, seen, "Unknown", _FIRST_LOOK, "the source is being looked at", now)
+        status = _with(status, seen.view, "Unknown", _FIRST_LOOK, "the source is being looked at", now)
     return TriggerDecision(
         status, [*delete, *_old(seen)], make, looks, (*missed, *events), _recheck(status, now)
     )
@@ -126,7 +110,7 @@ def refused(seen: TriggerSeen, decision: TriggerDecision, words: str, now: datet
     """Return what is left of a decision where the API server does not want what it would make."""
     before = seen.view.status
     status = decision.status.model_copy(update={"converted": before.converted})
-    status = _with(status, seen, "False", _REJECTED, words, now)
+    status = _with(status, seen.view, "False", _REJECTED, words, now)
     event = Event("Warning", _REJECTED, words)
     known = any(c.reason == _REJECTED and c.message == words for c in before.conditions)
     return TriggerDecision(status, looks=decision.looks, events=() if known else (event,))
@@ -136,17 +120,17 @@ def blocked(
     seen: TriggerSeen, decision: TriggerDecision, reason: str, words: str, now: datetime
 ) -> TriggerDecision:
     """Return a decision whose look is not made now, and why."""
-    before = seen.view.status.conditions
-    known = any(c.type == READY and c.reason == reason for c in before)
+    before = ready_condition(seen.view.status.conditions)
+    known = before is not None and before.reason == reason
     event = () if known else (Event("Warning", reason, words),)
-    status = _with(decision.status, seen, "False", reason, words, now)
+    status = _with(decision.status, seen.view, "False", reason, words, now)
     return TriggerDecision(status, events=(*decision.events, *event), recheck_seconds=_BLOCKED_SECONDS)
 
 
 def invalid(view: TriggerView, words: str, now: datetime) -> TriggerDecision:
     """End the work on a trigger whose spec this version cannot read; the CRD normally refuses it earlier."""
     status = view.status.model_copy(update={"observed_generation": view.generation})
-    return TriggerDecision(_conditions(status, view, "False", _INVALID, words, now, stalled=True))
+    return TriggerDecision(_with(status, view, "False", _INVALID, words, now, stalled=True))
 
 
 def _counts(seen: TriggerSeen) -> dict[str, Any]:
@@ -168,14 +152,13 @@ def _taken(
     status = status.model_copy(update={"look_job": None})
     uri = seen.spec.template.source.uri
     if look.found is None:
-        before = next((c for c in status.conditions if c.type == READY), None)
+        before = ready_condition(status.conditions)
         is_news = before is None or before.reason != look.reason
         events = (Event("Warning", look.reason, look.words),) if is_news else ()
         count = (status.failed_looks or 0) + 1
-        pause = min(_FIRST_PAUSE * 2 ** min(count - 1, 10), _LONGEST_PAUSE)
-        again = now + pause if retry_can_help(FailureReason(look.reason)) else None
+        again = now + pause_after(count) if retry_can_help(FailureReason(look.reason)) else None
         status = status.model_copy(update={"failed_looks": count, "retry_look_time": again})
-        return _with(status, seen, "False", look.reason, look.words, now), events
+        return _with(status, seen.view, "False", look.reason, look.words, now), events
     version = status.version
     if look.found.sha256 is not None and look.found.size_bytes is not None:
         is_same = version is not None and version.sha256 == look.found.sha256
@@ -187,10 +170,10 @@ def _taken(
         )
     if version is None:
         words = f"the look at {uri} says that nothing has changed, and nothing was known"
-        return _with(status, seen, "False", _LOOK_FAILED, words, now), ()
+        return _with(status, seen.view, "False", _LOOK_FAILED, words, now), ()
     well = {"failed_looks": None, "retry_look_time": None}
     status = status.model_copy(update={"version": version, **well})
-    return _with(status, seen, "True", _LOOKED, f"{uri} is at version {version.short}", now), ()
+    return _with(status, seen.view, "True", _LOOKED, f"{uri} is at version {version.short}", now), ()
 
 
 def _begun(
@@ -284,7 +267,7 @@ def _old(seen: TriggerSeen) -> list[MadeView]:
 
 def _recheck(status: ModelConversionTriggerStatus, now: datetime) -> float | None:
     if status.look_job is not None:
-        return LOOK_SECONDS
+        return LOOKED_AFTER_SECONDS
     if status.next_look_time is None:
         return None
     return max(0.0, (status.next_look_time - now).total_seconds())
@@ -292,32 +275,14 @@ def _recheck(status: ModelConversionTriggerStatus, now: datetime) -> float | Non
 
 def _with(
     status: ModelConversionTriggerStatus,
-    seen: TriggerSeen,
-    value: _Value,
-    reason: str,
-    words: str,
-    now: datetime,
-    *,
-    stalled: bool = False,
-) -> ModelConversionTriggerStatus:
-    return _conditions(status, seen.view, value, reason, words, now, stalled=stalled)
-
-
-def _conditions(
-    status: ModelConversionTriggerStatus,
     view: TriggerView,
-    value: _Value,
+    value: Value,
     reason: str,
     words: str,
     now: datetime,
     *,
     stalled: bool = False,
 ) -> ModelConversionTriggerStatus:
-    """Set the Ready condition, and those of kstatus with it; a time moves only when its value does."""
-    values: dict[str, _Value] = {READY: value}
-    if stalled:
-        values[STALLED] = "True"
-    elif value == "Unknown":
-        values[RECONCILING] = "True"
-    conditions = dated(view.status.conditions, view.generation, values, reason, words, now)
+    generation, before = view.generation, view.status.conditions
+    conditions = ready_conditions(before, generation, value, reason, words, now, stalled=stalled)
     return status.model_copy(update={"conditions": conditions})

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
 from modelconversion_api.reasons import FailureReason
 from modelconversion_api.triggers import ModelConversionTriggerSpec
-from modelconversion_operator.deciding.bookkeeping import status_changes
+from modelconversion_operator.acting import OwnApi, obstacle, write
 from modelconversion_operator.deciding.failures import problems_of_spec
-from modelconversion_operator.deciding.policy import Grant, grants_of, not_released, reason_not_released
-from modelconversion_operator.deciding.views import Body, ConversionView, JobView, PodView
-from modelconversion_operator.errors import ApiError, NotFoundError, RejectedError
+from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.errors import NotFoundError, RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.views import SetView
+from modelconversion_operator.small_jobs import job_seen
 from modelconversion_operator.triggers.deciding import (
     Made,
     TriggerDecision,
@@ -28,40 +27,23 @@ from modelconversion_operator.triggers.deciding import (
     invalid,
     refused,
 )
-from modelconversion_operator.triggers.looking import look_manifest, look_seen, look_spec
+from modelconversion_operator.triggers.looking import look_manifest, look_spec
 from modelconversion_operator.triggers.store import TriggerStore
 from modelconversion_operator.triggers.views import MadeView, TriggerView
 from modelconversion_operator.working import work_off
 from modelconversion_operator.workqueue import WorkQueue
 
-logger = logging.getLogger(__name__)
-
 _REFUSED_SECONDS: Final = 20.0
 
 
-class TriggerApi(Protocol):
+class TriggerApi(OwnApi[TriggerView], Protocol):
     """The requests of the reconciler. Every call may raise an ApiError."""
-
-    async def patch_status(self, view: TriggerView, changes: Mapping[str, Any]) -> TriggerView:
-        """Merge ``changes`` into a trigger's status, provided that it is still as it was seen."""
 
     async def create_made(self, view: TriggerView, made: Made) -> ConversionView | SetView:
         """Make a conversion or set; one that is there already and is the trigger's own counts."""
 
     async def delete_made(self, made: MadeView) -> None:
         """Delete a conversion or set with its Jobs."""
-
-    async def may_use(self, namespace: str, grant: Grant) -> bool:
-        """Ask whether a Secret or claim has been released for conversions."""
-
-    async def get_look(self, view: TriggerView, name: str) -> tuple[JobView, list[PodView]] | None:
-        """Read the Job of a look, and the pods of one that has ended; None where the trigger has none."""
-
-    async def create_look(self, view: TriggerView, manifest: Body) -> JobView:
-        """Make the Job of a look; one that is there already and is the trigger's own counts."""
-
-    async def create_event(self, view: TriggerView, event: Mapping[str, Any]) -> None:
-        """Write an event about a trigger."""
 
 
 class TriggerReconciler:
@@ -105,7 +87,7 @@ class TriggerReconciler:
         if decision.looks and after is not None and after.status.look_job is not None:
             manifest = look_manifest(after, spec, after.status.look_job, self._rules.jobs)
             try:
-                await self._api.create_look(after, manifest)
+                await self._api.create_own_job(after, manifest)
             except (RejectedError, NotFoundError) as error:
                 stopped = blocked(
                     replace(seen, view=after),
@@ -120,8 +102,8 @@ class TriggerReconciler:
 
     async def _look(self, view: TriggerView, spec: ModelConversionTriggerSpec) -> TriggerSeen:
         name = view.status.look_job
-        found = await self._api.get_look(view, name) if name is not None else None
-        look = None if found is None else look_seen(*found)
+        found = await self._api.get_own_job(view, name) if name is not None else None
+        look = None if found is None else job_seen(*found, lambda result: result.look)
         return TriggerSeen(view, spec, self._store.made(view), look)
 
     async def _make(self, seen: TriggerSeen, decision: TriggerDecision) -> TriggerDecision:
@@ -143,27 +125,8 @@ class TriggerReconciler:
         """Hold a look back that may not read the source, as the conversion itself may not."""
         if not decision.looks:
             return decision
-        namespace, spec, now = seen.view.key.namespace, look_spec(seen.spec), self._now()
-        if violation := self._rules.policy.violation(namespace, spec):
-            return blocked(seen, decision, FailureReason.POLICY_VIOLATION, violation, now)
-        for grant in grants_of(spec):
-            if self._rules.must_be_released(grant) and not await self._api.may_use(namespace, grant):
-                words = not_released(namespace, [grant])
-                return blocked(seen, decision, reason_not_released(grant), words, now)
-        return decision
+        why = await obstacle(self._api, self._rules, seen.view.key.namespace, look_spec(seen.spec))
+        return decision if why is None else blocked(seen, decision, *why, self._now())
 
     async def _write(self, view: TriggerView, decision: TriggerDecision) -> TriggerView | None:
-        """Write the status and tell what happened; gives the trigger as it is then, None where it is gone."""
-        changes = status_changes(view.raw_status, decision.status)
-        if changes:
-            try:
-                view = await self._api.patch_status(view, changes)
-            except NotFoundError:
-                return None
-            self._store.put(view)
-        for event in decision.events:
-            try:
-                await self._api.create_event(view, event.to_wire(self._now()))
-            except ApiError as error:
-                logger.info("event %s was not written: %s", event.reason, error)
-        return view
+        return await write(self._api, self._store, view, decision.status, decision.events, self._now())

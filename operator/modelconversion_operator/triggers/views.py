@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from sys import intern
 from typing import Any, Final
 
 from modelconversion_api.base import GROUP, KIND, readable
@@ -12,7 +11,6 @@ from modelconversion_api.sets import SET_KIND
 from modelconversion_api.status import Phase
 from modelconversion_api.triggers import LOOK_NOW_ANNOTATION, TRIGGER_KIND, ModelConversionTriggerStatus
 from modelconversion_operator.deciding.views import (
-    QUEUE_LABEL,
     Body,
     ConversionView,
     Key,
@@ -20,6 +18,7 @@ from modelconversion_operator.deciding.views import (
     parse_time,
     reading,
 )
+from modelconversion_operator.known import OwnView
 from modelconversion_operator.sets.views import SetView
 
 TRIGGER_LABEL: Final = f"{GROUP}/trigger"
@@ -29,32 +28,13 @@ _LONGEST_WORD: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class TriggerView:
+class TriggerView(OwnView):
     """A ModelConversionTrigger."""
 
-    key: Key
-    generation: int
-    resource_version: str
     created: datetime
-    deleting: bool
-    spec: Body
     status: ModelConversionTriggerStatus
-    raw_status: Body
     look_now: str | None
     """Value of the annotation that asks for a look now."""
-    class_name: str
-    queue: str | None
-    """Kueue's queue that the Jobs of what it makes are to wait in."""
-
-    @property
-    def uid(self) -> str:
-        """Its UID."""
-        return self.key.uid
-
-    @property
-    def owner_uid(self) -> str:
-        """Whom news of it wakes: itself."""
-        return self.key.uid
 
     @classmethod
     def from_body(cls, body: Body) -> TriggerView:
@@ -65,21 +45,13 @@ class TriggerView:
 
         """
         with reading(TRIGGER_KIND):
-            meta = body["metadata"]
-            raw_status, spec = body.get("status") or {}, body.get("spec") or {}
+            own, meta = cls.fields_of(body), body["metadata"]
             word = (meta.get("annotations") or {}).get(LOOK_NOW_ANNOTATION)
             return cls(
-                key=Key(intern(meta["namespace"]), str(meta["name"]), intern(meta["uid"])),
-                generation=int(meta["generation"]),
-                resource_version=str(meta["resourceVersion"]),
+                **own,
                 created=parse_time(meta["creationTimestamp"]),
-                deleting="deletionTimestamp" in meta,
-                spec=spec,
-                status=readable(ModelConversionTriggerStatus, raw_status),
-                raw_status=raw_status,
+                status=readable(ModelConversionTriggerStatus, own["raw_status"]),
                 look_now=None if word is None else str(word)[:_LONGEST_WORD],
-                class_name=str(spec.get("className") or ""),
-                queue=(meta.get("labels") or {}).get(QUEUE_LABEL),
             )
 
 

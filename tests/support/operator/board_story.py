@@ -48,10 +48,10 @@ NONE = told(
 
 
 class Story:
-    """A conversion with boards, told step by step."""
+    """A conversion with boards, told step by step; ``more`` is more of its spec."""
 
-    def __init__(self, *boards: dict[str, Any]) -> None:
-        self.boards = {"benchmark": {"boards": list(boards)}}
+    def __init__(self, *boards: dict[str, Any], **more: Any) -> None:
+        self.boards = {"benchmark": {"boards": list(boards)}} | more
         self.decisions: list[Decision] = []
         self.status = ModelConversionStatus()
         self.see(None)

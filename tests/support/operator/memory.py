@@ -11,10 +11,10 @@ from typing import Any
 
 from modelconversion_api.profiles import ResolvedProfile
 from modelconversion_api.spec import ProfileRef
+from modelconversion_operator.cluster.news import BATCH_SECONDS
 from modelconversion_operator.cluster.progress_reader import ProgressReader
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.deciding.admission import Limits
-from modelconversion_operator.deciding.news import BATCH_SECONDS
 from modelconversion_operator.deciding.policy import Grant
 from modelconversion_operator.deciding.views import Body, ConversionView, JobView, Key, PodView
 from modelconversion_operator.errors import RejectedError, UnavailableError

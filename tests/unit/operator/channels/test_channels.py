@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import json
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +15,14 @@ from modelconversion_api.channels import ChannelSource, MoveRequest
 from modelconversion_operator.channels.finding import Found, candidate_of, member_of
 from modelconversion_operator.channels.reconciler import ChannelReconciler
 from modelconversion_operator.channels.views import ChannelStore, ChannelView
-from modelconversion_operator.deciding.policy import Grant, Policy
-from modelconversion_operator.deciding.views import Body, ConversionView, JobView, PodView
-from modelconversion_operator.errors import RejectedError, UnavailableError
+from modelconversion_operator.deciding.policy import Grant
+from modelconversion_operator.deciding.views import Body, ConversionView, JobView
+from modelconversion_operator.errors import RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.workqueue import WorkQueue
-from support.operator.objects import DEFAULTS, NOW, wire
+from support.operator.objects import DEFAULTS, NOW
+from support.operator.own_world import OwnWorld, env_of
 
 Json = dict[str, Any]
 UID = "channel-uid"
@@ -51,72 +50,41 @@ def conversion(sha256: str, name: str = "gesture", run: int = 1, **status: Any) 
     }
 
 
-class World:
+class World(OwnWorld[ChannelView]):
     """A channel, what it follows, a store with a pointer, and an operator that may be killed at a request."""
 
+    stage = "Publish"
+
     def __init__(self, **fields: Any) -> None:
-        self._versions = itertools.count(10)
-        self.now = NOW
         self.follows: Json | None = conversion(A)
-        self.jobs: dict[str, Json] = {}
         self.pointers: list[tuple[int, str]] = []
         """Number and digest, as they were written one after another."""
-        self.events: list[str] = []
-        self.refusal = ""
-        self.released = True
-        self.fails_at: set[int] = set()
-        self.requests = itertools.count()
-        self.policy = Policy()
         spec = {
             "from": {"name": "gesture"},
             "output": {"uri": "s3://devices/stable/"},
             "signing": {"secretRef": {"name": "channel-key"}},
             "storage": {"secretRef": {"name": "s3-credentials"}},
         }
-        self.body: Json = {
-            "metadata": {
-                "name": "stable",
-                "namespace": "ml",
-                "uid": UID,
-                "generation": 1,
-                "creationTimestamp": wire(NOW),
-            },
-            "spec": spec | fields,
-        }
-        self.start()
+        super().__init__("stable", UID, spec | fields, ChannelView.from_body)
 
     def start(self) -> None:
         """Begin with an operator that knows nothing of an earlier one."""
         self.store = ChannelStore()
         rules = Rules(DEFAULTS, self.policy)
         self.reconciler = ChannelReconciler(self, self.store, WorkQueue[str](), rules, now=lambda: self.now)
-        self.show()
-
-    def show(self) -> None:
-        self.body["metadata"]["resourceVersion"] = str(next(self._versions))
-        self.store.put(ChannelView.from_body(copy.deepcopy(self.body)))
+        self.store.put(self.seen())
 
     def change(self, **fields: Any) -> None:
         """Somebody changes the spec; None removes a field."""
         spec = self.body["spec"] | fields
         self.body["spec"] = {name: value for name, value in spec.items() if value is not None}
         self.body["metadata"]["generation"] += 1
-        self.show()
+        self.store.put(self.seen())
 
-    def _request(self) -> None:
-        if next(self.requests) in self.fails_at:
-            raise UnavailableError(0, "the operator is killed here")
+    def reconcile(self) -> Awaitable[float | None]:
+        return self.reconciler.reconcile(UID)
 
     # The API server.
-
-    async def patch_status(self, view: ChannelView, changes: Mapping[str, Any]) -> ChannelView:
-        self._request()
-        assert view.resource_version == self.body["metadata"]["resourceVersion"]
-        status = self.body.get("status", {}) | dict(changes)
-        self.body["status"] = {name: value for name, value in status.items() if value is not None}
-        self.body["metadata"]["resourceVersion"] = str(next(self._versions))
-        self._request()
-        return ChannelView.from_body(copy.deepcopy(self.body))
 
     async def find(self, namespace: str, source: ChannelSource) -> ConversionView | Found:
         self._request()
@@ -124,90 +92,30 @@ class World:
         return Found(words="gone") if self.follows is None else ConversionView.from_body(self.follows)
 
     async def may_use(self, namespace: str, grant: Grant) -> bool:
-        assert namespace == "ml"
         assert grant.name in ("channel-key", "channel-key-2", "s3-credentials", "models")
-        return self.released
+        return await super().may_use(namespace, grant)
 
-    async def get_move(self, view: ChannelView, name: str) -> tuple[JobView, list[PodView]] | None:
-        self._request()
-        if name not in self.jobs:
-            return None
-        job = self.jobs[name]
-        return JobView.from_body(job), [PodView.from_body(pod) for pod in job["pods"]]
-
-    async def create_move(self, view: ChannelView, manifest: Body) -> JobView:
-        self._request()
+    async def create_own_job(self, view: ChannelView, manifest: Body) -> JobView:
         if self.refusal:
             raise RejectedError(403, self.refusal)
-        body = copy.deepcopy(dict(manifest))
-        body["metadata"] |= {"uid": "job", "resourceVersion": "1", "creationTimestamp": wire(self.now)}
-        self.jobs.setdefault(body["metadata"]["name"], body | {"pods": []})
-        self._request()
-        return JobView.from_body(body)
-
-    async def create_event(self, view: ChannelView, event: Mapping[str, Any]) -> None:
-        self.events.append(event["reason"])
+        return await super().create_own_job(view, manifest)
 
     # What happens in the cluster.
 
-    def moves_end(self, problem: str | None = None) -> None:
-        """Each move that is under way ends: as the Job does, by the pointer that it finds."""
-        for name, job in self.jobs.items():
-            if job["pods"]:
-                continue
-            (container,) = job["spec"]["template"]["spec"]["containers"]
-            env = {e["name"]: e.get("value") for e in container["env"]}
-            request = MoveRequest.model_validate_json(env["CONVERSION_MOVE"])
-            if problem is None:
-                sha256, (number, named) = request.candidate.sha256, (self.pointers or [(0, "")])[-1]
-                if not (named == sha256 and number > request.sequence):
-                    number = max(number, request.sequence) + 1
-                    self.pointers.append((number, sha256))
-                told: Json = {"moved": {"sequence": number, "sha256": sha256}}
-            else:
-                told = {"failure": {"stage": "Publish", "reason": problem, "message": "it is not there"}}
-            code = 0 if problem is None else 60 if problem == "StorageUnavailable" else 52
-            message = json.dumps({"version": "v1alpha1"} | told)
-            meta = {"namespace": "ml", "name": f"{name}-x", "uid": f"{name}-x", "resourceVersion": "2"}
-            status = {"name": "publish", "state": {"terminated": {"exitCode": code, "message": message}}}
-            job["pods"] = [
-                {
-                    "metadata": meta | {"creationTimestamp": wire(self.now)},
-                    "spec": {"containers": [{"name": "publish"}]},
-                    "status": {"phase": "Failed" if code else "Succeeded", "containerStatuses": [status]},
-                }
-            ]
-            kind = {"type": "Failed", "reason": "PodFailurePolicy"} if code else {"type": "Complete"}
-            job["status"] = {"conditions": [kind | {"status": "True"}]}
-
-    async def work(self, rounds: int = 12) -> float | None:
-        """Look at the channel until nothing is left to do at once; gives when it wants another look."""
-        for _ in range(rounds):
-            before = copy.deepcopy((self.body, self.jobs))
-            try:
-                delay = await self.reconciler.reconcile(UID)
-            except UnavailableError:
-                self.start()
-                continue
-            if before == (self.body, self.jobs):
-                return delay
-        raise AssertionError("it never comes to rest")
+    def found(self, job: Json) -> Json:
+        """What a move does, by the pointer that it finds."""
+        request = MoveRequest.model_validate_json(env_of(job)["CONVERSION_MOVE"])
+        sha256, (number, named) = request.candidate.sha256, (self.pointers or [(0, "")])[-1]
+        if not (named == sha256 and number > request.sequence):
+            number = max(number, request.sequence) + 1
+            self.pointers.append((number, sha256))
+        return {"moved": {"sequence": number, "sha256": sha256}}
 
     async def settle(self, problem: str | None = None) -> None:
         """Work, and have the moves that begin end."""
         await self.work()
-        self.moves_end(problem)
+        self.jobs_end(problem)
         await self.work()
-
-    @property
-    def status(self) -> Json:
-        found: Json = self.body.get("status", {})
-        return found
-
-    @property
-    def ready(self) -> tuple[str, str]:
-        (condition,) = [c for c in self.status["conditions"] if c["type"] == "Ready"]
-        return condition["status"], condition["reason"]
 
     @property
     def named(self) -> str:
@@ -222,7 +130,7 @@ async def test_a_candidate_waits_for_its_release_and_an_earlier_one_is_the_way_b
     world.change(release={"sha256": A, "approvedBy": "alice"})
     await world.work()
     assert world.ready == ("Unknown", "Moving")
-    world.moves_end()
+    world.jobs_end()
     await world.work()
     assert (world.ready, world.pointers) == (("True", "Released"), [(1, A)])
     assert world.status["releases"][0]["approvedBy"] == "alice"
@@ -329,7 +237,7 @@ async def test_another_place_or_key_writes_the_pointer_anew(changes: Json) -> No
     await world.work()
     assert world.ready == ("Unknown", "Moving")
     world.pointers = []  # what is at the other place, or was signed with the other key, is not its own
-    world.moves_end()
+    world.jobs_end()
     await world.work()
     assert world.pointers == [(2, A)], "a number never falls"
     before = len(world.jobs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,9 +14,9 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import StageFailure, StageResult
 from modelconversion_api.sets import ModelConversionSetSpec
 from modelconversion_api.spec import ModelConversionSpec
-from modelconversion_api.status import ModelConversionStatus, Phase, Reason
+from modelconversion_api.status import Phase, Reason
 from modelconversion_operator.deciding.conditions import summary_condition
-from modelconversion_operator.deciding.decisions import CreateJob, Decision
+from modelconversion_operator.deciding.decisions import CreateJob
 from modelconversion_operator.deciding.manifest import Part, job_manifest, job_name
 from modelconversion_operator.deciding.policy import Policy, grants_of
 from modelconversion_operator.deciding.views import JobView, PodView
@@ -26,15 +25,11 @@ from support.operator.board_story import BOTH, GATED, NONE, Story, of_board, on_
 from support.operator.objects import (
     DEFAULTS,
     KEY,
-    NOW,
-    conversion,
-    decide,
     ended,
     job,
     pod,
     running,
     spec,
-    summary,
 )
 
 MLFLOW = {"uri": "https://mlflow.example", "model": "person-edge", "alias": "candidate"}
@@ -55,22 +50,12 @@ def its_pod(*states: dict[str, Any], **changes: Any) -> PodView:
     return replace(view, containers=tuple(replace(c, name="publish") for c in view.containers))
 
 
-class Told:
-    """A conversion that registers, up to the end of the Job that converts."""
+class Told(Story):
+    """A conversion that registers, up to the end of the Job that converts, and of its boards."""
 
-    def __init__(self) -> None:
-        self.status = ModelConversionStatus()
-        self.see(None)
-        self.see(job(), pod(running()))
-        self.see(job(), pod(ended(), ended(), ended(message=StageResult(summary=summary()).encode())))
-        self.see(job(complete=True))
-        self.made = self.see(None)
-
-    def see(self, seen: JobView | None, *pods: PodView, seconds: float = 0) -> Decision:
-        now = NOW + timedelta(seconds=seconds)
-        decision = decide(conversion(self.status, **REGISTER), seen, pods, now)
-        self.status = decision.status
-        return decision
+    def __init__(self, *boards: dict[str, Any]) -> None:
+        super().__init__(*boards, **REGISTER)
+        self.made = self.to_board()
 
     @property
     def reason(self) -> str:
@@ -95,15 +80,11 @@ def test_the_run_ends_when_its_files_are_registered() -> None:
 
 
 def test_the_job_that_has_published_may_end_first() -> None:
-    status = Told.__new__(Told)
-    status.status = ModelConversionStatus()
-    status.see(None)
-    status.see(job(), pod(running()))
-    published = pod(ended(), ended(), ended(message=StageResult(summary=summary()).encode()), phase="Running")
-    decision = status.see(job(), published)
+    told = Story(**REGISTER)
+    decision = told.decisions[-1]
     assert decision.job_action is None
     assert decision.recheck_seconds
-    assert status.status.phase is not Phase.SUCCEEDED
+    assert told.status.phase is not Phase.SUCCEEDED
 
 
 def test_one_that_cannot_be_registered_has_failed_with_its_files() -> None:
@@ -139,19 +120,8 @@ def test_a_job_that_is_deleted_is_told_and_one_that_was_never_made_is_made() -> 
     assert told.reason == "JobDeleted"
 
 
-def story(*boards: dict[str, Any]) -> Story:
-    made = Story.__new__(Story)
-    made.boards = {"benchmark": {"boards": list(boards)}} | REGISTER
-    made.decisions, made.status = [], ModelConversionStatus()
-    made.see(None)
-    made.see(job(), pod(running()))
-    made.see(job(), pod(ended(), ended(), ended(message=StageResult(summary=summary()).encode())))
-    made.to_board()
-    return made
-
-
 def test_boards_come_first_for_they_may_change_what_is_recommended() -> None:
-    one = story(GATED)
+    one = Told(GATED)
     one.see(of_board("pi5"), on_board(running()))
     one.ends("pi5")
     one.see(of_board("pi5", complete=True))
@@ -164,7 +134,7 @@ def test_boards_come_first_for_they_may_change_what_is_recommended() -> None:
 
 
 def test_what_no_board_lets_pass_is_not_registered() -> None:
-    one = story(GATED)
+    one = Told(GATED)
     one.see(of_board("pi5"), on_board(running()))
     one.ends("pi5", NONE)
     assert BOTH != NONE

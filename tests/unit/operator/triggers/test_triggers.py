@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import json
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelconversion_api.triggers import ModelConversionTriggerSpec
-from modelconversion_operator.deciding.policy import Grant, Policy
-from modelconversion_operator.deciding.views import Body, ConversionView, JobView, PodView
-from modelconversion_operator.errors import RejectedError, UnavailableError
+from modelconversion_operator.deciding.views import ConversionView
+from modelconversion_operator.errors import RejectedError
 from modelconversion_operator.rules import Rules
 from modelconversion_operator.sets.views import SetView
 from modelconversion_operator.triggers.deciding import Made
@@ -26,7 +23,8 @@ from modelconversion_operator.triggers.reconciler import TriggerReconciler
 from modelconversion_operator.triggers.store import TriggerStore
 from modelconversion_operator.triggers.views import MadeView, TriggerView, owner_of
 from modelconversion_operator.workqueue import WorkQueue
-from support.operator.objects import DEFAULTS, NOW, spec, wire
+from support.operator.objects import DEFAULTS, spec, wire
+from support.operator.own_world import OwnWorld, env_of
 
 Json = dict[str, Any]
 UID = "trigger-uid"
@@ -38,35 +36,19 @@ def conversion(**changes: Any) -> Json:
     return {"conversion": spec(output=OUTPUT, **changes)}
 
 
-class World:
+class World(OwnWorld[TriggerView]):
     """A trigger, a source that changes, and an operator that may be killed at each request."""
 
+    stage = "Fetch"
+
     def __init__(self, **fields: Any) -> None:
-        self._versions = itertools.count(10)
-        self.now = NOW
         self.source = "a" * 64
-        self.jobs: dict[str, Json] = {}
         self.made: dict[str, Json] = {}
         self.ever: list[str] = []
         self.deleted: list[str] = []
-        self.events: list[str] = []
         self.reads = 0
-        self.refusal = ""
-        self.released = True
-        self.fails_at: set[int] = set()
-        self.requests = itertools.count()
-        self.policy = Policy()
-        self.body: Json = {
-            "metadata": {
-                "name": "person",
-                "namespace": "ml",
-                "uid": UID,
-                "generation": 1,
-                "creationTimestamp": wire(NOW),
-            },
-            "spec": {"template": conversion(), "poll": MINUTES} | fields,
-        }
-        self.start()
+        spec = {"template": conversion(), "poll": MINUTES} | fields
+        super().__init__("person", UID, spec, TriggerView.from_body)
 
     def start(self) -> None:
         """Begin with an operator that knows nothing of an earlier one."""
@@ -78,11 +60,7 @@ class World:
             self._seen(body)
 
     def show(self) -> None:
-        self._touch(self.body)
-        self.store.put(TriggerView.from_body(copy.deepcopy(self.body)))
-
-    def _touch(self, body: Json) -> None:
-        body["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.store.put(self.seen())
 
     def _seen(self, body: Json) -> ConversionView | SetView:
         kind = SetView if "models" in body["spec"] else ConversionView
@@ -91,20 +69,13 @@ class World:
         self.store.put_made(view, UID)
         return view
 
-    def _request(self) -> None:
-        if next(self.requests) in self.fails_at:
-            raise UnavailableError(0, "the operator is killed here")
+    def reconcile(self) -> Awaitable[float | None]:
+        return self.reconciler.reconcile(UID)
+
+    def there(self) -> object:
+        return self.body, self.made, self.jobs
 
     # The API server.
-
-    async def patch_status(self, view: TriggerView, changes: Mapping[str, Any]) -> TriggerView:
-        self._request()
-        assert view.resource_version == self.body["metadata"]["resourceVersion"]
-        status = self.body.get("status", {}) | dict(changes)
-        self.body["status"] = {name: value for name, value in status.items() if value is not None}
-        self._touch(self.body)
-        self._request()
-        return TriggerView.from_body(copy.deepcopy(self.body))
 
     async def create_made(self, view: TriggerView, made: Made) -> ConversionView | SetView:
         self._request()
@@ -128,59 +99,14 @@ class World:
         self.store.drop_made(made.key.uid)
         self._request()
 
-    async def may_use(self, namespace: str, grant: Grant) -> bool:
-        return self.released
-
-    async def get_look(self, view: TriggerView, name: str) -> tuple[JobView, list[PodView]] | None:
-        self._request()
-        if name not in self.jobs:
-            return None
-        job = self.jobs[name]
-        return JobView.from_body(job), [PodView.from_body(pod) for pod in job["pods"]]
-
-    async def create_look(self, view: TriggerView, manifest: Body) -> JobView:
-        self._request()
-        body = copy.deepcopy(dict(manifest))
-        stamp = {"uid": "job", "resourceVersion": "1", "creationTimestamp": wire(self.now)}
-        body["metadata"] |= stamp
-        self.jobs.setdefault(body["metadata"]["name"], body | {"pods": []})
-        self._request()
-        return JobView.from_body(body)
-
-    async def create_event(self, view: TriggerView, event: Mapping[str, Any]) -> None:
-        self.events.append(event["reason"])
-
     # What happens in the cluster.
 
-    def looks_end(self, problem: str | None = None) -> None:
-        """Each look that is under way ends, and says what is there."""
-        for name, job in self.jobs.items():
-            if job["pods"]:
-                continue
-            (container,) = job["spec"]["template"]["spec"]["containers"]
-            env = {e["name"]: e.get("value") for e in container["env"]}
-            stamp = f"stamp-of-{self.source[:8]}"
-            knows = env["CONVERSION_KNOWN_STAMP"] == stamp
-            found = {"stamp": stamp} if knows else {"stamp": stamp, "sha256": self.source, "sizeBytes": 7}
-            self.reads += not knows
-            message = {"version": "v1alpha1", "look": found}
-            if problem is not None:
-                words = {"stage": "Fetch", "reason": problem, "message": "it is not there"}
-                message = {"version": "v1alpha1", "failure": words}
-            code = 0 if problem is None else 60 if problem == "StorageUnavailable" else 11
-            state = {"terminated": {"exitCode": code, "message": json.dumps(message)}}
-            statuses = [{"name": "fetch", "state": state}]
-            meta = {"namespace": "ml", "name": f"{name}-x", "uid": f"{name}-x", "resourceVersion": "2"}
-            meta["creationTimestamp"] = wire(self.now)
-            job["pods"] = [
-                {
-                    "metadata": meta,
-                    "spec": {"containers": [{"name": "fetch"}]},
-                    "status": {"phase": "Failed" if code else "Succeeded", "containerStatuses": statuses},
-                }
-            ]
-            kind = {"type": "Failed", "reason": "PodFailurePolicy"} if code else {"type": "Complete"}
-            job["status"] = {"conditions": [kind | {"status": "True"}]}
+    def found(self, job: Json) -> Json:
+        """What a look finds: whether the source is the one that is known, or else which."""
+        stamp = f"stamp-of-{self.source[:8]}"
+        knows = env_of(job)["CONVERSION_KNOWN_STAMP"] == stamp
+        self.reads += not knows
+        return {"look": {"stamp": stamp} | ({} if knows else {"sha256": self.source, "sizeBytes": 7})}
 
     def end(self, name: str, phase: str = "Succeeded") -> None:
         body = self.made[name]
@@ -189,43 +115,19 @@ class World:
         self._touch(body)
         self._seen(body)
 
-    async def work(self, rounds: int = 12) -> float | None:
-        """Look at the trigger until nothing is left to do at once; gives when it wants another look."""
-        delay: float | None = None
-        for _ in range(rounds):
-            before = copy.deepcopy((self.body, self.made, self.jobs))
-            try:
-                delay = await self.reconciler.reconcile(UID)
-            except UnavailableError:
-                self.start()
-                continue
-            if before == (self.body, self.made, self.jobs):
-                return delay
-        raise AssertionError("it never comes to rest")
-
     async def passes(self, seconds: float) -> None:
         """Time goes on; a look that is due begins, ends, and what it found is acted upon."""
         self.now += timedelta(seconds=seconds)
         await self.work()
-        self.looks_end()
+        self.jobs_end()
         await self.work()
-
-    @property
-    def status(self) -> Json:
-        found: Json = self.body.get("status", {})
-        return found
-
-    @property
-    def ready(self) -> tuple[str, str]:
-        (condition,) = [c for c in self.status["conditions"] if c["type"] == "Ready"]
-        return condition["status"], condition["reason"]
 
 
 async def test_each_version_is_converted_once() -> None:
     world = World()
     await world.work()
     assert world.ready == ("Unknown", "FirstLook")
-    world.looks_end()
+    world.jobs_end()
     await world.work()
     assert (world.ready, len(world.made)) == (("True", "Looked"), 1)
     (first,) = world.made.values()
@@ -315,7 +217,7 @@ async def test_a_look_that_fails_is_told_once_and_keeps_what_is_known() -> None:
     for _ in range(3):
         world.now += timedelta(seconds=300)
         await world.work()
-        world.looks_end("SourceNotFound")
+        world.jobs_end("SourceNotFound")
         await world.work()
     assert world.ready == ("False", "SourceNotFound")
     assert world.events.count("SourceNotFound") == 1
@@ -328,7 +230,7 @@ async def test_a_look_that_fails_for_what_may_pass_is_made_again_sooner() -> Non
     world = World(poll={"intervalSeconds": 86400})
     await world.work()
     for minutes, count in ((1, 1), (2, 2), (4, 3)):
-        world.looks_end("StorageUnavailable")
+        world.jobs_end("StorageUnavailable")
         await world.work()
         assert world.status["failedLooks"] == count
         looks = len(world.jobs)
@@ -338,7 +240,7 @@ async def test_a_look_that_fails_for_what_may_pass_is_made_again_sooner() -> Non
         world.now += timedelta(seconds=1)
         await world.work()
         assert len(world.jobs) == looks + 1
-    world.looks_end()
+    world.jobs_end()
     await world.work()
     assert (len(world.made), "failedLooks" in world.status, "retryLookTime" in world.status) == (
         1,
@@ -347,7 +249,7 @@ async def test_a_look_that_fails_for_what_may_pass_is_made_again_sooner() -> Non
     )
     missing = World(poll={"intervalSeconds": 86400})
     await missing.work()
-    missing.looks_end("SourceNotFound")
+    missing.jobs_end("SourceNotFound")
     await missing.work()
     await missing.passes(7200)
     assert len(missing.jobs) == 1, "what will not pass by itself waits for its time"
@@ -413,9 +315,9 @@ async def test_a_call_has_it_looked_at_once_also_where_several_come_during_a_loo
             world.body["status"] = world.status | {"lookRequested": call}
             world.show()
             await world.work()
-        world.looks_end()
+        world.jobs_end()
         await world.work()
-        world.looks_end()
+        world.jobs_end()
         await world.work()
     assert (len(world.jobs), len(world.made), world.status["lookTaken"]) == (4, 1, "5")
 
@@ -481,12 +383,12 @@ async def test_killed_at_any_request_each_version_is_made_once(
         world.now += timedelta(seconds=chance.choice([0, 60, 300, 900]))
         await world.work(60)
         if chance.random() < 0.8:
-            world.looks_end()
+            world.jobs_end()
         await world.work(60)
     world.fails_at = set()
     world.now += timedelta(seconds=900)
     await world.work()
-    world.looks_end()
+    world.jobs_end()
     await world.work()
     for name in list(world.made):
         world.end(name)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from modelconversion_operator.cluster.news import BATCH_SECONDS, job_presses, pod_presses
 from modelconversion_operator.cluster.store import Store
 from modelconversion_operator.cluster.watch_state import WatchProgress
 from modelconversion_operator.cluster.watches import make_mirrors
-from modelconversion_operator.deciding.news import BATCH_SECONDS, job_presses, pod_presses
 from modelconversion_operator.workqueue import WorkQueue
 from support.operator.objects import KEY, conversion, ended, job, pod, running
 
