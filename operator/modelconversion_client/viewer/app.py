@@ -11,12 +11,12 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from modelconversion_api.base import KIND, readable
+from modelconversion_api.base import KIND
 from modelconversion_api.markup import tag
 from modelconversion_api.sets import SET_KIND
-from modelconversion_api.triggers import TRIGGER_KIND, ModelConversionTriggerStatus
+from modelconversion_api.triggers import TRIGGER_KIND
 from modelconversion_client.errors import ConversionClientError, NotFoundError, RefusedError
-from modelconversion_client.resources import Conversion, ConversionSet, Metadata
+from modelconversion_client.resources import Conversion, ConversionSet, Trigger
 from modelconversion_client.viewer.asking import Asker, Body
 from modelconversion_client.viewer.choosing import ROWS, Choice, Order, chosen
 from modelconversion_client.viewer.comparison_page import comparison_page
@@ -181,15 +181,13 @@ class Viewer:
         return _page(set_page(ConversionSet.of(await self._object(request, SETS, SET_KIND)), _now()))
 
     async def _trigger(self, request: web.Request) -> web.Response:
-        body = await self._object(request, TRIGGERS, TRIGGER_KIND)
-        meta = Metadata.of(body)
-        status = readable(ModelConversionTriggerStatus, body.get("status") or {})
+        found = Trigger.of(await self._object(request, TRIGGERS, TRIGGER_KIND))
         async with self._lists:
-            listing = await all_of(self._connect(request), CONVERSIONS, meta.namespace)
+            listing = await all_of(self._connect(request), CONVERSIONS, found.meta.namespace)
         # Its own are those that it controls: anybody can write a label.
-        own = [row for row in listing.rows if row.owner == meta.uid]
+        own = [row for row in listing.rows if row.owner == found.meta.uid]
         made = chosen(own, Choice(order=Order.NEWEST))[:ROWS]
-        return _page(trigger_page(meta, status, made, _now()))
+        return _page(trigger_page(found, made, _now()))
 
     async def _compare(self, request: web.Request) -> web.Response:
         named = [name.split("/") for name in dict.fromkeys(request.query.getall("c", []))]

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from modelconversion_api.markup import Child, Markup, joined, tag
-from modelconversion_api.triggers import ModelConversionTriggerStatus
-from modelconversion_client.resources import ConversionSet, Metadata
+from modelconversion_client.resources import ConversionSet, Metadata, Trigger
 from modelconversion_client.viewer.layout import (
     badge,
     conditions,
@@ -71,12 +70,10 @@ def _members(found: ConversionSet) -> Markup:
     return section("Members", comparing(table("The members of the set", headers, rows, "Size Agreement")))
 
 
-def trigger_page(
-    meta: Metadata, status: ModelConversionTriggerStatus, made: Sequence[Row], now: datetime
-) -> str:
+def trigger_page(found: Trigger, made: Sequence[Row], now: datetime) -> str:
     """Return the page of a trigger, with the conversions of its versions that are there, newest first."""
+    meta, status, ready = found.meta, found.status, found.condition
     version = status.version
-    ready = next((one for one in status.conditions if one.type == "Ready"), None)
     head = facts(
         ("Namespace", meta.namespace),
         ("State", None if ready is None else with_code(f"{ready.reason}: {ready.message}")),

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelconversion_api.base import readable
-from modelconversion_api.triggers import ModelConversionTriggerStatus
 from modelconversion_client import errors
-from modelconversion_client.resources import Conversion, ConversionSet, Metadata
+from modelconversion_client.resources import Conversion, ConversionSet, Trigger
 from modelconversion_client.viewer.choosing import Choice, Order
 from modelconversion_client.viewer.comparison_page import comparison_page
 from modelconversion_client.viewer.conversion_page import conversion_page
@@ -177,9 +175,9 @@ def test_no_text_of_a_set_or_trigger_breaks_out(text: str) -> None:
     meta = {"name": text, "namespace": text, "uid": text}
     body = {"metadata": meta, "spec": {"profiles": [{"name": text}]}, "status": status}
     check(set_page(ConversionSet.of(body), NOW))
-    found = readable(ModelConversionTriggerStatus, {"conditions": conditions, "active": [text]})
+    found = Trigger.of(body | {"status": {"conditions": conditions, "active": [text]}})
     row = Row(text, text, "2026-01-01T00:00:00Z", text, tuple(text for _ in CONVERSIONS.columns))
-    check(trigger_page(Metadata.of(body), found, [row], NOW))
+    check(trigger_page(found, [row], NOW))
 
 
 @pytest.mark.parametrize("text", HOSTILE[:4])
