@@ -25,7 +25,7 @@ from devcluster.services.release import release_manifests
 from modelconversion_client.plugin.main import app
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions
-from support.edge.channels import ChannelServer, public_pem
+from support.edge.channels import BucketFiles, ChannelServer, public_pem
 
 EXAMPLES = REPOSITORY / "examples"
 PROFILES = ("doorbell-v2", "phone", "raspberry-pi-5")
@@ -82,19 +82,6 @@ class Story:
         meta = {"name": name, "namespace": self.namespace}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
         self.kubectl.apply([body, *release_manifests(self.namespace, name)])
-
-
-class BucketFiles(dict[str, bytes]):
-    """The files below a prefix of the bucket, as a web server in front of it has them."""
-
-    def __init__(self, conversions: Conversions, prefix: str) -> None:
-        super().__init__()
-        self._conversions, self._prefix = conversions, prefix
-
-    def get(self, name: str, default: Any = None) -> Any:
-        if name not in self._conversions.keys(self._prefix):
-            return default
-        return self._conversions.read(self._prefix + name)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +171,7 @@ def test_a_model_goes_from_the_bucket_to_a_device(
     story.show("get", "mchannel", "-o", "wide")
     (tmp_path / "channel.pem").write_bytes(public_pem(key))
     with ChannelServer(key) as server:
-        server.files = BucketFiles(conversions, "devices/gesture/stable/")
+        server.files = BucketFiles(conversions.found, "devices/gesture/stable/")
         command = [sys.executable, "-m", "edge_inference.channel", server.url, "--once"]
         command += ["--name", f"{story.namespace}/gesture-stable", "--folder", str(tmp_path / "device")]
         command += ["--public-key", str(tmp_path / "channel.pem")]

@@ -19,23 +19,12 @@ from modelconversion_client.plugin.main import app
 from support.chart.charts import render
 from support.cluster.conversions import Conversions, Operator, until
 from support.converter.tiny_tflite import write_tiny_tflite
-from support.edge.channels import ChannelServer, public_pem
+from support.edge.channels import BucketFiles, ChannelServer, public_pem
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("process_node")]
 
 Json = dict[str, Any]
 POLICY = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-
-
-class BucketFiles(dict[str, bytes]):
-    """The files below a prefix of a bucket, as a web server in front of it has them."""
-
-    def __init__(self, conversions: Conversions, prefix: str) -> None:
-        super().__init__()
-        self._conversions, self._prefix = conversions, prefix
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self._conversions.objects(self._prefix + name).get(self._prefix + name, default)
 
 
 class Device:
@@ -192,7 +181,7 @@ def test_a_device_is_taken_through_an_upgrade_a_forgery_and_a_rollback(
     assert "may not say" in channels.write("alice", elsewhere)
 
     with ChannelServer(channels.key) as server:
-        server.files = BucketFiles(channels.conversions, "devices/stable/")
+        server.files = BucketFiles(lambda key: channels.conversions.objects(key).get(key), "devices/stable/")
         device = Device(server, f"{channels.conversions.namespace}/stable", tmp_path)
         try:
             device.runs(first, "the first release runs")

@@ -8,6 +8,7 @@ import http.server
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -43,25 +44,29 @@ def receiver() -> Iterator[WebServer]:
 MakeOperator = Callable[..., Operator]
 
 
-@pytest.fixture
-def telling(crd: ControlPlane, receiver: WebServer, tmp_path: Path) -> Iterator[MakeOperator]:
-    """Makes operators of a class of their own, which tell the receiver or another sink."""
+@contextmanager
+def operators(
+    crd: ControlPlane, tmp_path: Path, lease: str, **settings: str
+) -> Iterator[Callable[..., Operator]]:
+    """Makes operators of a class of their own, with a token that no log of theirs may have.
+
+    What they have told before, by the Lease with this suffix, is forgotten.
+    """
     kubeconfig = install_operator_rbac(crd, "default")
-    crd.kubectl("delete", "lease", "model-conversion-operator-told", "-n", "default", "--ignore-not-found")
+    name = f"model-conversion-operator-{lease}"
+    crd.kubectl("delete", "lease", name, "-n", "default", "--ignore-not-found")
     (tmp_path / "token").write_text(TOKEN)
-    (tmp_path / "ca.crt").write_text(receiver.bundle)
     made: list[Operator] = []
 
-    def make(sink: str = f"{receiver.url}/in") -> Operator:
+    def make(**more: str) -> Operator:
         running = Operator(
             kubeconfig,
             tmp_path / "operator.log",
             class_name=CLASS,
             lease_namespace="default",
             log_level="debug",
-            events_sink=sink,
-            events_token_file=str(tmp_path / "token"),
-            events_ca_file=str(tmp_path / "ca.crt"),
+            **settings,
+            **more,
         )
         made.append(running)
         running.start()
@@ -71,6 +76,15 @@ def telling(crd: ControlPlane, receiver: WebServer, tmp_path: Path) -> Iterator[
     for running in made:
         running.kill()
     assert TOKEN not in (tmp_path / "operator.log").read_text()
+
+
+@pytest.fixture
+def telling(crd: ControlPlane, receiver: WebServer, tmp_path: Path) -> Iterator[MakeOperator]:
+    """Makes operators of a class of their own, which tell the receiver or another sink."""
+    (tmp_path / "ca.crt").write_text(receiver.bundle)
+    settings = {"events_token_file": str(tmp_path / "token"), "events_ca_file": str(tmp_path / "ca.crt")}
+    with operators(crd, tmp_path, "told", **settings) as make:
+        yield lambda sink=f"{receiver.url}/in": make(events_sink=sink)
 
 
 @pytest.fixture
@@ -229,29 +243,8 @@ def collector(behind: WebServer, tmp_path: Path) -> Iterator[Collector]:
 @pytest.fixture
 def tracing(crd: ControlPlane, tmp_path: Path) -> Iterator[MakeOperator]:
     """Makes operators of a class of their own, which tell a receiver of traces."""
-    kubeconfig = install_operator_rbac(crd, "default")
-    crd.kubectl("delete", "lease", "model-conversion-operator-traced", "-n", "default", "--ignore-not-found")
-    (tmp_path / "token").write_text(TOKEN)
-    made: list[Operator] = []
-
-    def make(endpoint: str) -> Operator:
-        running = Operator(
-            kubeconfig,
-            tmp_path / "operator.log",
-            class_name=CLASS,
-            lease_namespace="default",
-            log_level="debug",
-            traces_endpoint=endpoint,
-            traces_token_file=str(tmp_path / "token"),
-        )
-        made.append(running)
-        running.start()
-        return running
-
-    yield make
-    for running in made:
-        running.kill()
-    assert TOKEN not in (tmp_path / "operator.log").read_text()
+    with operators(crd, tmp_path, "traced", traces_token_file=str(tmp_path / "token")) as make:
+        yield lambda endpoint: make(traces_endpoint=endpoint)
 
 
 def attribute(span: Json, name: str) -> str | None:

@@ -39,10 +39,11 @@ from tflite_converter.errors import ConverterError
 from tflite_converter.files.untrusted import read_report_file
 from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.fetch import clear
-from tflite_converter.job.publish import HTML_CONTENT_TYPE, upload_bytes
+from tflite_converter.job.publish import HTML_CONTENT_TYPE
 from tflite_converter.job.published_report import published_report
 from tflite_converter.job.stores.base import Limit, Store, Stored
 from tflite_converter.job.stores.places import Places
+from tflite_converter.job.uploads import upload_bytes
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES
 
 _logger = logging.getLogger(__name__)

@@ -21,10 +21,11 @@ from modelconversion_api.reports.comparison import (
 from modelconversion_api.reports.conversion import REPORT_FILE_NAME, StageResult
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.environment import JobEnvironment
-from tflite_converter.job.publish import HTML_CONTENT_TYPE, upload_bytes
+from tflite_converter.job.publish import HTML_CONTENT_TYPE
 from tflite_converter.job.stored_reports import downloaded_report
 from tflite_converter.job.stores.base import Store
 from tflite_converter.job.stores.places import Places
+from tflite_converter.job.uploads import upload_bytes
 from tflite_converter.report.comparison import Member, figures_of, render_comparison
 
 _logger = logging.getLogger(__name__)

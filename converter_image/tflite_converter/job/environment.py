@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -22,13 +22,17 @@ from modelconversion_api.request import (
     LOG_FORMAT_ENV,
     OUTPUT_DIR_ENV,
     REQUEST_ENV,
+    SIGNING_KEY_ENV,
     TERMINATION_MESSAGE_ENV,
     ConversionRequest,
 )
+from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.errors import ConverterError, on_sigterm, problems_of, reason_of
 from tflite_converter.job.stage_times import StageTimes
 
 _logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=ApiModel)
 
 SOURCE: Final = "source"
 CALIBRATION: Final = "calibration"
@@ -92,6 +96,34 @@ class JobEnvironment:
             raise ConverterError(FailureReason.INTERNAL_ERROR, stage, cause) from error
 
 
+def told(name: str, model: type[M], stage: Stage, environ: Mapping[str, str] = os.environ) -> M:
+    """Read what the operator has written into a variable.
+
+    Raises:
+        ConverterError: InvalidRequest.
+
+    """
+    try:
+        return model.model_validate_json(environ.get(name, ""))
+    except ValidationError as error:
+        cause = f"{name}: {problems_of(error)}"
+        raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause) from error
+
+
+def taken_signing_key(secret: SigningKeyRef) -> str:
+    """Take the private key out of the environment: nothing that this process may start inherits it.
+
+    Raises:
+        ConverterError: SigningFailed where there is none.
+
+    """
+    private_key = os.environ.pop(SIGNING_KEY_ENV, "")
+    if not private_key:
+        cause = f"Secret {secret.name} has no key {secret.key}, or there is no such Secret"
+        raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
+    return private_key
+
+
 def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment:
     """Read the environment that the operator has set.
 
@@ -104,11 +136,7 @@ def read_environment(environ: Mapping[str, str], stage: Stage) -> JobEnvironment
         raise ConverterError(
             FailureReason.INVALID_REQUEST, stage, f"{', '.join(missing)} is not set: the operator sets it"
         )
-    try:
-        request = ConversionRequest.model_validate_json(environ[REQUEST_ENV])
-    except ValidationError as error:
-        cause = f"{REQUEST_ENV}: {problems_of(error)}"
-        raise ConverterError(FailureReason.INVALID_REQUEST, stage, cause) from error
+    request = told(REQUEST_ENV, ConversionRequest, stage, environ)
     return JobEnvironment(request, Path(environ[INPUT_DIR_ENV]), Path(environ[OUTPUT_DIR_ENV]))
 
 

@@ -87,9 +87,9 @@ class Tracking:
         if found is None:
             made = self._call("POST", "/experiments/create", {"name": name}, allowed=(_EXISTS,))
             if made is not None:
-                return str(made["experiment_id"])
-            found = self._call("GET", f"/experiments/get-by-name?{query}") or {}  # another Job was faster
-        return str(found["experiment"]["experiment_id"])
+                return str(self._at(made, "experiment_id"))
+            found = self._call("GET", f"/experiments/get-by-name?{query}")  # another Job was faster
+        return str(self._at(found, "experiment", "experiment_id"))
 
     def find_run(self, experiment: str, tag: str, value: str) -> TrackedRun | None:
         """Return the run with this tag; None where there is none."""
@@ -99,12 +99,12 @@ class Tracking:
             "max_results": 1,
         }
         runs = self._get(self._call("POST", "/runs/search", wanted), "runs")
-        return _run(runs[0]) if runs else None
+        return self._run(runs[0]) if runs else None
 
     def make_run(self, experiment: str, name: str, millis: int, tags: Mapping[str, str]) -> TrackedRun:
         """Begin a run."""
         body = {"experiment_id": experiment, "run_name": name, "start_time": millis, "tags": _pairs(tags)}
-        return _run((self._call("POST", "/runs/create", body) or {})["run"])
+        return self._run(self._at(self._call("POST", "/runs/create", body), "run"))
 
     def log(self, run_id: str, millis: int, metrics: Mapping[str, float], params: Mapping[str, str]) -> None:
         """Write figures and parameters of a run."""
@@ -135,7 +135,7 @@ class Tracking:
         parts = [f"name = '{model}'", *(f"tags.`{key}` = '{value}'" for key, value in tags.items())]
         query = urlencode({"filter": " and ".join(parts), "max_results": 1})
         found = self._get(self._call("GET", f"/model-versions/search?{query}"), "model_versions")
-        return str(found[0]["version"]) if found else None
+        return str(self._at(found[0], "version")) if found else None
 
     def make_version(self, model: str, version: Version) -> str:
         """Make a version of a registered model; gives its number."""
@@ -146,7 +146,7 @@ class Tracking:
             "description": version.description,
             "tags": _pairs(version.tags),
         }
-        return str((self._call("POST", "/model-versions/create", body) or {})["model_version"]["version"])
+        return str(self._at(self._call("POST", "/model-versions/create", body), "model_version", "version"))
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
         """Give an alias to a version; the one that had it before loses it."""
@@ -212,12 +212,28 @@ class Tracking:
             raise BrokenError(_unavailable(said))
         raise ConverterError(FailureReason.REGISTRATION_REFUSED, Stage.PUBLISH, said)
 
-    def _get(self, document: Json | None, name: str) -> list[Json]:
+    def _run(self, document: Any) -> TrackedRun:
+        return TrackedRun(
+            str(self._at(document, "info", "run_id")), str(self._at(document, "info").get("artifact_uri", ""))
+        )
+
+    def _get(self, document: Json | None, name: str) -> list[Any]:
         found = (document or {}).get(name, [])
         if not isinstance(found, list):
-            cause = f"{self._name} does not answer as MLflow does"
-            raise ConverterError(FailureReason.REGISTRATION_REFUSED, Stage.PUBLISH, cause)
+            raise self._odd(name)
         return found
+
+    def _at(self, document: Any, *names: str) -> Any:
+        """Return what lies at a path of an answer."""
+        for name in names:
+            if not isinstance(document, dict) or name not in document:
+                raise self._odd(name)
+            document = document[name]
+        return document
+
+    def _odd(self, name: str) -> ConverterError:
+        cause = f"{self._name} does not answer as MLflow does: {name} is missing, or is something else"
+        return ConverterError(FailureReason.REGISTRATION_REFUSED, Stage.PUBLISH, cause)
 
 
 def bearer(token: str) -> str:
@@ -239,10 +255,6 @@ def _of_registry(error: ConverterError) -> ConverterError:
     is_down = error.reason is FailureReason.STORAGE_UNAVAILABLE
     reason = FailureReason.REGISTRY_UNAVAILABLE if is_down else FailureReason.REGISTRATION_REFUSED
     return ConverterError(reason, Stage.PUBLISH, error.cause)
-
-
-def _run(document: Json) -> TrackedRun:
-    return TrackedRun(str(document["info"]["run_id"]), str(document["info"].get("artifact_uri", "")))
 
 
 def _pairs(values: Mapping[str, str]) -> list[Json]:

@@ -6,13 +6,10 @@ one piece. Whatever is done twice, after a Job that was killed, gives the same p
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 import tempfile
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -22,16 +19,17 @@ from modelconversion_api.channels import MOVE_ENV, POINTER_FILE_NAME, Moved, Mov
 from modelconversion_api.pointer import POINTER_TYPE, PointedFile, PointedModel, Pointer, PointerOrigin
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import ConversionReport, StageResult
-from modelconversion_api.request import SIGNING_KEY_ENV
-from tflite_converter.errors import ConverterError, problems_of
+from tflite_converter.errors import ConverterError
 from tflite_converter.files.envelope import Sealer
-from tflite_converter.job.environment import JobEnvironment
+from tflite_converter.job.environment import JobEnvironment, taken_signing_key, told
 from tflite_converter.job.stored_reports import downloaded_report
 from tflite_converter.job.stores.base import Limit, Store, Stored
 from tflite_converter.job.stores.places import Places
+from tflite_converter.job.uploads import upload, upload_bytes
 
 _logger = logging.getLogger(__name__)
 
+_ABSENT: Final = (FailureReason.SOURCE_NOT_FOUND, FailureReason.SOURCE_TOO_LARGE)
 _FILES: Final = "files"
 _BASELINE: Final = "baseline.json"
 _LARGEST_POINTER: Final = Limit(64 << 10)
@@ -48,7 +46,7 @@ def move(job: JobEnvironment) -> StageResult:
             another one, SigningFailed, InvalidRequest; the store's failures.
 
     """
-    request, sealer = _request(), _sealer(job)
+    request, sealer = told(MOVE_ENV, MoveRequest, Stage.PUBLISH), _sealer(job)
     store, folder = Places(job.request.storage, Stage.PUBLISH), job.request.output.uri.rstrip("/")
     candidate = request.candidate
     with tempfile.TemporaryDirectory() as work:
@@ -69,39 +67,23 @@ def move(job: JobEnvironment) -> StageResult:
             ),
         )
         envelope = sealer.seal(pointer.to_json().encode(), POINTER_TYPE)
-        _upload(store, f"{folder}/{POINTER_FILE_NAME}", envelope, _JSON)
+        upload_bytes(store, f"{folder}/{POINTER_FILE_NAME}", envelope, _JSON)
     _logger.info("%s names %s (number %d)", folder, model.path, pointer.sequence)
     return StageResult(moved=_moved(pointer))
 
 
-def _request() -> MoveRequest:
-    try:
-        return MoveRequest.model_validate_json(os.environ.get(MOVE_ENV, ""))
-    except ValidationError as error:
-        cause = f"{MOVE_ENV}: {problems_of(error)}"
-        raise ConverterError(FailureReason.INVALID_REQUEST, Stage.PUBLISH, cause) from error
-
-
 def _sealer(job: JobEnvironment) -> Sealer:
-    # Taken out of the environment: nothing that this process may start later inherits it.
-    private_key = os.environ.pop(SIGNING_KEY_ENV, "")
     signing = job.request.output.signing
-    if signing is None or not private_key:
-        secret = "the channel's" if signing is None else f"{signing.secret_ref.name}/{signing.secret_ref.key}"
-        cause = f"Secret {secret} has no signing key, or there is no such Secret"
-        raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
-    return Sealer(private_key)
+    if signing is None:
+        raise ConverterError(FailureReason.INVALID_REQUEST, Stage.PUBLISH, "the channel names no signing key")
+    return Sealer(taken_signing_key(signing.secret_ref))
 
 
 def _standing(store: Store, uri: str, work: Path, sealer: Sealer, channel: str) -> Pointer | None:
     """Return the pointer that is there, where this key has signed it for this channel."""
     path = work / POINTER_FILE_NAME
-    try:
-        store.download(uri, path, _LARGEST_POINTER)
-    except ConverterError as error:
-        if error.reason in (FailureReason.SOURCE_NOT_FOUND, FailureReason.SOURCE_TOO_LARGE):
-            return None
-        raise
+    if _found(store, uri, path, _LARGEST_POINTER) is None:
+        return None
     payload = sealer.opened(path.read_bytes(), POINTER_TYPE)
     if payload is None:
         _logger.warning("%s is no pointer of this key, and is written over", uri)
@@ -136,18 +118,24 @@ def _brought(store: Store, folder: str, request: MoveRequest, work: Path) -> Poi
             hint = "another run has written there: release its file, or one that was released before"
             raise ConverterError(FailureReason.DIGEST_MISMATCH, Stage.PUBLISH, cause, hint=hint)
         with local.open("rb") as stream:
-            store.upload(f"{folder}/{path}", stream, found, _TFLITE)
+            upload(store, f"{folder}/{path}", stream, found, _TFLITE)
     return PointedModel(
         path=path, sha256=candidate.sha256, size_bytes=candidate.size_bytes, name=candidate.name
     )
 
 
 def _is_there(store: Store, uri: str, local: Path, limit: Limit, sha256: str) -> bool:
+    found = _found(store, uri, local, limit)
+    return found is not None and found.sha256 == sha256
+
+
+def _found(store: Store, uri: str, local: Path, limit: Limit) -> Stored | None:
+    """Download what may be there; None where it is not, or is larger than it could be."""
     try:
-        return store.download(uri, local, limit).sha256 == sha256
+        return store.download(uri, local, limit)
     except ConverterError as error:
-        if error.reason in (FailureReason.SOURCE_NOT_FOUND, FailureReason.SOURCE_TOO_LARGE):
-            return False
+        if error.reason in _ABSENT:
+            return None
         raise
 
 
@@ -161,7 +149,7 @@ def _baseline(store: Store, folder: str, request: MoveRequest, work: Path) -> Po
     content = _record(store, request)
     if content is None:
         return None
-    stored = _upload(store, f"{folder}/{path}", content, _JSON)
+    stored = upload_bytes(store, f"{folder}/{path}", content, _JSON)
     return PointedFile(path=path, sha256=stored.sha256, size_bytes=stored.size_bytes)
 
 
@@ -175,7 +163,7 @@ def _record(store: Store, request: MoveRequest) -> bytes | None:
     except (ValueError, AttributeError):
         return None
     except ConverterError as error:
-        if error.reason in (FailureReason.SOURCE_NOT_FOUND, FailureReason.SOURCE_TOO_LARGE):
+        if error.reason in _ABSENT:
             return None
         raise
     if report.request is None or report.request.run != candidate.run:
@@ -193,9 +181,3 @@ def _part(report: ConversionReport, sha256: str) -> bytes | None:
     role = report.evaluation.data.to_wire()["role"]
     document = {"artifacts": [fields], "evaluation": {"data": {"role": role}}}
     return json.dumps(document, sort_keys=True).encode()
-
-
-def _upload(store: Store, uri: str, content: bytes, content_type: str) -> Stored:
-    stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
-    store.upload(uri, BytesIO(content), stored, content_type)
-    return stored

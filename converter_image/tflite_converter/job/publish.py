@@ -8,7 +8,6 @@ what was asked for and fetched is replaced by our own.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 import tempfile
@@ -45,18 +44,19 @@ from modelconversion_api.reports.conversion import (
     compilations_of,
 )
 from modelconversion_api.reports.graph import GraphReport, graph_name
-from modelconversion_api.request import SIGNING_KEY_ENV, ConversionRequest
+from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.conversion.kept_front import KEPT_FILES
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job import cache
-from tflite_converter.job.environment import FetchRecord, JobEnvironment
+from tflite_converter.job.environment import FetchRecord, JobEnvironment, taken_signing_key
 from tflite_converter.job.oci.pushing import prepared, push
 from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Store, Stored
 from tflite_converter.job.stores.places import Places
+from tflite_converter.job.uploads import upload, upload_bytes
 from tflite_converter.measuring.recommendation import recommend
 
 _logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def publish(job: JobEnvironment) -> StageResult:
     for name, stored in _files(report).items():
         with open_regular(job.output / name, MAX_TFLITE_BYTES, Stage.PUBLISH) as stream:
             kind = _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream")
-            _upload(store, f"{prefix}{name}", stream, stored, kind)
+            upload(store, f"{prefix}{name}", stream, stored, kind)
     for name, content in (page | signature).items():
         upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
     if todo is not None:
@@ -141,11 +141,7 @@ def summary_of_report(
 
 def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
     """Sign everything else that is published."""
-    # Taken out of the environment: nothing that this process may start later inherits it.
-    private_key = os.environ.pop(SIGNING_KEY_ENV, "")
-    if not private_key:
-        cause = f"Secret {secret.name} has no key {secret.key}, or there is no such Secret"
-        raise ConverterError(FailureReason.SIGNING_FAILED, Stage.PUBLISH, cause)
+    private_key = taken_signing_key(secret)
     from tflite_converter.files.signing import sign
 
     with tempfile.TemporaryDirectory() as folder:
@@ -168,19 +164,6 @@ def _files(report: ConversionReport) -> dict[str, Stored]:
 def _summary(artifact: ArtifactReport) -> ArtifactSummary:
     """Return the part of an artifact's report that goes into the resource's status."""
     return ArtifactSummary(**{name: getattr(artifact, name) for name in ArtifactSummary.model_fields})
-
-
-def upload_bytes(store: Store, uri: str, content: bytes, content_type: str) -> None:
-    """Upload what this process has made itself, and say so. Raises as :meth:`Store.upload`."""
-    stored = Stored(hashlib.sha256(content).hexdigest(), len(content))
-    _upload(store, uri, io.BytesIO(content), stored, content_type)
-
-
-def _upload(
-    store: Store, uri: str, content: io.BufferedReader | io.BytesIO, stored: Stored, content_type: str
-) -> None:
-    store.upload(uri, content, stored, content_type)
-    _logger.info("published %s: %d bytes, sha256 %s", uri, stored.size_bytes, stored.sha256)
 
 
 def checked_report(output: Path, request: ConversionRequest, record: FetchRecord) -> ConversionReport:

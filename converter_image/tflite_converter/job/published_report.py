@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import (
@@ -39,8 +40,12 @@ def read_report(job: JobEnvironment) -> StageResult:
     return StageResult(summary=summary_of_report(report))
 
 
-def published_report(job: JobEnvironment, store: Store, stage: Stage) -> ConversionReport:
+def published_report(
+    job: JobEnvironment, store: Store, stage: Stage, path: Path | None = None
+) -> ConversionReport:
     """Return the report under the output URI, if it is that of the request's run.
+
+    Its file stays at ``path``, where one is given.
 
     Raises:
         ConverterError: ReportLost where there is none, or another run's; the store's failures.
@@ -48,7 +53,7 @@ def published_report(job: JobEnvironment, store: Store, stage: Stage) -> Convers
     """
     uri = f"{job.request.output.uri.rstrip('/')}/{REPORT_FILE_NAME}"
     try:
-        report = downloaded_report(uri, store)
+        report = downloaded_report(uri, store, path)
     except (ValueError, AttributeError) as error:
         raise _missing(stage, f"{uri} does not follow the contract") from error
     except ConverterError as error:

@@ -10,10 +10,9 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-
-from pydantic import ValidationError
 
 from modelconversion_api.fields.registration import (
     PASSWORD_ENV,
@@ -34,9 +33,9 @@ from modelconversion_api.reports.conversion import (
     ConversionReport,
     StageResult,
 )
-from tflite_converter.errors import ConverterError, problems_of
-from tflite_converter.job.environment import JobEnvironment
-from tflite_converter.job.mlflow import TrackedRun, Tracking, Version, basic, bearer
+from tflite_converter.errors import ConverterError
+from tflite_converter.job.environment import JobEnvironment, told
+from tflite_converter.job.mlflow import Tracking, Version, basic, bearer
 from tflite_converter.job.published_report import published_report
 from tflite_converter.job.stores.base import Limit, Store
 from tflite_converter.job.stores.connections import trusted
@@ -56,39 +55,41 @@ def register(job: JobEnvironment) -> StageResult:
         ConverterError: RegistrationRefused, RegistryUnavailable, ReportLost; the store's failures.
 
     """
-    request, authorization = _request(), _authorization()
+    request, authorization = told(REGISTER_ENV, RegisterRequest, Stage.PUBLISH), _authorization()
     access, folder, run = job.request.storage, job.request.output.uri.rstrip("/"), str(job.request.run)
-    store = Places(access, Stage.PUBLISH)
-    report = published_report(job, store, Stage.PUBLISH)
-    mlflow = request.mlflow
+    store, mlflow = Places(access, Stage.PUBLISH), request.mlflow
     tracking = Tracking(mlflow.uri, authorization, trusted(access, Stage.PUBLISH))
-    try:
-        tracked = _tracked(tracking, mlflow, report, run, store, folder)
-        tracking.make_model(mlflow.model)
-        versions = [
-            RegisteredVersion(
-                name=artifact.made_by,
-                version=_version(tracking, mlflow.model, artifact, report, (run, tracked.run_id, folder)),
-            )
-            for artifact in report.artifacts
-            if artifact.passed
-        ]
-        best = next((each.version for each in versions if each.name == request.recommended), None)
-        if mlflow.alias is not None and best is not None:
-            tracking.set_alias(mlflow.model, mlflow.alias, best)
-    except (KeyError, TypeError) as error:
-        cause = f"{mlflow.uri} does not answer as MLflow does ({error!r})"
-        raise ConverterError(FailureReason.REGISTRATION_REFUSED, Stage.PUBLISH, cause) from error
+    with tempfile.TemporaryDirectory() as work:
+        pages = [Path(work) / REPORT_FILE_NAME]
+        report = published_report(job, store, Stage.PUBLISH, pages[0])
+        pages += _page(store, folder, Path(work))
+        run_id = _tracked(tracking, mlflow, report, (run, folder), pages)
+    tracking.make_model(mlflow.model)
+    where = (run, run_id, folder)
+    versions = [
+        RegisteredVersion(
+            name=artifact.made_by, version=_version(tracking, mlflow.model, artifact, report, where)
+        )
+        for artifact in report.artifacts
+        if artifact.passed
+    ]
+    best = next((each.version for each in versions if each.name == request.recommended), None)
+    if mlflow.alias is not None and best is not None:
+        tracking.set_alias(mlflow.model, mlflow.alias, best)
     _logger.info("%s: registered %s", mlflow.model, ", ".join(f"{v.name} as {v.version}" for v in versions))
-    return StageResult(registered=Registered(model=mlflow.model, versions=versions, run=tracked.run_id))
+    return StageResult(registered=Registered(model=mlflow.model, versions=versions, run=run_id))
 
 
-def _request() -> RegisterRequest:
+def _page(store: Store, folder: str, work: Path) -> list[Path]:
+    """Download the page beside the report; where there is none, it is left out."""
+    path = work / HTML_REPORT_FILE_NAME
     try:
-        return RegisterRequest.model_validate_json(os.environ.get(REGISTER_ENV, ""))
-    except ValidationError as error:
-        cause = f"{REGISTER_ENV}: {problems_of(error)}"
-        raise ConverterError(FailureReason.INVALID_REQUEST, Stage.PUBLISH, cause) from error
+        store.download(f"{folder}/{HTML_REPORT_FILE_NAME}", path, Limit(MAX_REPORT_BYTES))
+    except ConverterError as error:
+        if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+            raise
+        return []
+    return [path]
 
 
 def _authorization() -> str:
@@ -100,9 +101,23 @@ def _authorization() -> str:
 
 
 def _tracked(
-    tracking: Tracking, mlflow: MLflow, report: ConversionReport, run: str, store: Store, folder: str
-) -> TrackedRun:
-    """Return MLflow's run of this run, with figures and report."""
+    tracking: Tracking,
+    mlflow: MLflow,
+    report: ConversionReport,
+    where: tuple[str, str],
+    pages: Sequence[Path],
+) -> str:
+    """Return the id of MLflow's run of this run, with figures and report.
+
+    Args:
+        tracking: The server.
+        mlflow: What it calls things.
+        report: What is told.
+        where: The conversion's run, and the folder of the files.
+        pages: The report's files.
+
+    """
+    run, folder = where
     experiment = tracking.experiment(mlflow.experiment or mlflow.model)
     millis = int(time.time() * 1000)
     source = report.source
@@ -127,20 +142,10 @@ def _tracked(
     tracking.log(
         tracked.run_id, millis, metrics, {key: text[:_LONGEST_PARAM] for key, text in params.items()}
     )
-    with tempfile.TemporaryDirectory() as work:
-        for page in (REPORT_FILE_NAME, HTML_REPORT_FILE_NAME):
-            path = Path(work) / page
-            try:
-                store.download(f"{folder}/{page}", path, Limit(MAX_REPORT_BYTES))
-            except ConverterError as error:
-                if error.reason is not FailureReason.SOURCE_NOT_FOUND:
-                    raise
-                continue
-            if not tracking.upload(tracked, path):
-                _logger.warning("MLflow keeps artifacts elsewhere: the run names the report by a tag")
-                break
+    if not all(tracking.upload(tracked, page) for page in pages):
+        _logger.warning("MLflow keeps artifacts elsewhere: the run names the report by a tag")
     tracking.finish(tracked.run_id, int(time.time() * 1000))
-    return tracked
+    return tracked.run_id
 
 
 def _version(

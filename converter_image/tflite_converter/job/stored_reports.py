@@ -17,8 +17,8 @@ from tflite_converter.job.environment import JobEnvironment
 from tflite_converter.job.stores.base import Limit, Store
 
 
-def downloaded_report(uri: str, store: Store) -> ConversionReport:
-    """Return a report as it lies in the store.
+def downloaded_report(uri: str, store: Store, path: Path | None = None) -> ConversionReport:
+    """Return a report as it lies in the store; its file stays at ``path``, where one is given.
 
     Raises:
         ValueError: It does not follow the contract.
@@ -26,10 +26,11 @@ def downloaded_report(uri: str, store: Store) -> ConversionReport:
         ConverterError: The store's failures.
 
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / REPORT_FILE_NAME
-        store.download(uri, path, Limit(MAX_REPORT_BYTES))
-        return readable(ConversionReport, from_json(path.read_bytes()))
+    if path is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return downloaded_report(uri, store, Path(folder) / REPORT_FILE_NAME)
+    store.download(uri, path, Limit(MAX_REPORT_BYTES))
+    return readable(ConversionReport, from_json(path.read_bytes()))
 
 
 def check_not_taken(job: JobEnvironment, store: Store, stage: Stage) -> None:

@@ -104,6 +104,10 @@ class Conversions:
         """An object of the bucket."""
         return self.store.client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
+    def found(self, key: str) -> bytes | None:
+        """An object of the bucket; None where there is none."""
+        return self.read(key) if "" in self.keys(key) else None
+
     def apply(self, file: Path, *, name: str = "", **spec: Any) -> str:
         """Apply an example with this bucket and this store in it; gives its name.
 

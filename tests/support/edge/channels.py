@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,6 +37,21 @@ def sealed(payload: bytes, key: ec.EllipticCurvePrivateKey, kind: str = TYPE) ->
         "signatures": [{"sig": base64.b64encode(signature).decode()}],
     }
     return json.dumps(document).encode()
+
+
+class BucketFiles(dict[str, bytes]):
+    """The files below a prefix of a bucket, as a web server in front of it has them.
+
+    ``read`` gives an object by its key, None where there is none.
+    """
+
+    def __init__(self, read: Callable[[str], bytes | None], prefix: str) -> None:
+        super().__init__()
+        self._read, self._prefix = read, prefix
+
+    def get(self, name: str, default: Any = None) -> Any:
+        found = self._read(self._prefix + name)
+        return default if found is None else found
 
 
 @dataclass
