@@ -9,12 +9,13 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import IO, Generic, NoReturn, TypeVar
 
 from conversion_engine.process import ends_with_its_parent
 from modelconversion_api.base import ApiModel
@@ -22,7 +23,7 @@ from modelconversion_api.reasons import FailureReason
 from tflite_converter.errors import ConverterError, reason_of
 from tflite_converter.isolation import machine
 from tflite_converter.isolation.child import Child, failure_of
-from tflite_converter.isolation.parent import death, left_by_child
+from tflite_converter.isolation.parent import death, left_by_child, tail
 from tflite_converter.isolation.protocol import WorkerFailure
 
 _FAILED = 1
@@ -127,7 +128,9 @@ def _next(
 
 def _start(child: Child, words: str, place: int, task: Task[Found], running: dict[int, _Fork[Found]]) -> None:
     """Fork for ``task``, and note the fork in ``running``."""
-    fork = _Fork(child, words, place, task)
+    # Without a name, so that nothing that runs in a fork can put a link in its place.
+    log = tempfile.TemporaryFile(dir=child.folder)  # noqa: SIM115 - open until the fork has ended
+    fork = _Fork(child, words, place, task, log)
     fork.path.unlink(missing_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -149,6 +152,8 @@ class _Fork(Generic[Found]):
     place: int
     """Which of the tasks it is."""
     task: Task[Found]
+    log: IO[bytes]
+    """What it prints."""
     parent: int = field(default_factory=os.getpid)
     kills_before: int = field(default_factory=machine.out_of_memory_kills)
     started: float = field(default_factory=time.monotonic)
@@ -160,7 +165,8 @@ class _Fork(Generic[Found]):
 
     def ended(self, code: int) -> Ended[Found]:
         """Read what it left, once it has ended with ``code``; below zero, by a signal."""
-        return Ended(self._answer(code), time.monotonic() - self.started)
+        with self.log:
+            return Ended(self._answer(code), time.monotonic() - self.started)
 
     def _answer(self, code: int) -> Found | WorkerFailure:
         name, stage, most = self.task.name, self.child.stage, self.task.most_seconds
@@ -169,7 +175,7 @@ class _Fork(Generic[Found]):
             return WorkerFailure(reason=FailureReason.CONVERTER_TIMED_OUT, stage=stage, cause=cause)
         if code < 0:
             killed = machine.out_of_memory_kills() > self.kills_before
-            reason, cause = death(self.words, -code, out_of_memory=killed)
+            reason, cause = death(self.words, -code, out_of_memory=killed, log=tail(self.log))
             return WorkerFailure(reason=reason, stage=stage, cause=f"{cause} while {name}")
         result: Found | WorkerFailure | None
         if code == _FAILED:
@@ -188,6 +194,8 @@ def _run(fork: _Fork[Found], mask: set[int]) -> NoReturn:
     child = fork.child
     try:
         ends_with_its_parent()
+        for standard in (1, 2):
+            os.dup2(fork.log.fileno(), standard)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if fork.task.most_seconds is not None:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends it, whatever it is at

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import re
+import resource
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +48,19 @@ def resident_bytes(pid: int) -> int:
 
     Pages that a child shares with its parent since the fork count twice: a little early is the safe side.
     """
-    return sum(_anonymous(member) for member in _family(pid))
+    return sum(_status_bytes(member, "RssAnon") for member in _family(pid))
+
+
+def share_of_data_limit(pid: int) -> float:
+    """How much of the data that it may have (RLIMIT_DATA) a process has taken, of 1.0.
+
+    0.0 where it has no limit or is gone.
+    """
+    try:
+        most, _ = resource.prlimit(pid, resource.RLIMIT_DATA)
+    except (OSError, ValueError):
+        return 0.0
+    return 0.0 if most in (0, resource.RLIM_INFINITY) else _status_bytes(pid, "VmData") / most
 
 
 def processors() -> int:
@@ -114,12 +127,13 @@ def _family(pid: int) -> list[int]:
     return [pid, *map(int, text.split())]
 
 
-def _anonymous(pid: int) -> int:
+def _status_bytes(pid: int, field: str) -> int:
+    """Return a size that the kernel tells of a process; 0 when it is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    match = re.search(r"^RssAnon:\s*(\d+) kB$", text, re.MULTILINE)
+    match = re.search(rf"^{field}:\s*(\d+) kB$", text, re.MULTILINE)
     return int(match[1]) * 1024 if match else 0
 
 

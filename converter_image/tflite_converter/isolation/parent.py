@@ -33,7 +33,7 @@ _PASSED_ON = (
     *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"),
     "VK_DRIVER_FILES",
 )
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.05
 """How often memory, silence and the child's end are looked at while it runs."""
 _MOST_RESULT_BYTES = 64 << 20
 """A child's answer beyond this is none: real ones have a megabyte at most."""
@@ -41,6 +41,10 @@ _MOST_LINE_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 14
 _SHORT_OF_MEMORY = re.compile(r"bad_alloc|[Cc]annot allocate memory|MemoryError|pthread_create\(\) failed")
 """What a child's output says of an allocation that failed; a thread needs memory for its stack."""
+_NEARLY = 0.75
+"""A crash of a process that had this share of the data that it may is an allocation that failed: much native
+code goes on with the null pointer that it got. The rest is what it can take between two looks."""
+_CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 _LAST_WORDS = re.compile(r"Check failed: .+|what\(\): .+|Assertion .+ failed")
 """What native code says before it aborts."""
 
@@ -160,15 +164,19 @@ def run_child(launch: Launch, folder: Path, watch: Watch, listener: Listener) ->
     """
     kills_before = machine.out_of_memory_kills()
     stage = Stage.LOAD
+    seen = _Seen()
     with tempfile.TemporaryFile(dir=folder.parent) as log:
         with _started(launch, folder, log) as (process, progress):
-            for message in _messages(launch, process, progress, watch):
+            for message in _messages(launch, process, progress, watch, seen):
                 stage = message.stage
                 text = printable(message.text)
                 listener(Event(stage, text, message.fraction, warning=message.warning))
         if process.returncode != 0:
-            killed = machine.out_of_memory_kills() > kills_before
-            raise _why(launch, folder, process.returncode, stage, _tail(log), out_of_memory=killed)
+            short = machine.out_of_memory_kills() > kills_before or (
+                seen.share_of_data_limit >= _NEARLY
+                and (process.returncode > 0 or -process.returncode in _CRASHES)
+            )
+            raise _why(launch, folder, process.returncode, stage, tail(log), out_of_memory=short)
     return stage
 
 
@@ -199,8 +207,16 @@ def _started(launch: Launch, folder: Path, log: IO[bytes]) -> Iterator[tuple[sub
         os.close(reader)
 
 
+@dataclass
+class _Seen:
+    """What was seen of a child while it ran."""
+
+    share_of_data_limit: float = 0.0
+    """The largest, of 1.0."""
+
+
 def _messages(
-    launch: Launch, process: subprocess.Popen[bytes], pipe: int, watch: Watch
+    launch: Launch, process: subprocess.Popen[bytes], pipe: int, watch: Watch, seen: _Seen
 ) -> Iterator[WorkerProgress]:
     """Yield the child's messages until it ends, and watch its memory and its silences.
 
@@ -216,6 +232,7 @@ def _messages(
         while True:
             if ended := _has_ended(process):
                 _kill_group(process)  # what it has said is in the pipe; nobody is to say more
+            seen.share_of_data_limit = max(seen.share_of_data_limit, machine.share_of_data_limit(process.pid))
             received = b""
             if selector.select(0 if ended else _LOOK_SECONDS):
                 received = os.read(pipe, 1 << 16)
@@ -326,8 +343,8 @@ def death(words: str, number: int, *, out_of_memory: bool, log: str = "") -> tup
     return FailureReason.CONVERTER_CRASHED, f"{words} died of {name}{said}"
 
 
-def _tail(log: IO[bytes]) -> str:
-    """Return the end of the child's output."""
+def tail(log: IO[bytes]) -> str:
+    """Return the end of a child's output."""
     size = log.seek(0, os.SEEK_END)
     log.seek(max(0, size - _TAIL_BYTES))
     return log.read().decode(errors="replace")

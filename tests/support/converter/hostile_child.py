@@ -6,8 +6,10 @@ children that convert. What it tries is real: without the confinement most of it
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import socket
@@ -208,6 +210,16 @@ def abort_for_want_of_memory(_order: Order, _process: Child) -> NoReturn:
     os.abort()
 
 
+def eat_all_and_segfault(order: Order, process: Child) -> NoReturn:
+    """What native code does that is given no more memory and does not look."""
+    eaten = []
+    with contextlib.suppress(OSError):
+        while True:
+            eaten.append(mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    time.sleep(0.5)
+    segfault(order, process)
+
+
 def exit_without_words(_order: Order, _process: Child) -> NoReturn:
     os._exit(3)
 
@@ -300,6 +312,7 @@ ACTS: dict[str, Callable[[Order, Child], Found]] = {
             hang_in_silence,
             eat,
             eat_in_a_fork,
+            eat_all_and_segfault,
             abort_with_words,
             abort_for_want_of_memory,
             exit_with_words,

@@ -47,6 +47,12 @@ def segfault() -> NoReturn:
     os._exit(9)
 
 
+def abort_with(words: str) -> NoReturn:
+    faulthandler.disable()
+    os.write(2, words.encode())
+    os.abort()
+
+
 def refuse() -> NoReturn:
     raise ConverterError(FailureReason.QUANTIZATION_FAILED, Stage.QUANTIZE, "no range", hint="give more")
 
@@ -69,6 +75,12 @@ def test_what_it_finds_comes_back(tmp_path: Path) -> None:
     [
         (segfault, FailureReason.CONVERTER_CRASHED, "died of SIGSEGV"),
         (lambda: die(signal.SIGABRT), FailureReason.CONVERTER_CRASHED, "died of SIGABRT"),
+        (lambda: abort_with("what():  std::bad_alloc"), FailureReason.OUT_OF_MEMORY, "ran out of memory"),
+        (
+            lambda: abort_with("F: Check failed: a < 3"),
+            FailureReason.CONVERTER_CRASHED,
+            ": Check failed: a < 3",
+        ),
         (lambda: die(signal.SIGKILL), FailureReason.OUT_OF_MEMORY, "SIGKILL"),
         (lambda: os._exit(7), FailureReason.CONVERTER_CRASHED, "without a result"),
         (lambda: os._exit(0), FailureReason.CONVERTER_CRASHED, "without a result"),

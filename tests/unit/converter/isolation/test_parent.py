@@ -182,6 +182,21 @@ def test_the_limit_of_data_is_a_reason(run: Runner) -> None:
     assert (found.reason, found.stage) == (FailureReason.OUT_OF_MEMORY, Stage.CONVERT)
 
 
+@pytest.mark.parametrize(
+    ("act", "reason", "says"),
+    [
+        ("eat all and segfault", FailureReason.OUT_OF_MEMORY, "ran out of memory (it ended by SIGSEGV)"),
+        ("segfault", FailureReason.CONVERTER_CRASHED, "died of SIGSEGV"),
+    ],
+)
+def test_a_crash_is_want_of_memory_only_near_the_limit(
+    run: Runner, act: str, reason: FailureReason, says: str
+) -> None:
+    found = run.failure(act, memory=300 << 20)
+    assert found.reason is reason
+    assert says in found.message
+
+
 def test_what_the_child_started_ends_with_it(run: Runner) -> None:
     """Though the fork holds the progress pipe, and hears no signal that it can close its ears to."""
     fork = int(run("leave a fork").tried["fork"])
