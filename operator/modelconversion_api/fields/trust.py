@@ -33,7 +33,6 @@ class SourceVerification(ApiModel):
 
 
 SIGNATURE_IN_A_STORE: Final = cel(
-    "!has(self.verify) || has(self.verify.signatureUri) || !(self.uri.startsWith('https://')"
-    " || self.uri.startsWith('hf://'))",
-    "a web server has no signature beside the file: set verify.signatureUri to one in a store",
+    "!has(self.verify) || has(self.verify.signatureUri) || !self.uri.matches('^(https|hf|oci)://')",
+    "a web server or registry has no signature beside the file: set verify.signatureUri to one in a store",
 )

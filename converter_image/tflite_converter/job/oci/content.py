@@ -29,8 +29,8 @@ _IMAGE_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MODEL_MANIFEST: Final = "application/vnd.cncf.model.manifest.v1+json"
 _MODEL_CONFIG: Final = "application/vnd.cncf.model.config.v1+json"
 _MODEL_WEIGHT: Final = "application/vnd.cncf.model.weight.v1.raw"
-_FILE_PATH: Final = "org.cncf.model.filepath"
-_TITLE: Final = "org.opencontainers.image.title"
+FILE_PATH: Final = "org.cncf.model.filepath"
+TITLE: Final = "org.opencontainers.image.title"
 _EMPTY: Final = "application/vnd.oci.empty.v1+json"
 _FOLDER: Final = "models"
 
@@ -99,7 +99,7 @@ def image(files: Sequence[Path]) -> Manifest:
 
 def model_pack(name: str, files: Sequence[Path]) -> Manifest:
     """Return a ModelPack, which has each file as a layer of its own. Raises as :func:`image`."""
-    layers = [_blob(_MODEL_WEIGHT, partial(_read, file), {_FILE_PATH: file.name}) for file in files]
+    layers = [_blob(_MODEL_WEIGHT, partial(_read, file), {FILE_PATH: file.name}) for file in files]
     config = {
         "descriptor": {"name": name},
         "config": {"format": "tflite"},
@@ -110,7 +110,7 @@ def model_pack(name: str, files: Sequence[Path]) -> Manifest:
 
 def referrer(subject: Manifest, artifact_type: str, name: str, content: bytes) -> Manifest:
     """Return a manifest with one file that refers to another manifest."""
-    layer = of_bytes(artifact_type, content, {_TITLE: name})
+    layer = of_bytes(artifact_type, content, {TITLE: name})
     return _manifest(of_bytes(_EMPTY, b"{}"), [layer], artifact_type=artifact_type, subject=subject)
 
 

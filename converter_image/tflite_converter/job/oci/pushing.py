@@ -17,6 +17,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import REPORT_FILE_NAME, SIGNATURE_FILE_NAME, ConversionReport
 from modelconversion_api.request import REGISTRY_LOGINS_ENV
 from tflite_converter.errors import ConverterError
+from tflite_converter.job.oci.asking import Answer
 from tflite_converter.job.oci.content import (
     INDEX,
     Json,
@@ -28,7 +29,7 @@ from tflite_converter.job.oci.content import (
     written,
 )
 from tflite_converter.job.oci.logins import login_for, netloc, read_logins
-from tflite_converter.job.oci.registry import Answer, Repository
+from tflite_converter.job.oci.registry import Repository
 from tflite_converter.job.stores.base import check_proxy
 from tflite_converter.job.stores.connections import trusted
 
