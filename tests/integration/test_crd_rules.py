@@ -163,6 +163,7 @@ def of_layer(base, rules=None, **rule):
         {"source": {"uri": f"hf://org/repo.v1@{'0a' * 20}/onnx/model.onnx"}},
         {"source": {"uri": f"hf://org/repo@{'0a' * 20}/model.onnx{PIN}"}},
         {"source": {"uri": f"oci://registry.example/acme/person@sha256:{'0a' * 32}"}},
+        {"source": {"uri": f"oci://r.example/a@sha256:{'0a' * 32}", "verify": {"publicKey": PUBLIC_KEY}}},
         {
             "source": {"uri": f"oci://registry:5000/acme/person@sha256:{'0a' * 32}/models/a-b.tflite"},
             "storage": {"oci": {"insecure": True, "secretRef": {"name": "registry-logins"}}},
@@ -385,10 +386,6 @@ def test_accepted(crd, namespace, changes):
         ({"source": {"uri": "ftp://r.example/a"}}, "oci://host/repository@sha256:DIGEST (no tag)"),
         ({"source": {"uri": f"oci://r.example/a@sha256:{'0' * 64}/../b"}}, "must not contain '.' or '..'"),
         ({"output": {"uri": f"oci://r.example/a@sha256:{'0' * 64}"}}, "must name a bucket and a key of S3"),
-        (
-            {"source": {"uri": f"oci://r.example/a@sha256:{'0' * 64}", "verify": {"publicKey": PUBLIC_KEY}}},
-            "set verify.signatureUri to one in a store",
-        ),
         (
             {"source": {"uri": f"hf://repo@{'0' * 40}/a.onnx"}},
             "must be s3://bucket/path/model.h5, gs://bucket",

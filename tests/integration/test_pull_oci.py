@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from devcluster.errors import PackageUnavailableError
 from devcluster.services.registry import LocalRegistry
 from devcluster.services.s3 import ObjectStore as Server
 from modelconversion_api.fields.oci import OCIOutput, RegistryKeyRef
 from modelconversion_api.fields.storage import RegistriesAccess
+from modelconversion_api.fields.trust import SourceVerification
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.request import REGISTRY_LOGINS_ENV
-from modelconversion_api.spec import Output, Source, SourceFormat
+from modelconversion_api.request import REGISTRY_LOGINS_ENV, SIGNING_KEY_ENV
+from modelconversion_api.spec import Output, Signing, SigningKeyRef, Source, SourceFormat
 from support.cluster.registries import (
     INDEX,
     MANIFEST,
@@ -37,6 +40,7 @@ from support.cluster.registries import (
 from support.cluster.registry_front import Asked, RegistryFront, Said
 from support.cluster.stages import MODEL, MODEL_DIGEST, TFLITE, Job, new_job
 from tflite_converter.errors import ConverterError
+from tflite_converter.files.envelope import Sealer
 from tflite_converter.files.sources import SourceModel, open_source
 from tflite_converter.job.convert import options_of
 from tflite_converter.job.oci import asking
@@ -524,3 +528,121 @@ def test_what_is_published_into_a_registry_is_a_source(
     for artifact in told.oci:
         found = pulled(pulling(job, front, artifact.uri.partition("@")[2]))
         assert (found.format, found.path.read_bytes()) == (SourceFormat.TFLITE, TFLITE)
+
+
+class Signed:
+    """What a signed output has pushed, and what anybody may attach to it."""
+
+    def __init__(self, job: Job, front: RegistryFront, pushes: Pushes) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        job.run(Stage.FETCH)
+        repository = f"{front.host}/{NAME}"
+        oci = OCIOutput(repository=repository, secret_ref=RegistryKeyRef(name="logins"), insecure=True)
+        signing = Signing(secret_ref=SigningKeyRef(name="key"))
+        self.job = job.ask(output=Output(uri=job.request.output.uri, oci=oci, signing=signing))
+        self.front, self.pushes = front, pushes
+        self.job.converted()
+        pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        self.job.patch.setenv(REGISTRY_LOGINS_ENV, docker_config(front.host))
+        self.job.patch.setenv(SIGNING_KEY_ENV, pem)
+        self.sealer = Sealer(pem)
+        told = self.job.run(Stage.PUBLISH).summary
+        assert told is not None
+        self.digests = [artifact.uri.partition("@")[2] for artifact in told.oci]
+
+    def verifying(self, digest: str, key: ec.EllipticCurvePrivateKey | None = None) -> Job:
+        public = (key or self.key).public_key()
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        job = pulling(self.job, self.front, digest)
+        verify = SourceVerification(public_key=pem)
+        return job.ask(source=job.request.source.model_copy(update={"verify": verify}))
+
+    def attach(self, digest: str, content: bytes, **changes: Any) -> None:
+        """Attach an envelope as provenance, as whoever may push can."""
+        subject = {"mediaType": MANIFEST, "digest": digest, "size": 1}
+        layer = self.pushes.blob(content, SIGNED_PROVENANCE) | changes
+        config = self.pushes.blob(b"{}", "application/vnd.oci.empty.v1+json")
+        body = {"config": config, "layers": [layer], "artifactType": SIGNED_PROVENANCE, "subject": subject}
+        made = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST} | body).encode()
+        attached = self.pushes.put(made, MANIFEST)
+        one = {
+            "mediaType": MANIFEST,
+            "digest": attached,
+            "size": len(made),
+            "artifactType": SIGNED_PROVENANCE,
+        }
+        listed = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [one]}
+        self.pushes.put(json.dumps(listed).encode(), INDEX, digest.replace(":", "-"))
+
+    def statement(self, digest: str, kind: str = "https://slsa.dev/provenance/v1") -> bytes:
+        subject = [{"name": "x", "digest": {"sha256": digest.removeprefix("sha256:")}}]
+        return json.dumps({"subject": subject, "predicateType": kind, "predicate": {}}).encode()
+
+
+SIGNED_PROVENANCE = "application/vnd.in-toto.provenance+dsse"
+IN_TOTO = "application/vnd.in-toto+json"
+
+
+def test_what_a_signed_output_has_pushed_is_verified_by_its_provenance(
+    job: Job, front: RegistryFront, pushes: Pushes
+) -> None:
+    signed = Signed(job, front, pushes)
+    for digest in signed.digests:
+        assert pulled(signed.verifying(digest)).path.read_bytes() == TFLITE
+        other = signed.verifying(digest, ec.generate_private_key(ec.SECP256R1()))
+        failure = other.run(Stage.FETCH).failure
+        assert failure is not None
+        assert failure.reason is FailureReason.SOURCE_NOT_VERIFIED
+        assert "none of the 1 that refer to it is by that key" in failure.message
+
+    front.stop = lambda asked: Said(403, {}, b"") if "sha256-" in asked.path else None
+    failure = signed.verifying(signed.digests[0]).run(Stage.FETCH).failure
+    assert failure is not None
+    assert failure.reason is DENIED
+
+    def knows(asked: Asked) -> Said | None:
+        """A stand-in for a registry of version 1.1, which has the list itself."""
+        if "/referrers/" not in asked.path:
+            return None
+        assert asked.path.endswith("?artifactType=application%2Fvnd.in-toto.provenance%2Bdsse")
+        return Said(200, {"Content-Type": INDEX}, b'{"manifests": []}')
+
+    front.stop = knows
+    failure = signed.verifying(signed.digests[0]).run(Stage.FETCH).failure
+    assert failure is not None
+    assert "has no signed provenance: nothing is" in failure.message
+
+
+def test_nothing_else_is_taken_for_signed_provenance(job: Job, front: RegistryFront, pushes: Pushes) -> None:
+    signed = Signed(job, front, pushes)
+    digest = pushes.manifest(pushes.blob(MODEL, "application/octet-stream", **{TITLE: "mine.h5"}))
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    pem = stranger.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    good = signed.statement(digest)
+    for content in (
+        good,
+        Sealer(pem).seal(good, IN_TOTO),
+        signed.sealer.seal(signed.statement(signed.digests[0]), IN_TOTO),
+        signed.sealer.seal(
+            signed.statement(digest, "https://in-toto.io/attestation/test-result/v0.1"), IN_TOTO
+        ),
+        signed.sealer.seal(good, "application/vnd.edgeml.channel.v1+json"),
+        signed.sealer.seal(b"[" * 100_000, IN_TOTO),
+        signed.sealer.seal(b'{"subject": [{"digest": 1}]}', IN_TOTO),
+        b"{}",
+    ):
+        signed.attach(digest, content)
+        failure = signed.verifying(digest).run(Stage.FETCH).failure
+        assert failure is not None
+        assert failure.reason is FailureReason.SOURCE_NOT_VERIFIED
+    envelope = signed.sealer.seal(good, IN_TOTO)
+    signed.attach(digest, envelope, size=2 << 20)
+    assert signed.verifying(digest).run(Stage.FETCH).failure is not None
+    signed.attach(digest, envelope)
+    assert pulled(signed.verifying(digest)).sha256 == MODEL_DIGEST
+    broken = signed.verifying(digest)
+    verify = SourceVerification(public_key="-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+    broken = broken.ask(source=broken.request.source.model_copy(update={"verify": verify}))
+    failure = broken.run(Stage.FETCH).failure
+    assert failure is not None
+    assert failure.reason is FailureReason.SOURCE_NOT_VERIFIED

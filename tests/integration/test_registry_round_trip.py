@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from devcluster.errors import PackageUnavailableError
 from devcluster.services.registry import LocalRegistry
@@ -34,10 +36,18 @@ def test_what_was_published_is_converted_again(
     assert operator.process is not None
     model = write_tiny_tflite(tmp_path / "person.tflite", (1, 4096))
     conversions.upload({"person.tflite": model})
-    meta = {"name": "registry-logins", "namespace": conversions.namespace}
-    logins = {".dockerconfigjson": docker_config(registry.host)}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": logins}
-    conversions.cluster.apply([secret])
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    secrets = {
+        "registry-logins": {".dockerconfigjson": docker_config(registry.host)},
+        "signing-key": {"private.pem": pem},
+    }
+    for secret, data in secrets.items():
+        meta = {"name": secret, "namespace": conversions.namespace}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
+        conversions.cluster.apply([body])
+    conversions.release("signing-key")
     reference = {"insecure": True, "secretRef": {"name": "registry-logins"}}
     storage = {"endpoint": conversions.store.endpoint, "secretRef": {"name": "s3-credentials"}}
 
@@ -46,7 +56,11 @@ def test_what_was_published_is_converted_again(
         "float",
         source={"uri": conversions.uri("person.tflite")},
         methods=["Float32"],
-        output={"uri": conversions.uri("out/float/"), "oci": oci},
+        output={
+            "uri": conversions.uri("out/float/"),
+            "oci": oci,
+            "signing": {"secretRef": {"name": "signing-key"}},
+        },
     )
     until(lambda: "SecretNotReleased" in str(conversions.status("float")), "it waits for the release")
     conversions.release("registry-logins")
@@ -58,7 +72,7 @@ def test_what_was_published_is_converted_again(
         name = artifact["format"].lower()
         conversions.apply(
             name,
-            source={"uri": artifact["uri"]},
+            source={"uri": artifact["uri"], "verify": {"publicKey": public}},
             methods=["DynamicRange"],
             storage=storage | {"oci": reference},
         )

@@ -101,6 +101,7 @@ def fetch(job: JobEnvironment) -> StageResult:
         )
     if request.source.verify is not None:
         _verify(store, request.source, request.source.verify, source, job.input)
+        _logger.info("%s is signed by the key of spec.source.verify", request.source.uri)
     data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
     data |= {
         f"{RULES}-{recipe.name}": _fetch_rules(store, recipe.rules, job.input / f"{RULES}-{recipe.name}.json")
@@ -115,9 +116,14 @@ def fetch(job: JobEnvironment) -> StageResult:
 
 
 def _verify(
-    store: Store, source: Source, wanted: SourceVerification, fetched: FetchedFile, folder: Path
+    store: Places, source: Source, wanted: SourceVerification, fetched: FetchedFile, folder: Path
 ) -> None:
     """Check the signature of what was fetched, before anything looks into it."""
+    if wanted.signature_uri is None and source.uri.startswith(REGISTRY_SCHEME):
+        from tflite_converter.job.oci.verifying import verify_pulled  # those alone need it
+
+        verify_pulled(store.registries, source.uri, wanted.public_key)
+        return
     path = folder / fetched.path
     uri = bare(source.uri).rstrip("/")
     where = wanted.signature_uri or (f"{uri}/{SIGNATURE_FILE_NAME}" if path.is_dir() else f"{uri}.sig")
@@ -131,7 +137,6 @@ def _verify(
             cause = f"{source.uri} has no signature: {where} is not there"
             raise ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause) from error
         verify(path, signature, wanted.public_key, source.uri)
-    _logger.info("%s is signed by the key of spec.source.verify", source.uri)
 
 
 def _data(request: ConversionRequest) -> dict[str, str]:

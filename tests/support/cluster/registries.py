@@ -60,9 +60,9 @@ class Pushes:
         body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": list(layers)}
         return self.put(json.dumps(body | changes).encode(), (body | changes)["mediaType"])
 
-    def put(self, content: bytes, media_type: str) -> str:
-        """Push bytes as a manifest."""
-        url = f"{self._url}/manifests/{sha256(content)}"
+    def put(self, content: bytes, media_type: str, reference: str | None = None) -> str:
+        """Push bytes as a manifest, under a tag or their digest, which is returned."""
+        url = f"{self._url}/manifests/{reference or sha256(content)}"
         self._client.put(url, content=content, headers={"Content-Type": media_type}).raise_for_status()
         return sha256(content)
 

@@ -105,6 +105,16 @@ def _layer(descriptor: Mapping[str, Any], name: str) -> Layer:
     return Layer(str(media_type), said[1], size, path)
 
 
+def referrers_in(content: bytes, artifact_type: str) -> list[str]:
+    """Return the digests of what a list of referrers has of one type; none of what is no such list."""
+    try:
+        manifests = json.loads(content)["manifests"]
+        of_type = [one["digest"] for one in manifests if one.get("artifactType") == artifact_type]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return [digest for digest in of_type if isinstance(digest, str) and _DIGEST.fullmatch(digest)]
+
+
 def choose(layers: Sequence[Layer], path: str, name: str) -> Chosen:
     """Return what is meant: by its path, or where there is none, the one file or SavedModel that there is.
 

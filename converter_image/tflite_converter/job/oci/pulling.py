@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from urllib3.response import BaseHTTPResponse
 
@@ -20,10 +21,12 @@ from modelconversion_api.uris import InRegistry, in_registry
 from tflite_converter.errors import ConverterError
 from tflite_converter.job.oci.asking import MOST_BYTES, Asker, Asks
 from tflite_converter.job.oci.logins import read_logins
-from tflite_converter.job.oci.pulled import ACCEPTED, Chosen, Layer, choose, layers_of
+from tflite_converter.job.oci.pulled import ACCEPTED, Chosen, Layer, choose, layers_of, referrers_in
 from tflite_converter.job.stores.base import Limit, Meter, Stored, check_proxy, received, whole_or_not_at_all
 from tflite_converter.job.stores.connections import again, chunks, trusted
 
+_MOST_ATTACHED: Final = 50
+_LARGEST_ATTACHED: Final = 1 << 20
 _NOT_THERE: Final = "correct the repository and the digest"
 _LOGIN: Final = (
     "check the repository, and the login for that host in the Secret of spec.storage.oci.secretRef; many"
@@ -59,7 +62,7 @@ class RegistryReader:
         """
         named = in_registry(uri)
         name = f"oci://{named.host}/{named.repository}@{named.digest}"
-        content = again(partial(self._manifest_once, self._asker(uri, named), named, name))
+        content = again(partial(self._manifest_once, self._asker(uri, named), named.digest, name))
         return choose(layers_of(content, name), named.path, name)
 
     def pull(self, uri: str, layer: Layer, path: Path, limit: Limit, meter: Meter) -> Stored:
@@ -102,17 +105,55 @@ class RegistryReader:
         )
         return Asker(asks, self._logins, self._trust)
 
-    def _manifest_once(self, asker: Asker, named: InRegistry, name: str) -> bytes:
-        with asker.opened(f"{asker.url}/manifests/{named.digest}", ACCEPTED) as answer:
+    def attached(self, uri: str, artifact_type: str) -> Iterator[bytes]:
+        """Yield the files of one type that refer to a URI's manifest, of many the first.
+
+        Raises:
+            ConverterError: StorageAccessDenied, StorageUnavailable, DigestMismatch.
+
+        """
+        named = in_registry(uri)
+        asker, name = self._asker(uri, named), uri
+        places = (
+            f"{asker.url}/referrers/{named.digest}?artifactType={quote(artifact_type, safe='')}",
+            # Where a registry has no such list itself, the specification has a tag for it.
+            f"{asker.url}/manifests/{named.digest.replace(':', '-')}",
+        )
+        found = (self._there(partial(self._bytes_once, asker, place, name)) for place in places)
+        listed = next((content for content in found if content is not None), b"")
+        for digest in referrers_in(listed, artifact_type)[:_MOST_ATTACHED]:
+            content = again(partial(self._manifest_once, asker, digest, name))
+            if (layer := _attached_in(content, name)) is None:
+                continue
+            place = f"{asker.url}/blobs/sha256:{layer.sha256}"
+            yield again(partial(self._checked_once, asker, place, f"sha256:{layer.sha256}", name))
+
+    def _there(self, work: Callable[[], bytes]) -> bytes | None:
+        try:
+            return again(work)
+        except ConverterError as error:
+            if error.reason is not FailureReason.SOURCE_NOT_FOUND:
+                raise
+            return None
+
+    def _manifest_once(self, asker: Asker, digest: str, name: str) -> bytes:
+        return self._checked_once(asker, f"{asker.url}/manifests/{digest}", digest, name)
+
+    def _checked_once(self, asker: Asker, url: str, digest: str, name: str) -> bytes:
+        content = self._bytes_once(asker, url, name)
+        found = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if found != digest:
+            cause = f"{name}: the registry gives something with the digest {found}, expected {digest}"
+            raise ConverterError(FailureReason.DIGEST_MISMATCH, self._stage, cause)
+        return content
+
+    def _bytes_once(self, asker: Asker, url: str, name: str) -> bytes:
+        with asker.opened(url, ACCEPTED) as answer:
             content, limit = bytearray(), Limit(MOST_BYTES, "is it the digest of a manifest?")
             for chunk in chunks(answer):
                 content += chunk
                 if len(content) > limit.size_bytes:
-                    raise limit.exceeded(self._stage, f"the manifest {name} has more")
-        found = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if found != named.digest:
-            cause = f"{name}: the registry gives a manifest with the digest {found}"
-            raise ConverterError(FailureReason.DIGEST_MISMATCH, self._stage, cause)
+                    raise limit.exceeded(self._stage, f"a manifest of {name} has more")
         return bytes(content)
 
     def _layer_once(
@@ -131,3 +172,12 @@ class RegistryReader:
                 cause = f"{uri}: a layer has more than the {layer.size_bytes} bytes that the manifest says"
                 raise ConverterError(FailureReason.DIGEST_MISMATCH, self._stage, cause)
             yield chunk
+
+
+def _attached_in(manifest: bytes, name: str) -> Layer | None:
+    """Return the file of what refers to something; None for what others have attached that is none."""
+    try:
+        layers = layers_of(manifest, name)
+    except ConverterError:
+        return None
+    return layers[0] if layers and layers[0].size_bytes <= _LARGEST_ATTACHED else None

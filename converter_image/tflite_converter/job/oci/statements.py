@@ -27,7 +27,7 @@ TEST_RESULT: Final = "https://in-toto.io/attestation/test-result/v0.1"
 BILL: Final = "https://cyclonedx.org/bom"
 _FIGURES: Final = "https://edgeml.dev/figures/v1alpha1"
 """An extension of a test result, by the URI that such fields have for a name."""
-_SIGNED_TYPES: Final = {
+SIGNED_TYPES: Final = {
     PROVENANCE: "application/vnd.in-toto.provenance+dsse",
     TEST_RESULT: "application/vnd.in-toto.test-result+dsse",
     BILL: "application/vnd.in-toto.cyclonedx+dsse",
@@ -50,7 +50,7 @@ class Statement:
     @property
     def signed_type(self) -> str:
         """What it is in an envelope, by in-toto's convention for where they are kept."""
-        return _SIGNED_TYPES[self.predicate_type]
+        return SIGNED_TYPES[self.predicate_type]
 
 
 @dataclass(frozen=True)
