@@ -487,6 +487,30 @@ def test_downloads_come_from_nothing_strange(
     assert "word@" not in message
 
 
+def test_each_redirect_is_judged_by_whom_the_one_before_has_reached(
+    job: Job, front: RegistryFront, pushes: Pushes
+) -> None:
+    digest = pushes.manifest(pushes.blob(MODEL, "application/octet-stream"))
+    judged: list[tuple[str, str]] = []
+
+    def listens(address: connections.Address, before: connections.Address | None) -> str | None:
+        if before is not None:
+            judged.append((str(before), str(address)))
+        return connections.refusal(address, before)
+
+    job.patch.setattr(asking, "refusal", listens)
+    with RegistryFront(front.host, "127.0.0.3") as second, RegistryFront(front.host, "127.0.0.4") as third:
+        front.change = lambda asked, said: (
+            Said(302, {"Location": f"http://{second.host}/x"}, b"")
+            if "/blobs/" in asked.path and said.status == 200
+            else said
+        )
+        second.stop = lambda asked: Said(302, {"Location": f"http://{third.host}/y"}, b"")
+        third.stop = lambda asked: Said(200, {}, MODEL)
+        assert pulled(pulling(job, front, digest)).sha256 == MODEL_DIGEST
+    assert judged == [("127.0.0.1", "127.0.0.3"), ("127.0.0.3", "127.0.0.4")]
+
+
 @pytest.mark.parametrize("part", ["/manifests/", "/blobs/", "token"])
 def test_downloads_come_from_no_address_of_the_machine(
     job: Job, front: RegistryFront, pushes: Pushes, part: str

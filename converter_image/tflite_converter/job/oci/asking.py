@@ -74,6 +74,13 @@ class Answer:
     content: bytes
 
 
+@dataclass
+class _Before:
+    """Whom the request before a redirect has reached, elsewhere than at the registry."""
+
+    address: Address | None = None
+
+
 class Asker:
     """Asks a registry, and where it sends one. Threads may ask at the same time.
 
@@ -124,10 +131,11 @@ class Asker:
 
         """
         with server_errors(self._asks.stage, self._asks.name):
-            logged_in = False
+            logged_in, before = False, _Before()
             for _ in range(_MOST_REDIRECTS + 2):
                 sent = self._shown_to(url)
-                answer = self._line(url).ask("GET", url, {"Accept": accept, **sent})
+                line = self._line(url) if self._is_own(url) else self._away(url, before)
+                answer = line.ask("GET", url, {"Accept": accept, **sent})
                 with closing(answer):
                     if answer.status == HTTPStatus.OK:
                         yield answer
@@ -184,6 +192,17 @@ class Asker:
             is_own = netloc(url) == self._host
             self._lines[key] = Line(url, self._trust, partial(self._look, is_own=is_own))
         return self._lines[key]
+
+    def _away(self, url: str, before: _Before) -> Line:
+        """Return a line to where a redirect leads, which is looked at with where that came from in mind."""
+        self._check_place(url)
+
+        def look(address: Address) -> None:
+            if (why := refusal(address, before.address or self._reached)) is not None:
+                raise ForbiddenError(why)
+            before.address = address
+
+        return Line(url, self._trust, look)
 
     def _check_place(self, url: str) -> None:
         """Look at where the registry sends one."""
