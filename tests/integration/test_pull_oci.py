@@ -307,7 +307,7 @@ def test_what_is_too_large_is_not_read(job: Job, front: RegistryFront, pushes: P
 
 
 @pytest.mark.parametrize(
-    ("part", "words"), [("/manifests/", "gives a manifest with the digest"), ("/blobs/", "has the digest")]
+    ("part", "words"), [("/manifests/", "gives something with the digest"), ("/blobs/", "has the digest")]
 )
 def test_other_bytes_than_the_digest_says(
     job: Job, front: RegistryFront, pushes: Pushes, part: str, words: str
