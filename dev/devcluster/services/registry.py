@@ -31,21 +31,24 @@ def ensure_registry() -> Path:
 
 
 class LocalRegistry(Service):
-    """A registry on 127.0.0.1 that speaks HTTP without TLS.
+    """A registry on an address of this machine that speaks HTTP without TLS.
 
     Args:
         state: A folder for what is pushed, and its log.
         settings: More of its configuration
             (https://distribution.github.io/distribution/about/configuration), such as ``auth``.
+        address: Where it listens.
 
     """
 
     ready_seconds: ClassVar[float] = 30
 
-    def __init__(self, state: Path, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, state: Path, settings: Mapping[str, Any] | None = None, address: str = "127.0.0.1"
+    ) -> None:
         self._state = state
         (port,) = free_ports(1)
-        self.host = f"127.0.0.1:{port}"
+        self.host = f"{address}:{port}"
         self._config: Json = {
             "version": "0.1",
             "log": {"level": "warn", "accesslog": {"disabled": True}},
