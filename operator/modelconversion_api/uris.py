@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from .base import cel
 from .limits import URI_LENGTH
+from .servers import check_server
 
 HUB: Final = "https://huggingface.co"
 """The Hub, unless the platform names a mirror."""
@@ -84,6 +85,8 @@ def _check_data(uri: str) -> str:
         raise ValueError(_NO_COMMIT)
     if not re.fullmatch(_READABLE, uri):
         raise ValueError(_FORM)
+    if uri.startswith("https://"):
+        check_server(uri)
     return _check_parts(uri)
 
 
@@ -94,6 +97,7 @@ def _check_source(uri: str) -> str:
         raise ValueError(_NO_MANIFEST)
     if not re.fullmatch(_REGISTRY, uri):
         raise ValueError(_SOURCE_FORM)
+    check_server(uri)
     return _check_parts(uri)
 
 

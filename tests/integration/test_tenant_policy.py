@@ -32,6 +32,16 @@ LIMITS: Json = {
 }
 
 
+def signed(uri: str) -> Json:
+    """What a source has whose signature lies there."""
+    return {
+        "verify": {
+            "publicKey": "-----BEGIN PUBLIC KEY-----\nMFkw...\n-----END PUBLIC KEY-----\n",
+            "signatureUri": uri,
+        }
+    }
+
+
 class Fence:
     """A policy of the chart around one namespace of its own."""
 
@@ -167,6 +177,14 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
             f"{SERVER}http://",
         ),
         ({"storage": {"oci": {"insecure": False}}}, f"{STORE}AWS is none"),
+        (
+            {"source": {"uri": "s3://anywhere/a.h5"} | signed("gs://elsewhere/a.sig")},
+            f"{SERVER}https://storage.googleapis.com is none",
+        ),
+        (
+            {"source": {"uri": "s3://anywhere/a.h5"} | signed("s3://anywhere/a.sig")},
+            "",
+        ),
         ({"calibration": ELSE}, NOT_ELSE),
         ({"calibration": CALIBRATION | {"labelsUri": ELSE["uri"]}}, NOT_ELSE),
         ({"validation": ELSE}, NOT_ELSE),

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from ..base import ApiModel, cel
 from ..limits import OBJECT_NAME_LENGTH
+from ..servers import check_host
 from .scheduling import Name
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -72,6 +73,11 @@ def _schema(pattern: str, length: int, message: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "maxLength": length, "x-kubernetes-validations": rules})
 
 
+def _check_registry(repository: str) -> str:
+    check_host(repository.partition("/")[0])
+    return repository
+
+
 def registry_server(host: str, *, insecure: bool) -> str:
     """Return the URL of a registry, without a slash at its end or the scheme's own port."""
     scheme, port = ("http", ":80") if insecure else ("https", ":443")
@@ -85,6 +91,7 @@ class OCIOutput(ApiModel):
         str,
         Field(max_length=_REPOSITORY_LENGTH),
         _matching(_REPOSITORY, _REPOSITORY_FORM),
+        AfterValidator(_check_registry),
         _schema(_REPOSITORY, _REPOSITORY_LENGTH, _REPOSITORY_FORM),
     ]
     """Registry and repository, e.g. registry.example.com/edge/gesture."""

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..base import ApiModel, cel
 from ..limits import OBJECT_NAME_LENGTH
+from ..servers import check_server
 from .scheduling import Name
 
 REGISTER_ENV: Final = "CONVERSION_REGISTER"
@@ -39,7 +40,7 @@ class MLflowSecretRef(ApiModel):
 class MLflow(ApiModel):
     """An MLflow server, and what it calls the model."""
 
-    uri: Annotated[str, Field(max_length=512, pattern=_URL)]
+    uri: Annotated[str, Field(max_length=512, pattern=_URL), AfterValidator(check_server)]
     """Its address, e.g. https://mlflow.example; with a path where it is below one."""
     model: Annotated[str, Field(max_length=_NAME_LENGTH, pattern=_NAME)]
     """Name of the registered model; made where there is none. In a set, {model} and {profile} stand for the

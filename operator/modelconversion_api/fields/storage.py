@@ -5,10 +5,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..base import GROUP, ApiModel, cel
 from ..limits import OBJECT_NAME_LENGTH
+from ..servers import check_server
 from ..uris import AZURE_SCHEME, GOOGLE_SCHEME, REGISTRY_SCHEME, S3_SCHEME, in_registry, origin
 from .oci import RegistryKeyRef, registry_server
 from .scheduling import Name
@@ -101,6 +102,7 @@ Endpoint = Annotated[
             ]
         },
     ),
+    AfterValidator(check_server),
 ]
 
 
