@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from devcluster.cache import REPOSITORY
 from devcluster.tools.installer import find_uv
-from support.paths import REPOSITORY
 
 _ROUNDS = 7
 _COMMANDS = {

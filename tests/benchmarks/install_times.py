@@ -35,6 +35,8 @@ from devcluster.services.deploy import (
 )
 from devcluster.services.registry import LocalRegistry
 from devcluster.tools.helm import ensure_helm
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.chart.charts import helm_homes
 from support.cluster.e2e_cluster import Conversions, Store
 from support.cluster.published import Published
@@ -81,7 +83,7 @@ def documented_commands() -> list[str]:
 def main() -> None:
     """Print the table."""
     clock, console = Clock(), Console(stderr=True)
-    with tempfile.TemporaryDirectory() as name, RealNode(console, "install-times") as node:
+    with tempfile.TemporaryDirectory() as name, RealNode(console, "stranger") as node:
         folder = Path(name)
         (folder / "registry").mkdir()
         with LocalRegistry(folder / "registry") as registry:
