@@ -29,6 +29,7 @@ from ..fields.compilation import (
 from ..fields.compilers import MOST_SOCS
 from ..fields.data import Task
 from ..fields.detection import Detection
+from ..fields.metrics import MetricFigures
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
@@ -103,6 +104,8 @@ class ArtifactSummary(OfMethod):
     fallback_operators: int | None = None
     """Those that the target has no kernel for."""
     message: MessageText | None = None
+    metrics: MetricFigures = ()
+    """What the user's own metrics gave for it."""
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
@@ -164,11 +167,13 @@ def compilations_of(artifact: ArtifactReport) -> Compilations:
 
 
 def reason_of_none_passed(artifacts: Sequence[ArtifactSummary]) -> FailureReason:
-    """Why no artifact may be used: a compiler's own reason where one failed, otherwise the gates."""
+    """Why no artifact may be used: a compiler's or a metric's own reason where one failed, or the gates."""
     for artifact in artifacts:
         for _, figures in artifact.accelerators:
             if figures.reason is not None:
                 return figures.reason
+        if any(figure.value is None and not figure.passed for figure in artifact.metrics):
+            return FailureReason.METRIC_FAILED
     return FailureReason.GATES_NOT_MET
 
 
@@ -210,6 +215,10 @@ class Evaluation(ApiModel):
     """Samples left out because they calibrate the model as well."""
     not_finite: int = 0
     """Samples left out because the original gives NaN or infinity on them."""
+    metrics: MetricFigures = ()
+    """What the user's own metrics gave for the original."""
+    metric_samples: int = 0
+    """Samples that they got: those whose outputs fit into the limit, from the first on."""
     gated: bool = False
     """Whether the user set gates; without any, a file that is usable passes."""
 
@@ -369,7 +378,7 @@ class StageResult(ApiModel):
         yield without_chips
         least = _with_least_figures(without_chips)
         yield least
-        least = _changed_artifacts(least, latency=None, verifications=())
+        least = _changed_artifacts(least, latency=None, verifications=(), metrics=())
         yield least
         for count in range(len(least.summary.artifacts) - 1 if least.summary else 0, 0, -1):
             yield _with_fewer_artifacts(least, count)
@@ -563,6 +572,10 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
             "verifications": tuple(
                 v.model_copy(update={"message": _cut(v.message or "", texts) or None})
                 for v in artifact.verifications
+            ),
+            "metrics": tuple(
+                m.model_copy(update={"message": _cut(m.message or "", 0 if bare else texts) or None})
+                for m in artifact.metrics
             ),
         }
     )
