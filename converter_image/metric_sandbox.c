@@ -31,7 +31,7 @@
 #include <unistd.h>
 
 enum { METRIC_FAILED = 57, TERMINATED = 143, MOST_FILES = 64, MOST_INSTRUCTIONS = 4096, LONGEST = 4096 };
-static const rlim_t LARGEST_FILE = 1 << 30;
+static const rlim_t LARGEST_FILE = 256 << 20;
 static const char ORIGINAL[] = "original.npz", SUFFIX[] = ".npz";
 
 static const char *message_path;

@@ -226,8 +226,8 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
     FailureReason.METRIC_FAILED: Failure(
         57,
-        "correct the metric's container by what the message says: docs/METRICS.md has what it gets and must"
-        " leave",
+        "correct the metric's container by what the message says: docs/OWN_METRICS.md has what it gets and"
+        " must leave",
     ),
     FailureReason.COMPILATION_FAILED: Failure(
         42, "change the model as the message says, or leave the compiler out; the full-integer file is there"

@@ -135,7 +135,7 @@ def test_a_metric_that_breaks_is_told_and_never_passes_a_gate(uploaded) -> None:
     status = converted(uploaded, slow, loose)
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "MetricFailed"), status
     assert "metric slow: it took longer than 1 s" in status["failure"]["message"]
-    assert "docs/METRICS.md" in status["failure"]["message"]
+    assert "docs/OWN_METRICS.md" in status["failure"]["message"]
     for artifact in status["artifacts"]:
         of_slow, of_loose = artifact["metrics"]
         assert "value" not in of_slow

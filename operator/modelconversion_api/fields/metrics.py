@@ -1,6 +1,6 @@
 """A user's own metric: a container that gets outputs and labels and gives a number.
 
-A part of the spec, of reports and of the status. ``docs/METRICS.md`` has the contract with the container.
+A part of the spec, of reports and of the status. ``docs/OWN_METRICS.md`` has the contract with the container.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ OTHER: Json = {
     "tenantPolicy.allowedEndpoints": ["AWS"],
     "tenantPolicy.allowedOutputs": ["s3://other/"],
     "tenantPolicy.allowedServiceAccounts": ["team-a/converter"],
+    "policy.allowedMetricImages": ["registry.example/metrics@*"],
     "policy.allowedResources": ["cpu", "memory", "nvidia.com/gpu"],
     "log.level": "debug",
     "log.format": "json",
