@@ -19,22 +19,16 @@ from modelconversion_api.reports.conversion import ConversionReport
 from support.cluster.conversions import Conversions
 from support.converter.metric_sandbox import metric_sandbox
 from support.converter.pages import Page
+from support.paths import REPOSITORY
 from tflite_converter.job.metrics.sandbox import PROGRAM_ENV
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("operator", "equipped")]
 
 IMAGE = f"registry.acme/metrics@sha256:{'ab' * 32}"
 METHODS = ["Float32", "FullInteger"]
-ACCURACY = """
-import json, os, numpy as np
-outputs = np.load(os.environ["METRIC_OUTPUTS"])
-(scores,) = [outputs[name] for name in outputs]
-labels = np.load(os.environ["METRIC_LABELS"])["labels"]
-print("judging", os.environ["METRIC_OUTPUTS"])
-with open(os.environ["METRIC_RESULT"], "w") as file:
-    json.dump({"metric": float((scores.argmax(axis=1) == labels).mean())}, file)
-"""
-"""What somebody would write who knows nothing of the converter."""
+PAGE = (REPOSITORY / "docs" / "OWN_METRICS.md").read_text()
+ACCURACY = PAGE.partition("```python\n")[2].partition("```")[0]
+"""The page's own example."""
 
 
 @pytest.fixture(scope="module")

@@ -244,9 +244,11 @@ def test_figures_of_many_files_fit_into_a_termination_message():
     files = tuple(artifact(method, passed=False, message="y" * 500, metrics=figures) for method in Method)
     source = SourceInfo(sha256="a" * 64, size_bytes=1000, format=SourceFormat.KERAS_H5)
     summary = ConversionSummary(source=source, artifacts=tuple(map(_short, files)))
-    text = StageResult(summary=summary).encode()
-    assert len(text.encode()) <= 2048
-    assert StageResult.decode(text).summary.artifacts[0].method in Method
+    for metrics in range(5):
+        text = StageResult(summary=summary).encode(metrics)
+        # The kubelet divides 12 KiB between the containers: ours, the metrics', and three that are injected.
+        assert len(text.encode()) <= min(2048, 12288 // (3 + metrics + 3))
+        assert StageResult.decode(text).summary.artifacts[0].method in Method
 
 
 def _short(file: ArtifactReport):
