@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from modelconversion_api.methods import Method
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import ArtifactSummary, ConversionSummary, StageResult
 from modelconversion_api.spec import ModelConversionSpec
+from modelconversion_api.status import Phase
 from modelconversion_operator.deciding.failures import failure_of_pod
 from modelconversion_operator.deciding.manifest import Part, job_manifest
 from modelconversion_operator.deciding.outcome import artifacts_of
@@ -21,7 +23,22 @@ from modelconversion_operator.deciding.progress import progress_of
 from modelconversion_operator.deciding.views import ContainerView
 from modelconversion_operator.deciding.waiting import wait_of_pod
 from modelconversion_operator.settings import load
-from support.operator.objects import DEFAULTS, KEY, NOW, ended, pod, running, spec, summary, waiting
+from support.operator.objects import (
+    DEFAULTS,
+    KEY,
+    NOW,
+    conversion,
+    decide,
+    ended,
+    pod,
+    running,
+    spec,
+    summary,
+    waiting,
+    wire,
+)
+from support.operator.objects import job as job_view
+from support.operator.situations import begun, condition, words
 
 DIGEST = f"sha256:{'ab' * 32}"
 METRIC = {
@@ -183,6 +200,27 @@ def test_an_image_that_cannot_be_pulled_is_told_as_others_are():
     assert wait is not None
     assert wait.reason is FailureReason.IMAGE_PULL_FAILED
     assert "registry.acme/metrics" in wait.message
+
+
+def test_an_image_that_stays_away_ends_the_conversion():
+    """The others have run: what waits is told meanwhile, and is a failure after the pending deadline."""
+    missing = waiting("ErrImagePull", "registry.acme/metrics: not found")
+    status = begun()
+    found = decide(conversion(status), job_view(), [with_metric(finished(0), finished(0), missing)], NOW)
+    assert (found.status.phase, condition(found)) == (Phase.PENDING, ("Unknown", "ImagePullFailed"))
+    assert "registry.acme/metrics: not found" in words(found)
+    late = decide(
+        conversion(status), job_view(), [with_metric(finished(901), finished(901), missing, age=999)], NOW
+    )
+    assert late.status.failure is not None
+    assert late.status.failure.reason is FailureReason.IMAGE_PULL_FAILED
+
+
+def finished(seconds: float) -> dict[str, Any]:
+    """A container that ended well so many seconds ago."""
+    state = ended()
+    state["terminated"]["finishedAt"] = wire(NOW - timedelta(seconds=seconds))
+    return state
 
 
 def test_a_metric_that_runs_is_evaluation():
