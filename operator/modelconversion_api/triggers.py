@@ -215,10 +215,13 @@ class ModelConversionTriggerStatus(ApiModel):
     """The newest version that was found."""
     converted: Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)] | None = None
     """The conversion, or set, that was made for it last."""
-    active: Annotated[
-        list[Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)]],
-        Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
-    ] = Field(default_factory=list)
+    active: (
+        Annotated[
+            list[Annotated[str, Field(max_length=OBJECT_NAME_LENGTH)]],
+            Field(max_length=64, json_schema_extra={"x-kubernetes-list-type": "set"}),
+        ]
+        | None
+    ) = None
     """Conversions, or sets, that are under way."""
     succeeded: int = 0
     """Those that are there and have succeeded."""

@@ -11,6 +11,7 @@ import pytest
 
 from devcluster.control_plane.control_plane import ControlPlane
 from support.chart.charts import Json, render
+from support.cluster.asking import refusal_of_new
 from support.cluster.conversions import manifest, until
 
 pytestmark = pytest.mark.cluster
@@ -54,6 +55,10 @@ class Fence:
 
     def would_say(self, **changes: Any) -> str:
         """What it would say to a new one."""
+        return refusal_of_new(self.cluster, json.loads(self._text("probe", changes)))
+
+    def warns(self, **changes: Any) -> str:
+        """What kubectl would show of a new one, warnings with it."""
         text = self._text("probe", changes)
         return self.cluster.kubectl("create", "--dry-run=server", "-f", "-", input=text, check=False).stderr
 
@@ -273,7 +278,7 @@ def test_what_was_there_before_can_be_labelled_and_deleted_but_not_written_anew(
     fence = Fence(crd, {}, validationActions=["Warn"], **LIMITS)
     try:
         outside = {"output": {"uri": "s3://models/other/"}, "storage": PLATFORM}
-        until(lambda: "Warning: Validation failed" in fence.would_say(**outside), "the policy warns", 30)
+        until(lambda: "Warning: Validation failed" in fence.warns(**outside), "the policy warns", 30)
         assert OUTPUT in fence.write("old", **outside)
         bindings = [o for o in fence.objects if o["kind"].endswith("Binding")]
         crd.apply([{**b, "spec": {**b["spec"], "validationActions": ["Deny"]}} for b in bindings])

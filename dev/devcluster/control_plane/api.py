@@ -64,6 +64,10 @@ class KubeApi:
         """POST an object."""
         return self._request("POST", path, json=body)
 
+    def replace(self, path: str, body: Json) -> Json:
+        """PUT an object."""
+        return self._request("PUT", path, json=body)
+
     def patch(self, path: str, body: Json, kind: Literal["merge", "apply"] = "merge") -> Json:
         """PATCH an object: a merge patch, or a forced server-side apply."""
         params = {"fieldManager": "devcluster", "force": "true"} if kind == "apply" else {}

@@ -6,19 +6,16 @@ It keeps nothing: what its own receiver does not take, it does not take either, 
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
-from typing import Final, Self
 
 from rich.console import Console
 
-from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.processes import Process, free_ports
+from devcluster.services.service import Service, listens
 from devcluster.tools.collector import ensure_collector
 
-_READY_SECONDS: Final = 60
 
-
-class Collector:
+class Collector(Service):
     """A Collector that runs while the context is open.
 
     Args:
@@ -30,7 +27,6 @@ class Collector:
     def __init__(self, state: Path, receiver: str) -> None:
         self._state, self._receiver = state, receiver
         (self.port,) = free_ports(1)
-        self._process: Process | None = None
 
     @property
     def endpoint(self) -> str:
@@ -55,26 +51,12 @@ class Collector:
             },
         }
 
-    def __enter__(self) -> Self:
+    def _start(self) -> Process:
         file = self._state / "collector.yaml"
         file.write_text(json.dumps(self._configuration))  # JSON is YAML
         program = ensure_collector(Console(stderr=True))
         log = self._state / "collector.log"
-        self._process = Process("the Collector", [program, "--config", f"file:{file}"], log)
-        try:
-            wait_until_ready(self._process, self._ready, _READY_SECONDS)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
+        return Process("the Collector", [program, "--config", f"file:{file}"], log)
 
     def _ready(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.port)

@@ -7,36 +7,35 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import httpx
 from rich.console import Console
 
-from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.processes import Process, free_ports
+from devcluster.services.service import Service, answers
 from devcluster.tools.mlflow import ensure_mlflow
-
-_READY_SECONDS = 400
-"""It imports for long, more so on a busy machine."""
 
 Json = dict[str, Any]
 
 
-class MLflowServer:
+class MLflowServer(Service):
     """A server with one user, who may do everything, that runs while the context is open.
 
     ``address`` is one of this machine's own.
     """
 
+    ready_seconds: ClassVar[float] = 400
+    """It imports for long, more so on a busy machine."""
     username = "admin"
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         self._address = address
         self.password = secrets.token_urlsafe(16)
         self._state = Path(tempfile.mkdtemp(prefix="devcluster-mlflow-"))
-        self._process: Process | None = None
         self.uri = ""
 
-    def __enter__(self) -> Self:
+    def _start(self) -> Process:
         (port,) = free_ports(1)
         self.uri = f"http://{self._address}:{port}"
         users = self._state / "users.ini"
@@ -58,19 +57,10 @@ class MLflowServer:
             *("--workers", "1", "--backend-store-uri", f"sqlite:///{self._state}/runs.db"),
             *("--artifacts-destination", str(self._state / "artifacts")),
         ]
-        try:
-            log = self._state / "mlflow.log"
-            self._process = Process("MLflow", command, log, environment=environment, folder=self._state)
-            wait_until_ready(self._process, self._ready, _READY_SECONDS)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        log = self._state / "mlflow.log"
+        return Process("MLflow", command, log, environment=environment, folder=self._state)
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
+    def _clean(self) -> None:
         shutil.rmtree(self._state, ignore_errors=True)
 
     def ask(self, path: str, /, **query: str) -> Json:
@@ -86,7 +76,4 @@ class MLflowServer:
         return httpx.get(f"{self.uri}{path}", params=query, auth=login, trust_env=False, timeout=60)
 
     def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.uri}/health", trust_env=False, timeout=5).status_code == 200
-        except httpx.HTTPError:
-            return False
+        return answers(f"{self.uri}/health")

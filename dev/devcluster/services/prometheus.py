@@ -11,17 +11,15 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 
-from devcluster.errors import DevClusterError
-from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.processes import Process, free_ports
+from devcluster.services.service import Service, answers
 from devcluster.tools.debian import files_of_package
 
 PROGRAMS: Final = ("prometheus", "promtool")
-_READY_SECONDS: Final = 30
 
 Json = dict[str, Any]
 
@@ -38,7 +36,7 @@ def ensure_prometheus() -> dict[str, Path]:
     return {name: folder / name for name in PROGRAMS}
 
 
-class Prometheus:
+class Prometheus(Service):
     """A server on 127.0.0.1 that scrapes every second.
 
     Args:
@@ -48,6 +46,8 @@ class Prometheus:
         rules: Rule files.
 
     """
+
+    ready_seconds: ClassVar[float] = 30
 
     def __init__(
         self,
@@ -69,13 +69,12 @@ class Prometheus:
                 for job, addresses in targets.items()
             ],
         }
-        self._process: Process | None = None
 
-    def __enter__(self) -> Prometheus:
+    def _start(self) -> Process:
         program = ensure_prometheus()["prometheus"]
         file = self._state / "prometheus.yml"
         file.write_text(json.dumps(self._config))  # JSON is YAML
-        self._process = Process(
+        return Process(
             "prometheus",
             [
                 program,
@@ -86,18 +85,6 @@ class Prometheus:
             ],
             self._state / "prometheus.log",
         )
-        try:
-            wait_until_ready(self._process, self._is_ready, _READY_SECONDS)
-        except DevClusterError:
-            self._process.kill()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.stop()
 
     def query(self, expression: str) -> list[Json]:
         """Return the series that an expression gives now."""
@@ -126,9 +113,5 @@ class Prometheus:
             raise ValueError(f"{answer['error']}: {parameters}")
         return answer
 
-    def _is_ready(self) -> bool:
-        try:
-            url = f"http://127.0.0.1:{self._port}/-/ready"
-            return httpx.get(url, trust_env=False, timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+    def _ready(self) -> bool:
+        return answers(f"http://127.0.0.1:{self._port}/-/ready")

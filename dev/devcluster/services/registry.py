@@ -9,16 +9,13 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final
 
-import httpx
-
-from devcluster.processes import Process, free_ports, wait_until_ready
+from devcluster.processes import Process, free_ports
+from devcluster.services.service import Service, answers
 from devcluster.tools.debian import files_of_package
 
 _PROGRAM: Final = "docker-registry"
-_READY_SECONDS: Final = 30
 
 Json = dict[str, Any]
 
@@ -33,46 +30,38 @@ def ensure_registry() -> Path:
     return files_of_package(_PROGRAM, [f"usr/bin/{_PROGRAM}"]) / _PROGRAM
 
 
-class LocalRegistry:
-    """A registry on 127.0.0.1 that speaks HTTP without TLS.
+class LocalRegistry(Service):
+    """A registry on an address of this machine that speaks HTTP without TLS.
 
     Args:
         state: A folder for what is pushed, and its log.
         settings: More of its configuration
             (https://distribution.github.io/distribution/about/configuration), such as ``auth``.
+        address: Where it listens.
 
     """
 
-    def __init__(self, state: Path, settings: Mapping[str, Any] | None = None) -> None:
+    ready_seconds: ClassVar[float] = 30
+
+    def __init__(
+        self, state: Path, settings: Mapping[str, Any] | None = None, address: str = "127.0.0.1"
+    ) -> None:
         self._state = state
         (port,) = free_ports(1)
-        self.host = f"127.0.0.1:{port}"
+        self.host = f"{address}:{port}"
         self._config: Json = {
             "version": "0.1",
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": str(state / "blobs")}},
             "http": {"addr": self.host},
         } | dict(settings or {})
-        self._process: Process | None = None
 
-    def __enter__(self) -> Self:
+    def _start(self) -> Process:
         program = ensure_registry()
         self._state.mkdir(parents=True, exist_ok=True)
         file = self._state / "config.yml"
         file.write_text(json.dumps(self._config))  # JSON is YAML
-        self._process = Process(_PROGRAM, [program, "serve", file], self._state / "registry.log")
-        wait_until_ready(self._process, self._answers, _READY_SECONDS)
-        return self
+        return Process(_PROGRAM, [program, "serve", file], self._state / "registry.log")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process is not None:
-            self._process.kill()
-
-    def _answers(self) -> bool:
-        try:
-            httpx.get(f"http://{self.host}/v2/", trust_env=False)
-        except httpx.HTTPError:
-            return False
-        return True
+    def _ready(self) -> bool:
+        return answers(f"http://{self.host}/v2/")

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import boto3
 import httpx
@@ -17,19 +17,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from devcluster.errors import ProcessError
 from devcluster.local import installed_program, write_private
-from devcluster.processes import Process, free_ports, port_is_free, wait_until_ready
+from devcluster.processes import Process, free_ports, port_is_free
+from devcluster.services.service import Service
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_READY_SECONDS = 60
 # Seven volumes a bucket are the default: too many where every test has its own bucket.
 _ONE_VOLUME = {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"}
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS makes its Unix sockets, and leaves them
 _REGION = "us-east-1"
 
 
-class ObjectStore:
+class ObjectStore(Service):
     """An S3 server that runs while the context is open.
 
     ``port`` is a free one unless given. ``state`` keeps the objects; without it they lie in a temporary
@@ -51,11 +51,10 @@ class ObjectStore:
         self._port = port
         self.access_key = secrets.token_hex(10).upper()
         self.secret_key = secrets.token_urlsafe(30)
-        self._process: Process | None = None
         self._client: S3Client | None = None
         self.endpoint = ""
 
-    def __enter__(self) -> Self:
+    def _start(self) -> Process:
         data = self.state / "data"
         data.mkdir(parents=True, exist_ok=True)
         s3, *ports = free_ports(8)
@@ -89,24 +88,15 @@ class ObjectStore:
                 self.state / "notification.toml",
                 f'[notification.webhook]\nenabled = true\nendpoint = "{url}"\nbearer_token = "{token}"\n',
             )
-        try:
-            self._process = Process(
-                "SeaweedFS",
-                command,
-                self.state / "seaweedfs.log",
-                environment=os.environ | _ONE_VOLUME,
-                folder=self.state,  # where it looks for what to tell, and whom
-            )
-            wait_until_ready(self._process, self._ready, _READY_SECONDS)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        return Process(
+            "SeaweedFS",
+            command,
+            self.state / "seaweedfs.log",
+            environment=os.environ | _ONE_VOLUME,
+            folder=self.state,  # where it looks for what to tell, and whom
+        )
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
+    def _clean(self) -> None:
         for port in self._ports:
             for socket in _SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
                 socket.unlink(missing_ok=True)

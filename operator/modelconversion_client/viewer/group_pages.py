@@ -81,7 +81,7 @@ def trigger_page(found: Trigger, made: Sequence[Row], now: datetime) -> str:
         ("Found", None if version is None else since(version.time, now)),
         ("Last look", since(status.last_look_time, now)),
         ("Next look", None if status.next_look_time is None else status.next_look_time.isoformat()),
-        ("Under way", ", ".join(status.active)),
+        ("Under way", ", ".join(status.active or ())),
         ("There", f"{status.succeeded} succeeded, {status.failed} failed"),
     )
     return page(

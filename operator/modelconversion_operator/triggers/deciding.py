@@ -136,7 +136,7 @@ def invalid(view: TriggerView, words: str, now: datetime) -> TriggerDecision:
 def _counts(seen: TriggerSeen) -> dict[str, Any]:
     made = seen.made.values()
     return {
-        "active": sorted(m.key.name for m in made if not m.is_over)[:_MOST_ACTIVE],
+        "active": sorted(m.key.name for m in made if not m.is_over)[:_MOST_ACTIVE] or None,
         "succeeded": sum(m.phase is Phase.SUCCEEDED for m in made),
         "failed": sum(m.phase is Phase.FAILED for m in made),
     }
