@@ -243,8 +243,8 @@ def job_manifest(
     if part.registers:
         pod = _only_publish(pod, "job-register", _registry(spec, recommended))
     pod = with_claims(pod, read_uris(spec) if part.converts else [spec.output.uri], spec.output.uri)
-    middle = [c["name"] for c in pod.get("initContainers", ())[1:]]
-    without = {name: separator.join(middle) for name, separator in _NO_IDENTITY.items() if middle}
+    middle = [c["name"] for c in pod.get("initContainers", ())[1:]] or ["convert"]
+    without = {name: separator.join(middle) for name, separator in _NO_IDENTITY.items()}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
