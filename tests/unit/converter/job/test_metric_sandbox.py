@@ -229,3 +229,15 @@ def test_an_image_without_the_program_says_so(tmp_path, monkeypatch):
     with pytest.raises(ConverterError) as caught:
         hand_over_sandbox()
     assert caught.value.reason is FailureReason.METRIC_FAILED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another root")
+def test_it_needs_nothing_of_the_image(box):
+    """A foreign image may have no C library, no shell and no folders but those that are mounted."""
+    shutil.copyfile(metric_sandbox(), box.folder / "sandbox")
+    (box.folder / "sandbox").chmod(0o755)
+    chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin") or pytest.skip("needs chroot")
+    told = ("/sandbox", "/filter", "/data", "/results", "/message", "20", "/sandbox")
+    done = subprocess.run([chroot, box.folder, *told], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert box.note("b_int8") == "exited 2\n", "what a sandbox says that is told nothing"
