@@ -41,6 +41,7 @@ _LANES: Final = {
     "tests/integration/test_cache_s3.py": "stages",
     "tests/integration/test_move_s3.py": "stages",
     "tests/integration/test_publish_oci.py": "stages",
+    "tests/integration/test_pull_oci.py": "stages",
     "tests/integration/test_register_s3.py": "stages",
     "tests/integration": "operator",
     "tests/converter/test_compilers.py": "training",

@@ -28,7 +28,8 @@ OUTPUT_DIR_ENV: Final = "CONVERSION_OUTPUT_DIR"
 SIGNING_KEY_ENV: Final = "CONVERSION_SIGNING_KEY"
 """The private key that ``publish`` signs with, in PEM format; no other container has it."""
 REGISTRY_LOGINS_ENV: Final = "CONVERSION_REGISTRY_LOGINS"
-"""Logins of the registry that ``publish`` pushes to, as Docker's configuration file has them."""
+"""Logins of the registry that ``publish`` pushes to, or of those that ``fetch`` reads from, as Docker's
+configuration file has them."""
 HUB_TOKEN_ENV: Final = "CONVERSION_HUB_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 """The token that ``fetch`` shows to the Hugging Face Hub; no other container has it."""
 CREDENTIALS_ENDPOINT_ENV: Final = "CONVERSION_CREDENTIALS_ENDPOINT"

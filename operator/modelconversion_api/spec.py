@@ -136,7 +136,8 @@ class Source(ApiModel):
     SavedModel or of an ONNX model with its external data, or the prefix under which a SavedModel folder
     lies, in a store: s3://bucket/key, gs://bucket/key or az://container/key. Or such a file on a web server,
     https://host/path#sha256=DIGEST, or on the Hugging Face Hub, hf://organisation/repository@COMMIT/path;
-    data may lie there too."""
+    data may lie there too. Or in a container registry, oci://host/repository@sha256:DIGEST, with /path of a
+    file behind it where there are several."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest, as status.source.sha256 or an earlier report gives it. A mismatch fails the
     conversion."""

@@ -140,8 +140,8 @@ class ModelConversionTriggerSpec(ApiModel):
                     " : self.template.set.models[0].source.uri]"
                     ".all(uri, uri.startsWith('s3://') || uri.startsWith('gs://') || uri.startsWith('az://')"
                     " || uri.startsWith('pvc://'))",
-                    "a trigger looks at a store (s3, gs, az, pvc): an https or hf uri names one version for"
-                    " good, so convert it with a ModelConversion",
+                    "a trigger looks at a store (s3, gs, az, pvc): an https, hf or oci uri names one version"
+                    " for good, so convert it with a ModelConversion",
                 )
             ]
         }

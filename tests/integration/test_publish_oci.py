@@ -10,6 +10,9 @@ import hashlib
 import io
 import ipaddress
 import json
+import os
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +20,22 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from devcluster.errors import PackageUnavailableError
 from devcluster.services.registry import LocalRegistry
 from devcluster.services.s3 import ObjectStore as Server
+from modelconversion_api.base import fraction
+from modelconversion_api.fields.data import Validation
 from modelconversion_api.fields.oci import OCIChoice, OCIFormat, OCIOutput, RegistryKeyRef
 from modelconversion_api.reasons import FailureReason, Stage
-from modelconversion_api.request import REGISTRY_LOGINS_ENV
-from modelconversion_api.spec import Output
+from modelconversion_api.request import REGISTRY_LOGINS_ENV, SIGNING_KEY_ENV
+from modelconversion_api.spec import Output, Signing, SigningKeyRef
 from support.cluster.registry_front import Asked, RegistryFront, Said
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 from tflite_converter.job.stores import connections
@@ -35,6 +46,14 @@ HTPASSWD = "someone:$2y$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC
 """Of the password ``right``."""
 REPORT_TYPE = "application/vnd.edgeml.dev.conversion.report.v1+json"
 PROVENANCE_TYPE = "application/vnd.in-toto+json"
+SLSA, BILL = "https://slsa.dev/provenance/v1", "https://cyclonedx.org/bom"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+SIGNED_TYPES = {
+    SLSA: "application/vnd.in-toto.provenance+dsse",
+    TEST_RESULT: "application/vnd.in-toto.test-result+dsse",
+    BILL: "application/vnd.in-toto.cyclonedx+dsse",
+}
+PREDICATE = "in-toto.io/predicate-type"
 FILES = [method.file_name("gesture") for method in METHODS]
 
 
@@ -168,10 +187,133 @@ def test_report_and_provenance_refer_to_what_was_pushed(registry: LocalRegistry,
                 assert content == published
                 continue
             statement = json.loads(content)
+            assert statement["_type"] == "https://in-toto.io/Statement/v1"
+            assert one["annotations"] == {PREDICATE: statement["predicateType"]}
             subjects = {s["digest"]["sha256"] for s in statement["subject"]}
             assert {digest.removeprefix("sha256:"), hashlib.sha256(TFLITE).hexdigest()} <= subjects
-            (source,) = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
-            assert source == {"digest": {"sha256": MODEL_DIGEST}, "uri": job.request.source.uri}
+            if statement["predicateType"] == SLSA:
+                source, data = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+                assert source == {"digest": {"sha256": MODEL_DIGEST}, "uri": job.request.source.uri}
+                digest_of_data = hashlib.sha256(b"data").hexdigest()
+                assert data == {"name": "calibration", "digest": {"sha256": digest_of_data}}
+        said = [one["annotations"][PREDICATE] for one in listed if one["artifactType"] == PROVENANCE_TYPE]
+        assert sorted(said) == sorted([SLSA, TEST_RESULT, BILL])
+
+
+def said_of(registry: LocalRegistry, job: Job, digest: str) -> dict[str, list[tuple[str, bytes]]]:
+    """Types and contents of the statements that refer to a manifest, by what they claim to be."""
+    listed = get(registry, job, f"manifests/{digest.replace(':', '-')}", INDEX).json()["manifests"]
+    found: dict[str, list[tuple[str, bytes]]] = {}
+    for one in listed:
+        if (claimed := one.get("annotations", {}).get(PREDICATE)) is not None:
+            _, manifest = checked(registry, job, one["digest"])
+            (layer,) = manifest["layers"]
+            assert layer["mediaType"] == manifest["artifactType"] == one["artifactType"]
+            content = get(registry, job, f"blobs/{layer['digest']}").content
+            found.setdefault(claimed, []).append((one["artifactType"], content))
+    return found
+
+
+def by_openssl(
+    folder: Path, key: ec.EllipticCurvePublicKey, signed: bytes, signature: bytes, digest: str
+) -> str:
+    """What openssl says of a signature, asked as docs/STORAGE.md has it."""
+    (folder / "public.pem").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (folder / "signed").write_bytes(signed)
+    (folder / "statement.sig").write_bytes(signature)
+    command = [shutil.which("openssl") or "openssl", "dgst", f"-{digest}", "-verify", "public.pem"]
+    command += ["-signature", "statement.sig", "signed"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("curve", "digest"), [(ec.SECP256R1(), hashes.SHA256()), (ec.SECP384R1(), hashes.SHA384())]
+)
+def test_statements_of_a_signed_output_are_signed_by_its_key(
+    registry: LocalRegistry, job: Job, curve: ec.EllipticCurve, digest: hashes.HashAlgorithm
+) -> None:
+    key = ec.generate_private_key(curve)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    output = job.request.output
+    signing = Signing(secret_ref=SigningKeyRef(name="key"))
+    job = job.ask(output=output.model_copy(update={"signing": signing}))
+    job.converted()
+    job.patch.setenv(SIGNING_KEY_ENV, pem)
+    told = job.run(Stage.PUBLISH).summary
+    assert told is not None
+    assert SIGNING_KEY_ENV not in os.environ
+    for artifact in told.oci:
+        manifest = artifact.uri.rpartition("@")[2]
+        said = said_of(registry, job, manifest)
+        assert {claimed: kind for claimed, ((kind, _),) in said.items()} == SIGNED_TYPES
+        for claimed, ((_, content),) in said.items():
+            envelope = json.loads(content)
+            payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"]
+            assert kind == "application/vnd.in-toto+json"
+            # The pre-authentication encoding, as DSSE's page has it.
+            signed = b" ".join([b"DSSEv1", b"%d" % len(kind), kind.encode(), b"%d" % len(payload), payload])
+            (signature,) = envelope["signatures"]
+            proof = base64.b64decode(signature["sig"])
+            key.public_key().verify(proof, signed, ec.ECDSA(digest))
+            with pytest.raises(InvalidSignature):
+                key.public_key().verify(
+                    proof, signed.replace(manifest[7:].encode(), b"0" * 64), ec.ECDSA(digest)
+                )
+            assert by_openssl(job.folder, key.public_key(), signed, proof, digest.name) == "Verified OK"
+            statement = json.loads(payload)
+            assert statement["predicateType"] == claimed
+            assert {"sha256": manifest.removeprefix("sha256:")} in [s["digest"] for s in statement["subject"]]
+    listed = get(registry, job, f"manifests/{manifest.replace(':', '-')}", INDEX).json()["manifests"]
+    assert "application/vnd.dev.sigstore.bundle.v0.3+json" in {one["artifactType"] for one in listed}
+
+
+def test_a_test_result_has_the_gates_and_what_came_of_them(
+    registry: LocalRegistry, job: Job, front: RegistryFront
+) -> None:
+    gates = Validation(min_agreement=fraction(0.98), max_size_bytes=300000)
+    job = pushing(job.ask(validation=gates), front.host, formats=[OCIFormat.IMAGE], files=OCIChoice.PASSED)
+    job.converted()
+    told = job.run(Stage.PUBLISH).summary
+    assert told is not None
+    (artifact,) = told.oci
+    said = said_of(registry, job, artifact.uri.rpartition("@")[2])
+    results = [json.loads(content) for _, content in said[TEST_RESULT]]
+    assert {r["subject"][1]["name"] for r in results} == set(FILES)
+    for result in results:
+        assert {s["digest"]["sha256"] for s in result["subject"]} == {
+            artifact.uri.rpartition(":")[2],
+            hashlib.sha256(TFLITE).hexdigest(),
+        }
+        predicate = result["predicate"]
+        assert predicate.keys() >= {"result", "configuration"}
+        assert predicate["result"] == "PASSED"
+        assert predicate["passedTests"] == ["usable", "gate:minAgreement", "gate:maxSizeBytes"]
+        assert (predicate["warnedTests"], predicate["failedTests"]) == ([], [])
+        configured, data = predicate["configuration"]
+        content = base64.b64decode(configured["content"])
+        assert json.loads(content) == {"minAgreement": 0.98, "maxSizeBytes": 300000}
+        assert configured["digest"] == {"sha256": hashlib.sha256(content).hexdigest()}
+        assert data["digest"] == {"sha256": hashlib.sha256(b"data").hexdigest()}
+        (figures,) = (value for name, value in predicate.items() if name.startswith("https://"))
+        assert (figures["agreement"], figures["sizeBytes"], figures["agreementMetric"]) == (
+            1,
+            len(TFLITE),
+            "Top1",
+        )
+
+    (bill,) = (json.loads(content)["predicate"] for _, content in said[BILL])
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill | {"x": 1})) is not None
+    assert [c["name"] for c in bill["components"]] == FILES
+    for component in bill["components"]:
+        (hashed,) = component["hashes"]
+        assert hashed == {"alg": "SHA-256", "content": hashlib.sha256(TFLITE).hexdigest()}
+        (ancestor,) = component["pedigree"]["ancestors"]
+        assert {"name": "edgeml.dev:sha256", "value": MODEL_DIGEST} in ancestor["properties"]
+        (dataset,) = component["modelCard"]["modelParameters"]["datasets"]
+        assert dataset["name"] == "calibration"
+        (metric,) = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+        assert metric == {"type": "agreement", "value": "1"}
 
 
 def test_the_same_files_have_the_same_digests_and_nothing_is_pushed_twice(

@@ -179,6 +179,14 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
         ({"source": {"uri": f"https://NAMESPACE.Example:443/a.h5{PIN}"}}, ""),
         ({"source": {"uri": f"https://other.example/a.h5{PIN}"}}, f"{SERVER}https://other.example is none"),
         ({"source": {"uri": f"hf://org/repo@{'0' * 40}/a.h5"}}, f"{SERVER}https://huggingface.co is none"),
+        ({"source": {"uri": f"oci://NAMESPACE.example:443/a@sha256:{'0' * 64}"}}, ""),
+        ({"source": {"uri": f"oci://r.example/a@sha256:{'0' * 64}"}}, f"{SERVER}https://r.example is none"),
+        (
+            {"source": {"uri": f"oci://NAMESPACE.example/a@sha256:{'0' * 64}"}}
+            | {"storage": PLATFORM | {"oci": {"insecure": True}}},
+            f"{SERVER}http://",
+        ),
+        ({"storage": {"oci": {"insecure": False}}}, f"{STORE}AWS is none"),
         ({"calibration": ELSE}, NOT_ELSE),
         ({"calibration": CALIBRATION | {"labelsUri": ELSE["uri"]}}, NOT_ELSE),
         ({"validation": ELSE}, NOT_ELSE),

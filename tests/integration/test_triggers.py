@@ -213,10 +213,10 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(triggers: Triggers) -> No
         template={"conversion": plain | {"output": {"uri": "s3://models/edge/"}}}
     )
     assert "either template.conversion or template.set" in triggers.refusal(template={})
-    web = {"uri": f"https://models.example/a.h5#sha256={'0' * 64}"}
-    assert "convert it with a ModelConversion" in triggers.refusal(
-        template={"conversion": plain | {"source": web}}
-    )
+    digest = "0" * 64
+    for uri in (f"https://models.example/a.h5#sha256={digest}", f"oci://registry.example/a@sha256:{digest}"):
+        said = triggers.refusal(template={"conversion": plain | {"source": {"uri": uri}}})
+        assert "convert it with a ModelConversion" in said
     pinned = plain["source"] | {"sha256": "0" * 64}
     assert "each version has its own" in triggers.refusal(template={"conversion": plain | {"source": pinned}})
     two = [{"name": name, "source": plain["source"]} for name in ("a", "b")]

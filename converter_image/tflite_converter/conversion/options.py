@@ -31,6 +31,8 @@ class Options:
     methods: Sequence[Method]
     source_format: SourceFormat = SourceFormat.AUTO
     expected_sha256: str | None = None
+    inside: str | None = None
+    """Where the model lies in a packed layer of an image or artifact; None for what is no such layer."""
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Sizes of inputs that the model leaves open, by input name, the batch first."""
     signature: str | None = None

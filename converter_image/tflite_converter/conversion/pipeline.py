@@ -92,7 +92,11 @@ class _Conversion:
         options = self._options
         started = time.monotonic()
         source = open_source(
-            options.source, options.source_format, options.expected_sha256, self._work / "source"
+            options.source,
+            options.source_format,
+            options.expected_sha256,
+            self._work / "source",
+            options.inside,
         )
         self._refuse_contradictions(source)
         data = choose(options, self._work, self._tell)

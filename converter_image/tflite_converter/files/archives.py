@@ -94,7 +94,7 @@ def is_archive(path: Path) -> bool:
     return head.startswith((*_ZIP_MAGICS, _GZIP_MAGIC)) or head[_TAR_MAGIC_OFFSET:] == _TAR_MAGIC
 
 
-def unpack(path: Path, folder: Path, *, stage: Stage, what: str) -> Path:
+def unpack(path: Path, folder: Path, *, stage: Stage, what: str, whole: bool = False) -> Path:
     """Unpacks the .zip, .tar.gz or .tar file at ``path`` and returns the folder with its content.
 
     The content goes into a new folder inside ``folder``. If all of it lies in a single top folder, as it
@@ -106,6 +106,7 @@ def unpack(path: Path, folder: Path, *, stage: Stage, what: str) -> Path:
         folder: Where to unpack; it is made when it is not there.
         stage: The stage to blame. In those that read data every refusal is DataUnreadable.
         what: What the archive should hold, for messages, e.g. ``a SavedModel``.
+        whole: Return all of it, also where there is a single top folder.
 
     Raises:
         ConverterError: UnreadableModel for a corrupt archive, UnsupportedFormat for one with members that
@@ -124,7 +125,7 @@ def unpack(path: Path, folder: Path, *, stage: Stage, what: str) -> Path:
     except BaseException:
         shutil.rmtree(root, ignore_errors=True)
         raise
-    return _content(root)
+    return root if whole else _content(root)
 
 
 class _Complaints(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
@@ -23,6 +23,7 @@ _HASHES: Final[dict[str, type[HashAlgorithm]]] = {
     "secp384r1": SHA384,
     "secp521r1": SHA512,
 }
+_MOST_SIGNATURES: Final = 16
 
 
 class Sealer:
@@ -62,22 +63,46 @@ class Sealer:
 
     def opened(self, envelope: bytes, payload_type: str) -> bytes | None:
         """Return the payload of an envelope of this key; None for anything else."""
-        try:
-            document = json.loads(envelope)
-            if document["payloadType"] != payload_type:
-                return None
-            payload = base64.b64decode(document["payload"], validate=True)
-            signatures = [base64.b64decode(each["sig"], validate=True) for each in document["signatures"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        return opened(envelope, payload_type, self._key.public_key())
+
+
+def opened(envelope: bytes, payload_type: str, key: ec.EllipticCurvePublicKey) -> bytes | None:
+    """Return the payload of an envelope that a key has signed; None for anything else.
+
+    ``key`` is on P-256, P-384 or P-521.
+    """
+    try:
+        document = json.loads(envelope)
+        if document["payloadType"] != payload_type:
             return None
-        public = self._key.public_key()
-        for signature in signatures:
-            try:
-                public.verify(signature, _signed(payload_type, payload), self._algorithm)
-            except InvalidSignature:
-                continue
-            return payload
+        payload = base64.b64decode(document["payload"], validate=True)
+        signatures = [base64.b64decode(each["sig"], validate=True) for each in document["signatures"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    algorithm = ec.ECDSA(_HASHES[key.curve.name]())
+    for signature in signatures[:_MOST_SIGNATURES]:
+        try:
+            key.verify(signature, _signed(payload_type, payload), algorithm)
+        except InvalidSignature:
+            continue
+        return payload
+    return None
+
+
+def public_key(pem: str) -> ec.EllipticCurvePublicKey:
+    """Read a public key on P-256, P-384 or P-521.
+
+    Raises:
+        ValueError: It is none.
+
+    """
+    try:
+        key = load_pem_public_key(pem.encode())
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
+        raise ValueError("no elliptic-curve key (P-256, P-384 or P-521)")
+    return key
 
 
 def _signed(payload_type: str, payload: bytes) -> bytes:

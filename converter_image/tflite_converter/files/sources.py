@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from modelconversion_api.limits import MAX_TFLITE_BYTES
 from modelconversion_api.reasons import FailureReason, Stage
@@ -39,14 +40,25 @@ class SourceModel:
     """Files beside ``path`` that hold a part of the model: the external data of an ONNX file."""
 
 
-def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None, folder: Path) -> SourceModel:
+def open_source(
+    path: Path,
+    expected: SourceFormat,
+    expected_sha256: str | None,
+    folder: Path,
+    inside: str | None = None,
+) -> SourceModel:
     """Detect the format of ``path``; unpack an archive of a SavedModel or an ONNX model into ``folder``.
+
+    ``inside``: where the model lies in the layer of an image or artifact, which is packed, and may hold any
+    model; empty for all that is in it. None for what is no such layer.
 
     Raises:
         ConverterError: SourceNotFound, UnreadableModel, UnsupportedFormat, SourceTooLarge, DigestMismatch,
             UnsafeModel.
 
     """
+    if inside is not None:
+        return _in_layer(path, expected, expected_sha256, folder, inside)
     if not path.is_file() or not is_archive(path) or is_model_archive(path):
         detected = detect_format(path, expected)
         if detected is SourceFormat.ONNX:
@@ -64,6 +76,51 @@ def open_source(path: Path, expected: SourceFormat, expected_sha256: str | None,
     root = _only(saved_models, root, path)
     detected = detect_format(root, expected)
     return SourceModel(root, detected, sha256, source_digest(root)[1])
+
+
+def _in_layer(
+    layer: Path, expected: SourceFormat, expected_sha256: str | None, folder: Path, inside: str
+) -> SourceModel:
+    sha256, _ = source_digest(layer)
+    _check(layer, sha256, expected_sha256)
+    root = unpack(layer, folder, stage=Stage.LOAD, what="a model", whole=True)
+    meant = root / safe_relative_path(inside, Stage.LOAD) if inside else root
+    if meant.is_dir():
+        meant = _model_in(meant, root)
+    elif not meant.is_file():
+        cause = f"the layer has no file or folder {readable(inside)}; it has {_names(root, root)}"
+        raise ConverterError(FailureReason.SOURCE_NOT_FOUND, Stage.LOAD, cause, hint=_NAME_IT)
+    detected = detect_format(meant, expected)
+    if detected is SourceFormat.ONNX:
+        return _onnx(meant, sha256, None)
+    return SourceModel(meant, detected, sha256, source_digest(meant)[1])
+
+
+def _model_in(folder: Path, root: Path) -> Path:
+    """Return the one model in a folder: a SavedModel, what has ONNX files, or the only file."""
+    saved_models = _saved_models(folder)
+    if len(saved_models) == 1:
+        return saved_models[0]
+    files = _files(folder)
+    if len(files) == 1:
+        return files[0]
+    if not saved_models and onnx_files(folder):
+        return folder
+    cause = f"the layer has {len(files)} files, and is no SavedModel or ONNX model: {_names(folder, root)}"
+    raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.LOAD, cause, hint=_NAME_IT)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _names(folder: Path, root: Path) -> str:
+    names = [readable(path.relative_to(root).as_posix()) for path in _files(folder)]
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "") or "none"
+
+
+_MOST_NAMED: Final = 5
+_NAME_IT: Final = "name the file behind the digest of the uri, e.g. @sha256:DIGEST/models/person.tflite"
 
 
 def _onnx(path: Path, sha256: str | None, expected_sha256: str | None) -> SourceModel:

@@ -97,6 +97,7 @@ def key_of(request: ConversionRequest, record: FetchRecord) -> str:
         "scope": request.cache_scope,
         "installed": sorted(f"{d.name}=={d.version}" for d in distributions()),
         "source": record.source.sha256,
+        "inside": record.source.inside,
         "format": source.format,
         "inputs": [i.model_dump(mode="json") for i in source.inputs],
         "signature": source.signature,

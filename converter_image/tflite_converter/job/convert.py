@@ -105,6 +105,7 @@ def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) ->
         source_format=request.source.format,
         # What was fetched is what is converted, or the volume lies.
         expected_sha256=record.source.sha256,
+        inside=record.source.inside,
         input_shapes={i.name: tuple(i.shape) for i in request.source.inputs},
         signature=request.source.signature,
         select_tensorflow_ops=request.source.select_tensorflow_ops,

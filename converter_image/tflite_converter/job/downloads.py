@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -80,7 +80,24 @@ def download_folder(
     _, key_prefix = split_uri(prefix)
     bucket = prefix.removesuffix(key_prefix)
     meter = DownloadMeter(prefix, sum(item.size_bytes for item in objects.values()))
-    left = deque(objects)
+
+    def one(path: str) -> Stored:
+        return store.download(f"{bucket}{objects[path].key}", folder / path, limit, meter)
+
+    stored = download_all(objects, one, meter)
+    if stored.size_bytes > limit.size_bytes:  # an object that grew after it was listed
+        raise limit.exceeded(Stage.FETCH, f"{prefix} has {human_size(stored.size_bytes)}")
+    return stored
+
+
+def download_all(paths: Iterable[str], one: Callable[[str], Stored], meter: DownloadMeter) -> Stored:
+    """Download the files of a folder by several threads; return its digest and size.
+
+    Raises:
+        ConverterError: as :func:`download_folder`.
+
+    """
+    left = deque(paths)
 
     def work() -> dict[str, Stored]:
         stored: dict[str, Stored] = {}
@@ -89,8 +106,7 @@ def download_folder(
                 path = left.popleft()
             except IndexError:
                 return stored
-            uri = f"{bucket}{objects[path].key}"
-            stored[path] = store.download(uri, folder / path, limit, meter)
+            stored[path] = one(path)
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="download") as pool:
         try:
@@ -102,8 +118,6 @@ def download_folder(
             meter.stop()
             raise
     size = sum(item.size_bytes for item in stored.values())
-    if size > limit.size_bytes:  # an object that grew after it was listed
-        raise limit.exceeded(Stage.FETCH, f"{prefix} has {human_size(size)}")
     return Stored(folder_sha256({path: item.sha256 for path, item in stored.items()}), size)
 
 

@@ -58,6 +58,9 @@ class FetchedFile(ApiModel):
     sha256: Sha256
     """Digest of the file, or over a folder's files."""
     size_bytes: int
+    inside: str | None = None
+    """Where in it the model lies, where it is the packed layer of an image or artifact: a path, or empty for
+    all that is in it. None for what is no such layer."""
 
 
 class FetchRecord(ApiModel):

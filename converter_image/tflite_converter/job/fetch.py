@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelconversion_api.fields.data import Calibration, Validation
 from modelconversion_api.fields.optimization import Training
@@ -21,11 +21,18 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import SIGNATURE_FILE_NAME, StageResult
 from modelconversion_api.request import ConversionRequest
 from modelconversion_api.spec import Source, SourceFormat
-from modelconversion_api.uris import CLAIM_SCHEME, bare, in_store
+from modelconversion_api.text import human_size
+from modelconversion_api.uris import CLAIM_SCHEME, REGISTRY_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.source_signature import verify
 from tflite_converter.job import cache
-from tflite_converter.job.downloads import DownloadMeter, FolderRules, download_folder, list_folder
+from tflite_converter.job.downloads import (
+    DownloadMeter,
+    FolderRules,
+    download_all,
+    download_folder,
+    list_folder,
+)
 from tflite_converter.job.environment import (
     CALIBRATION,
     CALIBRATION_LABELS,
@@ -45,6 +52,9 @@ from tflite_converter.job.metrics.sandbox import hand_over_sandbox
 from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 from tflite_converter.job.stores.places import Places
+
+if TYPE_CHECKING:
+    from tflite_converter.job.oci.pulling import RegistryReader
 
 _logger = logging.getLogger(__name__)
 
@@ -94,6 +104,7 @@ def fetch(job: JobEnvironment) -> StageResult:
         )
     if request.source.verify is not None:
         _verify(store, request.source, request.source.verify, source, job.input)
+        _logger.info("%s is signed by the key of spec.source.verify", request.source.uri)
     data = {name: _fetch_data(store, name, uri, job.input) for name, uri in _data(request).items()}
     data |= {
         f"{RULES}-{recipe.name}": _fetch_rules(store, recipe.rules, job.input / f"{RULES}-{recipe.name}.json")
@@ -108,9 +119,14 @@ def fetch(job: JobEnvironment) -> StageResult:
 
 
 def _verify(
-    store: Store, source: Source, wanted: SourceVerification, fetched: FetchedFile, folder: Path
+    store: Places, source: Source, wanted: SourceVerification, fetched: FetchedFile, folder: Path
 ) -> None:
     """Check the signature of what was fetched, before anything looks into it."""
+    if wanted.signature_uri is None and source.uri.startswith(REGISTRY_SCHEME):
+        from tflite_converter.job.oci.verifying import verify_pulled  # those alone need it
+
+        verify_pulled(store.registries, source.uri, wanted.public_key)
+        return
     path = folder / fetched.path
     uri = bare(source.uri).rstrip("/")
     where = wanted.signature_uri or (f"{uri}/{SIGNATURE_FILE_NAME}" if path.is_dir() else f"{uri}.sig")
@@ -124,7 +140,6 @@ def _verify(
             cause = f"{source.uri} has no signature: {where} is not there"
             raise ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause) from error
         verify(path, signature, wanted.public_key, source.uri)
-    _logger.info("%s is signed by the key of spec.source.verify", source.uri)
 
 
 def _data(request: ConversionRequest) -> dict[str, str]:
@@ -167,14 +182,16 @@ def _fetch_rules(store: Store, rules: RulesFile, path: Path) -> FetchedFile:
     return fetched
 
 
-def fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
-    """Fetch a single object, or every object under the prefix of a SavedModel.
+def fetch_source(store: Places, source: Source, folder: Path) -> FetchedFile:
+    """Fetch a single object, every object under the prefix of a SavedModel, or what a manifest holds.
 
     Raises:
         ConverterError: The store's failures, SourceTooLarge, UnsupportedFormat.
 
     """
     uri, declared, path = source.uri, source.format, folder / SOURCE
+    if uri.startswith(REGISTRY_SCHEME):
+        return _pull_source(store.registries, uri, path)
     is_archive, has_folders = bool(_suffix(uri, ARCHIVE_SUFFIXES)), in_store(uri)
     if not uri.endswith("/") and (is_archive or not has_folders or declared is not SourceFormat.SAVED_MODEL):
         is_tflite = declared is SourceFormat.TFLITE or bool(_suffix(uri, (".tflite",)))
@@ -193,6 +210,27 @@ def fetch_source(store: Store, source: Source, folder: Path) -> FetchedFile:
         cause = f"{prefix} holds {len(objects)} objects but no saved_model.pb, so it is not a SavedModel"
         raise ConverterError(FailureReason.UNSUPPORTED_FORMAT, Stage.FETCH, cause)
     return _fetch_folder(store, prefix, objects, path, SOURCE_RULES.limit)
+
+
+def _pull_source(registries: RegistryReader, uri: str, path: Path) -> FetchedFile:
+    """Fetch the layer of a file, a packed one as it is, or those of a folder."""
+    chosen, limit = registries.chosen(uri), SOURCE_RULES.limit
+    total = sum(layer.size_bytes for layer in chosen.files.values())
+    if total > limit.size_bytes:
+        raise limit.exceeded(Stage.FETCH, f"{uri} has {human_size(total)}")
+    meter = DownloadMeter(uri, total)
+    if (layer := chosen.file) is not None:
+        stored = registries.pull(uri, layer, path, limit, meter)
+    else:
+        stored = download_all(
+            chosen.files,
+            lambda name: registries.pull(uri, chosen.files[name], path / name, limit, meter),
+            meter,
+        )
+    _logger.info(
+        "pulled %s: %d layers, %d bytes, sha256 %s", uri, len(chosen.files), stored.size_bytes, stored.sha256
+    )
+    return _fetched(uri, path, stored).model_copy(update={"inside": chosen.inside})
 
 
 def _fetch_folder(

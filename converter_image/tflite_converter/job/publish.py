@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelconversion_api.fields.cache import CacheOutcome
 from modelconversion_api.fields.compilation import CompiledFile
@@ -46,7 +46,6 @@ from modelconversion_api.reports.conversion import (
 )
 from modelconversion_api.reports.graph import GraphReport, graph_name
 from modelconversion_api.request import ConversionRequest
-from modelconversion_api.spec import SigningKeyRef
 from tflite_converter.conversion.kept_front import KEPT_FILES
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.formats import is_tflite
@@ -60,6 +59,9 @@ from tflite_converter.job.stores.base import Store, Stored
 from tflite_converter.job.stores.places import Places
 from tflite_converter.job.uploads import upload, upload_bytes
 from tflite_converter.measuring.recommendation import recommend
+
+if TYPE_CHECKING:
+    from tflite_converter.files.envelope import Sealer
 
 _logger = logging.getLogger(__name__)
 
@@ -91,18 +93,20 @@ def publish(job: JobEnvironment) -> StageResult:
     report = checked_report(job.output, job.request, record)
     todo = None
     if (oci := job.request.output.oci) is not None:
-        todo = prepared(oci, job.request.storage, job.output, report)
+        todo = prepared(oci, job.request.storage, job.output, report, record)
         report = report.model_copy(update={"oci": () if todo is None else todo.told})
     # Drawn here, from the checked report: a page that model code has written is not for a browser.
     page = {HTML_REPORT_FILE_NAME: render(report).encode()}
     document = {REPORT_FILE_NAME: f"{report.to_json(indent=2)}\n".encode()}
-    signature = {}
+    signature, sealer = {}, None
     if (signing := job.request.output.signing) is not None:
         files = {name: job.output / name for name in _files(report)}
         # Boards have the page drawn anew, and no key: what is signed must stay as it is.
         lasting = document if job.request.benchmark.boards else page | document
-        signed = _signature(signing.secret_ref, job.request.base_name, {**files, **lasting})
+        private_key = taken_signing_key(signing.secret_ref)
+        signed = _signature(private_key, job.request.base_name, {**files, **lasting})
         signature = {SIGNATURE_FILE_NAME: signed}
+        sealer = None if todo is None else _sealer(private_key)
     store = Places(job.request.storage, Stage.PUBLISH)
     prefix = f"{job.request.output.uri.rstrip('/')}/"
     check_not_taken(job, store, Stage.PUBLISH)
@@ -114,7 +118,7 @@ def publish(job: JobEnvironment) -> StageResult:
     for name, content in (page | signature).items():
         upload_bytes(store, f"{prefix}{name}", content, _CONTENT_TYPES[name])
     if todo is not None:
-        push(todo, report, signature | document)
+        push(todo, signature | document, sealer)
         for told in todo.told:
             _logger.info("pushed %s %s, tag %s", told.format.value, told.uri, told.tag or "none")
     for name, content in document.items():
@@ -141,9 +145,15 @@ def summary_of_report(
     )
 
 
-def _signature(secret: SigningKeyRef, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
+def _sealer(private_key: str) -> Sealer:
+    """Return who signs what is said of pushed files."""
+    from tflite_converter.files.envelope import Sealer  # those alone need it
+
+    return Sealer(private_key)
+
+
+def _signature(private_key: str, base_name: str, files: Mapping[str, Path | bytes]) -> bytes:
     """Sign everything else that is published."""
-    private_key = taken_signing_key(secret)
     from tflite_converter.files.signing import sign
 
     with tempfile.TemporaryDirectory() as folder:

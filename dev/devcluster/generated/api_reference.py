@@ -90,6 +90,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "azure.account": "mymodels",
     "azure.endpoint": "https://mymodels.privatelink.blob.core.windows.net",
     "azure.secretRef.name": "azure-credentials",
+    "storage.oci.secretRef.name": "registry-logins",
     "methods": ["DynamicRange", "FullInteger"],
     "target": "RaspberryPi",
     "recipes[].name": "first-layer-in-float",

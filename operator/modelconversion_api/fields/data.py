@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from ..base import ApiModel, Fraction, Millis, cel
-from ..uris import SourceUri, ends_in
+from ..uris import DataUri, ends_in
 from .audio import Audio
 from .detection import Detection
 from .metrics import Metrics
@@ -143,11 +143,11 @@ class Calibration(ApiModel):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
-    uri: SourceUri
+    uri: DataUri
     """A .npy or .csv file (one row a sample), an .npz file with one array for each model input, a Parquet or
     TFRecord file, or a prefix ending in /, or a .zip or .tar.gz file, of images or sounds (one folder for
     each class where there are labels) or of parts of a data set in Parquet or TFRecord."""
-    labels_uri: SourceUri | None = None
+    labels_uri: DataUri | None = None
     """A .npy or .csv file of integer class labels; samples are then drawn evenly over the classes."""
     label_column: LabelColumn | None = None
     """Column of the .csv or Parquet file that holds the labels, by its name or its number from 1; or the
@@ -178,10 +178,10 @@ class Validation(ApiModel):
         }
     )
 
-    uri: SourceUri | None = None
+    uri: DataUri | None = None
     """Samples other than the calibration samples, in the same formats. Without it, artifacts are measured on
     the part of the calibration data that does not calibrate."""
-    labels_uri: SourceUri | None = None
+    labels_uri: DataUri | None = None
     """A .npy or .csv file of labels: a class for each sample, for MultiLabel a row of 0 and 1, for Regression
     the true values, for Segmentation a mask of classes. For Detection a .json file with COCO's instances."""
     label_column: LabelColumn | None = None

@@ -72,6 +72,12 @@ def _schema(pattern: str, length: int, message: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "maxLength": length, "x-kubernetes-validations": rules})
 
 
+def registry_server(host: str, *, insecure: bool) -> str:
+    """Return the URL of a registry, without a slash at its end or the scheme's own port."""
+    scheme, port = ("http", ":80") if insecure else ("https", ":443")
+    return f"{scheme}://{host.removesuffix(port)}"
+
+
 class OCIOutput(ApiModel):
     """Where in a container registry artifacts go as well."""
 
@@ -119,9 +125,7 @@ class OCIOutput(ApiModel):
     @property
     def server(self) -> str:
         """The registry's URL, without a slash at its end."""
-        return f"{'http' if self.insecure else 'https'}://{self.host}".removesuffix(
-            ":80" if self.insecure else ":443"
-        )
+        return registry_server(self.host, insecure=self.insecure)
 
     def tag_of(self, form: OCIFormat, source_sha256: str) -> str | None:
         """Return the tag that a format gets, for a source with that digest."""

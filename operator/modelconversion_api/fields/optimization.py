@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from ..base import ApiModel, Fraction, NumberText, Sha256, cel, number_text
 from ..limits import MessageText, SentenceText
 from ..methods import Method
-from ..uris import SourceUri
+from ..uris import DataUri
 from .audio import Audio
 from .data import Images, LabelColumn, Seed, Task, reading_rules
 
@@ -50,10 +50,10 @@ class Training(ApiModel):
 
     model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*reading_rules()]})
 
-    uri: SourceUri
+    uri: DataUri
     """Training samples, in the same formats as calibration data. Those that are also measured on are left
     out."""
-    labels_uri: SourceUri | None = None
+    labels_uri: DataUri | None = None
     """A .npy or .csv file of labels, as for validation. Without labels, the original's outputs are
     learned."""
     label_column: LabelColumn | None = None
@@ -135,7 +135,7 @@ class Distillation(ApiModel):
 
     epochs: Epochs = DEFAULT_DISTILLATION_EPOCHS
     """Passes over the data."""
-    student_uri: SourceUri | None = None
+    student_uri: DataUri | None = None
     """Object key of the student, a .h5 or .keras file with the original's inputs and outputs."""
     width: Between | None = None
     """Share of the original's filters and units that the student has, where none is given. 0.5 by default."""

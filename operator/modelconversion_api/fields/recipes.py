@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ..base import ApiModel, Fraction, Millis, Sha256, cel
 from ..methods import Method
-from ..uris import SourceUri
+from ..uris import DataUri
 
 MAX_RECIPES: Final = 8
 MAX_RULES_BYTES: Final = 256 << 10
@@ -73,7 +73,7 @@ class LayerRule(ApiModel):
 class RulesFile(ApiModel):
     """A recipe in ai-edge-quantizer's JSON."""
 
-    uri: SourceUri
+    uri: DataUri
     """Object key of the file: a list of rules with regex, operation, algorithm_key and op_config."""
     sha256: Sha256 | None = None
     """Expected SHA-256 digest of the file."""

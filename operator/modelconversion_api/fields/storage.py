@@ -9,7 +9,8 @@ from pydantic import Field
 
 from ..base import GROUP, ApiModel, cel
 from ..limits import OBJECT_NAME_LENGTH
-from ..uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME, origin
+from ..uris import AZURE_SCHEME, GOOGLE_SCHEME, REGISTRY_SCHEME, S3_SCHEME, in_registry, origin
+from .oci import RegistryKeyRef, registry_server
 from .scheduling import Name
 
 ENDPOINT_KEY: Final = "AWS_ENDPOINT_URL"
@@ -141,6 +142,20 @@ class Azure(AzureAccess):
     credentials (Microsoft Entra Workload ID)."""
 
 
+class RegistriesAccess(ApiModel):
+    """How to reach container registries: everything that is not secret."""
+
+    insecure: bool = False
+    """Speak HTTP without TLS, with registries on a network that you trust."""
+
+
+class Registries(RegistriesAccess):
+    """How to reach container registries, and where the logins are."""
+
+    secret_ref: RegistryKeyRef | None = None
+    """Logins for registries; without one, they are asked without any."""
+
+
 class StorageAccess(ApiModel):
     """How to reach the stores: everything that is not secret. What stands at the top is for S3."""
 
@@ -156,6 +171,7 @@ class StorageAccess(ApiModel):
     """Bucket in the path or in the host name; Auto takes the path for an endpoint of your own."""
     google_cloud: GoogleCloudAccess | None = None
     azure: AzureAccess | None = None
+    oci: RegistriesAccess | None = None
 
 
 class Storage(StorageAccess):
@@ -167,6 +183,8 @@ class Storage(StorageAccess):
     """Google Cloud Storage, for gs uris."""
     azure: Azure | None = None
     """Azure Blob Storage, for az uris, which need the account's name here."""
+    oci: Registries | None = None
+    """Container registries, for a source with an oci uri."""
 
     @property
     def access(self) -> StorageAccess:
@@ -180,6 +198,7 @@ class Storage(StorageAccess):
             | {
                 "google_cloud": self.google_cloud and GoogleCloudAccess(endpoint=self.google_cloud.endpoint),
                 "azure": self.azure and AzureAccess(account=self.azure.account, endpoint=self.azure.endpoint),
+                "oci": self.oci and RegistriesAccess(insecure=self.oci.insecure),
             }
         )
 
@@ -196,6 +215,8 @@ def endpoint_of(uri: str, access: StorageAccess) -> str | None:
         return ((google and google.endpoint) or GOOGLE_ENDPOINT).rstrip("/")
     if uri.startswith(AZURE_SCHEME):
         return None if access.azure is None else access.azure.server
+    if uri.startswith(REGISTRY_SCHEME):
+        return registry_server(in_registry(uri).host, insecure=access.oci is not None and access.oci.insecure)
     return origin(uri)
 
 
@@ -216,6 +237,7 @@ _AZURE_URIS: Final = " || ".join(
         "(has(self.recipes) && self.recipes.exists(r, has(r.rules) && r.rules.uri.startsWith('az://')))",
     ]
 )
+_WITHOUT_ACCOUNT: Final = ("endpoint", "region", "caBundle", "secretRef", "googleCloud", "oci")
 NO_ACCOUNT: Final = (
     "an az uri needs the name of its storage account: set storage.azure.account, e.g."
     " storage: {azure: {account: mymodels}}"
@@ -223,9 +245,7 @@ NO_ACCOUNT: Final = (
 ACCOUNT_FOR_AZURE: Final = cel(
     # A conversion that says nothing of stores gets the platform's, which the API server does not know.
     f"!({_AZURE_URIS}) || !has(self.storage) || has(self.storage.azure) || !("
-    + " || ".join(
-        f"has(self.storage.{f})" for f in ("endpoint", "region", "caBundle", "secretRef", "googleCloud")
-    )
+    + " || ".join(f"has(self.storage.{f})" for f in _WITHOUT_ACCOUNT)
     + ")",
     NO_ACCOUNT,
 )

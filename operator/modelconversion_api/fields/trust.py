@@ -29,11 +29,11 @@ class SourceVerification(ApiModel):
         ]
         | None
     ) = None
-    """Where the signature lies; unless given, beside the source: URI.sig of a file, model.sig in a folder."""
+    """Where the signature lies; unless given, beside the source: URI.sig of a file, model.sig in a folder, in
+    a registry the provenance in a DSSE envelope that refers to the manifest."""
 
 
 SIGNATURE_IN_A_STORE: Final = cel(
-    "!has(self.verify) || has(self.verify.signatureUri) || !(self.uri.startsWith('https://')"
-    " || self.uri.startsWith('hf://'))",
+    "!has(self.verify) || has(self.verify.signatureUri) || !self.uri.matches('^(https|hf)://')",
     "a web server has no signature beside the file: set verify.signatureUri to one in a store",
 )

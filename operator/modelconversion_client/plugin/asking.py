@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from modelconversion_api.methods import Method, Target, artifact_base_name
 from modelconversion_api.spec import NAME_MAX_LENGTH, ModelConversionSpec, ProfileKind
+from modelconversion_api.uris import bare
 from modelconversion_client.plugin.exits import UsageProblem
 
 _SUFFIX: Final = 6
@@ -70,7 +71,7 @@ def is_remote(text: str) -> bool:
 
 def new_name(model: str) -> str:
     """Return a name that is free, from the model's: ``gesture-4f2a9c`` for ``a/Gesture.h5``."""
-    stem = re.sub(r"[^a-z0-9]+", "-", artifact_base_name(model.partition("#")[0]).lower()).strip("-")
+    stem = re.sub(r"[^a-z0-9]+", "-", artifact_base_name(bare(model)).lower()).strip("-")
     short = stem[: NAME_MAX_LENGTH - _SUFFIX - 1].strip("-")
     return f"{short or 'model'}-{secrets.token_hex(_SUFFIX // 2)}"
 

@@ -34,7 +34,7 @@ def run(
         str,
         typer.Argument(
             help="A file (.h5, .keras, .onnx, .pt2, .tflite, a SavedModel's .zip), which is uploaded; or a"
-            " URI that the cluster can read (s3://, https://, hf://, ...), which is not."
+            " URI that the cluster can read (s3://, https://, hf://, oci://, ...), which is not."
         ),
     ],
     bucket: Annotated[

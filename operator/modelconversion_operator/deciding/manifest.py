@@ -64,7 +64,7 @@ from modelconversion_api.spec import (
     read_uris,
     uris_of,
 )
-from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, S3_SCHEME
+from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, REGISTRY_SCHEME, S3_SCHEME
 from modelconversion_operator.claims import with_claims
 from modelconversion_operator.deciding.containers.metrics import with_metrics
 from modelconversion_operator.deciding.containers.parts import (
@@ -477,11 +477,13 @@ def _identity_labels(spec: ModelConversionSpec, part: Part) -> dict[str, str]:
 def _credentials(storage: Storage, *uris: str) -> list[dict[str, Any]]:
     """Return the credentials for the stores that ``uris`` lie in, and for no other."""
     used = _schemes(*uris)
-    google, azure = storage.google_cloud, storage.azure
+    google, azure, registries = storage.google_cloud, storage.azure, storage.oci
+    logins = registries.secret_ref if registries and REGISTRY_SCHEME in used else None
     return [
         *(_of_s3(storage.secret_ref) if storage.secret_ref and S3_SCHEME in used else ()),
         *(_of_google(google.secret_ref) if google and google.secret_ref and GOOGLE_SCHEME in used else ()),
         *(_of_azure(azure.secret_ref) if azure and azure.secret_ref and AZURE_SCHEME in used else ()),
+        *([_from_secret(REGISTRY_LOGINS_ENV, logins.name, logins.key, optional=False)] if logins else ()),
     ]
 
 

@@ -183,7 +183,8 @@ class Policy:
 def secrets_of(spec: ModelConversionSpec) -> tuple[str, ...]:
     """Return the Secrets that a conversion's author has chosen; those of the platform's defaults are not."""
     storage, hub, signing, oci = spec.storage, spec.hugging_face, spec.output.signing, spec.output.oci
-    clouds = [cloud.secret_ref for cloud in (storage.google_cloud, storage.azure) if cloud is not None]
+    others = (storage.google_cloud, storage.azure, storage.oci)
+    clouds = [other.secret_ref for other in others if other is not None]
     names = [
         *(secret.name for secret in (storage.secret_ref, *clouds) if secret is not None),
         *([hub.secret_ref.name] if hub else []),
@@ -247,6 +248,8 @@ def _keys_of_secrets(spec: ModelConversionSpec) -> Iterator[str]:
         yield google.secret_ref.key
     if (azure := spec.storage.azure) is not None and azure.secret_ref is not None:
         yield from (azure.secret_ref.account_key_key, azure.secret_ref.sas_token_key)
+    if (registries := spec.storage.oci) is not None and registries.secret_ref is not None:
+        yield registries.secret_ref.key
     if (hub := spec.hugging_face) is not None:
         yield hub.secret_ref.key
     if (signing := spec.output.signing) is not None:

@@ -5,14 +5,31 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from modelconversion_api.fields.storage import AzureAccess, GoogleCloudAccess, StorageAccess, endpoint_of
+from modelconversion_api.fields.storage import (
+    AzureAccess,
+    GoogleCloudAccess,
+    RegistriesAccess,
+    StorageAccess,
+    endpoint_of,
+)
 from modelconversion_api.request import request_from_spec
 from modelconversion_api.spec import ModelConversionSpec, uris_of
-from modelconversion_api.uris import HUB, SourceUri, StoreUri, bare, digest, origin, split_uri, web_url
+from modelconversion_api.uris import (
+    HUB,
+    SourceUri,
+    StoreUri,
+    bare,
+    digest,
+    in_registry,
+    origin,
+    split_uri,
+    web_url,
+)
 from support.operator.objects import spec
 
 COMMIT, DIGEST = "0a" * 20, "0b" * 32
 PIN = f"#sha256={DIGEST}"
+OCI = f"@sha256:{DIGEST}"
 WEB, HF = f"https://Models.example:8443/v1/a.onnx{PIN}", f"hf://org/repo@{COMMIT}/a b/ü.onnx"
 READ = TypeAdapter(SourceUri)
 
@@ -29,6 +46,8 @@ READ = TypeAdapter(SourceUri)
         (f"https://h:443/a{PIN}", ("https://h:443/a", DIGEST, "https://h")),
         (f"hf://org/repo@{COMMIT}/a.onnx", (f"hf://org/repo@{COMMIT}/a.onnx", None, HUB)),
         (f"hf://org/repo@{COMMIT}/a.onnx{PIN}", (f"hf://org/repo@{COMMIT}/a.onnx", DIGEST, HUB)),
+        (f"oci://r.example:443/a/person{OCI}", ("oci://r.example:443/a/person", None, "https://r.example")),
+        (f"oci://r:5000/a-b/c__d{OCI}/m/x.onnx", ("oci://r:5000/a-b/c__d/m/x.onnx", None, "https://r:5000")),
         ("/home/me/a#sha256=1.h5", ("/home/me/a#sha256=1.h5", None, None)),
     ],
 )
@@ -39,7 +58,7 @@ def test_parts(uri: str, parts: tuple[str, str | None, str | None]) -> None:
     assert found == parts
 
 
-@pytest.mark.parametrize("uri", [WEB, HF, "gs://models", "file:///x/y"])
+@pytest.mark.parametrize("uri", [WEB, HF, f"oci://r.example/a{OCI}", "gs://models", "file:///x/y"])
 def test_what_nothing_can_be_written_to(uri: str) -> None:
     with pytest.raises(ValidationError, match="must name a bucket and a key"):
         TypeAdapter(StoreUri).validate_python(uri)
@@ -60,6 +79,9 @@ def test_buckets_and_keys() -> None:
         ("az://m/a", StorageAccess(azure=AzureAccess(account="abc")), "https://abc.blob.core.windows.net"),
         ("az://m/a", StorageAccess(azure=AzureAccess(account="abc", endpoint="https://z/")), "https://z"),
         (WEB, StorageAccess(), "https://models.example:8443"),
+        (f"oci://r:443/a{OCI}", StorageAccess(), "https://r"),
+        (f"oci://r:80/a{OCI}", StorageAccess(oci=RegistriesAccess(insecure=True)), "http://r"),
+        (f"oci://r:443/a{OCI}", StorageAccess(oci=RegistriesAccess(insecure=True)), "http://r:443"),
     ],
 )
 def test_where_it_is_read_from(uri: str, access: StorageAccess, server: str | None) -> None:
@@ -101,6 +123,17 @@ def test_urls_of_the_hub() -> None:
         ("az://mo.dels/a.h5", "must be s3"),
         ("az://models/../b", "must not contain"),
         ("gcs://models/a.h5", "must be s3"),
+        ("oci://r.example/a:latest", "must end its repository in @sha256:"),
+        ("oci://r.example/a", "must end its repository in @sha256:"),
+        ("oci://r.example/a@sha256:0b", "must end its repository in @sha256:"),
+        (f"oci://r.example/a:v1{OCI}", "must end its repository in @sha256:"),
+        (f"oci://library/a{OCI}", "must be s3"),
+        (f"oci://user@r.example/a{OCI}", "must be s3"),
+        (f"oci://r.example/A{OCI}", "must be s3"),
+        (f"oci://r.example{OCI}", "must be s3"),
+        (f"oci://r.example/a{OCI}/", "must be s3"),
+        (f"oci://r.example/a{OCI}/x?y", "must be s3"),
+        (f"oci://r.example/a{OCI}/../x.onnx", "must not contain"),
     ],
 )
 def test_what_is_refused(uri: str, says: str) -> None:
@@ -112,6 +145,21 @@ def test_a_digest_hides_no_suffix_and_is_in_no_name() -> None:
     wanted = ModelConversionSpec.model_validate(spec(source={"uri": f"https://h/v1/Gesture-2.onnx{PIN}"}))
     assert wanted.source.engine_format == "ONNX"
     assert request_from_spec(wanted).base_name == "Gesture-2"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "engine"), [("", "person", None), ("/m/Face.onnx", "Face", "ONNX"), ("/m", "m", None)]
+)
+def test_what_lies_in_a_registry_has_the_name_of_its_repository_or_file(
+    path: str, name: str, engine: str | None
+) -> None:
+    wanted = ModelConversionSpec.model_validate(
+        spec(source={"uri": f"oci://r.example/acme/person{OCI}{path}"})
+    )
+    assert request_from_spec(wanted).base_name == name
+    assert wanted.source.engine_format == engine
+    named = in_registry(wanted.source.uri)
+    assert named == ("r.example", "acme/person", f"sha256:{DIGEST}", path[1:])
 
 
 def test_all_that_a_conversion_reads() -> None:

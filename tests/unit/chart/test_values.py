@@ -12,11 +12,13 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from devcluster.generated.chart_readme import README, Section, Value, readme, sections, table
+from modelconversion_api.fields.oci import RegistryKeyRef
 from modelconversion_api.fields.storage import (
     Azure,
     AzureSecretRef,
     GoogleCloud,
     GoogleSecretRef,
+    Registries,
     SecretRef,
     Storage,
 )
@@ -213,6 +215,8 @@ WITHOUT_DEFAULT = (
     "defaults.storage.googleCloud.secretRef",
     "defaults.storage.azure",
     "defaults.storage.azure.secretRef",
+    "defaults.storage.oci",
+    "defaults.storage.oci.secretRef",
     "strategy",
     "tenantPolicy.namespaceSelector",
 )
@@ -249,6 +253,8 @@ def test_storage_and_job_defaults_are_those_of_the_contract():
         "googleCloud.secretRef": GoogleSecretRef,
         "azure": Azure,
         "azure.secretRef": AzureSecretRef,
+        "oci": Registries,
+        "oci.secretRef": RegistryKeyRef,
     }.items():
         fields = OBJECTS[f"defaults.storage.{path}"]["properties"]
         assert fields.keys() == {to_camel(name) for name in model.model_fields}

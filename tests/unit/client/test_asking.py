@@ -59,6 +59,16 @@ def test_specs_have_what_was_asked_for_and_nothing_else(
         (Wish(target=Target.GPU), {"validation_labels": "s3://models/l.npy"}, "without --validation"),
         (Wish(target=Target.GPU), {"data": "ftp://models/l.npy"}, "spec.calibration.uri: .*must be"),
         (Wish(target=Target.GPU), {"model": "https://host/a.h5"}, "spec.source.uri: .*sha256="),
+        (
+            Wish(target=Target.GPU),
+            {"model": "oci://r.example/a:v1"},
+            "spec.source.uri: .*oras resolve or crane",
+        ),
+        (
+            Wish(target=Target.GPU),
+            {"data": f"oci://r.example/a@sha256:{'0' * 64}"},
+            "calibration.uri: .*must be",
+        ),
     ],
 )
 def test_what_does_not_go_together(wish: Wish, uris: dict[str, str], words: str) -> None:
@@ -72,6 +82,7 @@ def test_what_does_not_go_together(wish: Wish, uris: dict[str, str], words: str)
         ("a/Gesture_v2.h5", "gesture-v2"),
         ("s3://models/a/", "a"),
         ("https://host/m.onnx#sha256=" + "0" * 64, "m"),
+        ("oci://r.example:5000/acme/Person@sha256:" + "0" * 64, "person"),
         ("___.h5", "model"),
         ("é.tflite", "model"),
         ("x" * 200, "x" * 45),

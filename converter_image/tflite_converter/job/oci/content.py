@@ -29,8 +29,8 @@ _IMAGE_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _MODEL_MANIFEST: Final = "application/vnd.cncf.model.manifest.v1+json"
 _MODEL_CONFIG: Final = "application/vnd.cncf.model.config.v1+json"
 _MODEL_WEIGHT: Final = "application/vnd.cncf.model.weight.v1.raw"
-_FILE_PATH: Final = "org.cncf.model.filepath"
-_TITLE: Final = "org.opencontainers.image.title"
+FILE_PATH: Final = "org.cncf.model.filepath"
+TITLE: Final = "org.opencontainers.image.title"
 _EMPTY: Final = "application/vnd.oci.empty.v1+json"
 _FOLDER: Final = "models"
 
@@ -65,6 +65,7 @@ class Manifest:
     blobs: tuple[Blob, ...]
     content: bytes
     artifact_type: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -75,7 +76,8 @@ class Manifest:
     def descriptor(self) -> Json:
         """How another manifest, or an index, names it."""
         found: Json = {"mediaType": MANIFEST, "digest": self.digest, "size": len(self.content)}
-        return found | ({"artifactType": self.artifact_type} if self.artifact_type else {})
+        found |= {"artifactType": self.artifact_type} if self.artifact_type else {}
+        return found | ({"annotations": dict(self.annotations)} if self.annotations else {})
 
 
 def image(files: Sequence[Path]) -> Manifest:
@@ -99,7 +101,7 @@ def image(files: Sequence[Path]) -> Manifest:
 
 def model_pack(name: str, files: Sequence[Path]) -> Manifest:
     """Return a ModelPack, which has each file as a layer of its own. Raises as :func:`image`."""
-    layers = [_blob(_MODEL_WEIGHT, partial(_read, file), {_FILE_PATH: file.name}) for file in files]
+    layers = [_blob(_MODEL_WEIGHT, partial(_read, file), {FILE_PATH: file.name}) for file in files]
     config = {
         "descriptor": {"name": name},
         "config": {"format": "tflite"},
@@ -108,10 +110,16 @@ def model_pack(name: str, files: Sequence[Path]) -> Manifest:
     return _manifest(of_bytes(_MODEL_CONFIG, written(config)), layers, artifact_type=_MODEL_MANIFEST)
 
 
-def referrer(subject: Manifest, artifact_type: str, name: str, content: bytes) -> Manifest:
-    """Return a manifest with one file that refers to another manifest."""
-    layer = of_bytes(artifact_type, content, {_TITLE: name})
-    return _manifest(of_bytes(_EMPTY, b"{}"), [layer], artifact_type=artifact_type, subject=subject)
+def referrer(
+    subject: Manifest, artifact_type: str, name: str, content: bytes, annotations: Mapping[str, str]
+) -> Manifest:
+    """Return a manifest with one file that refers to another manifest.
+
+    ``annotations`` stand in the list of what refers to it as well.
+    """
+    layer = of_bytes(artifact_type, content, {TITLE: name, **annotations})
+    empty = of_bytes(_EMPTY, b"{}")
+    return _manifest(empty, [layer], artifact_type=artifact_type, subject=subject, annotations=annotations)
 
 
 def index(manifests: Iterable[Json]) -> bytes:
@@ -135,6 +143,7 @@ def _manifest(
     *,
     artifact_type: str | None = None,
     subject: Manifest | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     document: Json = {
         "schemaVersion": 2,
@@ -147,7 +156,9 @@ def _manifest(
     if subject is not None:
         names = ("mediaType", "digest", "size")
         document["subject"] = {name: subject.descriptor[name] for name in names}
-    return Manifest((config, *layers), written(document), artifact_type)
+    if annotations:
+        document["annotations"] = dict(annotations)
+    return Manifest((config, *layers), written(document), artifact_type, annotations or {})
 
 
 def _blob(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from modelconversion_api.fields.oci import OCIArtifact, OCIChoice, OCIFormat, OCIOutput
 from modelconversion_api.fields.storage import StorageAccess
@@ -17,6 +17,8 @@ from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import REPORT_FILE_NAME, SIGNATURE_FILE_NAME, ConversionReport
 from modelconversion_api.request import REGISTRY_LOGINS_ENV
 from tflite_converter.errors import ConverterError
+from tflite_converter.job.environment import FetchRecord
+from tflite_converter.job.oci.asking import Answer
 from tflite_converter.job.oci.content import (
     INDEX,
     Json,
@@ -25,19 +27,22 @@ from tflite_converter.job.oci.content import (
     index,
     model_pack,
     referrer,
-    written,
 )
 from tflite_converter.job.oci.logins import login_for, netloc, read_logins
-from tflite_converter.job.oci.registry import Answer, Repository
+from tflite_converter.job.oci.registry import Repository
+from tflite_converter.job.oci.statements import STATEMENT_TYPE, Pushed, Statement, statements
 from tflite_converter.job.stores.base import check_proxy
 from tflite_converter.job.stores.connections import trusted
 
-_PROVENANCE_FILE: Final = "provenance.intoto.json"
+if TYPE_CHECKING:
+    from tflite_converter.files.envelope import Sealer
+
 _TYPES: Final = {
     REPORT_FILE_NAME: "application/vnd.edgeml.dev.conversion.report.v1+json",
     SIGNATURE_FILE_NAME: "application/vnd.dev.sigstore.bundle.v0.3+json",
-    _PROVENANCE_FILE: "application/vnd.in-toto+json",
 }
+_PREDICATE: Final = "in-toto.io/predicate-type"
+"""The annotation by which statements are told apart in a list of referrers, as BuildKit has it."""
 _LIST_TRIES: Final = 8
 _LIST_SECONDS: Final = 0.2
 """How often, and how long apart, a list that others write at the same time is written."""
@@ -48,14 +53,24 @@ class Push:
     """What is to be pushed, made before anything is uploaded anywhere."""
 
     repository: Repository
-    oci: OCIOutput
     manifests: Mapping[OCIFormat, Manifest]
     told: tuple[OCIArtifact, ...]
     """The same for the report and the status."""
+    said: tuple[Statement, ...]
+    """What is said of them."""
 
 
-def prepared(oci: OCIOutput, access: StorageAccess, output: Path, report: ConversionReport) -> Push | None:
+def prepared(
+    oci: OCIOutput, access: StorageAccess, output: Path, report: ConversionReport, record: FetchRecord
+) -> Push | None:
     """Make what ``oci`` asks for of a checked report's files; None where none of them is to be pushed.
+
+    Args:
+        oci: What to push, and where.
+        access: Whose certificates count.
+        output: Where the files are.
+        report: The checked report.
+        record: What was fetched.
 
     Raises:
         ConverterError: StorageAccessDenied for a Secret without logins, InvalidRequest for a caBundle that is
@@ -64,11 +79,12 @@ def prepared(oci: OCIOutput, access: StorageAccess, output: Path, report: Conver
     """
     # Taken out of the environment first: nothing that this process may start later inherits it.
     logins = _logins(oci)
-    chosen = [
-        output / a.file_name
+    pushed = [
+        a
         for a in report.artifacts
         if (a.is_as(report.recommended) if oci.files is OCIChoice.RECOMMENDED else a.passed)
     ]
+    chosen = [output / a.file_name for a in pushed]
     if not chosen:
         return None
     check_proxy(Stage.PUBLISH)
@@ -83,25 +99,29 @@ def prepared(oci: OCIOutput, access: StorageAccess, output: Path, report: Conver
         )
         for form, manifest in manifests.items()
     )
-    return Push(Repository(oci, logins, trusted(access, Stage.PUBLISH)), oci, manifests, told)
+    data = {name: fetched.sha256 for name, fetched in sorted(record.data.items())}
+    about = Pushed(oci.repository, [m.digest for m in manifests.values()], pushed, data)
+    said = tuple(statements(about, report))
+    return Push(Repository(oci, logins, trusted(access, Stage.PUBLISH)), manifests, told, said)
 
 
-def push(todo: Push, report: ConversionReport, beside: Mapping[str, bytes]) -> None:
+def push(todo: Push, beside: Mapping[str, bytes], sealer: Sealer | None) -> None:
     """Push the manifests, what refers to each of them, and their tags, which are set when all is there.
 
     Args:
         todo: What to push.
-        report: The checked report.
         beside: The contents of report.json, and of model.sig where there is one, by name.
+        sealer: Who signs the statements; None where the output is not signed.
 
     Raises:
         ConverterError: StorageAccessDenied, BucketNotFound, StorageUnavailable, UploadCorrupted.
 
     """
-    documents = {**beside, _PROVENANCE_FILE: provenance(todo, report)}
+    documents = [_Document(name, _TYPES[name], content, {}) for name, content in beside.items()]
+    documents += [_document(statement, sealer) for statement in todo.said]
     for manifest in todo.manifests.values():
         _put(todo.repository, manifest)
-        referrers = [referrer(manifest, _TYPES[name], name, content) for name, content in documents.items()]
+        referrers = [referrer(manifest, d.kind, d.name, d.content, d.annotations) for d in documents]
         answers = [_put(todo.repository, one) for one in referrers]
         # A registry that keeps the lists itself says so; for others the specification has a tag.
         if not all(manifest.digest == answer.headers.get("OCI-Subject") for answer in answers):
@@ -111,42 +131,20 @@ def push(todo: Push, report: ConversionReport, beside: Mapping[str, bytes]) -> N
             todo.repository.put(told.tag, todo.manifests[told.format].content)
 
 
-def provenance(todo: Push, report: ConversionReport) -> bytes:
-    """Return where the files come from, as an in-toto statement with SLSA's predicate, without a signature.
-
-    https://slsa.dev/spec/v1.0/provenance.
-    """
-    names = {layer_file.file_name: layer_file.sha256 for layer_file in report.artifacts}
-    manifests = [
-        {"name": todo.oci.repository, "digest": {"sha256": manifest.digest.removeprefix("sha256:")}}
-        for manifest in todo.manifests.values()
-    ]
-    files = [{"name": name, "digest": {"sha256": sha256}} for name, sha256 in names.items()]
-    request = report.request
-    source: Json = {"digest": {"sha256": report.source.sha256}}
-    statement: Json = {
-        "_type": "https://in-toto.io/Statement/v1",
-        "subject": [*manifests, *files],
-        "predicateType": "https://slsa.dev/provenance/v1",
-        "predicate": {
-            "buildDefinition": {
-                "buildType": "https://edgeml.dev/conversion/v1alpha1",
-                "externalParameters": {} if request is None else _asked(report),
-                "resolvedDependencies": [source | ({} if request is None else {"uri": request.source.uri})],
-            },
-            "runDetails": {
-                "builder": {"id": "https://edgeml.dev/converter", "version": dict(report.tool_versions)},
-                "metadata": {} if request is None or request.run is None else {"invocationId": request.run},
-            },
-        },
-    }
-    return written(statement)
+class _Document(NamedTuple):
+    name: str
+    kind: str
+    content: bytes
+    annotations: Mapping[str, str]
 
 
-def _asked(report: ConversionReport) -> Json:
-    """Return what was asked for, without how the stores are reached."""
-    assert report.request is not None  # noqa: S101 - the caller has looked
-    return {name: value for name, value in report.request.to_wire().items() if name not in ("storage", "run")}
+def _document(statement: Statement, sealer: Sealer | None) -> _Document:
+    """Return a statement as it is pushed: in an envelope where there is a key, bare where there is none."""
+    annotations = {_PREDICATE: statement.predicate_type}
+    if sealer is None:
+        return _Document(f"{statement.name}.intoto.json", STATEMENT_TYPE, statement.content, annotations)
+    envelope = sealer.seal(statement.content, STATEMENT_TYPE)
+    return _Document(f"{statement.name}.dsse.json", statement.signed_type, envelope, annotations)
 
 
 def _put(repository: Repository, manifest: Manifest) -> Answer:

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Iterator
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelconversion_api.fields.storage import StorageAccess
 from modelconversion_api.reasons import Stage
 from modelconversion_api.uris import AZURE_SCHEME, CLAIM_SCHEME, GOOGLE_SCHEME, S3_SCHEME
 from tflite_converter.job.stores.base import Limit, Meter, ObjectInfo, Reader, Store, Stored
+
+if TYPE_CHECKING:
+    from tflite_converter.job.oci.pulling import RegistryReader
 
 
 # Each is imported where it is used: boto3 takes longer than the others together.
@@ -46,7 +49,7 @@ _STORES: Final[dict[str, Callable[[StorageAccess, Stage], Store]]] = {
     AZURE_SCHEME: _azure,
     CLAIM_SCHEME: _claims,
 }
-"""By scheme; web servers, which are only read from, are not among them."""
+"""By scheme; web servers and registries, which are only read from, are not among them."""
 
 
 class Places:
@@ -57,6 +60,7 @@ class Places:
         self._stores: dict[str, Store] = {}
         self._lock = threading.Lock()
         self._web: Reader | None = None
+        self._registries: RegistryReader | None = None
 
     def _store(self, uri: str) -> Store:
         scheme = f"{uri.partition('://')[0]}://"
@@ -73,6 +77,15 @@ class Places:
 
             self._web = WebStore(self._access, self._stage)
         return self._web
+
+    @property
+    def registries(self) -> RegistryReader:
+        """Where sources with oci URIs are read from, which are manifests and no files."""
+        if self._registries is None:
+            from tflite_converter.job.oci.pulling import RegistryReader
+
+            self._registries = RegistryReader(self._access, self._stage)
+        return self._registries
 
     def download(self, uri: str, path: Path, limit: Limit, meter: Meter | None = None) -> Stored:
         """Download a file, from a store or a web server."""

@@ -121,6 +121,48 @@ def test_a_container_has_the_credentials_of_what_it_speaks_with(
     assert secrets(job(wanted, Part(reads_report=True))) == {"publish": publish}
 
 
+OCI = f"oci://registry.example/acme/person@sha256:{'0' * 64}"
+LOGINS = {"oci": {"secretRef": {"name": "logins"}}}
+
+
+def test_logins_of_registries_are_for_fetch_where_the_source_is_in_one() -> None:
+    changes = {"source": {"uri": OCI}, "storage": ALL | LOGINS}
+    pushed = {"repository": "registry.example/edge", "secretRef": {"name": "push", "key": "config"}}
+    output = {"uri": "gs://models/out/", "oci": pushed}
+    wanted = ModelConversionSpec.model_validate(spec(**changes, output=output))
+    manifest = job(wanted)
+    # The data are in S3.
+    assert secrets(manifest) == {"fetch": {"logins", "s3"}, "convert": set(), "publish": {"google", "push"}}
+    (variable,) = (e for e in containers(manifest)["fetch"] if e["name"] == "CONVERSION_REGISTRY_LOGINS")
+    assert variable["valueFrom"]["secretKeyRef"] == {
+        "name": "logins",
+        "key": ".dockerconfigjson",
+        "optional": False,
+    }
+    assert secrets(job(wanted, Part(reads_report=True))) == {"publish": {"google"}}
+    assert secrets(job(conversion("s3", "s3", ALL | LOGINS)))["fetch"] == {"s3"}
+    assert set(secrets_of(wanted)) == {"s3", "google", "azure", "logins", "push"}
+    told = request_from_spec(wanted)
+    assert told.to_wire()["storage"]["oci"] == {"insecure": False}
+    assert told.base_name == "person"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "storage", "place"),
+    [
+        ("https://registry.example", {}, None),
+        ("https://registry.example", {"oci": {"insecure": True}}, "spec.source.uri is at http://registry.ex"),
+        ("http://registry.example", {"oci": {"insecure": True}}, None),
+        ("https://other.example", LOGINS, "spec.source.uri is at https://registry.example, which"),
+    ],
+)
+def test_registries_are_endpoints_of_the_policy(allowed: str, storage: Any, place: str | None) -> None:
+    policy = load(["--converter-image", "x", "--allowed-endpoints", allowed]).rules(Defaults()).policy
+    wanted = ModelConversionSpec.model_validate(spec(source={"uri": OCI}, storage=storage))
+    problem = policy.violation("ml", wanted)
+    assert (problem is None) if place is None else (problem or "").startswith(place)
+
+
 def test_the_labels_of_the_data_and_a_recipe_are_read_as_well() -> None:
     wanted = spec(
         calibration={"uri": "s3://models/val.npy", "labelsUri": "gs://models/labels.npy"},
@@ -213,6 +255,8 @@ def test_each_secret_must_be_released() -> None:
         ({"googleCloud": {"secretRef": {"name": "x"}}}, True),
         ({"googleCloud": {"secretRef": {"name": "x", "key": "tls.key"}}}, False),
         ({"azure": {"account": "abc", "secretRef": {"name": "x"}}}, True),
+        ({"oci": {"secretRef": {"name": "x"}}}, True),
+        ({"oci": {"secretRef": {"name": "x", "key": "tls.key"}}}, False),
         ({"azure": {"account": "abc", "secretRef": {"name": "x", "accountKeyKey": "tls.key"}}}, False),
         ({"azure": {"account": "abc", "secretRef": {"name": "x", "sasTokenKey": "tls.key"}}}, False),
     ],
