@@ -164,13 +164,27 @@ def _python_paths() -> list[Path]:
     return [Path(p) for p in sorted(paths)]
 
 
-def _deny_system_calls(libc: ctypes.CDLL, granted: set[str]) -> bool:
+def filter_for_programs() -> bytes:
+    """Return the seccomp filter of a process that runs programs, for one in another language to load.
+
+    Instructions of 8 bytes (``struct sock_filter``); none on a processor that there is no filter for.
+    """
+    return b"".join(_instructions(set(_OF_PROGRAMS)))
+
+
+def _instructions(granted: set[str]) -> list[bytes]:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
-        return False
+        return []
     column, audit_arch = machine
     denied = [numbers[column] for name, numbers in _DENIED.items() if name not in granted]
-    instructions = _filter(denied, _CLONE[column], audit_arch)
+    return _filter(denied, _CLONE[column], audit_arch)
+
+
+def _deny_system_calls(libc: ctypes.CDLL, granted: set[str]) -> bool:
+    instructions = _instructions(granted)
+    if not instructions:
+        return False
     code = ctypes.create_string_buffer(b"".join(instructions))
     program = struct.pack("HxxxxxxP", len(instructions), ctypes.addressof(code))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) == 0)

@@ -44,6 +44,7 @@ NAVIGATION: Final[Mapping[str, Sequence[str]]] = {
         "docs/TRIGGERS.md",
         "docs/CHANNELS.md",
         "docs/OPTIMIZATION.md",
+        "docs/OWN_METRICS.md",
         "docs/COMPILERS.md",
         "docs/BOARDS.md",
         "docs/TFLITE_DEPLOYMENT_REFERENCE.md",

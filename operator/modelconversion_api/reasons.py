@@ -71,6 +71,7 @@ class FailureReason(StrEnum):
     EVALUATION_FAILED = "EvaluationFailed"
     OUTPUT_NOT_FINITE = "OutputNotFinite"
     GATES_NOT_MET = "GatesNotMet"
+    METRIC_FAILED = "MetricFailed"
     ACCELERATOR_NOT_FOUND = "AcceleratorNotFound"
     TRAINING_FAILED = "TrainingFailed"
     TRAINING_DIVERGED = "TrainingDiverged"
@@ -223,6 +224,11 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
         39, "the method cannot hold this model's numbers: choose another, or check the scaling of the data"
     ),
     FailureReason.GATES_NOT_MET: Failure(41, "loosen the gates in spec.validation or choose another method"),
+    FailureReason.METRIC_FAILED: Failure(
+        57,
+        "correct the metric's container by what the message says: docs/OWN_METRICS.md has what it gets and"
+        " must leave",
+    ),
     FailureReason.COMPILATION_FAILED: Failure(
         42, "change the model as the message says, or leave the compiler out; the full-integer file is there"
     ),
@@ -325,7 +331,8 @@ FAILURES: Final[dict[FailureReason, Failure]] = {
     ),
     FailureReason.IMAGE_PULL_FAILED: Failure(
         None,
-        "check the operator's converter image, and spec.job.imagePullSecrets for a private registry",
+        "check the operator's converter image, a metric's image, and spec.job.imagePullSecrets for a private"
+        " registry",
         True,
     ),
     FailureReason.SECRET_NOT_FOUND: Failure(

@@ -14,6 +14,7 @@ from .base import GROUP, ApiModel, Fraction, OpenReason, Sha256
 from .fields.boards import MAX_BOARDS, Accelerator
 from .fields.compilation import EdgeTPUFigures, EthosUFigures, MicrocontrollerFigures, NPUFigures
 from .fields.compilers import MOST_SOCS
+from .fields.metrics import MetricResults
 from .fields.oci import OCIArtifact, OCIFormat
 from .fields.optimization import OptimizationSummary
 from .fields.recipes import OfMethod
@@ -246,6 +247,8 @@ class Artifact(OfMethod):
     """Those of them that the target has no kernel for."""
     message: MessageText | None = None
     """Which gate was missed, or what to know about this artifact."""
+    metrics: MetricResults = Field(default_factory=list)
+    """What the metrics of spec.validation gave for it."""
     edge_tpu: Annotated[EdgeTPUResult | None, Field(alias="edgeTPU")] = None
     """What the Edge TPU compiler made of it."""
     ethos_u: Annotated[EthosUResult | None, Field(alias="ethosU")] = None

@@ -15,7 +15,8 @@ CONVERSION_HEADERS: Final = (
 )
 SET_HEADERS: Final = ("NAMESPACE", "SET", "PHASE", "ENDED", "FAILED", "PROFILES", "AGE", "REASON")
 ARTIFACT_HEADERS: Final = (
-    *("CONVERSION", "", "ARTIFACT", "SIZE", "OF SOURCE", "AGREEMENT", "ACCURACY", "LATENCY", "GATES", "NOTE"),
+    *("CONVERSION", "", "ARTIFACT", "SIZE", "OF SOURCE", "AGREEMENT", "ACCURACY", "LATENCY", "METRICS"),
+    *("GATES", "NOTE"),
 )
 CHANNEL_HEADERS: Final = ("", "SHA256", "FILE", "SIZE", "CONVERSION", "NUMBER", "APPROVED BY", "AGE")
 _NOTE: Final = 90
@@ -99,6 +100,7 @@ def _artifact_row(found: Conversion, artifact: Artifact, *, with_name: bool) -> 
         artifact.agreement or "",
         artifact.accuracy or "",
         "" if latency is None else human_latency(float(latency)),
+        ", ".join(f"{metric.name} {metric.value or 'none'}" for metric in artifact.metrics),
         "passed" if artifact.passed else "missed",
         shortened(artifact.message or "", _NOTE),
     ]

@@ -60,6 +60,13 @@ def _urls(text: str) -> str:
     return text
 
 
+def _images(text: str) -> str:
+    for pattern in filter(None, text.split(",")):
+        if not re.fullmatch(r"[A-Za-z0-9.:/@*?\[\]!_-]+", pattern):
+            raise ValueError(f"{pattern!r} is neither an image nor a pattern of one")
+    return text
+
+
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
@@ -182,6 +189,9 @@ class Settings(BaseSettings):
     spec.storage says otherwise."""
     allowed_secret_keys: Annotated[str, AfterValidator(_key_patterns)] = ",".join(PLAIN_KEYS)
     """Keys of Secrets that conversions may name, or patterns, separated by commas."""
+    allowed_metric_images: Annotated[str, AfterValidator(_images)] = ""
+    """Images that the metrics of spec.validation may name, by digest: names or patterns, separated by commas,
+    e.g. registry.example/metrics/*@*; none unless given. A metric runs without network and credentials."""
     credentials_release: Literal["required", "warn"] = "required"
     """What to do about a Secret that nobody has released for conversions: wait until somebody does, or warn
     and go on, for the time in which an existing installation catches up."""
@@ -259,6 +269,7 @@ class Settings(BaseSettings):
             resources=_listed(self.allowed_resources),
             endpoints=_listed(self.allowed_endpoints),
             secret_keys=_listed(self.allowed_secret_keys),
+            metric_images=_listed(self.allowed_metric_images),
             platform=defaults.storage,
             shared_output=self.shared_output,
         )

@@ -32,6 +32,18 @@ MEL = FRAMES | {"numMelBins": 40, "lowerEdgeHertz": 20, "upperEdgeHertz": 4000}
 FOR_CORAL = {"methods": ["FullInteger"], "calibration": CALIBRATION}
 
 
+METRIC = {
+    "name": "business",
+    "image": f"registry.example:5000/metrics/cost@sha256:{'0a' * 32}",
+    "command": ["/usr/bin/python3", "/cost.py"],
+}
+
+
+def judged(*metrics: Any) -> dict[str, Any]:
+    """A spec with these metrics."""
+    return {"validation": {"uri": "s3://models/val.npy", "metrics": list(metrics)}}
+
+
 def on(*boards: Any) -> dict[str, Any]:
     """A spec with these boards."""
     return {"benchmark": {"boards": list(boards)}}
@@ -158,6 +170,10 @@ def of_layer(base, rules=None, **rule):
         },
         {"validation": {"uri": "s3://m1x/v.npy", "minAgreement": "0.98"}},
         {"validation": {"task": "Segmentation", "ignoreLabel": 0}},
+        judged(),
+        judged(METRIC | {"min": "-0.5", "timeoutSeconds": 1}),
+        judged(METRIC | {"max": "12"}, METRIC | {"name": "cost", "maxDrop": "0.000001"}),
+        judged(*(METRIC | {"name": f"m{n}"} for n in range(4))),
         {
             "validation": {
                 "uri": "s3://m1x/v.npy",
@@ -626,6 +642,24 @@ def test_accepted(crd, room, changes):
         (on(PI5 | {"maxLatencyMillis": "fast"}), "must be milliseconds in quotes"),
         (on(PI5 | {"minAgreement": "1.1"}), "must be a share"),
         ({"calibration": CALIBRATION | {"samples": 0}}, "greater than or equal to 1"),
+        (judged(METRIC | {"min": "0", "max": "1"}), "a metric has one gate"),
+        (judged(METRIC | {"max": "0", "maxDrop": "1"}), "a metric has one gate"),
+        (judged(METRIC | {"min": "1e3"}), "must be a number in quotes"),
+        (judged(METRIC | {"min": "NaN"}), "must be a number in quotes"),
+        (judged(METRIC | {"image": "registry.example/metrics:1"}), "@sha256:"),
+        (judged(METRIC | {"image": "registry.example/metrics@sha256:0a0a"}), "@sha256:"),
+        (judged(METRIC | {"image": f"a b@sha256:{'0a' * 32}"}), "@sha256:"),
+        (judged({k: v for k, v in METRIC.items() if k != "image"}), "Required value"),
+        (judged({k: v for k, v in METRIC.items() if k != "command"}), "Required value"),
+        (judged(METRIC | {"command": []}), "should have at least 1 items"),
+        (judged(METRIC | {"command": ["python3", "x.py"]}), "needs its path in the image"),
+        (judged(METRIC | {"command": [""]}), "should be at least 1 chars long"),
+        (judged(METRIC | {"name": "Business"}), "should match"),
+        (judged(METRIC, METRIC), "Duplicate value"),
+        (judged(*(METRIC | {"name": f"m{n}"} for n in range(5))), "must have at most 4 items"),
+        (judged(METRIC | {"timeoutSeconds": 0}), "greater than or equal to 1"),
+        (judged(METRIC | {"env": [{"name": "TOKEN"}]}), "unknown field"),
+        ({"validation": {"metrics": [METRIC]}}, "set validation.uri"),
         ({"job": {"activeDeadlineSeconds": 1}}, "greater than or equal to 30"),
         ({"job": {"resources": {"limits": {"memory": "lots"}}}}, "should match"),
         ({"sauce": {}}, "unknown field"),
@@ -710,6 +744,7 @@ FIXED = [
     {"optimize": {"training": CALIBRATION, "pruning": {"targetSparsity": "0.5"}}},
     {"validation": {"maxSizeBytes": 1}},
     {"validation": {"task": "Detection", "detection": {"decoder": "Boxes"}}},
+    judged(METRIC),
     {"calibration": CALIBRATION},
     {"validation": {"uri": "s3://m1x/v.npy"}},
     {"job": {"backoffLimit": 5}},

@@ -29,6 +29,7 @@ LIMITS: Json = {
     ],
     "allowedOutputs": ["s3://models/{namespace}/", "s3://{namespace}/", "az://out/", "gs://out/"],
     "allowedServiceAccounts": ["converter", "{namespace}-runner", "elsewhere/special"],
+    "allowedMetricImages": ["registry.example:5000/{namespace}/metrics", "registry.example/common"],
 }
 
 
@@ -40,6 +41,15 @@ def signed(uri: str) -> Json:
             "signatureUri": uri,
         }
     }
+
+
+def judged(*images: str) -> Json:
+    """A spec with metrics of these images."""
+    digest = f"sha256:{'0a' * 32}"
+    metrics = [
+        {"name": f"m{n}", "image": f"{image}@{digest}", "command": ["/m"]} for n, image in enumerate(images)
+    ]
+    return {"validation": {"uri": "s3://anywhere/val.npy", "metrics": metrics}}
 
 
 class Fence:
@@ -112,6 +122,7 @@ AZ_OUT = {"uri": "az://out/x/"}
 SERVER = "denied request: spec: "
 NOT_ELSE = f"{SERVER}https://else.example is none of the servers that conversions of"
 OUTPUT, STORE, ACCOUNT = "spec.output: ", "spec.storage: ", "spec.job.serviceAccountName: "
+METRICS = "denied request: spec.validation.metrics: "
 ELSEWHERE = {"endpoint": "https://attacker.example"}
 
 
@@ -119,6 +130,15 @@ ELSEWHERE = {"endpoint": "https://attacker.example"}
     ("changes", "refused"),
     [
         ({}, ""),
+        (judged(), ""),
+        (judged("registry.example:5000/NAMESPACE/metrics", "registry.example/common"), ""),
+        (
+            judged("registry.example/common", "registry.example/other"),
+            f"{METRICS}registry.example/other is none",
+        ),
+        (judged("registry.example:5000/team/metrics"), METRICS),
+        (judged("registry.example/common:1"), METRICS),
+        (judged("evil.example/registry.example/common"), METRICS),
         ({"output": {"uri": "s3://models/NAMESPACE"}}, ""),
         ({"output": {"uri": "s3://NAMESPACE/any/where"}}, ""),
         ({"output": {"uri": "s3://models/NAMESPACE-not/x/"}}, OUTPUT),

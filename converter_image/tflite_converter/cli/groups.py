@@ -283,7 +283,10 @@ VALIDATION: Final = Group(
         "max_latency_millis": "--max-latency",
     },
     panels={"samples": _DATA, "task": _MEASURING, "ignore_label": _MEASURING},
-    by_hand=dict.fromkeys(_READING, "a flag of VALIDATION_DATA"),
+    by_hand={
+        **dict.fromkeys(_READING, "a flag of VALIDATION_DATA"),
+        "metrics": "containers, which only a cluster runs",
+    },
 )
 DETECTION: Final = Group(
     Detection,

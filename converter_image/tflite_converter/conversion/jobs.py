@@ -167,6 +167,7 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         beside=_beside(options, work),
         verify_on=tuple(name for name in verify_on if name not in GUESTS),
         has_guests=bool(GUESTS.keys() & set(verify_on)),
+        has_metrics=options.metric_data is not None,
         source=source.path.absolute() if from_tflite else None,
         signature=options.signature if from_tflite else None,
         source_bytes=source.size_bytes,

@@ -74,6 +74,8 @@ class Options:
     step_timeout_seconds: int = DEFAULT_SILENCE_SECONDS
     request: ConversionRequest | None = None
     """What the report says was asked for, where a Job asks."""
+    metric_data: Path | None = None
+    """Where outputs and labels go for the user's own metrics; None where there are none."""
 
     cache: CacheOutcome | None = None
     """What a look into a cache has given; None without a cache. All but a hit has the front half kept."""

@@ -28,6 +28,7 @@ from tflite_converter.conversion.front import Front, front_half, gone_on_from, r
 from tflite_converter.conversion.guests import Wanted, in_guests
 from tflite_converter.conversion.jobs import Basis, litert_job
 from tflite_converter.conversion.kept_front import KEPT_FILES, names_in, pack, unpack
+from tflite_converter.conversion.metric_data import hand_over_metric_data
 from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, Outcome, build_report
 from tflite_converter.conversion.training import (
@@ -115,6 +116,8 @@ class _Conversion:
             outcome = search.settled(options, outcome)
         self._refuse_without_artifacts(outcome)
         outcome = self._adopt_all(outcome)
+        if options.metric_data is not None:
+            hand_over_metric_data((self._work, self._trained), outcome.artifacts, options.metric_data)
         if data.calibration_info is not None:
             self._warn(*stability_warnings(outcome.stability))
         board_samples = self._adopt_board_samples() if options.benchmark.boards else None

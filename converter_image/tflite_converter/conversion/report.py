@@ -200,6 +200,7 @@ def _evaluation(options: Options, inputs: Inputs, outcome: Outcome) -> Evaluatio
         original=basis.original,
         overlap=data.overlap,
         not_finite=basis.not_finite,
+        metric_samples=basis.metric_samples,
         gated=options.gates.are_set,
     )
 

@@ -56,7 +56,15 @@ _DATA: Final = (CALIBRATION, CALIBRATION_LABELS, VALIDATION, VALIDATION_LABELS)
 _PLACES: Final = frozenset({"uri", "labels_uri"})
 """Their digests count."""
 _GATES: Final = frozenset(
-    {"max_accuracy_drop", "min_accuracy", "min_agreement", "floor", "max_size_bytes", "max_latency_millis"}
+    {
+        "max_accuracy_drop",
+        "min_accuracy",
+        "min_agreement",
+        "floor",
+        "max_size_bytes",
+        "max_latency_millis",
+        "metrics",
+    }
 )
 
 

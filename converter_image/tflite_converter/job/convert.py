@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from modelconversion_api.fields.data import (
     Calibration,
     Validation,
 )
+from modelconversion_api.fields.metrics import METRIC_DATA_ENV
 from modelconversion_api.fields.optimization import Training
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.reports.conversion import REPORT_FILE_NAME, ConversionReport, StageResult, verdict_of
@@ -74,7 +76,8 @@ def convert_job(job: JobEnvironment) -> StageResult:
     listener = _Log(estimate, job.times)
     with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
         try:
-            report = convert(options_of(job.request, record, job.input), work, listener)
+            options = options_of(job.request, record, job.input)
+            report = convert(replace(options, metric_data=_metric_data(job.request)), work, listener)
         except ConverterError as error:
             if error.reason is FailureReason.ENGINE_NOT_FOUND:
                 raise ConverterError(error.reason, error.stage, error.cause, hint=_NO_ENGINE) from error
@@ -83,6 +86,13 @@ def convert_job(job: JobEnvironment) -> StageResult:
         work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
     return StageResult()
+
+
+def _metric_data(request: ConversionRequest) -> Path | None:
+    """Return where outputs and labels go for the user's own metrics; None where there are none."""
+    if request.validation is None or not request.validation.metrics:
+        return None
+    return Path(os.environ[METRIC_DATA_ENV])
 
 
 def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) -> Options:

@@ -85,6 +85,11 @@ class JobEnvironment:
     times: StageTimes = field(default_factory=StageTimes)
     """Where a stage that has others in it notes when it came to each."""
 
+    @property
+    def metrics(self) -> int:
+        """How many metrics of the user's own have containers in the pod."""
+        return 0 if self.request.validation is None else len(self.request.validation.metrics)
+
     def record(self, stage: Stage) -> FetchRecord:
         """Read the record that ``job-fetch`` left.
 
@@ -152,10 +157,10 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
     earlier = signal.signal(signal.SIGTERM, on_sigterm)
     failure: ConverterError | None = None
     bug: BaseException | None = None
-    result, times = StageResult(), StageTimes()
+    result, times, metrics = StageResult(), StageTimes(), 0
     try:
         job = read_environment(os.environ, stage)
-        times = job.times
+        times, metrics = job.times, job.metrics
         result = work(job)
     except (Exception, KeyboardInterrupt) as error:
         failure = reason_of(error, stage, "the stage")
@@ -168,7 +173,7 @@ def run_stage(stage: Stage, work: Callable[[JobEnvironment], StageResult]) -> in
         result = StageResult(
             failure=StageFailure(stage=failure.stage, reason=failure.reason, message=failure.message)
         )
-    _leave(result.model_copy(update={"times": times.until_now()}))
+    _leave(result.model_copy(update={"times": times.until_now()}), metrics)
     signal.signal(signal.SIGTERM, earlier)
     return 0 if failure is None else failure.exit_code
 
@@ -180,12 +185,12 @@ def _configure_log() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _leave(result: StageResult) -> None:
+def _leave(result: StageResult, metrics: int) -> None:
     path = os.environ.get(TERMINATION_MESSAGE_ENV)
     if not path:
         return
     try:
-        Path(path).write_text(result.encode())
+        Path(path).write_text(result.encode(metrics))
     except OSError as error:
         # The exit code still tells the reason; the operator makes do with it.
         _logger.warning("the termination message cannot be written: %s", error)

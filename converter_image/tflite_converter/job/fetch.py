@@ -48,6 +48,7 @@ from tflite_converter.job.environment import (
     FetchRecord,
     JobEnvironment,
 )
+from tflite_converter.job.metrics.sandbox import hand_over_sandbox
 from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Limit, ObjectInfo, Store, Stored
 from tflite_converter.job.stores.places import Places
@@ -90,6 +91,8 @@ def fetch(job: JobEnvironment) -> StageResult:
     request, started = job.request, time.monotonic()
     store = Places(request.storage, Stage.FETCH)
     clear(job.input)
+    if request.validation is not None and request.validation.metrics:
+        hand_over_sandbox()
     if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
         check_not_taken(job, store, Stage.FETCH)
     source = fetch_source(store, request.source, job.input)

@@ -26,6 +26,7 @@ from modelconversion_api.fields.compilers import (
     ethos_u_name,
     npu_name,
 )
+from modelconversion_api.fields.metrics import METRIC_RESULTS_ENV
 from modelconversion_api.fields.optimization import summary_of
 from modelconversion_api.fields.recipes import OfMethod
 from modelconversion_api.limits import MAX_TFLITE_BYTES
@@ -51,6 +52,7 @@ from tflite_converter.files.formats import is_tflite
 from tflite_converter.files.untrusted import open_regular, read_report_file
 from tflite_converter.job import cache
 from tflite_converter.job.environment import FetchRecord, JobEnvironment, taken_signing_key
+from tflite_converter.job.metrics.results import with_metrics
 from tflite_converter.job.oci.pushing import prepared, push
 from tflite_converter.job.stored_reports import check_not_taken
 from tflite_converter.job.stores.base import Store, Stored
@@ -200,6 +202,10 @@ def checked_report(output: Path, request: ConversionRequest, record: FetchRecord
     source = report.source.model_copy(
         update={"sha256": record.source.sha256, "size_bytes": record.source.size_bytes}
     )
+    metrics = [] if request.validation is None else request.validation.metrics
+    results = Path(os.environ.get(METRIC_RESULTS_ENV, ""))
+    report = with_metrics(report.model_copy(update={"artifacts": artifacts}), metrics, results)
+    artifacts = report.artifacts
     provenance = report.provenance
     if provenance is not None:
         provenance = provenance.model_copy(update={"base_name": request.base_name})

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from modelconversion_api.fields.metrics import MetricFigure
 from modelconversion_api.fields.registration import (
     PASSWORD_ENV,
     REGISTER_ENV,
@@ -133,6 +134,7 @@ def _tracked(
     }
     if report.evaluation.original_accuracy is not None:
         metrics["original/accuracy"] = report.evaluation.original_accuracy
+    metrics |= {f"original/{key}": value for key, value in _own(report.evaluation.metrics).items()}
     params = {
         "source.sha256": source.sha256,
         "source.format": str(source.format),
@@ -189,4 +191,9 @@ def _figures(artifact: ArtifactReport) -> dict[str, float]:
         "snr_db": artifact.snr_db,
         "latency_millis": None if latency is None else latency.median_millis,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in known.items() if value is not None} | _own(artifact.metrics)
+
+
+def _own(figures: Sequence[MetricFigure]) -> dict[str, float]:
+    """Return what metrics of the user's own gave."""
+    return {f"metric.{figure.name}": figure.value for figure in figures if figure.value is not None}

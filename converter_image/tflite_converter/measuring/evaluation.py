@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -32,6 +33,7 @@ from tflite_converter.measuring.boxes import Reading
 from tflite_converter.measuring.breakdown import confusion, worst_class
 from tflite_converter.measuring.drift_record import output_record
 from tflite_converter.measuring.gates import Gates
+from tflite_converter.measuring.metric_data import write_outputs
 from tflite_converter.measuring.metrics import fidelity, scores
 from tflite_converter.measuring.outputs import (
     MOST_OUTPUTS,
@@ -174,6 +176,10 @@ class Request:
     target: Target | None
     compiled: bool = False
     """Whether a compiler for the target has the last word on where it runs, and not the analysis."""
+    keep: Path | None = None
+    """Folder for the outputs, in a file named after the artifact's digest; None where nobody wants them."""
+    keep_samples: int = 0
+    """How many samples are kept."""
 
 
 def quality(content: bytes, reference: Reference, gates: Gates, *, threads: int, file_name: str) -> Quality:
@@ -212,6 +218,9 @@ def evaluate(
     try:
         model = load(content, request.benchmark.threads)
         outputs = _outputs(model, reference, request.file_name, after_each)
+        if request.keep is not None:
+            path = request.keep / f"{hashlib.sha256(content).hexdigest()}.npz"
+            write_outputs(path, outputs, request.keep_samples)
         if performance is None:
             performance = _performance(model, content, reference.samples, request.benchmark)
             grown = max(0, _peak_bytes() - before)

@@ -32,6 +32,7 @@ from tflite_converter.report.provenance import provenance
 from tflite_converter.report.shell import whole_page
 from tflite_converter.report.snippets import use_it
 from tflite_converter.report.training import training
+from tflite_converter.report.user_metrics import user_metrics
 from tflite_converter.report.verifications import verifications
 
 _NOTHING: Final[Measured] = MappingProxyType({})
@@ -48,6 +49,7 @@ def render(report: ConversionReport, measured: Measured = _NOTHING) -> str:
         training(report),
         cards(report),
         boards(report, measured),
+        user_metrics(report),
         verifications(report),
         compilers(report),
         artifacts.targets(report),

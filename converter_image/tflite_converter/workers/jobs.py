@@ -33,6 +33,8 @@ INT8_FILE: Final = "int8.tflite"
 CALIBRATION_FOLDER: Final = "calibration"
 GUEST_SAMPLES_FILE: Final = "guest-samples.npz"
 LABELS_FILE: Final = "labels.npy"
+METRIC_DATA_FOLDER: Final = "metric-data"
+"""What the user's own metrics get: the original's outputs, the labels, and files' outputs by their digest."""
 TRAINING_LABELS_FILE: Final = "training-labels.npy"
 FROZEN_FOLDER: Final = "frozen"
 FUSED_INTEGERS_FOLDER: Final = "frozen-fused-integers"
@@ -201,6 +203,8 @@ class LiteRTJob(ApiModel):
     """Runtimes that each file is run on as well, by this child."""
     has_guests: bool = False
     """Whether samples are written for runtimes that others run."""
+    has_metrics: bool = False
+    """Whether outputs and labels are written for the user's own metrics."""
     gates: Gates = Gates()
     benchmark: Benchmark = Benchmark()
     tuning_seconds: int = 0
@@ -234,6 +238,8 @@ class EvaluationBasis(ApiModel):
     original: Scores | None = None
     not_finite: int = 0
     """Samples left out because the original gives NaN or infinity on them."""
+    metric_samples: int = 0
+    """Samples that the user's own metrics get."""
     warnings: tuple[str, ...] = ()
 
 

@@ -21,12 +21,12 @@ from tflite_converter.verifying.runtimes import Ran
 from tflite_converter.verifying.verify import ended, failed, judge, not_verified, worst
 from tflite_converter.workers.jobs import GuestsJob, GuestsResult
 from tflite_converter.workers.programs import JUDGING
-from tflite_converter.workers.reference import reference_of
+from tflite_converter.workers.reference import given, reference_of
 
 
 def work(job: GuestsJob, process: Child) -> GuestsResult:
     """Judge every run; each file gets a record for each check, in the order of the job."""
-    reference, _ = reference_of(job.basis, process.folder)
+    reference, _ = reference_of(job.basis, given(job.basis, process.folder))
     found = {}
     for file in job.files:
         content = (process.folder / file.name).read_bytes()

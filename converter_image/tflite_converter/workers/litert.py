@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -37,6 +37,7 @@ from tflite_converter.measuring.evaluation import (
     quality,
 )
 from tflite_converter.measuring.layers import layer_errors
+from tflite_converter.measuring.metric_data import write_basis
 from tflite_converter.measuring.soundness import FLOAT_SAMPLES, float_fault, is_exact
 from tflite_converter.quantizing.synthetic import draw_synthetic
 from tflite_converter.tflite.file import inventory, read_file
@@ -48,6 +49,7 @@ from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     FUSED_FILE,
     GUEST_SAMPLES_FILE,
+    METRIC_DATA_FOLDER,
     CalibrationBasis,
     EvaluationBasis,
     LiteRTJob,
@@ -57,7 +59,7 @@ from tflite_converter.workers.jobs import (
 )
 from tflite_converter.workers.making import SYNTHETIC, Made, Maker
 from tflite_converter.workers.programs import LITERT
-from tflite_converter.workers.reference import input_infos, output_infos, prepare, reference_of
+from tflite_converter.workers.reference import given, input_infos, output_infos, prepare, reference_of
 
 Found = TypeVar("Found", bound=ApiModel)
 
@@ -124,9 +126,16 @@ class _Work:
     """One job."""
 
     def __init__(
-        self, job: LiteRTJob, process: Child, reference: Reference, synthetic: Mapping[str, str]
+        self,
+        job: LiteRTJob,
+        process: Child,
+        reference: Reference,
+        synthetic: Mapping[str, str],
+        kept: int,
     ) -> None:
         self._job = job
+        self._kept = kept
+        """How many samples' outputs are kept for the user's own metrics."""
         self._synthetic = dict(synthetic)
         """How made-up calibration samples were drawn, by input; empty where the samples are data."""
         self._reference = reference
@@ -171,6 +180,7 @@ class _Work:
                 agreement_metric=reference.metric,
                 original=reference.original,
                 not_finite=reference.not_finite,
+                metric_samples=self._kept,
                 warnings=warnings,
             ),
             calibration=self._calibration_basis(),
@@ -293,6 +303,8 @@ class _Work:
     def _measured(self, file: _File, words: str) -> _Measured:
         """In a fork: compare a file's outputs with the original's."""
         request = file.wanted.request
+        if self._kept:
+            request = replace(request, keep=self._folder / METRIC_DATA_FOLDER, keep_samples=self._kept)
         content = (self._folder / file.name).read_bytes()
         artifact = evaluate(
             content, self._reference, request, self._counter(words), performance=file.performance
@@ -422,7 +434,11 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
     """Carry out ``job``."""
     import_litert()
     about_source = () if job.source is None else prepare(job, process, job.source)
-    reference, warnings = reference_of(job, process.folder)
+    known = given(job, process.folder)
+    reference, warnings = reference_of(job, known)
+    kept = 0
+    if job.has_metrics:
+        kept = write_basis(process.folder / METRIC_DATA_FOLDER, known.outputs, known.labels)
     if job.benchmark.boards:
         write_board_samples(process.folder / BOARD_SAMPLES_FILE, reference)
     if job.has_guests:
@@ -432,7 +448,7 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
         drawn = draw_synthetic((process.folder / FLOAT_FILE).read_bytes(), job.synthetic_samples, job.seed)
         write_folder(process.folder / CALIBRATION_FOLDER, drawn.samples)
         synthetic = drawn.how
-    return _Work(job, process, reference, synthetic).run((*about_source, *warnings))
+    return _Work(job, process, reference, synthetic, kept).run((*about_source, *warnings))
 
 
 if __name__ == "__main__":

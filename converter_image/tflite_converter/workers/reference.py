@@ -6,6 +6,7 @@ here, as TensorFlow's child writes them for other sources. Part of the LiteRT ch
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -90,22 +91,47 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
     return warnings
 
 
-def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ...]]:
-    """Read what the artifacts are compared with; return it with warnings about the labels."""
+@dataclass(frozen=True)
+class Given:
+    """The samples that the original gives numbers for, and what is known of them."""
+
+    samples: NamedArrays
+    """``{input: (n, ...)}``"""
+    outputs: NamedArrays
+    """The original's: ``{output: (n, ...)}``."""
+    labels: Array | None
+    """``(n, ...)``, as they were given."""
+    not_finite: int
+    """How many samples were left out."""
+    warnings: tuple[str, ...]
+
+
+def given(job: LiteRTJob, folder: Path) -> Given:
+    """Read samples, the original's outputs and labels."""
     samples, outputs = (
         read_folder(folder / EVALUATION_FOLDER),
         read_folder(folder / REFERENCE_FOLDER),
     )
-    labels = folder / LABELS_FILE
-    has_labels = labels.is_file() and not takes_labels(job.label_array, samples)
-    truth: Array | None = np.load(labels, allow_pickle=False) if has_labels else None
-    finite, warnings = finite_samples(outputs), []
-    if finite.bad:
-        warnings.append(_not_finite(folder, samples, finite))
-        samples = {name: array[finite.samples] for name, array in samples.items()}
-        outputs = {name: array[finite.samples] for name, array in outputs.items()}
-        truth = None if truth is None else truth[finite.samples]
-    truth = with_classes(job.task, outputs, truth)
+    path = folder / LABELS_FILE
+    has_labels = path.is_file() and not takes_labels(job.label_array, samples)
+    labels: Array | None = np.load(path, allow_pickle=False) if has_labels else None
+    finite = finite_samples(outputs)
+    if not finite.bad:
+        return Given(samples, outputs, labels, 0, ())
+    warning = _not_finite(folder, samples, finite)
+    return Given(
+        {name: array[finite.samples] for name, array in samples.items()},
+        {name: array[finite.samples] for name, array in outputs.items()},
+        None if labels is None else labels[finite.samples],
+        finite.bad,
+        (warning,),
+    )
+
+
+def reference_of(job: LiteRTJob, known: Given) -> tuple[Reference, tuple[str, ...]]:
+    """Return what the artifacts are compared with, and warnings about the labels."""
+    samples, outputs, warnings = known.samples, known.outputs, list(known.warnings)
+    truth = with_classes(job.task, outputs, known.labels)
     task = job.task or detect_task(samples, outputs, truth)
     if task in (Task.DETECTION, Task.SEGMENTATION):
         told = Told(task, job.detection, job.ignore_label)
@@ -119,7 +145,7 @@ def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ..
             job.source_bytes,
             job.class_names,
             is_real=job.has_evaluation_data,
-            not_finite=finite.bad,
+            not_finite=known.not_finite,
         )
         reference, notes = grounded(plain, told, job.evaluation_name)
         return reference, (*warnings, *notes)
@@ -143,7 +169,7 @@ def reference_of(job: LiteRTJob, folder: Path) -> tuple[Reference, tuple[str, ..
         job.source_bytes,
         job.class_names,
         is_real=job.has_evaluation_data,
-        not_finite=finite.bad,
+        not_finite=known.not_finite,
     )
     return reference, tuple(warnings)
 

@@ -40,8 +40,8 @@
 {{- fail "networkPolicy.jobs.enabled needs namespaces, because a NetworkPolicy reaches no further than its own: list them in networkPolicy.jobs.namespaces, or watch only some with watchNamespaces" -}}
 {{- end -}}
 {{- with $values.tenantPolicy -}}
-{{- if and .enabled (has "*" .allowedEndpoints) (has "*" .allowedOutputs) (has "*" .allowedServiceAccounts) -}}
-{{- fail "tenantPolicy.enabled is true, and everything is allowed: name what is in tenantPolicy.allowedEndpoints, allowedOutputs or allowedServiceAccounts, without *" -}}
+{{- if and .enabled (has "*" .allowedEndpoints) (has "*" .allowedOutputs) (has "*" .allowedServiceAccounts) (has "*" .allowedMetricImages) -}}
+{{- fail "tenantPolicy.enabled is true, and everything is allowed: name what is in tenantPolicy.allowedEndpoints, allowedOutputs, allowedServiceAccounts or allowedMetricImages, without *" -}}
 {{- end -}}
 {{- end -}}
 {{- if and $values.watchNamespaces $values.networkPolicy.jobs.namespaces -}}

@@ -30,6 +30,8 @@
   value: {{ join "," .Values.policy.allowedEndpoints | quote }}
 - name: MODELCONVERSION_ALLOWED_SECRET_KEYS
   value: {{ join "," .Values.policy.allowedSecretKeys | quote }}
+- name: MODELCONVERSION_ALLOWED_METRIC_IMAGES
+  value: {{ join "," .Values.policy.allowedMetricImages | quote }}
 - name: MODELCONVERSION_CREDENTIALS_RELEASE
   value: {{ .Values.policy.credentialsRelease | quote }}
 - name: MODELCONVERSION_MAX_CONCURRENT

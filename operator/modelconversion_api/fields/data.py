@@ -12,6 +12,7 @@ from ..base import ApiModel, Fraction, Millis, cel
 from ..uris import DataUri, ends_in
 from .audio import Audio
 from .detection import Detection
+from .metrics import Metrics
 
 DEFAULT_CALIBRATION_SAMPLES: Final = 200
 """How many samples calibrate a model unless the user says otherwise, in a cluster and on the command line."""
@@ -100,6 +101,12 @@ _MASKS_FOR_IGNORING = cel(
 )
 
 
+_DATA_FOR_METRICS = cel(
+    "!has(self.metrics) || self.metrics.size() == 0 || has(self.uri)",
+    "metrics judge outputs on validation data: set validation.uri",
+)
+
+
 def reading_rules(*, uri_is_optional: bool = False) -> list[JsonDict]:
     """Return the rules about reading ``uri`` that calibration and validation data share."""
     optional = "!has(self.uri) || " if uri_is_optional else ""
@@ -166,6 +173,7 @@ class Validation(ApiModel):
                 _URI_FOR_THE_REST,
                 _DECODER_FOR_DETECTION,
                 _MASKS_FOR_IGNORING,
+                _DATA_FOR_METRICS,
             ]
         }
     )
@@ -206,3 +214,5 @@ class Validation(ApiModel):
     """Gate: largest artifact that passes, in bytes."""
     max_latency_millis: Millis | None = None
     """Gate: longest median inference that passes, in milliseconds where the conversion runs, e.g. "12.5"."""
+    metrics: Metrics = Field(default_factory=list)
+    """Containers of your own that judge each file's outputs, without network and credentials."""

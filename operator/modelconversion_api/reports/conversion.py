@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic_core import from_json
@@ -29,6 +28,7 @@ from ..fields.compilation import (
 from ..fields.compilers import MOST_SOCS
 from ..fields.data import Task
 from ..fields.detection import Detection
+from ..fields.metrics import MAX_METRICS, MetricFigures
 from ..fields.oci import OCIArtifact
 from ..fields.optimization import OptimizationReport, OptimizationSummary
 from ..fields.recipes import OfMethod
@@ -58,6 +58,7 @@ from .measurements import (
     TargetCheck,
     Trial,
 )
+from .shortening import cut, shortened_board, shortened_chip, shortened_figures
 
 REPORT_FILE_NAME: Final = "report.json"
 HTML_REPORT_FILE_NAME: Final = "report.html"
@@ -65,6 +66,8 @@ SIGNATURE_FILE_NAME: Final = "model.sig"
 TERMINATION_MESSAGE_LIMIT: Final = 2048
 """Bytes of a termination message. A container may leave 4,096, but those of a pod share 12,288: this much
 is kept with three injected containers beside ours. With more it may be cut: then the report counts."""
+_LIMITS: Final = (TERMINATION_MESSAGE_LIMIT, *(12288 // (7 + n) for n in range(MAX_METRICS)))
+"""The same where as many containers of the user's own metrics share it too."""
 _PACKED: Final = "z:"
 """Begins a message that is deflated, in base 85."""
 _LARGEST_RESULT: Final = 1 << 18
@@ -73,8 +76,6 @@ _LARGEST_RESULT: Final = 1 << 18
 
 _ALL_IS_THERE: Final = "see report.json"
 _CHIPS_ARE_THERE: Final = f"npu: {_ALL_IS_THERE}"
-
-_Figures = TypeVar("_Figures", bound=CompilerFigures)
 
 
 class ArtifactSummary(OfMethod):
@@ -103,6 +104,8 @@ class ArtifactSummary(OfMethod):
     fallback_operators: int | None = None
     """Those that the target has no kernel for."""
     message: MessageText | None = None
+    metrics: MetricFigures = ()
+    """What the user's own metrics gave for it."""
     edge_tpu: Annotated[EdgeTPUFigures | None, Field(alias="edgeTPU")] = None
     ethos_u: Annotated[EthosUFigures | None, Field(alias="ethosU")] = None
     microcontroller: MicrocontrollerFigures | None = None
@@ -164,11 +167,13 @@ def compilations_of(artifact: ArtifactReport) -> Compilations:
 
 
 def reason_of_none_passed(artifacts: Sequence[ArtifactSummary]) -> FailureReason:
-    """Why no artifact may be used: a compiler's own reason where one failed, otherwise the gates."""
+    """Why no artifact may be used: a compiler's or a metric's own reason where one failed, or the gates."""
     for artifact in artifacts:
         for _, figures in artifact.accelerators:
             if figures.reason is not None:
                 return figures.reason
+        if any(figure.value is None and not figure.passed for figure in artifact.metrics):
+            return FailureReason.METRIC_FAILED
     return FailureReason.GATES_NOT_MET
 
 
@@ -210,6 +215,10 @@ class Evaluation(ApiModel):
     """Samples left out because they calibrate the model as well."""
     not_finite: int = 0
     """Samples left out because the original gives NaN or infinity on them."""
+    metrics: MetricFigures = ()
+    """What the user's own metrics gave for the original."""
+    metric_samples: int = 0
+    """Samples that they got: those whose outputs fit into the limit, from the first on."""
     gated: bool = False
     """Whether the user set gates; without any, a file that is usable passes."""
 
@@ -339,18 +348,20 @@ class StageResult(ApiModel):
     registered: Registered | None = None
     """From a Job that only registers what was published."""
 
-    def encode(self) -> str:
+    def encode(self, metrics: int = 0) -> str:
         """Return JSON, or deflated JSON, of at most :data:`TERMINATION_MESSAGE_LIMIT` bytes.
 
+        It is less where the pod has containers of ``metrics`` of the user's own.
         Long tensor lists and texts are cut where it does not fit otherwise; then figures are rounded, and
         those of checks on other runtimes, and of chips with NPUs, are left to the report. Where there are
         recipes besides the methods, more figures are, and at last files that are not recommended.
         """
+        limit = _LIMITS[metrics]
         for result in self._shorter_and_shorter():
             text = result.to_json()
             forms = (text, _packed(text)) if len(text.encode()) <= _LARGEST_RESULT else ()
             for form in forms:
-                if len(form.encode()) <= TERMINATION_MESSAGE_LIMIT:
+                if len(form.encode()) <= limit:
                     return form
         raise ValueError("a stage result cannot be cut to the termination message's limit")
 
@@ -369,7 +380,7 @@ class StageResult(ApiModel):
         yield without_chips
         least = _with_least_figures(without_chips)
         yield least
-        least = _changed_artifacts(least, latency=None, verifications=())
+        least = _changed_artifacts(least, latency=None, verifications=(), metrics=())
         yield least
         for count in range(len(least.summary.artifacts) - 1 if least.summary else 0, 0, -1):
             yield _with_fewer_artifacts(least, count)
@@ -406,9 +417,9 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
     texts = 120 + 8 * keep if keep > 0 else 56 if keep == 0 else 24
     bare, keep = keep < 0, max(keep, 0)
     failure, summary = result.failure, result.summary
-    board = None if result.board is None else _shortened_board(result.board, texts, bare=bare)
+    board = None if result.board is None else shortened_board(result.board, texts, bare=bare)
     if failure is not None:
-        failure = failure.model_copy(update={"message": _cut(failure.message, 4 * texts)})
+        failure = failure.model_copy(update={"message": cut(failure.message, 4 * texts)})
     if summary is not None:
         source = summary.source.model_copy(
             update={"inputs": summary.source.inputs[:keep], "outputs": summary.source.outputs[:keep]}
@@ -417,18 +428,18 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
         recommended = summary.recommended
         if recommended is not None:
             alternatives = tuple(
-                a.model_copy(update={"trade": _cut(a.trade, texts)})
+                a.model_copy(update={"trade": cut(a.trade, texts)})
                 for a in recommended.alternatives[: keep // 4]
             )
             recommended = recommended.model_copy(
-                update={"reason": _cut(recommended.reason, texts), "alternatives": alternatives}
+                update={"reason": cut(recommended.reason, texts), "alternatives": alternatives}
             )
         failed = tuple(
-            f.model_copy(update={"message": _cut(f.message, 2 * texts)}) for f in summary.failed_methods
+            f.model_copy(update={"message": cut(f.message, 2 * texts)}) for f in summary.failed_methods
         )
         optimization = summary.optimization
         if optimization is not None:
-            shorter = optimization.model_copy(update={"message": _cut(optimization.message, texts)})
+            shorter = optimization.model_copy(update={"message": cut(optimization.message, texts)})
             optimization = None if bare else shorter
         summary = summary.model_copy(
             update={
@@ -440,28 +451,6 @@ def _shortened(result: StageResult, keep: int) -> StageResult:
             }
         )
     return StageResult(failure=failure, summary=summary, board=board)
-
-
-def _shortened_board(board: BoardSummary, texts: int, *, bare: bool) -> BoardSummary:
-    """Return a board's figures with shorter texts, and of each latency what the status takes.
-
-    ``bare`` ones have no texts at all: the report has them.
-    """
-    texts = 0 if bare else texts
-    files = tuple(
-        file.model_copy(
-            update={
-                "message": _cut(file.message or "", texts) or None,
-                "latency": file.latency and file.latency.changed(p99_millis=None, throughput_per_second=None),
-            }
-        )
-        for file in board.files
-    )
-    machine = board.machine
-    machine = machine.model_copy(
-        update={name: _cut(getattr(machine, name), max(texts, 48)) for name in ("processor", "runtime")}
-    )
-    return board.model_copy(update={"files": files, "machine": machine})
 
 
 def _rounded(result: StageResult, digits: int) -> StageResult:
@@ -549,52 +538,24 @@ def _shortened_artifact(artifact: ArtifactSummary, keep: int, texts: int, *, bar
     latency = artifact.latency
     if latency is not None:
         latency = latency.model_copy(update={"p99_millis": None, "throughput_per_second": None})
-    message = _cut(artifact.message, texts) if artifact.message else None
+    message = cut(artifact.message, texts) if artifact.message else None
     micro, tpu, npu = artifact.microcontroller, artifact.edge_tpu, artifact.ethos_u
     return artifact.model_copy(
         update={
             "latency": latency,
             "message": message,
-            "edge_tpu": tpu and _shortened_figures(tpu, keep, texts, bare=bare),
-            "ethos_u": npu and _shortened_figures(npu, keep, texts, bare=bare),
+            "edge_tpu": tpu and shortened_figures(tpu, keep, texts, bare=bare),
+            "ethos_u": npu and shortened_figures(npu, keep, texts, bare=bare),
             "microcontroller": micro
-            and micro.model_copy(update={"message": _cut(micro.message or "", texts) or None}),
-            "npu": tuple(_shortened_chip(one, keep, texts, bare=bare) for one in artifact.npu),
+            and micro.model_copy(update={"message": cut(micro.message or "", texts) or None}),
+            "npu": tuple(shortened_chip(one, keep, texts, bare=bare) for one in artifact.npu),
             "verifications": tuple(
-                v.model_copy(update={"message": _cut(v.message or "", texts) or None})
+                v.model_copy(update={"message": cut(v.message or "", texts) or None})
                 for v in artifact.verifications
+            ),
+            "metrics": tuple(
+                m.model_copy(update={"message": cut(m.message or "", 0 if bare else texts) or None})
+                for m in artifact.metrics
             ),
         }
     )
-
-
-def _shortened_figures(figures: _Figures, keep: int, texts: int, *, bare: bool) -> _Figures:
-    """Return a compiler's figures with fewer kinds of operators that fell back, and shorter texts.
-
-    ``bare`` are those without the digest as well, which the report has.
-    """
-    fallbacks = tuple(
-        f.model_copy(update={"operator": f.operator[:32], "reason": _cut(f.reason, texts)})
-        for f in figures.fallbacks[: keep // 4]
-    )
-    message = _cut(figures.message or "", texts) or None
-    update = {"fallbacks": fallbacks, "message": message} | ({"sha256": None} if bare else {})
-    return figures.model_copy(update=update)
-
-
-def _shortened_chip(figures: NPUFigures, keep: int, texts: int, *, bare: bool) -> NPUFigures:
-    """Return one chip's figures as :func:`_shortened_figures` does; ``bare`` ones are counts only."""
-    if not bare:
-        return _shortened_figures(figures, keep, texts, bare=bare)
-    left_out = {"fallbacks": (), "message": None, "sha256": None, "size_bytes": None}
-    return figures.model_copy(update=left_out)
-
-
-def _cut(text: str, limit_bytes: int) -> str:
-    """Cut ``text`` to at most ``limit_bytes`` as a JSON string, without its quotes."""
-    length = 0
-    for index, character in enumerate(text):
-        length += len(json.dumps(character, ensure_ascii=False).encode()) - 2
-        if length > limit_bytes:
-            return text[:index]
-    return text

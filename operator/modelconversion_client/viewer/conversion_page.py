@@ -121,13 +121,16 @@ def artifacts(found: Conversion) -> Markup | None:
     """Return the artifacts of a conversion, in the figures that ``kubectl mconv compare`` has."""
     if not found.status.artifacts:
         return None
-    heads = [name.capitalize() for name in ARTIFACT_HEADERS[2:-1]]
+    *heads, metrics_head, gates_head, _ = (name.capitalize() for name in ARTIFACT_HEADERS[2:])
+    has_metrics = any(artifact.metrics for artifact in found.status.artifacts)
+    heads += [metrics_head, gates_head] if has_metrics else [gates_head]
     rows: list[list[Child]] = []
-    for (_, star, name, *figures, gates, note), artifact in zip(
+    for (_, star, name, *figures, metrics, gates, note), artifact in zip(
         artifact_rows([found]), found.status.artifacts, strict=True
     ):
         first = joined(name, " ", badge("recommended") if star else None)
-        rows.append([first, *figures, badge(gates), _about(artifact, note)])
+        own = [metrics] if has_metrics else []
+        rows.append([first, *figures, *own, badge(gates), _about(artifact, note)])
     return section("Artifacts", table("The files that were made", [*heads, "About"], rows, _NUMBERS))
 
 

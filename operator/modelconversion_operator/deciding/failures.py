@@ -13,7 +13,7 @@ from modelconversion_api.limits import FAILURE_LENGTH, OBJECT_NAME_LENGTH
 from modelconversion_api.reasons import FailureReason, Stage, known_of, reason_of_exit_code
 from modelconversion_api.reports.conversion import StageResult
 from modelconversion_api.status import FailureInfo
-from modelconversion_operator.deciding.manifest import CONTAINER_STAGES, FINAL_EXIT_CODES
+from modelconversion_operator.deciding.manifest import FINAL_EXIT_CODES, stage_of_container
 from modelconversion_operator.deciding.outcome import newest
 from modelconversion_operator.deciding.views import DEADLINE_EXCEEDED, ContainerView, JobView, PodView
 
@@ -115,7 +115,7 @@ _SIDE_EFFECTS: Final = (
 
 def _failure_of_container(container: ContainerView, pod: PodView) -> FailureInfo:
     code = container.exit_code or 0
-    name, stage = container.name, CONTAINER_STAGES.get(container.name)
+    name, stage = container.name, stage_of_container(container.name)
     result = StageResult.decode(container.message)
     if result is not None and result.failure is not None:
         stage, reason, message = result.failure.stage, result.failure.reason, result.failure.message
@@ -195,7 +195,7 @@ def _failure_without_pods(job: JobView, now: datetime) -> FailureInfo:
     if match := _POLICY_CODE.match(words):
         name, pod, code = match[1], match[2], int(match[3])
         reason = reason_of_exit_code(code) or FailureReason.REPORT_LOST
-        info = failure(reason, f"{words}; its pod is gone", now, CONTAINER_STAGES.get(name))
+        info = failure(reason, f"{words}; its pod is gone", now, stage_of_container(name))
         return info.model_copy(update={"exit_code": code, "pod": pod[:OBJECT_NAME_LENGTH]})
     return failure(FailureReason.REPORT_LOST, f"{words}; its pods are gone", now)
 

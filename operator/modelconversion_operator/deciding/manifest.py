@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from modelconversion_api.base import KIND
 from modelconversion_api.fields.boards import BOARD_ENV, BOARD_SECONDS_ENV, NODE_ENV, Board
+from modelconversion_api.fields.metrics import METRIC_CONTAINER
 from modelconversion_api.fields.oci import OCIOutput
 from modelconversion_api.fields.registration import (
     PASSWORD_ENV,
@@ -65,6 +66,15 @@ from modelconversion_api.spec import (
 )
 from modelconversion_api.uris import AZURE_SCHEME, GOOGLE_SCHEME, REGISTRY_SCHEME, S3_SCHEME
 from modelconversion_operator.claims import with_claims
+from modelconversion_operator.deciding.containers.metrics import with_metrics
+from modelconversion_operator.deciding.containers.parts import (
+    RESTRICTED,
+    TERMINATION_LOG,
+    TMP,
+    VOLUME,
+    mount,
+    without_devices,
+)
 from modelconversion_operator.deciding.defaults import Defaults, JobTemplate, bounded, scratch_limit
 from modelconversion_operator.deciding.views import (
     MANAGED_BY,
@@ -82,6 +92,13 @@ from modelconversion_operator.job_environment import variables
 CONTAINER_STAGES: Final[dict[str, Stage]] = dict(
     zip(OUR_CONTAINERS, (Stage.FETCH, Stage.CONVERT, Stage.MEASURE, Stage.PUBLISH), strict=True)
 )
+
+
+def stage_of_container(name: str) -> Stage | None:
+    """Return the stage of one of our containers; None for another."""
+    return Stage.EVALUATE if name.startswith(METRIC_CONTAINER) else CONTAINER_STAGES.get(name)
+
+
 FINAL_EXIT_CODES: Final = frozenset({USAGE_EXIT_CODE, *PERMANENT_EXIT_CODES})
 """Exit codes after which a Job ends without another try."""
 HARVEST_SECONDS: Final = 3600
@@ -91,15 +108,17 @@ LONGEST_VARIABLE_BYTES: Final = 128 << 10
 """Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
 _RUN_ID_LENGTH: Final = 64
 _USER: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
-_INPUT, _OUTPUT, _TMP = "/work/input", "/work/output", "/tmp"  # noqa: S108 - an emptyDir of the pod's own
-_TERMINATION_LOG = "/dev/termination-log"
-_VOLUME = "work"
+_INPUT, _OUTPUT = "/work/input", "/work/output"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 _OWN_NODE = {"name": NODE_ENV, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
 _NOT_FOR_READING: Final = (SIGNING_KEY_ENV, REGISTRY_LOGINS_ENV)
 """What only a container that publishes needs."""
-_NO_IDENTITY: Final = ("eks.amazonaws.com/skip-containers", "azure.workload.identity/skip-containers")
-"""Cloud identities are injected by a webhook: not into the container that runs a model's code or files."""
+_NO_IDENTITY: Final = {
+    "eks.amazonaws.com/skip-containers": ",",
+    "azure.workload.identity/skip-containers": ";",
+}
+"""Cloud identities are injected by a webhook: not into containers that run a model's code or files, or a
+user's own metric. The annotations list them, each with a separator of its own."""
 _AZURE_IDENTITY: Final = "azure.workload.identity/use"
 """The label of pods that the webhook of Microsoft Entra Workload ID looks at."""
 _PASSED_ON = (
@@ -224,7 +243,8 @@ def job_manifest(
     if part.registers:
         pod = _only_publish(pod, "job-register", _registry(spec, recommended))
     pod = with_claims(pod, read_uris(spec) if part.converts else [spec.output.uri], spec.output.uri)
-    middle = "measure" if part.board else "convert"
+    middle = [c["name"] for c in pod.get("initContainers", ())[1:]] or ["convert"]
+    without = {name: separator.join(middle) for name, separator in _NO_IDENTITY.items()}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -238,7 +258,7 @@ def job_manifest(
             "template": {
                 "metadata": {
                     "labels": template.pod_labels | _identity_labels(spec, part) | identity["labels"],
-                    "annotations": template.pod_annotations | dict.fromkeys(_NO_IDENTITY, middle),
+                    "annotations": template.pod_annotations | without,
                 },
                 "spec": pod,
             },
@@ -310,7 +330,8 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: Convers
     if settings.asks_progress:
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
-    return _pod(job, settings, request, containers)
+    metrics = () if spec.validation is None else spec.validation.metrics
+    return with_metrics(_pod(job, settings, request, containers), metrics, job)
 
 
 def _image(spec: ModelConversionSpec, settings: JobSettings) -> str:
@@ -343,7 +364,7 @@ def _board_pod(
         container["command"] = ["tflite-converter", f"job-board-{container['name']}"]
         container["env"] += [{"name": BOARD_ENV, "value": board.name}, _OWN_NODE]
         if container["name"] != "measure":
-            container["resources"] = _without_devices(container["resources"])
+            container["resources"] = without_devices(container["resources"])
     containers[1]["env"].append({"name": BOARD_SECONDS_ENV, "value": str(job.active_deadline_seconds)})
     return _pod(job, settings, request, containers)
 
@@ -359,21 +380,13 @@ def _containers(
 
     What the platform says of the way to the store is for the two that speak with it.
     """
-    given = _mount(_INPUT, read_only=True)
+    given = mount(_INPUT, read_only=True)
     way = variables(settings.defaults.job.env, settings.defaults.job.proxy)
     return [
-        _container("fetch", settings, job, [*way, *of_fetch], [_mount(_INPUT)]),
-        _container(middle, settings, job, [], [given, _mount(_OUTPUT)]),
-        _container("publish", settings, job, [*way, *of_publish], [given, _mount(_OUTPUT, read_only=True)]),
+        _container("fetch", settings, job, [*way, *of_fetch], [mount(_INPUT)]),
+        _container(middle, settings, job, [], [given, mount(_OUTPUT)]),
+        _container("publish", settings, job, [*way, *of_publish], [given, mount(_OUTPUT, read_only=True)]),
     ]
-
-
-def _without_devices(resources: dict[str, Any]) -> dict[str, Any]:
-    """Return resources without those of device plugins, whose names have a domain."""
-    return {
-        kind: {name: amount for name, amount in amounts.items() if "/" not in name}
-        for kind, amounts in resources.items()
-    }
 
 
 def _bounded_on(board: Board, job: JobSpec) -> Resources | None:
@@ -400,7 +413,7 @@ def _pod(
             **(_USER if settings.defaults.job.fixed_user else {}),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumes": [{"name": _VOLUME, "emptyDir": {"sizeLimit": scratch_limit(job.resources)}}],
+        "volumes": [{"name": VOLUME, "emptyDir": {"sizeLimit": scratch_limit(job.resources)}}],
         "initContainers": containers[:2],
         "containers": containers[2:],
     }
@@ -418,11 +431,6 @@ def _isolation(platform: JobTemplate) -> dict[str, Any]:
     return fields
 
 
-def _mount(path: str, *, sub_path: str = "", read_only: bool = False) -> dict[str, Any]:
-    sub_path = sub_path or path.rsplit("/", 1)[-1]
-    return {"name": _VOLUME, "mountPath": path, "subPath": sub_path, "readOnly": read_only}
-
-
 def _container(
     name: str,
     settings: JobSettings,
@@ -438,22 +446,18 @@ def _container(
         "env": [
             {"name": INPUT_DIR_ENV, "value": _INPUT},
             {"name": OUTPUT_DIR_ENV, "value": _OUTPUT},
-            {"name": TERMINATION_MESSAGE_ENV, "value": _TERMINATION_LOG},
-            {"name": "TMPDIR", "value": _TMP},
-            {"name": "HOME", "value": _TMP},
+            {"name": TERMINATION_MESSAGE_ENV, "value": TERMINATION_LOG},
+            {"name": "TMPDIR", "value": TMP},
+            {"name": "HOME", "value": TMP},
             *([{"name": LOG_FORMAT_ENV, "value": "json"}] if settings.logs_json else []),
             *more,
         ],
         # A temporary folder of its own for each: what one leaves behind, the next cannot see.
-        "volumeMounts": [*mounts, _mount(_TMP, sub_path=f"tmp-{name}")],
+        "volumeMounts": [*mounts, mount(TMP, sub_path=f"tmp-{name}")],
         "resources": job.resources.to_wire() if job.resources else {},
-        "terminationMessagePath": _TERMINATION_LOG,
+        "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": RESTRICTED,
     }
 
 

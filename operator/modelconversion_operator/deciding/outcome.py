@@ -7,6 +7,7 @@ from datetime import datetime
 
 from modelconversion_api.base import fraction
 from modelconversion_api.fields.compilers import c_array_names, edge_tpu_names, ethos_u_name, npu_name
+from modelconversion_api.fields.metrics import MetricFigure, MetricResult
 from modelconversion_api.fields.verification import VerificationFigures
 from modelconversion_api.reports.conversion import (
     REPORT_FILE_NAME,
@@ -87,12 +88,18 @@ def _artifact(report: ArtifactSummary, output_uri: str) -> Artifact:
         operators=report.operators,
         fallback_operators=report.fallback_operators,
         message=report.message,
+        metrics=[_metric(figure) for figure in report.metrics],
         edge_tpu=_edge_tpu(report, output_uri),
         ethos_u=_ethos_u(report, output_uri),
         microcontroller=_microcontroller(report, output_uri),
         npu=_npu(report, output_uri),
         verifications=[_verification(v) for v in report.verifications],
     )
+
+
+def _metric(figure: MetricFigure) -> MetricResult:
+    value = None if figure.value is None else f"{figure.value:.6g}"
+    return MetricResult(name=figure.name, value=value, passed=figure.passed, message=figure.message)
 
 
 def _verification(figures: VerificationFigures) -> VerificationResult:

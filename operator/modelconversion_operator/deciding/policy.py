@@ -61,6 +61,8 @@ class Policy:
             Hub, without a slash at the end. AWS itself has none, and is allowed.
         secret_keys: Names of keys in Secrets.
         platform: The stores of conversions that name none, which are allowed to them.
+        metric_images: Images of a user's own metrics, each with its digest at the end, as in
+            ``registry.example/metrics@*``; none unless given.
         shared_output: What becomes of a conversion that writes where an earlier one does, which is under way.
 
     """
@@ -73,6 +75,7 @@ class Policy:
     endpoints: tuple[str, ...] = ("*",)
     secret_keys: tuple[str, ...] = PLAIN_KEYS
     platform: Storage = field(default_factory=Storage)
+    metric_images: tuple[str, ...] = ()
     shared_output: Literal["wait", "refuse", "allow"] = "wait"
 
     def violation(self, namespace: str, spec: ModelConversionSpec) -> str | None:
@@ -86,6 +89,7 @@ class Policy:
                 self._of_account(namespace, spec.job),
                 self._of_nodes(spec.job),
                 *map(self._of_nodes, spec.benchmark.boards),
+                self._of_metrics(spec),
             ),
             None,
         )
@@ -107,6 +111,15 @@ class Policy:
                 yield (
                     f"spec names the key {key} of a Secret, which is not among those that the operator's"
                     " --allowed-secret-keys allows"
+                )
+
+    def _of_metrics(self, spec: ModelConversionSpec) -> Iterator[str]:
+        for metric in () if spec.validation is None else spec.validation.metrics:
+            if not any(fnmatchcase(metric.image, pattern) for pattern in self.metric_images):
+                yield (
+                    f"spec.validation.metrics[{metric.name}].image {metric.image} is not among the images"
+                    " that the operator's --allowed-metric-images allows (in the chart"
+                    " policy.allowedMetricImages; none unless given)"
                 )
 
     def _servers_of(self, spec: ModelConversionSpec) -> dict[str, str]:

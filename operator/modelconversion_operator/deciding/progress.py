@@ -20,7 +20,7 @@ from modelconversion_api.status import (
     StageTime,
 )
 from modelconversion_operator.deciding.failures import failure_of_pod
-from modelconversion_operator.deciding.manifest import CONTAINER_STAGES
+from modelconversion_operator.deciding.manifest import stage_of_container
 from modelconversion_operator.deciding.seen import Seen
 from modelconversion_operator.deciding.views import ContainerView, PodView
 
@@ -28,6 +28,8 @@ WRITE_SECONDS: Final = 10.0
 """A conversion under way is written at most this often: a short one costs no write for its progress."""
 _SPANS: Final = {"fetch": (0, 10), "convert": (10, 90), "measure": (10, 90), "publish": (90, 100)}
 """Percent of the work at the beginning and at the end of each container, about."""
+_OF_METRICS: Final = (90, 90)
+"""The same of a user's own metrics, which nobody knows the time of."""
 _OF_CONVERT: Final = (
     Stage.LOAD,
     Stage.CONVERT,
@@ -53,8 +55,9 @@ def progress_of(pod: PodView, reported: StageProgress | None, now: datetime) -> 
     running = next((c.name for c in pod.containers if c.running), None)
     done = [c.name for c in pod.containers if c.exit_code == 0]
     name = running or (done[-1] if done else "fetch")
-    first, last = _SPANS[name]
-    stage, percent = CONTAINER_STAGES[name], first if running or not done else last
+    first, last = _SPANS.get(name, _OF_METRICS)
+    stage = stage_of_container(name) or Stage.CONVERT
+    percent = first if running or not done else last
     if running == "convert" and reported is not None and reported.stage in _OF_CONVERT:
         stage = reported.stage
         percent = first + (last - first) * reported.percent // 100
@@ -140,7 +143,7 @@ def _stages_of_pod(pod: PodView, end: datetime | None) -> Iterator[StageTime]:
         if container.begun is None or container.begun < pod.created:
             continue
         inner = list(_inner_stages(container))
-        name = StageName(CONTAINER_STAGES[container.name])
+        name = StageName(stage_of_container(container.name) or Stage.CONVERT)
         yield from inner or _stage(name, container.begun, container.finished or end)
 
 

@@ -12,6 +12,7 @@ from sys import intern  # names and UIDs stand in many views, and each is kept o
 from typing import Any, Final
 
 from modelconversion_api.base import API_VERSION, GROUP, KIND, readable
+from modelconversion_api.fields.metrics import METRIC_CONTAINER
 from modelconversion_api.sets import SET_KIND
 from modelconversion_api.spec import ModelConversionSpec
 from modelconversion_api.status import (
@@ -362,8 +363,8 @@ class PodView:
                 reason=str(status.get("reason") or "") or None,
                 message=_words(status.get("message")),
                 ip=status.get("podIP"),
-                containers=tuple(c for c in containers if c.name in OUR_CONTAINERS),
-                injected=tuple(c for c in containers if c.name not in OUR_CONTAINERS),
+                containers=tuple(c for c in containers if _is_ours(c.name)),
+                injected=tuple(c for c in containers if not _is_ours(c.name)),
                 sandbox_lost=_sandbox_lost(status),
                 **_of_conditions(status),
             )
@@ -390,6 +391,10 @@ class PodView:
     def idle_since(self) -> datetime:
         """Since when it waits for its next container; it makes no sense of a pod in which one runs."""
         return max([self.created, *filter(None, [self.scheduled, *(c.finished for c in self.containers)])])
+
+
+def _is_ours(name: str) -> bool:
+    return name in OUR_CONTAINERS or name.startswith(METRIC_CONTAINER)
 
 
 def _of_conditions(status: Body) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Operator:
             "MODELCONVERSION_HTTP_HOST": "127.0.0.1",
             "MODELCONVERSION_HTTP_PORT": str(self.port),
             "MODELCONVERSION_ALLOWED_SERVICE_ACCOUNTS": "ghost-*",
+            "MODELCONVERSION_ALLOWED_METRIC_IMAGES": "registry.acme/metrics@*",
             **{f"MODELCONVERSION_{name.upper()}": value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None

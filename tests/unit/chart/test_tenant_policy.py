@@ -35,6 +35,15 @@ def test_only_what_is_limited_is_looked_at(limits: Json, fields: list[str]):
         assert all(v["message"].startswith(field) for v, field in zip(validations, fields, strict=True))
 
 
+def test_images_of_metrics_are_no_matter_of_channels():
+    rendered = render({"tenantPolicy": {"enabled": True, "allowedMetricImages": ["registry.example/x"]}})
+    (policy,) = rendered.all(KINDS[0])
+    assert policy["spec"]["matchConstraints"]["resourceRules"][0]["resources"] == ["modelconversions"]
+    (rule,) = policy["spec"]["validations"]
+    assert rule["message"].startswith("spec.validation.metrics")
+    assert len(rendered.all(KINDS[1])) == 1
+
+
 @pytest.mark.parametrize(
     ("values", "selector"),
     [

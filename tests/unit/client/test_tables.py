@@ -31,7 +31,15 @@ DONE: dict[str, Any] = {
     "conditions": [condition("Converted", "done", "True")],
     "artifacts": [
         artifact("Float16", agreement="0.9998", latencyMillis="0.0123"),
-        artifact("DynamicRange", passed=False, message="agreement 0.9 is below 0.98"),
+        artifact(
+            "DynamicRange",
+            passed=False,
+            message="agreement 0.9 is below 0.98",
+            metrics=[
+                {"name": "business", "value": "0.87", "passed": True},
+                {"name": "cost", "passed": False, "message": "it ended with code 3"},
+            ],
+        ),
     ],
     "recommended": {
         "method": "Float16",
@@ -76,8 +84,11 @@ def test_rows() -> None:
         *("", "gesture", "Running", "40%", "doorbell", "", "", "10m", "Running"),
     ]
     assert artifact_rows([done]) == [
-        ["", "*", "Float16", "23.4KiB", "26%", "0.9998", "", "12.3 µs", "passed", ""],
-        ["", "", "DynamicRange", "23.4KiB", "26%", "", "", "", "missed", "agreement 0.9 is below 0.98"],
+        ["", "*", "Float16", "23.4KiB", "26%", "0.9998", "", "12.3 µs", "", "passed", ""],
+        [
+            *("", "", "DynamicRange", "23.4KiB", "26%", "", "", "", "business 0.87, cost none", "missed"),
+            "agreement 0.9 is below 0.98",
+        ],
     ]
     assert [row[0] for row in artifact_rows([done, done])] == ["gesture"] * 4
     assert recommendation(done) == "Use Float16 (23.4KiB): it is the smallest that passes"
