@@ -16,6 +16,7 @@ from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames, Json
 
 EXAMPLE = REPOSITORY / "examples" / "own-metric.yaml"
 PYTHON = "/opt/venv/bin/python"
+_LONGEST_WORD = 1000
 MEASURES = """
 import json, os
 import numpy as np
@@ -72,6 +73,12 @@ def image(cluster: Cluster, images: ImageNames, release: Release) -> Iterator[st
     release.install()
 
 
+def command(program: str) -> list[str]:
+    """A command that runs it; no word of one may be longer than a KiB."""
+    parts = [program[at : at + _LONGEST_WORD] for at in range(0, len(program), _LONGEST_WORD)]
+    return [PYTHON, "-c", "import sys; exec(''.join(sys.argv[1:]))", *parts]
+
+
 def converted(conversions: Conversions, *metrics: Json, **spec: object) -> tuple[str, Json]:
     uri = f"s3://{conversions.bucket}/datasets"
     validation = {
@@ -89,8 +96,8 @@ def test_a_container_judges_the_outputs_and_gets_nothing_else(
     tries = TRIES.replace("STORE", repr(conversions.store.endpoint))
     _, status = converted(
         conversions,
-        {"name": "right", "image": image, "command": [PYTHON, "-c", MEASURES], "maxDrop": "0.1"},
-        {"name": "got", "image": image, "command": [PYTHON, "-c", tries], "max": "0"},
+        {"name": "right", "image": image, "command": command(MEASURES), "maxDrop": "0.1"},
+        {"name": "got", "image": image, "command": command(tries), "max": "0"},
     )
     (pod,) = conversions.pods()
     where = ("-n", conversions.namespace, pod["metadata"]["name"])
