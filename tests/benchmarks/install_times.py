@@ -89,7 +89,7 @@ def main() -> None:
         with LocalRegistry(folder / "registry") as registry:
             node.trust_plain_registry(registry.host)
             (folder / "release").mkdir()
-            with clock.row("make release (images from the cache folder): push, sign, attest"):
+            with clock.row("`make release`: images built where they have changed, pushed, signed, attested"):
                 Published.make(registry.host, folder / "release")
             _install(node, registry.host, folder, clock)
             with _store(node, folder) as store:
