@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -14,19 +16,7 @@ from tflite_converter.cli.compile import compile_file
 from tflite_converter.cli.convert import convert
 from tflite_converter.cli.engines import engines
 from tflite_converter.cli.inspect import inspect
-from tflite_converter.cli.jobs import (
-    job_board_fetch,
-    job_board_measure,
-    job_board_publish,
-    job_compare,
-    job_convert,
-    job_fetch,
-    job_look,
-    job_move,
-    job_publish,
-    job_register,
-    job_report,
-)
+from tflite_converter.cli.jobs import JOBS
 from tflite_converter.cli.snippet import snippet
 from tflite_converter.cli.targets import targets
 
@@ -58,6 +48,16 @@ def _root(
     """Take the options that stand before a command."""
 
 
+def _ending(job: Callable[[], int]) -> Callable[[], None]:
+    """Return a command that ends with the exit code that ``job`` returns."""
+
+    @functools.wraps(job)
+    def command() -> None:
+        raise typer.Exit(job())
+
+    return command
+
+
 app.command(name="convert")(convert)
 app.command(name="targets")(targets)
 app.command(name="engines")(engines)
@@ -67,17 +67,8 @@ app.command(name="snippet")(snippet)
 app.command(name="compare")(compare)
 app.command(name="benchmark")(benchmark)
 app.command(name="calibrate-check")(calibrate_check)
-app.command(name="job-fetch", rich_help_panel=_JOB_PANEL)(job_fetch)
-app.command(name="job-look", rich_help_panel=_JOB_PANEL)(job_look)
-app.command(name="job-move", rich_help_panel=_JOB_PANEL)(job_move)
-app.command(name="job-register", rich_help_panel=_JOB_PANEL)(job_register)
-app.command(name="job-convert", rich_help_panel=_JOB_PANEL)(job_convert)
-app.command(name="job-publish", rich_help_panel=_JOB_PANEL)(job_publish)
-app.command(name="job-report", rich_help_panel=_JOB_PANEL)(job_report)
-app.command(name="job-board-fetch", rich_help_panel=_JOB_PANEL)(job_board_fetch)
-app.command(name="job-board-measure", rich_help_panel=_JOB_PANEL)(job_board_measure)
-app.command(name="job-board-publish", rich_help_panel=_JOB_PANEL)(job_board_publish)
-app.command(name="job-compare", rich_help_panel=_JOB_PANEL)(job_compare)
+for _name, _job in JOBS.items():
+    app.command(name=_name, rich_help_panel=_JOB_PANEL)(_ending(_job))
 
 convert_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """``convert`` alone, as ``convert_to_tflite.py`` runs it."""

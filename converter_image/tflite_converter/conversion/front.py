@@ -27,12 +27,10 @@ from tflite_converter.files.stablehlo_file import read_stablehlo
 from tflite_converter.isolation.parent import Watch, run_worker
 from tflite_converter.progress import Event, Listener
 from tflite_converter.training.checkpoint import CheckpointKeeper
+from tflite_converter.workers.front import FrontResult, TensorFlowResult, TrainingOutcome
 from tflite_converter.workers.jobs import (
     BindingResult,
-    FrontResult,
-    TensorFlowResult,
     TrainingJob,
-    TrainingOutcome,
 )
 from tflite_converter.workers.programs import BINDING, TENSORFLOW
 

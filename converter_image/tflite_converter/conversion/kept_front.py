@@ -21,7 +21,7 @@ from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.untrusted import open_regular
-from tflite_converter.workers.jobs import FrontResult, TensorFlowResult
+from tflite_converter.workers.front import FrontResult, TensorFlowResult
 
 FRONT_FILE: Final = "front.tar"
 """The file, in the output folder of the conversion that made it and the input folder of one that takes it."""

@@ -28,6 +28,7 @@ from tflite_converter.measuring.recommendation import (
     leaves_floats,
 )
 from tflite_converter.progress import Listener
+from tflite_converter.workers.front import TensorFlowResult
 from tflite_converter.workers.jobs import (
     CLIPPED_FOLDER,
     FROZEN_FOLDER,
@@ -36,7 +37,6 @@ from tflite_converter.workers.jobs import (
     OWN_RANGES_FOLDER,
     LiteRTResult,
     MethodResult,
-    TensorFlowResult,
 )
 from tflite_converter.workers.programs import TENSORFLOW
 

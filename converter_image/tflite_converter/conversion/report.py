@@ -29,7 +29,11 @@ from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation import machine
 from tflite_converter.measuring.gates import Gates
 from tflite_converter.measuring.recommendation import recommend
-from tflite_converter.workers.jobs import FrontResult, LiteRTResult, MethodResult
+from tflite_converter.workers.front import FrontResult
+from tflite_converter.workers.jobs import (
+    LiteRTResult,
+    MethodResult,
+)
 
 _TOOLS: Final = ("ai-edge-litert", "litert-quantizer", "numpy")
 

@@ -37,12 +37,12 @@ from tflite_converter.files.untrusted import open_regular
 from tflite_converter.progress import Event, Listener
 from tflite_converter.tflite.file import read_file
 from tflite_converter.training.plan import TrainingOptions
+from tflite_converter.workers.front import TrainingOutcome
 from tflite_converter.workers.jobs import (
     LABELS_FILE,
     TRAINING_LABELS_FILE,
     MethodResult,
     TrainingJob,
-    TrainingOutcome,
 )
 
 MOST_LOST: Final = 0.05

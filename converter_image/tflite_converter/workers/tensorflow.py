@@ -16,12 +16,12 @@ from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
 from tflite_converter.original.errors import classify
 from tflite_converter.original.keras_files import KerasFile, describe
+from tflite_converter.workers.front import TensorFlowResult
 from tflite_converter.workers.imports import import_tensorflow
 from tflite_converter.workers.jobs import (
     CALIBRATION_FOLDER,
     INT8_FILE,
     TensorFlowJob,
-    TensorFlowResult,
 )
 from tflite_converter.workers.programs import TENSORFLOW
 

@@ -33,7 +33,12 @@ from tflite_converter.training.students import check_student, narrowed
 from tflite_converter.training.trainer import Trainer
 from tflite_converter.training.variables import Call
 from tflite_converter.workers.float_file import bind_samples, write_float, write_reference
-from tflite_converter.workers.jobs import TRAINING_LABELS_FILE, TensorFlowJob, TrainingJob, TrainingOutcome
+from tflite_converter.workers.front import TrainingOutcome
+from tflite_converter.workers.jobs import (
+    TRAINING_LABELS_FILE,
+    TensorFlowJob,
+    TrainingJob,
+)
 
 FEWEST_SAMPLES = 10
 """Training on fewer would say nothing, and choosing an epoch by the held-out part of them less."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tflite_converter.conversion import kept_front
 from tflite_converter.conversion.kept_front import FRONT_FILE, FRONT_RESULT_FILE, names_in, pack, unpack
 from tflite_converter.errors import ConverterError
-from tflite_converter.workers.jobs import FrontResult, TensorFlowResult
+from tflite_converter.workers.front import FrontResult, TensorFlowResult
 
 RESULT = TensorFlowResult(inputs=[], outputs=[], writer="keras 3.1", fused_integers=True, warnings=("w",))
 
