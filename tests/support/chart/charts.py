@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import os
@@ -84,11 +85,30 @@ NAMESPACED: Json = {
 """The same for an operator of two namespaces, which gets nothing of the cluster's."""
 
 
+_LONG = 50_000
+"""Characters of a document that defines a resource: nine tenths of a rendering, and always the same."""
+
+
+def _read(document: str) -> Json | None:
+    return (
+        copy.deepcopy(_read_once(document))
+        if len(document) > _LONG
+        else yaml.load(document, yaml.CSafeLoader)
+    )
+
+
+@functools.cache
+def _read_once(document: str) -> Json:
+    found: Json = yaml.load(document, yaml.CSafeLoader)
+    return found
+
+
 class Rendered:
     """The objects of a rendering."""
 
     def __init__(self, text: str) -> None:
-        self.objects: list[Json] = [o for o in yaml.load_all(text, yaml.CSafeLoader) if o]
+        found = (_read(document) for document in re.split(r"^---$", text, flags=re.MULTILINE))
+        self.objects: list[Json] = [each for each in found if each]
 
     def __iter__(self) -> Iterator[Json]:
         return iter(self.objects)
