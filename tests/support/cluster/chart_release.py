@@ -62,7 +62,8 @@ class Release:
     def install(self, values: Mapping[str, Any] | None = None, chart: Sequence[str] = ()) -> None:
         """Install or upgrade, by another chart if one is given, and wait for the operator."""
         self.kubectl.create_namespace(NAMESPACE, RESTRICTED)
-        options = ("--install", "--wait", "--timeout", "3m")
+        # An upgrade without values would take those of the release before.
+        options = ("--install", "--reset-values", "--wait", "--timeout", "3m")
         self.helm("upgrade", *(chart or self._chart), *options, values=self._with(values))
         wait_for_deployment(self.kubectl, NAME, NAMESPACE)
 
