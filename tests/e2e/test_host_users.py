@@ -1,7 +1,7 @@
 """Jobs in a user namespace of their own (``converter.hostUsers: false``): root there is nobody on the node.
 
 It takes containerd 2 and runc 1.2 or later, which Debian 12 has not. With newer ones on PATH in front of its
-own, ``make e2e ARGS=tests/e2e/test_user_namespace.py`` runs this. Everybody must be able to enter the cache
+own, ``make e2e ARGS=tests/e2e/test_host_users.py`` runs this. Everybody must be able to enter the cache
 folder (``XDG_CACHE_HOME``) and those above it, for the node's files lie there.
 """
 
