@@ -36,14 +36,11 @@ from modelconversion_api.fields.oci import OCIChoice, OCIFormat, OCIOutput, Regi
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.request import REGISTRY_LOGINS_ENV, SIGNING_KEY_ENV
 from modelconversion_api.spec import Output, Signing, SigningKeyRef
+from support.cluster.registries import INDEX, LOGIN, MANIFEST, docker_config, with_login
 from support.cluster.registry_front import Asked, RegistryFront, Said
 from support.cluster.stages import METHODS, MODEL_DIGEST, TFLITE, Job, new_job
 from tflite_converter.job.stores import connections
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-HTPASSWD = "someone:$2y$05$abcdefghijklmnopqrstuu8xaCxxL82bnl.UY74PMksDxIJShppPC"
-"""Of the password ``right``."""
 REPORT_TYPE = "application/vnd.edgeml.dev.conversion.report.v1+json"
 PROVENANCE_TYPE = "application/vnd.in-toto+json"
 SLSA, BILL = "https://slsa.dev/provenance/v1", "https://cyclonedx.org/bom"
@@ -59,11 +56,8 @@ FILES = [method.file_name("gesture") for method in METHODS]
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    folder = tmp_path_factory.mktemp("registry")
-    (folder / "htpasswd").write_text(f"{HTPASSWD}\n")
-    auth = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
     try:
-        with LocalRegistry(folder / "state", {"auth": auth}) as running:
+        with with_login(tmp_path_factory.mktemp("registry")) as running:
             yield running
     except PackageUnavailableError as error:
         pytest.skip(str(error))
@@ -89,8 +83,7 @@ def job(
 
 def pushing(job: Job, host: str, login: str = "someone:right", **changes: Any) -> Job:
     """The same Job, which pushes to a host with a login that is for it."""
-    entry = {"auth": base64.b64encode(login.encode()).decode()}
-    job.patch.setenv(REGISTRY_LOGINS_ENV, json.dumps({"auths": {host: entry}}))
+    job.patch.setenv(REGISTRY_LOGINS_ENV, docker_config(host, login))
     name = f"edge/{hashlib.sha256(job.bucket.encode()).hexdigest()[:8]}"
     fields = {"tag": "v-{version}", "secret_ref": RegistryKeyRef(name="logins"), "insecure": True} | changes
     oci = OCIOutput(repository=f"{host}/{name}", **fields)
@@ -106,7 +99,7 @@ def get(registry: LocalRegistry, job: Job, path: str, accept: str = MANIFEST) ->
     return httpx.get(
         f"http://{registry.host}/v2/{oci_of(job).path}/{path}",
         headers={"Accept": accept},
-        auth=("someone", "right"),
+        auth=LOGIN,
         trust_env=False,
     )
 
@@ -356,7 +349,7 @@ def test_what_another_job_writes_over_the_list_is_kept_beside_ours(
                 f"http://{registry.host}{asked.path}",
                 content=json.dumps(theirs),
                 headers={"Content-Type": INDEX},
-                auth=("someone", "right"),
+                auth=LOGIN,
                 trust_env=False,
             ).raise_for_status()
         return said

@@ -24,7 +24,7 @@ def verify(source: Path, signature: Path, public_key_pem: str, name: str) -> Non
 
     """
     if unsigned := sorted(path.name for path in source.glob(".git*")):
-        raise _refused(f"{name} has {unsigned[0]}, which this format leaves out of what is signed")
+        raise not_verified(f"{name} has {unsigned[0]}, which this format leaves out of what is signed")
     # Half a second, and only those who verify need it.
     from model_signing import verifying
 
@@ -33,15 +33,21 @@ def verify(source: Path, signature: Path, public_key_pem: str, name: str) -> Non
         try:
             verifier = config.use_elliptic_key_verifier(public_key=key)
         except Exception as error:
-            words = "spec.source.verify.publicKey is no elliptic-curve public key (P-256, P-384 or P-521)"
-            raise _refused(f"{words} in PEM format") from error
+            raise wrong_key() from error
     try:
         verifier.verify(source, signature)
     # The library raises what its parsers and the cryptography below raise; all of it means no.
     except Exception as error:
         why = shortened(printable(str(error) or type(error).__name__), 300)
-        raise _refused(f"{name} is not signed as it is by that key: {why}") from error
+        raise not_verified(f"{name} is not signed as it is by that key: {why}") from error
 
 
-def _refused(cause: str) -> ConverterError:
+def wrong_key() -> ConverterError:
+    """Return the failure for a key that verifies nothing."""
+    words = "spec.source.verify.publicKey is no elliptic-curve public key (P-256, P-384 or P-521)"
+    return not_verified(f"{words} in PEM format")
+
+
+def not_verified(cause: str) -> ConverterError:
+    """Return the failure for a source that is not what a key has signed."""
     return ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause)

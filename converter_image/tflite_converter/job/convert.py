@@ -77,7 +77,9 @@ def convert_job(job: JobEnvironment) -> StageResult:
     with serving(estimate, os.environ.get(PROGRESS_ADDRESS_ENV)), workspace(job.output) as work:
         try:
             options = options_of(job.request, record, job.input)
-            report = convert(replace(options, metric_data=_metric_data(job.request)), work, listener)
+            if job.metrics:
+                options = replace(options, metric_data=Path(os.environ[METRIC_DATA_ENV]))
+            report = convert(options, work, listener)
         except ConverterError as error:
             if error.reason is FailureReason.ENGINE_NOT_FOUND:
                 raise ConverterError(error.reason, error.stage, error.cause, hint=_NO_ENGINE) from error
@@ -86,13 +88,6 @@ def convert_job(job: JobEnvironment) -> StageResult:
         work.write(REPORT_FILE_NAME, report.to_json().encode())
         work.publish()
     return StageResult()
-
-
-def _metric_data(request: ConversionRequest) -> Path | None:
-    """Return where outputs and labels go for the user's own metrics; None where there are none."""
-    if request.validation is None or not request.validation.metrics:
-        return None
-    return Path(os.environ[METRIC_DATA_ENV])
 
 
 def options_of(request: ConversionRequest, record: FetchRecord, folder: Path) -> Options:

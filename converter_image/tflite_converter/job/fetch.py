@@ -24,7 +24,7 @@ from modelconversion_api.spec import Source, SourceFormat
 from modelconversion_api.text import human_size
 from modelconversion_api.uris import CLAIM_SCHEME, REGISTRY_SCHEME, bare, in_store
 from tflite_converter.errors import ConverterError
-from tflite_converter.files.source_signature import verify
+from tflite_converter.files.source_signature import not_verified, verify
 from tflite_converter.job import cache
 from tflite_converter.job.downloads import (
     DownloadMeter,
@@ -91,7 +91,7 @@ def fetch(job: JobEnvironment) -> StageResult:
     request, started = job.request, time.monotonic()
     store = Places(request.storage, Stage.FETCH)
     clear(job.input)
-    if request.validation is not None and request.validation.metrics:
+    if job.metrics:
         hand_over_sandbox()
     if not job.request.output.uri.startswith(CLAIM_SCHEME):  # which only ``publish`` has mounted
         check_not_taken(job, store, Stage.FETCH)
@@ -138,7 +138,7 @@ def _verify(
             if error.reason is not FailureReason.SOURCE_NOT_FOUND:
                 raise
             cause = f"{source.uri} has no signature: {where} is not there"
-            raise ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause) from error
+            raise not_verified(cause) from error
         verify(path, signature, wanted.public_key, source.uri)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.uris import in_registry
-from tflite_converter.errors import ConverterError
 from tflite_converter.files.envelope import opened, public_key
+from tflite_converter.files.source_signature import not_verified, wrong_key
 from tflite_converter.job.oci.pulling import RegistryReader
 from tflite_converter.job.oci.statements import PROVENANCE, SIGNED_TYPES, STATEMENT_TYPE
 
@@ -23,8 +22,7 @@ def verify_pulled(registries: RegistryReader, uri: str, public_key_pem: str) -> 
     try:
         key = public_key(public_key_pem)
     except ValueError as error:
-        words = "spec.source.verify.publicKey is no elliptic-curve public key (P-256, P-384 or P-521)"
-        raise _refused(f"{words} in PEM format") from error
+        raise wrong_key() from error
     digest = in_registry(uri).digest
     seen = 0
     for envelope in registries.attached(uri, SIGNED_TYPES[PROVENANCE]):
@@ -34,7 +32,7 @@ def verify_pulled(registries: RegistryReader, uri: str, public_key_pem: str) -> 
         if payload is not None and _names(payload, digest.removeprefix("sha256:")):
             return
     said = f"none of the {seen} that refer to it is by that key, and about it" if seen else "nothing is"
-    raise _refused(f"{uri} has no signed provenance: {said}")
+    raise not_verified(f"{uri} has no signed provenance: {said}")
 
 
 def _names(payload: bytes, sha256: str) -> bool:
@@ -45,7 +43,3 @@ def _names(payload: bytes, sha256: str) -> bool:
         return bool(statement["predicateType"] == PROVENANCE and sha256 in digests)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
-
-
-def _refused(cause: str) -> ConverterError:
-    return ConverterError(FailureReason.SOURCE_NOT_VERIFIED, Stage.FETCH, cause)
