@@ -32,6 +32,7 @@ from tflite_converter.job.stores.connections import (
     Line,
     chunks,
     refusal,
+    sent_to,
     server_errors,
 )
 
@@ -206,18 +207,7 @@ class Asker:
 
     def _check_place(self, url: str) -> None:
         """Look at where the registry sends one."""
-        try:
-            parts = urlsplit(url)
-            is_sound = bool(parts.hostname) and (parts.port or 443) > 0
-        except ValueError:
-            is_sound = False
-        if not is_sound:
-            raise ForbiddenError("it sends one to nowhere")
-        if parts.username is not None or parts.password is not None:
-            raise ForbiddenError("it sends one on with a user's name")
-        if parts.scheme not in (("https", "http") if self._asks.insecure else ("https",)):
-            where = quoted(f"{parts.scheme}://{parts.hostname}")
-            raise ForbiddenError(f"it sends one to {where}, which is not https")
+        sent_to(url, "it sends one to", ("https", "http") if self._asks.insecure else ("https",))
 
     def _look(self, address: Address, *, is_own: bool) -> None:
         if (why := refusal(address, None if is_own else self._reached)) is not None:

@@ -85,6 +85,27 @@ def refusal(address: Address, before: Address | None) -> str | None:
     return None
 
 
+def sent_to(url: str, words: str, schemes: Iterable[str] = ("https",)) -> SplitResult:
+    """Return the parts of a URL that a server sends one to; ``words`` say so, as in ``it redirects to``.
+
+    Raises:
+        ForbiddenError: It leads nowhere, is of none of the ``schemes``, or has somebody's name.
+
+    """
+    try:
+        there = urlsplit(url)
+        is_sound = bool(there.hostname) and there.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound:
+        raise ForbiddenError(f"{words} nowhere")
+    if there.scheme not in schemes:
+        raise ForbiddenError(f"{words} {quoted(f'{there.scheme}://{there.hostname}')}, which is not https")
+    if there.username is not None or there.password is not None:
+        raise ForbiddenError(f"{words} {quoted(there.hostname or '')} with a user's name")
+    return there
+
+
 def _plain(address: Address) -> Address:
     return getattr(address, "ipv4_mapped", None) or address
 

@@ -35,6 +35,7 @@ from tflite_converter.job.stores.connections import (
     chunks,
     promised,
     refusal,
+    sent_to,
     server_errors,
     trusted,
 )
@@ -152,16 +153,10 @@ def _look(before: Address | None, reached: list[Address], address: Address) -> N
 
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads."""
-    try:
-        there = urlsplit(urljoin(url, location))
-        is_sound = bool(location and there.hostname) and (there.port or 443) > 0
-    except ValueError:
-        is_sound = False
-    if not is_sound:
+    if not location:
         raise ForbiddenError("it redirects to nowhere")
-    if there.scheme != "https":
-        where = quoted(f"{there.scheme}://{there.hostname}")
-        raise ForbiddenError(f"it redirects to {where}, which is not https")
-    if there.username is not None or there.password is not None:
-        raise ForbiddenError(f"it redirects to {quoted(there.hostname or '')} with a user's name")
-    return there._replace(fragment="").geturl()
+    try:
+        joined = urljoin(url, location)
+    except ValueError:
+        joined = ""  # no address at all
+    return sent_to(joined, "it redirects to")._replace(fragment="").geturl()

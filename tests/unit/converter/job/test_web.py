@@ -125,6 +125,7 @@ def fails_again(server: WebServer, folder: Path, uri: str) -> ConverterError:
         (leads_to("https://u:p@localhost/x"), FailureReason.STORAGE_ACCESS_DENIED, "with a user's name", 1),
         (leads_to(""), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
         (leads_to("https://localhost:99999/"), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
+        (leads_to("https://localhost:0/"), FailureReason.STORAGE_ACCESS_DENIED, "to nowhere", 1),
         (leads_to("/file"), FailureReason.STORAGE_ACCESS_DENIED, "more than 5 times", 6),
         (leads_to("x" * 9000 + "://h"), FailureReason.STORAGE_ACCESS_DENIED, "which is not https", 1),
         (leads_to(f"gopher://{'h' * 5000}/"), FailureReason.STORAGE_ACCESS_DENIED, "which is not https", 1),
