@@ -116,6 +116,7 @@ def run_once(case: Case, folder: Path) -> Result:
             *("--tuning-seconds", "0"),
         ],
         mark="tflite_converter.workers.litert",
+        unless="tflite_converter.workers.tensorflow",
         cwd=our_folder,
     )
     (report_file,) = (our_folder / "out").glob("*_report.json")

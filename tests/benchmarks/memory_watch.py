@@ -20,10 +20,10 @@ class Watched:
     peak_bytes: int
     """Largest proportional set size (shared pages in shares) of all its processes together."""
     marked_peak_bytes: int
-    """The same while one of the processes had the mark in its command line."""
+    """The same while one of the processes had the mark in its command line, and none the other one."""
 
 
-def run(command: list[str], *, mark: str, cwd: Path) -> Watched:
+def run(command: list[str], *, mark: str, cwd: Path, unless: str | None = None) -> Watched:
     """Runs ``command`` to its end; raises ``RuntimeError`` with its output when it fails."""
     started = time.monotonic()
     with (cwd / "output.txt").open("w+") as output:
@@ -33,7 +33,8 @@ def run(command: list[str], *, mark: str, cwd: Path) -> Watched:
             members = _tree(process.pid)
             total = sum(_proportional(pid) for pid in members)
             peak = max(peak, total)
-            if any(mark in _command_line(pid) for pid in members):
+            lines = [_command_line(pid) for pid in members]
+            if any(mark in line for line in lines) and not any(unless in line for line in lines if unless):
                 marked = max(marked, total)
             time.sleep(_EVERY_SECONDS)
         seconds = time.monotonic() - started

@@ -25,6 +25,7 @@ from tflite_converter.files.pytorch_file import read_exported_program
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.files.stablehlo_file import read_stablehlo
 from tflite_converter.isolation.parent import Watch, run_worker
+from tflite_converter.isolation.starting import Started
 from tflite_converter.progress import Event, Listener
 from tflite_converter.training.checkpoint import CheckpointKeeper
 from tflite_converter.workers.front import FrontResult, TensorFlowResult, TrainingOutcome
@@ -50,8 +51,17 @@ class Front:
     """Gives the engine's own quantizer, if it has one: a second way to full integer."""
 
 
-def front_half(options: Options, inputs: Inputs, work: Path, watch: Watch, tell: Listener) -> Front:
+def front_half(
+    options: Options,
+    inputs: Inputs,
+    work: Path,
+    watch: Watch,
+    tell: Listener,
+    begun: Started | None = None,
+) -> Front:
     """Make the float file, the bound samples and the original's outputs on them, in the folder ``work``.
+
+    ``begun`` is TensorFlow's child, where it was started for this source already.
 
     Raises:
         ConverterError: for each of the contract's reasons up to the original's evaluation.
@@ -66,7 +76,7 @@ def front_half(options: Options, inputs: Inputs, work: Path, watch: Watch, tell:
         return Front(result, lambda _measure, _warn: None)
     tell(Event(Stage.LOAD, "starting TensorFlow"))
     job = tensorflow_job(options, inputs, work, "float")
-    loaded = run_worker(TENSORFLOW, job, TensorFlowResult, work, watch, tell)
+    loaded = run_worker(TENSORFLOW, job, TensorFlowResult, work, watch, tell, begun)
     return gone_on_from(loaded, options, inputs, work, watch, tell)
 
 

@@ -17,7 +17,7 @@ from tflite_converter.conversion.options import Options
 from tflite_converter.conversion.report import Inputs, artifact_record
 from tflite_converter.files.sources import SourceModel
 from tflite_converter.isolation import machine
-from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.isolation.protocol import ChildLimits, Preparation
 from tflite_converter.verifying.drivers import driver
 from tflite_converter.verifying.guests import GUESTS
 from tflite_converter.workers.jobs import (
@@ -45,6 +45,18 @@ def _limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
     return ChildLimits(readable=tuple(readable), memory_limit_bytes=options.memory_limit_bytes)
 
 
+def _litert_limits(options: Options, source: SourceModel, work: Path) -> ChildLimits:
+    """Return the limits of the LiteRT child, which may load a GPU's driver as well."""
+    limits = _limits(options, source, work)
+    if Verifier.GPU in _verifiers(options) and (manifest := driver(os.environ)) is not None:
+        return limits.model_copy(update={"readable": (*limits.readable, manifest.absolute().parent)})
+    return limits
+
+
+def _verifiers(options: Options) -> tuple[Verifier, ...]:
+    return resolved_verifiers(tuple(options.verify_on), options.target)
+
+
 def tensorflow_job(
     options: Options, inputs: Inputs, work: Path, task: Literal["float", "optimize"]
 ) -> TensorFlowJob:
@@ -64,6 +76,17 @@ def tensorflow_job(
         random_samples=RANDOM_SAMPLES,
         seed=options.seed,
     )
+
+
+def tensorflow_preparation(options: Options, source: SourceModel, work: Path) -> Preparation:
+    """Return what TensorFlow's child can do before it has its job."""
+    limits = _limits(options, source, work)
+    return Preparation(limits=limits, source=source.path.absolute(), format=source.format)
+
+
+def litert_preparation(options: Options, source: SourceModel, work: Path) -> Preparation:
+    """Return what the LiteRT child can do before it has its job."""
+    return Preparation(limits=_litert_limits(options, source, work))
 
 
 def binding_job(options: Options, inputs: Inputs, infos: Sequence[TensorInfo], group: int) -> BindingJob:
@@ -131,6 +154,8 @@ def _recipes(options: Options) -> tuple[RecipeJob, ...]:
 
 
 _MOST_BESIDE: Final = 4
+_MOST_THREADS: Final = 4
+"""More share the operators of models for small devices badly."""
 _CHILD_BYTES: Final = 150 << 20
 """What a child takes without a model."""
 _COPIES: Final = 6
@@ -149,12 +174,9 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
     """Return the job that makes and measures files from the float file."""
     source, samples = inputs.source, inputs.samples
     from_tflite = source.format is SourceFormat.TFLITE
-    verify_on = resolved_verifiers(tuple(options.verify_on), options.target)
-    limits = _limits(options, source, work)
-    if Verifier.GPU in verify_on and (manifest := driver(os.environ)) is not None:
-        limits = limits.model_copy(update={"readable": (*limits.readable, manifest.absolute().parent)})
+    verify_on = _verifiers(options)
     return LiteRTJob(
-        limits=limits,
+        limits=_litert_limits(options, source, work),
         base_name=options.base_name,
         methods=basis.methods or options.made,
         recipes=() if basis.methods or basis.trained else _recipes(options),
@@ -165,6 +187,7 @@ def litert_job(options: Options, inputs: Inputs, work: Path, basis: Basis) -> Li
         layouts=dict(basis.layouts),
         target=options.target,
         beside=_beside(options, work),
+        threads=min(_MOST_THREADS, machine.processors()),
         verify_on=tuple(name for name in verify_on if name not in GUESTS),
         has_guests=bool(GUESTS.keys() & set(verify_on)),
         has_metrics=options.metric_data is not None,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from modelconversion_api.fields.boards import BOARD_SAMPLES_FILE
 from modelconversion_api.fields.cache import CacheOutcome
@@ -21,12 +23,18 @@ from modelconversion_api.reports.conversion import (
     ConversionReport,
     compilations_of,
 )
+from modelconversion_api.spec import SourceFormat
 from tflite_converter.compilers.compiling import Workplace, adopt, compile_artifact
 from tflite_converter.conversion import search
 from tflite_converter.conversion.data import choose, hand_over
 from tflite_converter.conversion.front import Front, front_half, gone_on_from, refuse_contradictions, train
 from tflite_converter.conversion.guests import Wanted, in_guests
-from tflite_converter.conversion.jobs import Basis, litert_job
+from tflite_converter.conversion.jobs import (
+    Basis,
+    litert_job,
+    litert_preparation,
+    tensorflow_preparation,
+)
 from tflite_converter.conversion.kept_front import KEPT_FILES, names_in, pack, unpack
 from tflite_converter.conversion.metric_data import hand_over_metric_data
 from tflite_converter.conversion.options import Options
@@ -40,12 +48,14 @@ from tflite_converter.conversion.training import (
     report_of,
 )
 from tflite_converter.data.checks import stability_warnings
+from tflite_converter.engines.finding import engine_for
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.sources import SourceModel, open_source
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.files.workspace import Workspace
 from tflite_converter.graph.writing import written
-from tflite_converter.isolation.parent import Watch, run_worker
+from tflite_converter.isolation.parent import Watch, begin, run_worker
+from tflite_converter.isolation.starting import Started
 from tflite_converter.measuring.board_samples import MOST_FILE_BYTES, count_of
 from tflite_converter.progress import Event, Listener, ignore
 from tflite_converter.tflite.file import read_file
@@ -57,7 +67,10 @@ from tflite_converter.workers.jobs import (
     LiteRTResult,
     MethodResult,
 )
-from tflite_converter.workers.programs import LITERT
+from tflite_converter.workers.programs import LITERT, TENSORFLOW
+
+_LITERT_BYTES: Final = 64 << 20
+"""What the LiteRT child has before it has a job, and a little."""
 
 
 def convert(options: Options, workspace: Workspace, listener: Listener = ignore) -> ConversionReport:
@@ -87,8 +100,16 @@ class _Conversion:
         """The same for the children that train a model and measure the trained one."""
         self._optimized: set[Method] = set()
         """Methods whose published file comes from there."""
+        self._children = contextlib.ExitStack()
+        """Children that were started ahead."""
+        self._tensorflow: Started | None = None
+        self._litert: Started | None = None
 
     def run(self) -> ConversionReport:
+        with self._children:
+            return self._run()
+
+    def _run(self) -> ConversionReport:
         options = self._options
         started = time.monotonic()
         source = open_source(
@@ -99,6 +120,7 @@ class _Conversion:
             options.inside,
         )
         self._refuse_contradictions(source)
+        self._begin_first_child(source)
         data = choose(options, self._work, self._tell)
         self._warn(*data.warnings)
         training = prepare(options, source.format, data, self._trained, self._tell)
@@ -151,7 +173,8 @@ class _Conversion:
         if options.kept_front is not None and (kept := self._kept(inputs, options.kept_front)) is not None:
             return kept
         before = names_in(self._work)
-        front = front_half(options, inputs, self._work, self._watch(), self._tell)
+        tell = self._beginning_litert(inputs.source)
+        front = front_half(options, inputs, self._work, self._watch(), tell, self._tensorflow)
         if self._cache is not None and front.result is not None:
             try:
                 pack(self._work, before, front.result, self._workspace.folder)
@@ -161,6 +184,34 @@ class _Conversion:
                 for name in KEPT_FILES:
                     self._workspace.adopt(name)
         return front
+
+    def _begin_first_child(self, source: SourceModel) -> None:
+        """Start the child that reads the source: it imports what it needs while the samples are read."""
+        if source.format is SourceFormat.TFLITE:
+            self._litert = self._begun_litert(source)
+        elif engine_for(source.format) is None and self._options.kept_front is None:
+            job = tensorflow_preparation(self._options, source, self._work)
+            self._tensorflow = self._children.enter_context(begin(TENSORFLOW, job, self._work, self._tell))
+
+    def _beginning_litert(self, source: SourceModel) -> Listener:
+        """Return a listener to TensorFlow's child that starts the LiteRT child while the original runs.
+
+        That is the last thing which the first one does. It has most memory before, while it writes the float
+        file; where it gave little of it back, the other waits, for the sum would be a new peak.
+        """
+
+        def tell(event: Event) -> None:
+            self._tell(event)
+            first = self._tensorflow
+            is_last = event.stage is Stage.EVALUATE and not event.warning
+            if is_last and first is not None and self._litert is None and first.spare_bytes() > _LITERT_BYTES:
+                self._litert = self._begun_litert(source)
+
+        return tell
+
+    def _begun_litert(self, source: SourceModel) -> Started:
+        job = litert_preparation(self._options, source, self._work)
+        return self._children.enter_context(begin(LITERT, job, self._work, self._tell))
 
     def _kept(self, inputs: Inputs, folder: Path) -> Front | None:
         """Go on from a front half of an earlier run; None where what was kept does not fit."""
@@ -223,8 +274,10 @@ class _Conversion:
 
     def _run_litert(self, inputs: Inputs, basis: Basis) -> LiteRTResult:
         job = litert_job(self._options, inputs, self._work, basis)
-        folder = self._trained if basis.trained else self._work
-        return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell)
+        folder, begun = (self._trained, None) if basis.trained else (self._work, self._litert)
+        if begun is not None:
+            self._litert = None  # it does one job
+        return run_worker(LITERT, job, LiteRTResult, folder, self._watch(), self._tell, begun)
 
     def _compile(self, results: Mapping[Method, MethodResult]) -> Mapping[Method, MethodResult]:
         """Return the results with their files compiled, as far as that was asked for."""

@@ -21,7 +21,8 @@ from modelconversion_api.text import printable, shortened
 from tflite_converter.engines.finding import Engine, how_to_add
 from tflite_converter.errors import ConverterError
 from tflite_converter.files.untrusted import open_regular
-from tflite_converter.isolation.parent import Launch, Watch, passed_on, run_child
+from tflite_converter.isolation.parent import Watch, run_child
+from tflite_converter.isolation.starting import Launch, passed_on
 from tflite_converter.progress import Listener, ignore
 
 Answer = TypeVar("Answer", About, Description, Outputs)

@@ -5,10 +5,13 @@ Limits come first, then the job, then its result or the reason why there is none
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import modelconversion_api
 import tflite_converter
@@ -16,7 +19,13 @@ from conversion_engine.process import Process
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
 from tflite_converter.errors import ConverterError, reason_of
-from tflite_converter.isolation.protocol import ChildLimits, WorkerFailure
+from tflite_converter.isolation.protocol import ChildLimits, Preparation, WorkerFailure
+
+JOB_FD_ENV: Final = "CONVERTER_JOB_FD"
+"""Which file descriptor a child reads the moment from at which its job lies on standard input; it has it from
+the start where this is not set."""
+MOMENT: Final = "d"
+"""How that is written: seconds of the monotonic clock, which is one for all processes."""
 
 Job = TypeVar("Job", bound=ApiModel)
 Classify = Callable[[BaseException, Stage, bool], ConverterError]
@@ -30,6 +39,8 @@ class Child(Process):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, Stage.LOAD)
+        self.asked_at = time.monotonic()
+        """When it was given its job: for one that had begun before, maybe while it was still preparing."""
 
     def restrict(self, limits: ChildLimits) -> None:
         """Drop every right that the job does not need, before the model is touched."""
@@ -51,21 +62,45 @@ def run(
     limits: Callable[[Job], ChildLimits],
     work: Callable[[Job, Child], ApiModel],
     classify: Classify,
+    prepare: Callable[[Preparation, Child], object] = lambda _preparation, _child: None,
 ) -> NoReturn:
-    """Do the job on standard input in the folder given as the only argument, and end the process.
+    """Do the job on standard input in the folder given as the first argument, and end the process.
 
+    Started before there is a job, it does what ``prepare`` does with the second argument, and waits for it.
     Leaves ``PROGRAM.result.json``, or ``PROGRAM.error.json`` and exit code 1.
     """
     child = Child(Path(sys.argv[1]))
-    job = job_type.model_validate_json(sys.stdin.buffer.read())
-    child.restrict(limits(job))
+    if JOB_FD_ENV in os.environ:
+        preparation = Preparation.model_validate_json(sys.argv[2])
+        child.restrict(preparation.limits)
+
+        def told() -> Job:
+            prepare(preparation, child)
+            child.asked_at = _moment_of_job()
+            return job_type.model_validate_json(sys.stdin.buffer.read())
+    else:
+        job = job_type.model_validate_json(sys.stdin.buffer.read())
+        child.restrict(limits(job))
+
+        def told() -> Job:
+            return job
+
     child.finish(
         program,
-        lambda: work(job, child).model_dump_json(by_alias=True),
+        lambda: work(told(), child).model_dump_json(by_alias=True),
         lambda error, at_limit: failure_of(classify(error, child.stage, at_limit)).model_dump_json(
             by_alias=True
         ),
     )
+
+
+def _moment_of_job() -> float:
+    """Wait for the job; return the moment at which it was handed over."""
+    told = os.read(int(os.environ[JOB_FD_ENV]), struct.calcsize(MOMENT))
+    if not told:
+        raise RuntimeError("there is no job any more")
+    (moment,) = struct.unpack(MOMENT, told)
+    return float(moment)
 
 
 def classified_as(words: str) -> Classify:

@@ -51,6 +51,11 @@ def resident_bytes(pid: int) -> int:
     return sum(_status_bytes(member, "RssAnon") for member in _family(pid))
 
 
+def spare_bytes(pid: int) -> int:
+    """How much less memory a process has than it had at most; 0 when it is gone."""
+    return max(0, _status_bytes(pid, "VmHWM") - _status_bytes(pid, "VmRSS"))
+
+
 def share_of_data_limit(pid: int) -> float:
     """How much of the data that it may have (RLIMIT_DATA) a process has taken, of 1.0.
 

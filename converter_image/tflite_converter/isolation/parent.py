@@ -9,15 +9,14 @@ import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
 from conversion_engine.files import error_file, result_file
-from conversion_engine.process import PROGRESS_FD_ENV, SPEECHLESS_EXIT_CODE
+from conversion_engine.process import SPEECHLESS_EXIT_CODE
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import FailureReason, Stage
 from modelconversion_api.text import human_size, printable
@@ -25,14 +24,10 @@ from tflite_converter.errors import ConverterError, quoted
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import machine
 from tflite_converter.isolation.bytecode import compile_imports
-from tflite_converter.isolation.child import our_packages
-from tflite_converter.isolation.protocol import WorkerFailure, WorkerProgress
+from tflite_converter.isolation.protocol import Preparation, WorkerFailure, WorkerProgress
+from tflite_converter.isolation.starting import Launch, Started, child_environment, kill_group, started
 from tflite_converter.progress import Event, Listener
 
-_PASSED_ON = (
-    *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"),
-    "VK_DRIVER_FILES",
-)
 _LOOK_SECONDS = 0.05
 """How often memory, silence and the child's end are looked at while it runs."""
 _MOST_RESULT_BYTES = 64 << 20
@@ -81,74 +76,64 @@ class Watch:
     """How long it may take in all; None for as long as it speaks."""
 
 
-@dataclass(frozen=True)
-class Launch:
-    """How a child is started, and what is said of it."""
-
-    name: str
-    """Prefix of the files that it leaves."""
-    words: str
-    """Name in messages."""
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    request: bytes
-    """What is on its standard input."""
-    crashed: FailureReason = FailureReason.CONVERTER_CRASHED
-    """What it is when the child ends without saying why."""
-
-
-def passed_on(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
-    """Return what every child's environment has: a few names of the parent's, and so no secret."""
-    return {name: parent[name] for name in _PASSED_ON if name in parent} | {
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-def child_environment(folder: Path, parent: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a child that is a program of this package."""
-    return passed_on(folder, parent) | {
-        "KERAS_HOME": str(folder),
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": os.pathsep.join(map(str, our_packages())),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-        # Its threads would not survive the forks of the LiteRT process, and nothing here multiplies matrices.
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-
-
 def run_worker(
-    program: Program, job: ApiModel, result: type[Result], folder: Path, watch: Watch, listener: Listener
+    program: Program,
+    job: ApiModel,
+    result: type[Result],
+    folder: Path,
+    watch: Watch,
+    listener: Listener,
+    begun: Started | None = None,
 ) -> Result:
     """Run ``program`` on ``job`` to its end; its files are then in ``folder``, as :func:`run_child` says.
+
+    ``begun`` is the program where :func:`begin` has started it already, in the same folder.
 
     Raises:
         ConverterError: what :func:`run_child` raises; ConverterCrashed where the child left no result that
             can be read.
 
     """
-    compile_imports(
-        program.packages,
-        child_environment(folder.parent, os.environ),
-        lambda text: listener(Event(Stage.LOAD, text, warning=True)),
-    )
-    launch = Launch(
-        program.name,
-        program.words,
-        # -P: the folder with the model's files must not be searched for modules.
-        (sys.executable, "-P", "-m", program.module, str(folder)),
-        child_environment(folder, os.environ),
-        job.model_dump_json(by_alias=True).encode(),
-    )
-    stage = run_child(launch, folder, watch, listener)
+    request = job.model_dump_json(by_alias=True).encode()
+    if begun is None:
+        stage = run_child(_launch(program, folder, listener, request), folder, watch, listener)
+    else:
+        begun.give(request)
+        stage = _followed(begun, folder, watch, listener)
     answer = left_by_child(folder / result_file(program.name), result, stage)
     if answer is None:
         cause = f"{program.words} ended without a result that can be read"
         raise ConverterError(FailureReason.CONVERTER_CRASHED, stage, cause)
     return answer
+
+
+@contextlib.contextmanager
+def begin(program: Program, preparation: Preparation, folder: Path, listener: Listener) -> Iterator[Started]:
+    """Start ``program`` before its job is known, and end it with the block.
+
+    It confines itself to what ``preparation`` says, imports what it needs, and waits for :func:`run_worker`.
+    """
+    launch = _launch(program, folder, listener, None, preparation.model_dump_json(by_alias=True))
+    with started(launch, folder) as child:
+        yield child
+
+
+def _launch(
+    program: Program, folder: Path, listener: Listener, request: bytes | None, *arguments: str
+) -> Launch:
+    compile_imports(
+        program.packages,
+        child_environment(folder.parent, os.environ),
+        lambda text: listener(Event(Stage.LOAD, text, warning=True)),
+    )
+    return Launch(
+        program.name,
+        program.words,
+        # -P: the folder with the model's files must not be searched for modules.
+        (sys.executable, "-P", "-m", program.module, str(folder), *arguments),
+        child_environment(folder, os.environ),
+        request,
+    )
 
 
 def run_child(launch: Launch, folder: Path, watch: Watch, listener: Listener) -> Stage:
@@ -162,49 +147,24 @@ def run_child(launch: Launch, folder: Path, watch: Watch, listener: Listener) ->
             crash, naming the signal, when the child did not end by itself.
 
     """
-    kills_before = machine.out_of_memory_kills()
-    stage = Stage.LOAD
-    seen = _Seen()
-    with tempfile.TemporaryFile(dir=folder.parent) as log:
-        with _started(launch, folder, log) as (process, progress):
-            for message in _messages(launch, process, progress, watch, seen):
-                stage = message.stage
-                text = printable(message.text)
-                listener(Event(stage, text, message.fraction, warning=message.warning))
-        if process.returncode != 0:
-            short = machine.out_of_memory_kills() > kills_before or (
-                seen.share_of_data_limit >= _NEARLY
-                and (process.returncode > 0 or -process.returncode in _CRASHES)
-            )
-            raise _why(launch, folder, process.returncode, stage, tail(log), out_of_memory=short)
+    with started(launch, folder) as child:
+        return _followed(child, folder, watch, listener)
+
+
+def _followed(child: Started, folder: Path, watch: Watch, listener: Listener) -> Stage:
+    """Hear a child to its good end, as :func:`run_child` says."""
+    launch, process, stage, seen = child.launch, child.process, Stage.LOAD, _Seen()
+    for message in _messages(launch, process, child.progress, watch, seen):
+        stage = message.stage
+        listener(Event(stage, printable(message.text), message.fraction, warning=message.warning))
+    child.end()
+    if process.returncode != 0:
+        short = machine.out_of_memory_kills() > child.kills_before or (
+            seen.share_of_data_limit >= _NEARLY
+            and (process.returncode > 0 or -process.returncode in _CRASHES)
+        )
+        raise _why(launch, folder, process.returncode, stage, tail(child.log), out_of_memory=short)
     return stage
-
-
-@contextlib.contextmanager
-def _started(launch: Launch, folder: Path, log: IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start the child; yield it and the reading end of its progress pipe, and end both afterwards."""
-    reader, writer = os.pipe()
-    try:
-        with tempfile.TemporaryFile(dir=folder.parent) as request:
-            request.write(launch.request)
-            request.seek(0)
-            process = subprocess.Popen(
-                launch.command,
-                env={**launch.environment, PROGRESS_FD_ENV: str(writer)},
-                cwd=folder,
-                stdin=request,
-                stdout=log,
-                stderr=log,
-                pass_fds=(writer,),
-                start_new_session=True,
-            )
-        os.close(writer)
-        try:
-            yield process, reader
-        finally:
-            _end(process)
-    finally:
-        os.close(reader)
 
 
 @dataclass
@@ -231,7 +191,7 @@ def _messages(
         selector.register(pipe, selectors.EVENT_READ)
         while True:
             if ended := _has_ended(process):
-                _kill_group(process)  # what it has said is in the pipe; nobody is to say more
+                kill_group(process)  # what it has said is in the pipe; nobody is to say more
             seen.share_of_data_limit = max(seen.share_of_data_limit, machine.share_of_data_limit(process.pid))
             received = b""
             if selector.select(0 if ended else _LOOK_SECONDS):
@@ -283,19 +243,8 @@ def _out_of_time(
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether the child is there no more; its id stays taken until :func:`_end`."""
+    """Whether the child is there no more; its id stays taken until it is waited for."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the child and all that it has started: none can leave its process group."""
-    _kill_group(process)
-    process.wait()
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _why(

@@ -7,6 +7,7 @@ from pathlib import Path
 from modelconversion_api.base import ApiModel
 from modelconversion_api.limits import MessageText
 from modelconversion_api.reasons import FailureReason, Stage
+from modelconversion_api.spec import SourceFormat
 
 
 class ChildLimits(ApiModel):
@@ -20,6 +21,15 @@ class ChildLimits(ApiModel):
     """Devices of an accelerator that it may use."""
     memory_limit_bytes: int | None = None
     """Limit of its data (RLIMIT_DATA)."""
+
+
+class Preparation(ApiModel):
+    """What a child that is started before its job is known can do until then."""
+
+    limits: ChildLimits
+    source: Path | None = None
+    """The model that it will read; None where it reads none."""
+    format: SourceFormat | None = None
 
 
 class WorkerFailure(ApiModel):

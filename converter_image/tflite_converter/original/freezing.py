@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.lite.python import lite
 from tensorflow.python.framework import (
     convert_to_constants,  # the public API has no freezing for TensorFlow 2
 )
@@ -295,7 +296,8 @@ def _single(tensor: Any) -> Any:
 
 def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     """Convert a frozen SavedModel to a float32 TFLite file."""
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(frozen))
+    # What from_saved_model makes, which would load the whole model to read this signature's name.
+    converter = lite.TFLiteSavedModelConverterV2(str(frozen), {tf.saved_model.SERVING}, ["serving_default"])
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     return with_own_states(with_given_names(with_own_outputs(bytes(converter.convert()))))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from functools import lru_cache
 from typing import Final
 
 from modelconversion_api.reasons import FailureReason, Stage
@@ -19,6 +20,9 @@ from tflite_converter.tflite.types import NamedTensor, TFLiteFile
 
 _ASTRAY: Final = (struct.error, IndexError, ValueError, TypeError, OverflowError)
 """What FlatBuffers' unchecked accessors raise when an offset leads astray."""
+
+_MOST_KEPT_BYTES: Final = 64 << 20
+"""A larger file is let go of as soon as nobody looks at it."""
 
 NO_OUTPUT = "none"
 """The dtype of an operator that gives nothing."""
@@ -32,6 +36,18 @@ def read_file(content: bytes | memoryview, name: str) -> TFLiteFile:
             truncated, corrupt, or made to mislead its reader.
 
     """
+    if isinstance(content, bytes) and len(content) <= _MOST_KEPT_BYTES:
+        return _kept(content, name)
+    return _read(content, name)
+
+
+@lru_cache(maxsize=2)
+def _kept(content: bytes, name: str) -> TFLiteFile:
+    """Read it once for all who look at the same file one after another; nobody can change what was read."""
+    return _read(content, name)
+
+
+def _read(content: bytes | memoryview, name: str) -> TFLiteFile:
     view = memoryview(content)
     if not view.nbytes:
         raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.LOAD, f"{name} is empty")

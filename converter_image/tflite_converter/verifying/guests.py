@@ -27,7 +27,8 @@ from tflite_converter.errors import ConverterError, from_os_error
 from tflite_converter.files.untrusted import open_regular
 from tflite_converter.isolation import guest as confined
 from tflite_converter.isolation import machine
-from tflite_converter.isolation.parent import Launch, Watch, child_environment, run_child
+from tflite_converter.isolation.parent import Watch, run_child
+from tflite_converter.isolation.starting import Launch, child_environment
 from tflite_converter.progress import Listener
 from tflite_converter.verifying import in_guest
 from tflite_converter.verifying.runtimes import NOT_THE_FILES_FAULT

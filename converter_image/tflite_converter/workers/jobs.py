@@ -150,6 +150,8 @@ class LiteRTJob(ApiModel):
     """Value of pixels in masks that count for nothing; None for the usual one."""
     beside: int = 1
     """How many files may be made, or compared, beside each other."""
+    threads: int = 1
+    """How many threads run a file where nobody times it: what it gives does not depend on them."""
     verify_on: tuple[Verifier, ...] = ()
     """Runtimes that each file is run on as well, by this child."""
     has_guests: bool = False

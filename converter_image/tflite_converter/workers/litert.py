@@ -122,6 +122,11 @@ class _File:
         return MethodResult(artifact=self.artifact, failure=self.failure, seconds=seconds)
 
 
+def _latency(file: _File) -> float:
+    """Return how many milliseconds a run takes; 0 where that was not measured."""
+    return 0.0 if file.performance is None else file.performance.single.median_millis
+
+
 class _Work:
     """One job."""
 
@@ -253,7 +258,7 @@ class _Work:
             lane = _CALIBRATING if wanted.calibrates else None
             return Task(f"making {wanted.words}", Made, wanted.make, lane)
 
-        for file, answer, passed in self._beside(files, task):
+        for file, answer, passed in self._beside(files, task, lambda file: file.wanted.calibrates):
             if isinstance(answer, WorkerFailure):
                 self._took(Stage.QUANTIZE, passed)
                 file.failure = answer
@@ -293,7 +298,7 @@ class _Work:
             words = f"measuring {file.wanted.words}"
             return Task(words, _Measured, lambda: self._measured(file, words))
 
-        for file, answer, passed in self._beside(files, task):
+        for file, answer, passed in self._beside(files, task, _latency):
             self._took(Stage.EVALUATE, passed)
             if isinstance(answer, WorkerFailure):
                 file.failure = answer  # it says more than a file that cannot be timed
@@ -349,13 +354,18 @@ class _Work:
         return artifact
 
     def _beside(
-        self, files: Sequence[_File], task: Callable[[_File], Task[Found]]
+        self,
+        files: Sequence[_File],
+        task: Callable[[_File], Task[Found]],
+        length: Callable[[_File], float] = lambda _file: 0.0,
     ) -> Iterator[tuple[_File, Found | WorkerFailure, float]]:
-        """Do a task for each file, as many beside each other as may be.
+        """Do a task for each file, as many beside each other as may be, in the order of their ``length``.
 
-        Yields each file with the answer, and its part, in seconds, of the time that passed: stages that ran
-        beside each other have taken no longer than it did.
+        The longest is begun first, so that the last one does not run alone. Yields each file with the answer,
+        and its part, in seconds, of the time that passed: stages that ran beside each other have taken no
+        longer than it did.
         """
+        files = sorted(files, key=length, reverse=True)
         started = time.monotonic()
         ended = forked_beside(self._process, LITERT.words, [task(file) for file in files], self._job.beside)
         passed, total = time.monotonic() - started, sum(one.seconds for one in ended)
@@ -399,7 +409,7 @@ class _Work:
             content = path.read_bytes()
             if inventory(read_file(content, path.name)).flex_operators:
                 return _Fault()
-            gates, threads = self._job.gates, self._job.benchmark.threads
+            gates, threads = self._job.gates, self._job.threads
             judged = quality(content, few, gates, threads=threads, file_name=path.name)
             return _Fault(sentence=float_fault(judged.outputs), is_exact=is_exact(judged.outputs))
 
@@ -452,4 +462,11 @@ def work(job: LiteRTJob, process: Child) -> ApiModel:
 
 
 if __name__ == "__main__":
-    child.run(LITERT.name, LiteRTJob, lambda job: job.limits, work, child.classified_as(LITERT.words))
+    child.run(
+        LITERT.name,
+        LiteRTJob,
+        lambda job: job.limits,
+        work,
+        child.classified_as(LITERT.words),
+        lambda _preparation, _process: import_litert(),
+    )

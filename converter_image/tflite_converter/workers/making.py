@@ -191,7 +191,7 @@ class Maker:
             raise ConverterError(FailureReason.UNREADABLE_MODEL, Stage.QUANTIZE, cause, hint=DIVERGED)
 
     def _judge(self, method: Method, reference: Reference, content: bytes) -> Quality:
-        name, threads = method.file_name(self._job.base_name), self._job.benchmark.threads
+        name, threads = method.file_name(self._job.base_name), self._job.threads
         return quality(content, reference, self._job.gates, threads=threads, file_name=name)
 
     def _dynamic_range(self, float_file: bytes) -> Made:
@@ -261,7 +261,7 @@ class Maker:
         count = len(next(iter(samples.values())))
         started = time.monotonic()
         step = self._process.counter(Stage.CALIBRATE, "calibrating", count)
-        calibration = calibrate(float_file, samples, self._job.benchmark.threads, step)
+        calibration = calibrate(float_file, samples, self._job.threads, step)
         seconds = time.monotonic() - started
         if calibration.stopped:
             samples = {n: np.delete(array, calibration.stopped, axis=0) for n, array in samples.items()}
@@ -277,7 +277,7 @@ class Maker:
             lambda content: self._judge(method, self._reference, content),
             self._job.target,
             lambda text: self._process.say(Stage.QUANTIZE, text),
-            self._job.benchmark.threads,
+            self._job.threads,
             method=method,
             dense_per_tensor=self._job.dense_per_tensor,
         )

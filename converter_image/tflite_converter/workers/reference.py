@@ -76,7 +76,7 @@ def prepare(job: LiteRTJob, process: Child, source: Path) -> tuple[str, ...]:
 
     def reference() -> _Done:
         try:
-            model = TFLiteModel(folder / FLOAT_FILE, threads=job.benchmark.threads)
+            model = TFLiteModel(folder / FLOAT_FILE, threads=job.threads)
             write_folder(folder / REFERENCE_FOLDER, model.run_each(samples, step))
         except StopsError as error:
             raise original_stops(str(error)) from error

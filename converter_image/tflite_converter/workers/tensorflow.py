@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 from modelconversion_api.base import ApiModel
 from modelconversion_api.reasons import Stage
+from modelconversion_api.spec import SourceFormat
 from tflite_converter.data.npz import read_folder
 from tflite_converter.engines.finding import tensorflow_versions
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
+from tflite_converter.isolation.protocol import Preparation
 from tflite_converter.original.errors import classify
 from tflite_converter.original.keras_files import KerasFile, describe
 from tflite_converter.workers.front import TensorFlowResult
@@ -28,14 +34,21 @@ from tflite_converter.workers.programs import TENSORFLOW
 
 def work(job: TensorFlowJob, process: Child) -> ApiModel:
     """Do what ``job`` says, in the folder of ``process``."""
-    try:
+    with _explained(job.format, process):
         return _do(job, process)
+
+
+@contextlib.contextmanager
+def _explained(source: SourceFormat, process: Child) -> Iterator[None]:
+    """Make a reason of what TensorFlow raises."""
+    try:
+        yield
     except (ConverterError, MemoryError):
         raise
     except Exception as error:
         at_limit = process.at_memory_limit()
         raise classify(
-            error, process.stage, at_memory_limit=at_limit, source=job.format, doing=process.doing
+            error, process.stage, at_memory_limit=at_limit, source=source, doing=process.doing
         ) from error
 
 
@@ -51,8 +64,8 @@ def _do(job: TensorFlowJob, process: Child) -> ApiModel:
 
 def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     """Write the float file of the model as it is, the bound samples, and the original's outputs on them."""
-    clock = _Clock()
-    file = _start_tensorflow(job, process)
+    clock = _Clock(process.asked_at)
+    file = _started(job.source, job.format, process)
     from tflite_converter.original.loading import load_model
     from tflite_converter.workers.float_file import (
         bind_samples,
@@ -89,8 +102,8 @@ def _make_float(job: TensorFlowJob, process: Child) -> TensorFlowResult:
 
 def _optimize(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     """Train the model, or a smaller one, before the float file is written."""
-    clock = _Clock()
-    file = _start_tensorflow(job, process)
+    clock = _Clock(process.asked_at)
+    file = _started(job.source, job.format, process)
     if job.training is None or file is None:
         raise ValueError("the task optimize takes a Keras file, and a message that says what to train")
     from tflite_converter.workers.training import optimize
@@ -108,14 +121,23 @@ def _optimize(job: TensorFlowJob, process: Child) -> TensorFlowResult:
     )
 
 
-def _start_tensorflow(job: TensorFlowJob, process: Child) -> KerasFile | None:
+def _prepare(preparation: Preparation, process: Child) -> None:
+    """Start TensorFlow for a source whose samples are still being read."""
+    if preparation.source is None or preparation.format is None:
+        raise ValueError("TensorFlow is started for a source and its format")
+    with _explained(preparation.format, process):
+        _started(preparation.source, preparation.format, process)
+
+
+@cache
+def _started(source: Path, source_format: SourceFormat, process: Child) -> KerasFile | None:
     """Read the description of a Keras file, and import TensorFlow with the Keras generation that it needs.
 
     In this order: a bad file is refused within a second. The import is half of the work on a small model; it
     is done at once, so that its time is known. None for a source that is no Keras file.
     """
     process.say(Stage.LOAD, "starting TensorFlow")
-    file = describe(job.source, job.format) if job.format.is_keras else None
+    file = describe(source, source_format) if source_format.is_keras else None
     import_tensorflow("keras" if file is not None and file.is_keras_3 else "tf_keras")
     return file
 
@@ -132,9 +154,9 @@ def _make_int8(job: TensorFlowJob, process: Child) -> TensorFlowResult:
 class _Clock:
     """Seconds by stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: float) -> None:
         self.seconds: dict[Stage, float] = {}
-        self._started = time.monotonic()
+        self._started = started
 
     def now(self) -> float:
         """Return the seconds since the last lap."""
@@ -152,4 +174,4 @@ def _classify(error: BaseException, stage: Stage, at_memory_limit: bool) -> Conv
 
 
 if __name__ == "__main__":
-    child.run(TENSORFLOW.name, TensorFlowJob, lambda job: job.limits, work, _classify)
+    child.run(TENSORFLOW.name, TensorFlowJob, lambda job: job.limits, work, _classify, _prepare)

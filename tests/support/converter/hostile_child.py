@@ -28,7 +28,7 @@ from modelconversion_api.reasons import FailureReason, Stage
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import child
 from tflite_converter.isolation.child import Child
-from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.isolation.protocol import ChildLimits, Preparation
 
 NAME = "hostile_child"
 SECRET = "canary-9c1f"
@@ -294,6 +294,10 @@ def count(_order: Order, process: Child) -> Found:
     return Found()
 
 
+def tell_when_it_was_asked(_order: Order, process: Child) -> Found:
+    return Found(tried={"asked at": str(process.asked_at)})
+
+
 def complain(_order: Order, _process: Child) -> NoReturn:
     raise ConverterError(FailureReason.WEIGHTS_ONLY, Stage.LOAD, "weights\x1b only", hint="do\x07 better")
 
@@ -328,6 +332,7 @@ ACTS: dict[str, Callable[[Order, Child], Found]] = {
             chatter,
             count,
             complain,
+            tell_when_it_was_asked,
         )
     },
 }
@@ -335,6 +340,12 @@ ACTS: dict[str, Callable[[Order, Child], Found]] = {
 
 def _work(order: Order, process: Child) -> Found:
     return ACTS[order.act](order, process)
+
+
+def _prepare(preparation: Preparation, process: Child) -> None:
+    """Do already what the name of the source says, before there is an order."""
+    if preparation.source is not None:
+        ACTS[preparation.source.name](Order(act="", secret=Path()), process)
 
 
 def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> ConverterError:
@@ -345,4 +356,4 @@ def _classify(error: Exception, stage: Stage, at_memory_limit: bool) -> Converte
 
 
 if __name__ == "__main__":
-    child.run(NAME, Order, lambda order: order.limits, _work, _classify)
+    child.run(NAME, Order, lambda order: order.limits, _work, _classify, _prepare)

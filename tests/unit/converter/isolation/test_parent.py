@@ -20,8 +20,9 @@ from support.converter import hostile_child
 from support.converter.hostile_child import NAME, SECRET, Found, Order, attacks
 from tflite_converter.errors import ConverterError
 from tflite_converter.isolation import parent as worker
-from tflite_converter.isolation.parent import Program, Watch, child_environment, run_worker
-from tflite_converter.isolation.protocol import ChildLimits
+from tflite_converter.isolation.parent import Program, Watch, begin, run_worker
+from tflite_converter.isolation.protocol import ChildLimits, Preparation
+from tflite_converter.isolation.starting import child_environment
 from tflite_converter.original.errors import classify
 from tflite_converter.progress import Event, Listener, ignore
 
@@ -49,6 +50,12 @@ class Runner:
 
     def __call__(self, act: str, watch: Watch = PATIENT, listener: Listener = ignore) -> Found:
         return run_worker(HOSTILE, self.order(act), Found, self.work, watch, listener)
+
+    def begun(self, act: str, prepared: str | None = None) -> Found:
+        """Run the child so that it begins before there is an order, and does ``prepared`` until then."""
+        source = None if prepared is None else Path(prepared)
+        with begin(HOSTILE, Preparation(limits=ChildLimits(), source=source), self.work, ignore) as child:
+            return run_worker(HOSTILE, self.order(act), Found, self.work, PATIENT, ignore, child)
 
     def failure(
         self, act: str, watch: Watch = PATIENT, listener: Listener = ignore, memory: int | None = None
@@ -103,6 +110,16 @@ def test_hostile_code_gets_nothing(run: Runner, monkeypatch: pytest.MonkeyPatch)
     assert SECRET in run.secret.read_text()
 
 
+@pytest.mark.usefixtures("confined")
+def test_nor_does_it_where_it_has_begun_before_its_job(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    found = run.begun("attack")
+    own_environment = found.tried.pop("own environment")
+    assert {name for name, said in found.tried.items() if said.startswith("got")} == {"own file"}
+    assert SECRET not in own_environment
+    assert found.isolation == ("no-network", "no-other-programs", "own-files-only")
+
+
 def test_the_same_code_gets_it_all_where_it_is_not_confined(run: Runner) -> None:
     """So that the test above can fail."""
     if (pid := os.fork()) == 0:
@@ -143,6 +160,42 @@ def test_every_end_is_a_reason(run: Runner, act: str, reason: FailureReason, say
     found = run.failure(act)
     assert (found.reason, found.stage) == (reason, Stage.LOAD)
     assert says in found.message
+
+
+@pytest.mark.parametrize(
+    ("act", "reason", "says"),
+    [
+        ("complain", FailureReason.WEIGHTS_ONLY, "weights� only. Hint: do� better"),
+        ("segfault", FailureReason.CONVERTER_CRASHED, "the child died of SIGSEGV"),
+        ("exit with words", FailureReason.CONVERTER_CRASHED, "exit code 3: �[2Jwords"),
+        ("nothing", FailureReason.CONVERTER_CRASHED, "without a result"),
+    ],
+)
+def test_an_end_before_there_is_a_job_is_a_reason_as_well(
+    run: Runner, act: str, reason: FailureReason, says: str
+) -> None:
+    with pytest.raises(ConverterError, match=re.escape(says)) as caught:
+        run.begun("count", prepared=act)
+    assert caught.value.reason is reason
+
+
+def test_a_child_knows_when_it_got_its_job(run: Runner) -> None:
+    before = time.monotonic()
+    with begin(HOSTILE, Preparation(limits=ChildLimits()), run.work, ignore) as child:
+        given = time.monotonic()
+        found = run_worker(
+            HOSTILE, run.order("tell when it was asked"), Found, run.work, PATIENT, ignore, child
+        )
+    assert before < given <= float(found.tried["asked at"]) <= time.monotonic()
+    assert before < float(run("tell when it was asked").tried["asked at"]) <= time.monotonic()
+
+
+@pytest.mark.parametrize("act", ["count", "hang"])
+def test_a_child_that_gets_no_job_ends_with_the_block(run: Runner, act: str) -> None:
+    with begin(HOSTILE, Preparation(limits=ChildLimits(), source=Path(act)), run.work, ignore) as child:
+        pid = child.process.pid
+        assert is_running(pid)
+    assert not is_running(pid)
 
 
 def test_nothing_is_written_through_what_a_child_has_left(run: Runner) -> None:
