@@ -58,8 +58,7 @@ release: ## Push images and chart, signed, into REGISTRY=HOST:PORT/PREFIX (as ro
 		missing: make release HELP=1))) $(if $(PLATFORMS),--platforms $(PLATFORMS)) $(if $(IMAGES),--images $(IMAGES)) \
 		$(if $(SIGN_KEY),--sign-key $(SIGN_KEY)) $(if $(INTO),--into $(INTO)) \
 		$(if $(filter 1,$(PLAIN_HTTP)),--plain-http) $(if $(filter 0,$(PLAIN_HTTP)),--no-plain-http) \
-		$(if $(UNTAGGED),--untagged) $(if $(OVERWRITE),--overwrite) $(if $(filter all,$(EMULATE)),--emulate-all) \
-		$(if $(DRY_RUN),--dry-run)
+		$(if $(UNTAGGED),--untagged) $(if $(OVERWRITE),--overwrite) $(if $(DRY_RUN),--dry-run)
 
 bundle: ## Write the chart as a bundle for the Operator Lifecycle Manager into INTO (release-bundle)
 	@$(ENVIRONMENT)

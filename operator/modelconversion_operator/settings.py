@@ -71,15 +71,23 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
-def _images_of(text: str) -> dict[SourceFormat, str]:
+def _by_format(text: str, what: str, pattern: str) -> dict[SourceFormat, str]:
     known = [name.value for name in ENGINE_FORMATS]
-    images = {}
+    found = {}
     for entry in _listed(text):
-        name, mark, image = entry.partition("=")
-        if name not in known or not mark or not re.fullmatch(r"\S+", image):
-            raise ValueError(f"{entry!r} is not FORMAT=IMAGE with a format of {', '.join(known)}")
-        images[SourceFormat(name)] = image
-    return images
+        name, mark, value = entry.partition("=")
+        if name not in known or not mark or not re.fullmatch(pattern, value):
+            raise ValueError(f"{entry!r} is not FORMAT={what} with a format of {', '.join(known)}")
+        found[SourceFormat(name)] = value
+    return found
+
+
+def _images_of(text: str) -> dict[SourceFormat, str]:
+    return _by_format(text, "IMAGE", r"\S+")
+
+
+def _architectures_of(text: str) -> dict[SourceFormat, str]:
+    return _by_format(text, "ARCHITECTURE", "[a-z0-9]+")
 
 
 def _kinds(text: str) -> str:
@@ -112,6 +120,11 @@ def _engines(text: str) -> str:
     return text
 
 
+def _architectures(text: str) -> str:
+    _architectures_of(text)
+    return text
+
+
 class Settings(BaseSettings):
     """Watch ModelConversions and run a converter Job for each, until stopped by SIGTERM or Ctrl-C.
 
@@ -136,6 +149,9 @@ class Settings(BaseSettings):
     engines: Annotated[str, AfterValidator(_engines)] = ""
     """Images of the converter with an engine in them, for formats that need one: FORMAT=IMAGE, separated by
     commas, e.g. ONNX=registry.example/tflite-converter-onnx:0.1.0."""
+    engine_architectures: Annotated[str, AfterValidator(_architectures)] = ""
+    """Architectures that images with an engine are for where the converter is for more: FORMAT=ARCHITECTURE,
+    separated by commas, e.g. StableHLO=amd64. Jobs with such an image run on nodes of it."""
     runtime_image: Annotated[str, Field(pattern=r"^\S*$")] = ""
     """Image that boards run the published files with; empty for that of the converter, which is larger."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
@@ -255,6 +271,7 @@ class Settings(BaseSettings):
         jobs = JobSettings(
             image=self.converter_image,
             engines=_images_of(self.engines),
+            engine_architectures=_architectures_of(self.engine_architectures),
             runtime_image=self.runtime_image,
             image_pull_policy=self.image_pull_policy,
             asks_progress=self.progress_seconds > 0,

@@ -1,18 +1,36 @@
-"""The image of boards for arm64, built and run by emulation: its command, and an inference of integers."""
+"""The images for arm64, built and run by emulation: an inference of integers, and conversions."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from devcluster.images.build import ensure_arm64_runtime_image
+from devcluster.cache import REPOSITORY
+from devcluster.images.build import ensure_arm64_images
 from devcluster.images.buildah import Buildah
 from devcluster.images.emulation import emulated
+from devcluster.images.node_images import Image
 from support.cluster.e2e_cluster import Cluster
 from support.converter.tflite_files import O, T, ints, tflite
+from tflite_converter.tflite.runtime import TFLiteModel
+
+pytestmark = [
+    pytest.mark.skipif("E2E_ARM64" not in os.environ, reason="takes minutes of emulation: set E2E_ARM64=1"),
+    pytest.mark.timeout(3600),
+]
 
 _RUN = """
 import platform, sys
@@ -23,13 +41,18 @@ given = Model(Path(sys.argv[1])).run_each({"x": np.load(sys.argv[2])})["y"]
 print(platform.machine(), *given.ravel().tolist())
 """
 _SCALE = 1 / 64
+_TRAIN = REPOSITORY / "converter_image" / "train_gesture_model.py"
+_DETECTOR = REPOSITORY / "examples" / "detector" / "make_model.py"
+_AGREES = 0.99
 
 
-@pytest.mark.skipif("E2E_ARM64" not in os.environ, reason="takes minutes of emulation: set E2E_ARM64=1")
-def test_the_boards_image_for_arm64_runs_an_int8_file(cluster: Cluster) -> None:
+@pytest.fixture(scope="module")
+def images(cluster: Cluster) -> dict[str, Image]:
     cluster.real_node()  # images are built here for no other
-    console, buildah = Console(stderr=True), Buildah()
-    image = ensure_arm64_runtime_image(console)
+    return ensure_arm64_images(Console(stderr=True))
+
+
+def test_the_boards_image_runs_an_int8_file(images: dict[str, Image]) -> None:
     generator = np.random.default_rng(0)
     samples = generator.uniform(-1, 1, (4, 8)).astype(np.float32)
     weights = generator.integers(-127, 128, (4, 8)).astype(np.int8)
@@ -43,16 +66,57 @@ def test_the_boards_image_for_arm64_runs_an_int8_file(cluster: Cluster) -> None:
         ],
         [O("FULLY_CONNECTED", (0, 2, 3), (1,), version=4)],
     )
-    with emulated("arm64", console), buildah.container(image.reference) as (container, root):
+    with _running(images["runtime"]) as (run, root):
         (root / "tmp/m.tflite").write_bytes(content)
         np.save(root / "tmp/x.npy", samples)
-        assert "Usage: tflite-converter" in buildah.run_in(container, "tflite-converter", "--help")
-        machine, *given = buildah.run_in(
-            container, "python3", "-c", _RUN, "/tmp/m.tflite", "/tmp/x.npy"
-        ).split()
+        assert "Usage: tflite-converter" in run("tflite-converter", "--help")
+        machine, *given = run("python3", "-c", _RUN, "/tmp/m.tflite", "/tmp/x.npy").split()
     stored = np.clip(np.rint(samples / _SCALE), -128, 127)
     steps = (stored @ weights.T.astype(np.float64)) * _SCALE**2 * 8
     assert machine == "aarch64"
     np.testing.assert_array_equal(
         np.array(given, np.float64).reshape(4, 4), np.clip(np.floor(steps + 0.5), -128, 127) / 8
     )
+
+
+def test_the_converter_converts_a_keras_model(images: dict[str, Image], tmp_path: Path) -> None:
+    subprocess.run([sys.executable, _TRAIN, "--epochs", "2"], cwd=tmp_path, check=True)
+    _converts(
+        images["converter"], tmp_path / "models/gesture_classifier.h5", tmp_path / "datasets/val_features.npy"
+    )
+
+
+def test_the_onnx_engine_converts_a_detector(images: dict[str, Image], tmp_path: Path) -> None:
+    subprocess.run([sys.executable, _DETECTOR, tmp_path], check=True)
+    _converts(images["onnx"], tmp_path / "detector.onnx", tmp_path / "calibration.npy")
+
+
+def _converts(image: Image, model: Path, data: Path) -> None:
+    """Convert a model by all methods there; the files do here what the report says of them."""
+    with _running(image) as (run, root):
+        for file in (model, data):
+            shutil.copy(file, root / "tmp")
+        run(
+            *("tflite-converter", "convert", "--model", f"/tmp/{model.name}", "--method", "all"),
+            *("--data", f"/tmp/{data.name}", "--output", "/tmp/out", "--tuning-seconds", "0"),
+        )
+        (made,) = (root / "tmp/out").glob("*_report.json")
+        report: dict[str, Any] = json.loads(made.read_text())
+        files = {path.name: path.read_bytes() for path in (root / "tmp/out").glob("*.tflite")}
+    artifacts = report["artifacts"]
+    assert {a["method"] for a in artifacts} == {"Float32", "DynamicRange", "Float16", "FullInteger"}
+    assert all(a["usable"] and a["agreement"] >= _AGREES for a in artifacts), artifacts
+    for artifact in artifacts:
+        content = files[artifact["fileName"]]
+        assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
+        model_here = TFLiteModel(content)
+        outputs = model_here.run({info.name: np.zeros(info.shape, np.float32) for info in model_here.inputs})
+        assert all(np.isfinite(values).all() for values in outputs.values())
+
+
+@contextmanager
+def _running(image: Image) -> Iterator[tuple[Callable[..., str], Path]]:
+    """Give what runs a command in a container of the image, and the container's files."""
+    buildah = Buildah()
+    with emulated("arm64", Console(stderr=True)), buildah.container(image.reference) as (container, root):
+        yield partial(buildah.run_in, container), root

@@ -61,6 +61,10 @@ class Recipe:
         paths = (REPOSITORY / source for source in (self.dockerfile, *_COMMON, *self.sources))
         return sorted(set(_files(paths)))
 
+    def of(self, architecture: str) -> Recipe:
+        """Return the recipe of the same image for another architecture than this machine's."""
+        return replace(self, name=f"{self.name}-{architecture}", architecture=architecture)
+
     def key(self) -> str:
         """Return a digest of everything that the image is built from."""
         return digest_of(self.files(), REPOSITORY)
@@ -71,7 +75,6 @@ CONVERTER: Final = Recipe(
     "tflite-converter", "converter_image/Dockerfile", ("operator/modelconversion_api", "converter_image")
 )
 RUNTIME: Final = replace(CONVERTER, name="tflite-runtime", target="runtime")
-RUNTIME_ARM64: Final = replace(RUNTIME, name="tflite-runtime-arm64", architecture="arm64")
 ONNX: Final = replace(CONVERTER, name="tflite-converter-onnx", target="onnx")
 VERIFY: Final = replace(CONVERTER, name="tflite-converter-verify", target="verify")
 VERIFY_ONNX: Final = replace(ONNX, name="tflite-converter-onnx-verify", target="verify-engine", engine="onnx")
@@ -109,14 +112,17 @@ def ensure_runtime_image(console: Console) -> Image:
     return ensure(RUNTIME, console)
 
 
-def ensure_arm64_runtime_image(console: Console) -> Image:
-    """Build what boards with an Arm processor run, by emulation: minutes, the first time.
+def ensure_arm64_images(console: Console) -> dict[str, Image]:
+    """Build what Arm processors run, by emulation: a quarter of an hour and more, the first time.
+
+    Returns boards' runtime, the converter, and the converter with the ONNX engine, by these names.
 
     Raises:
-        ImageError: The build failed, or programs of that architecture cannot be run here.
+        ImageError: A build failed, or programs of that architecture cannot be run here.
 
     """
-    return ensure(RUNTIME_ARM64, console)
+    recipes = {"runtime": RUNTIME, "converter": CONVERTER, "onnx": ONNX}
+    return {name: ensure(recipe.of("arm64"), console) for name, recipe in recipes.items()}
 
 
 def ensure_engine_images(console: Console) -> dict[str, Image]:
@@ -246,7 +252,7 @@ def _short(instruction: str) -> str:
 def main() -> int:
     """Build the images; ``sizes`` shows their layers, ``sbom`` writes what is in those with engines.
 
-    ``arm64`` builds what boards run for another architecture, by emulation.
+    ``arm64`` builds those for Arm processors, by emulation, and shows their layers.
     """
     parser = argparse.ArgumentParser(prog="python -m devcluster.images", description=__doc__)
     parser.add_argument("action", nargs="?", choices=("build", "sizes", "sbom", "arm64"), default="build")
@@ -260,7 +266,7 @@ def main() -> int:
         inspect(ensure_engine_images(console), options.into, options.markdown, console)
         return 0
     if options.action == "arm64":
-        _sizes([ensure_arm64_runtime_image(console)], console)
+        _sizes(ensure_arm64_images(console).values(), console)
         return 0
     built = ensure_images(console)
     runtime = ensure_runtime_image(console)

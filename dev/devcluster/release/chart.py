@@ -25,7 +25,7 @@ NAME: Final = CHART.name
 FOLDER: Final = "charts"
 """Below the registry's prefix: an image of the chart's name lies beside it."""
 _ARCHITECTURE: Final = "kubernetes.io/arch"
-_JOBS_IMAGES: Final = ("converter.image", "converter.engines.")
+_ENGINES: Final = "converter.engines."
 _EPOCH: Final = 315532800
 """1980: the time of every file of the package, so that alike charts give alike packages."""
 
@@ -51,20 +51,28 @@ def image_values(images: Mapping[str, str]) -> dict[str, str]:
 def node_values(platforms: Mapping[str, Collection[str]]) -> dict[str, Any]:
     """Return values that keep pods away from nodes that an image of theirs is not there for.
 
-    Any Job's pod may get the image of an engine, so all of them want what all these images are for.
+    An engine's image that is there for fewer than the converter's keeps the Jobs of its own format only.
 
     Args:
         platforms: Platforms (``linux/amd64``) of each image, by the value that names it.
 
     """
     operator = set(platforms["image"])
-    jobs = [set(found) for value, found in platforms.items() if value.startswith(_JOBS_IMAGES)]
+    converter = set(platforms["converter.image"])
     values: dict[str, Any] = {}
     if len(operator) == 1:
         values["nodeSelector"] = {"kubernetes.io/os": "linux", _ARCHITECTURE: _architecture(operator)}
-    common = set.intersection(*jobs)
-    if len(common) == 1:
-        values["defaults.job.nodeSelector"] = {_ARCHITECTURE: _architecture(common)}
+    if len(converter) == 1:
+        values["defaults.job.nodeSelector"] = {_ARCHITECTURE: _architecture(converter)}
+    engines = {
+        value.removeprefix(_ENGINES): set(found)
+        for value, found in platforms.items()
+        if value.startswith(_ENGINES) and set(found) != converter
+    }
+    if engines:
+        values["converter.engineArchitectures"] = {
+            source: _architecture(found) for source, found in sorted(engines.items())
+        }
     return values
 
 

@@ -54,7 +54,6 @@ class Asked:
     """None for HTTP without TLS on this machine's own addresses only."""
     untagged: bool = False
     overwrite: bool = False
-    emulate_all: bool = False
 
     @property
     def speaks_plain_http(self) -> bool:
@@ -64,7 +63,7 @@ class Asked:
     def plan(self) -> Plan:
         """Decide what is built."""
         wanted = architectures(self.platforms or f"linux/{NATIVE[os.uname().machine]}")
-        return plan(self.images, wanted, emulate_all=self.emulate_all)
+        return plan(self.images, wanted)
 
 
 def release(asked: Asked, console: Console, environment: Mapping[str, str] = os.environ) -> Json:
@@ -249,11 +248,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="[OVERWRITE=1] let the version's tags become other images"
     )
-    parser.add_argument(
-        "--emulate-all",
-        action="store_true",
-        help="[EMULATE=all] build by emulation what takes long so, beside operator and boards' runtime",
-    )
     parser.add_argument("--dry-run", action="store_true", help="[DRY_RUN=1] say what would be released")
     parser.add_argument(
         "--into",
@@ -278,7 +272,6 @@ def main() -> int:
         plain_http=options.plain_http,
         untagged=options.untagged,
         overwrite=options.overwrite,
-        emulate_all=options.emulate_all,
     )
     if options.dry_run:
         number, found = version(), source()

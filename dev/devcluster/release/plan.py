@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from devcluster.cache import REPOSITORY
@@ -40,8 +40,6 @@ class Unit:
     """The chart's value that names it; None where users choose it themselves."""
     only: str | None = None
     """Why it is for amd64 alone; None where wheels decide."""
-    by_emulation: bool = False
-    """Whether it is built by emulation unasked."""
     unasked: str | None = None
     """Why it is left out unless it is named; None where it is not."""
 
@@ -52,14 +50,13 @@ class Unit:
 
 _ROOT: Final = ("converter_image/requirements.txt", "uv.lock")
 UNITS: Final = (
-    Unit("operator", OPERATOR, (("operator/requirements.txt", "uv.lock"),), "image", by_emulation=True),
+    Unit("operator", OPERATOR, (("operator/requirements.txt", "uv.lock"),), "image"),
     Unit("converter", CONVERTER, (_ROOT,), "converter.image"),
     Unit(
         "runtime",
         RUNTIME,
         (("converter_image/runtime-requirements.txt", "uv.lock"),),
         "converter.runtimeImage",
-        by_emulation=True,
     ),
     *(
         Unit(
@@ -109,8 +106,7 @@ class Build:
         """What builds it."""
         if is_native(self.architecture):
             return self.unit.recipe
-        name = f"{self.unit.recipe.name}-{self.architecture}"
-        return replace(self.unit.recipe, name=name, architecture=self.architecture)
+        return self.unit.recipe.of(self.architecture)
 
 
 @dataclass(frozen=True)
@@ -147,13 +143,12 @@ def architectures(platforms: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def plan(chosen: Collection[str], wanted: Sequence[str], *, emulate_all: bool) -> Plan:
+def plan(chosen: Collection[str], wanted: Sequence[str]) -> Plan:
     """Decide which images are built for which architectures.
 
     Args:
         chosen: Names of :data:`UNITS`; all that are not left out unasked where it is empty.
         wanted: Architectures.
-        emulate_all: Whether images are built by emulation that take hours so.
 
     Raises:
         ReleaseError: A name is not known, or the chart's two images are not among those built.
@@ -169,7 +164,7 @@ def plan(chosen: Collection[str], wanted: Sequence[str], *, emulate_all: bool) -
             left_out.append(LeftOut(unit.name, ",".join(f"linux/{name}" for name in wanted), unit.unasked))
             continue
         for architecture in wanted:
-            reason = _reason(unit, architecture, emulate_all=emulate_all)
+            reason = _reason(unit, architecture)
             if reason:
                 left_out.append(LeftOut(unit.name, f"linux/{architecture}", reason))
             else:
@@ -182,7 +177,7 @@ def plan(chosen: Collection[str], wanted: Sequence[str], *, emulate_all: bool) -
     return Plan(tuple(builds), tuple(left_out))
 
 
-def _reason(unit: Unit, architecture: str, *, emulate_all: bool) -> str | None:
+def _reason(unit: Unit, architecture: str) -> str | None:
     """Return why an image is not built, or None."""
     if architecture != "amd64" and unit.only:
         return unit.only
@@ -195,6 +190,4 @@ def _reason(unit: Unit, architecture: str, *, emulate_all: bool) -> str | None:
         return f"there is no wheel of {', '.join(lacking)} for it"
     if not is_native(architecture) and architecture not in EMULATED:
         return "there is no emulator for it: release on such a machine"
-    if not (is_native(architecture) or unit.by_emulation or emulate_all):
-        return "by emulation its build is long: release on such a machine, or with EMULATE=all"
     return None

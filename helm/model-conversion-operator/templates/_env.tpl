@@ -4,6 +4,8 @@
   value: {{ include "model-conversion-operator.image" (dict "root" . "image" .Values.converter.image) | quote }}
 - name: MODELCONVERSION_ENGINES
   value: {{ include "model-conversion-operator.engines" . | quote }}
+- name: MODELCONVERSION_ENGINE_ARCHITECTURES
+  value: {{ include "model-conversion-operator.engineArchitectures" . | quote }}
 - name: MODELCONVERSION_RUNTIME_IMAGE
   value: {{ include "model-conversion-operator.inRegistry" (dict "root" . "reference" .Values.converter.runtimeImage) | quote }}
 - name: MODELCONVERSION_IMAGE_PULL_POLICY

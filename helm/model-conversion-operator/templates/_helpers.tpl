@@ -119,6 +119,13 @@ what stands before the first slash is a registry where it has a dot or a port, o
 {{- join "," $entries -}}
 {{- end -}}
 
+{{/* FORMAT=ARCHITECTURE of each engine that is for one, with commas between them. */}}
+{{- define "model-conversion-operator.engineArchitectures" -}}
+{{- $entries := list -}}
+{{- range $format, $name := .Values.converter.engineArchitectures -}}{{- $entries = append $entries (printf "%s=%s" $format $name) -}}{{- end -}}
+{{- join "," $entries -}}
+{{- end -}}
+
 {{/* Namespaces whose Jobs get a network policy, as JSON: {"namespaces": [...]}. */}}
 {{- define "model-conversion-operator.jobPolicyNamespaces" -}}
 {{- dict "namespaces" (default .Values.networkPolicy.jobs.namespaces .Values.watchNamespaces) | toJson -}}

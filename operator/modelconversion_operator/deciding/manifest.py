@@ -107,6 +107,7 @@ HARVEST_SECONDS: Final = 3600
 LONGEST_VARIABLE_BYTES: Final = 128 << 10
 """Longest NAME=value with its final zero byte that Linux hands to a program (MAX_ARG_STRLEN)."""
 _RUN_ID_LENGTH: Final = 64
+_ARCHITECTURE: Final = "kubernetes.io/arch"
 _USER: Final = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), 65532)
 _INPUT, _OUTPUT = "/work/input", "/work/output"
 _OWN_ADDRESS = {"name": PROGRESS_ADDRESS_ENV, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
@@ -139,6 +140,8 @@ class JobSettings:
     image: str
     engines: Mapping[SourceFormat, str] = field(default_factory=dict)
     """The image of ``convert`` for formats that need an engine."""
+    engine_architectures: Mapping[SourceFormat, str] = field(default_factory=dict)
+    """What that image is for, where the converter's is for more."""
     runtime_image: str = ""
     """The image that boards run; empty for that of the converter."""
     image_pull_policy: str = "IfNotPresent"
@@ -331,7 +334,17 @@ def _pod_spec(spec: ModelConversionSpec, settings: JobSettings, request: Convers
         containers[1]["env"].append(_OWN_ADDRESS)
         containers[1]["ports"] = [{"name": "progress", "containerPort": PROGRESS_PORT}]
     metrics = () if spec.validation is None else spec.validation.metrics
-    return with_metrics(_pod(job, settings, request, containers), metrics, job)
+    return with_metrics(_pod(_where_it_runs(spec, settings), settings, request, containers), metrics, job)
+
+
+def _where_it_runs(spec: ModelConversionSpec, settings: JobSettings) -> JobSpec:
+    """Return ``spec.job`` with nodes that the image of ``convert`` is for, unless it names others."""
+    needed, job = spec.source.engine_format, spec.job
+    architecture = None if needed is None else settings.engine_architectures.get(needed)
+    if architecture is None:
+        return job
+    selector = {_ARCHITECTURE: architecture, **(job.node_selector or {})}
+    return job.model_copy(update={"node_selector": selector})
 
 
 def _image(spec: ModelConversionSpec, settings: JobSettings) -> str:

@@ -72,6 +72,7 @@ OTHER: Json = {
     "converter.proxy.httpProxy": "http://other.example:3128",
     "converter.proxy.httpsProxy": "http://other.example:3128",
     "converter.runtimeImage": "registry.example/runtime:1",
+    "converter.engineArchitectures": {"StableHLO": "amd64"},
     "converter.engines": {"ONNX": "registry.example/onnx:1", "PyTorch": "registry.example/pytorch:1"},
     "watchNamespaces": ["elsewhere"],
     "defaults.storage": {"region": "eu-west-1"},

@@ -151,11 +151,23 @@ def test_answers_become_exceptions(status, error):
 def test_settings_come_from_flags_over_the_environment(monkeypatch):
     monkeypatch.setenv("MODELCONVERSION_CONVERTER_IMAGE", "from-environment")
     monkeypatch.setenv("MODELCONVERSION_HTTP_PORT", "9000")
-    settings = load(["--http-port", "9001", "--namespaces", "a,b", "--engines", "ONNX=r:5000/x@sha256:1="])
+    settings = load(
+        [
+            "--http-port",
+            "9001",
+            "--namespaces",
+            "a,b",
+            "--engines",
+            "ONNX=r:5000/x@sha256:1=",
+            "--engine-architectures",
+            "StableHLO=amd64,ONNX=arm64",
+        ]
+    )
     assert (settings.converter_image, settings.http_port) == ("from-environment", 9001)
     assert settings.namespace_list == ["a", "b"]
     jobs = settings.rules(Defaults()).jobs
     assert (jobs.image, jobs.engines) == ("from-environment", {"ONNX": "r:5000/x@sha256:1="})
+    assert jobs.engine_architectures == {"StableHLO": "amd64", "ONNX": "arm64"}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +183,10 @@ def test_settings_come_from_flags_over_the_environment(monkeypatch):
             "'Caffe=y' is not FORMAT=IMAGE with a format of ONNX, PyTorch, StableHLO",
         ),
         (["--converter-image", "x", "--engines", "ONNX="], "--engines"),
+        (
+            ["--converter-image", "x", "--engine-architectures", "ONNX=linux/arm64"],
+            "FORMAT=ARCHITECTURE with",
+        ),
     ],
 )
 def test_wrong_settings_name_the_flag_and_the_variable(arguments, words, monkeypatch):

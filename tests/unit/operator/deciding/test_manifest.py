@@ -83,6 +83,24 @@ def test_only_what_touches_the_model_has_an_engine(source, image):
     assert images == {"fetch": "converter:1", "convert": image, "publish": "converter:1"}
 
 
+@pytest.mark.parametrize(
+    ("source", "chosen", "nodes"),
+    [
+        ("s3://models/net.jax", None, {"kubernetes.io/arch": "amd64"}),
+        ("s3://models/net.jax", {"disk": "ssd"}, {"kubernetes.io/arch": "amd64", "disk": "ssd"}),
+        ("s3://models/net.jax", {"kubernetes.io/arch": "arm64"}, {"kubernetes.io/arch": "arm64"}),
+        ("s3://models/net.onnx", None, None),
+        ("s3://models/net.h5", None, None),
+        ("s3://models/net.h5", {"disk": "ssd"}, {"disk": "ssd"}),
+    ],
+)
+def test_an_engine_for_one_architecture_runs_on_nodes_of_it(source, chosen, nodes):
+    settings = JobSettings(image="c:1", engines=ENGINES, engine_architectures={"StableHLO": "amd64"})
+    job = {} if chosen is None else {"job": {"nodeSelector": chosen}}
+    wanted = ModelConversionSpec.model_validate(spec(source={"uri": source}, **job))
+    assert pod_spec(job_manifest(KEY, "1", wanted, settings)).get("nodeSelector") == nodes
+
+
 def test_credentials_reach_fetch_and_publish_only():
     with_secret = {
         name: [e["name"] for e in c["env"] if from_secret(e)] for name, c in containers(manifest()).items()
