@@ -22,27 +22,19 @@ from typing import Final
 
 from rich.console import Console
 
-from devcluster.control_plane.port_forward import PortForward
 from devcluster.images.build import object_store_image
 from devcluster.real_node.node import RealNode
-from devcluster.services.deploy import (
-    OBJECT_STORE,
-    RESTRICTED,
-    S3_PORT,
-    S3Keys,
-    object_store_manifests,
-    wait_for_deployment,
-)
+from devcluster.services.deploy import S3Keys
 from devcluster.services.registry import LocalRegistry
 from devcluster.tools.helm import ensure_helm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.chart.charts import helm_homes
-from support.cluster.e2e_cluster import Conversions, Store
+from support.cluster.e2e_cluster import Conversions
+from support.cluster.example import EXAMPLE, object_store, trained_gesture
 from support.cluster.published import Published
 from support.paths import REPOSITORY
 
-EXAMPLE: Final = REPOSITORY / "examples" / "gesture-classifier.yaml"
 STORE_NAMESPACE: Final = "storage"
 _PULLED: Final = re.compile(r'Successfully pulled image "([^"]+)" in ([0-9.ms]+)')
 
@@ -92,9 +84,12 @@ def main() -> None:
             with clock.row("`make release`: images built where they have changed, pushed, signed, attested"):
                 Published.make(registry.host, folder / "release")
             _install(node, registry.host, folder, clock)
-            with _store(node, folder) as store:
+            image = object_store_image()
+            node.load_image(image)
+            keys, log = S3Keys("installer", "installer-secret"), folder / "forward.log"
+            with object_store(node.kubectl, STORE_NAMESPACE, image.reference, keys, log) as store:
                 conversions = Conversions(node.kubectl, store)
-                conversions.upload(_gesture(folder))
+                conversions.upload(trained_gesture(folder))
                 _convert(conversions, "first", clock)
                 _convert(conversions, "second", clock)
     sys.stdout.write(clock.markdown())
@@ -111,26 +106,6 @@ def _install(node: RealNode, host: str, folder: Path, clock: Clock) -> None:
             words += ["--plain-http", "--wait"]
         with clock.row(f"`{command}`"):
             subprocess.run(words, check=True, env=environment, stdout=subprocess.DEVNULL)
-
-
-@contextmanager
-def _store(node: RealNode, folder: Path) -> Iterator[Store]:
-    image = object_store_image()
-    node.load_image(image)
-    keys = S3Keys("installer", "installer-secret")
-    node.kubectl.create_namespace(STORE_NAMESPACE, RESTRICTED)
-    node.kubectl.apply(object_store_manifests(STORE_NAMESPACE, image.reference, keys))
-    wait_for_deployment(node.kubectl, OBJECT_STORE, STORE_NAMESPACE)
-    service = f"service/{OBJECT_STORE}"
-    with PortForward(node.kubectl, STORE_NAMESPACE, service, S3_PORT, folder / "forward.log") as forward:
-        yield Store(STORE_NAMESPACE, keys, forward)
-
-
-def _gesture(folder: Path) -> dict[str, Path]:
-    script = REPOSITORY / "converter_image" / "train_gesture_model.py"
-    subprocess.run([sys.executable, script], cwd=folder, check=True, capture_output=True)
-    data = {f"datasets/{file.name}": file for file in (folder / "datasets").glob("*.npy")}
-    return {"gesture_classifier.h5": folder / "models" / "gesture_classifier.h5"} | data
 
 
 def _convert(conversions: Conversions, name: str, clock: Clock) -> None:

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from devcluster.cache import REPOSITORY
 from devcluster.control_plane.kubectl import Kubectl
-from devcluster.control_plane.port_forward import PortForward
 from devcluster.images.build import object_store_image
 from devcluster.real_node.node import RealNode
-from devcluster.services.deploy import (
-    OBJECT_STORE,
-    RESTRICTED,
-    S3_PORT,
-    S3Keys,
-    object_store_manifests,
-    wait_for_deployment,
-)
+from devcluster.services.deploy import S3Keys
 from devcluster.services.registry import LocalRegistry
 from support.cluster.chart_release import Release
 from support.cluster.e2e_cluster import Cluster, Conversions, ImageNames, Store
+from support.cluster.example import object_store, trained_gesture
 from support.cluster.published import ONNX, RUNTIME, Published
 
 STORE_NAMESPACE = "e2e-storage"
@@ -114,24 +104,16 @@ def store(cluster: Cluster, images: ImageNames, tmp_path_factory: pytest.TempPat
     """SeaweedFS as a pod under the Restricted policy."""
     # "canary" is what a model that steals looks for.
     keys = S3Keys(f"CANARY{secrets.token_hex(7).upper()}", f"canary-{secrets.token_urlsafe(24)}")
-    cluster.kubectl.create_namespace(STORE_NAMESPACE, RESTRICTED)
-    cluster.kubectl.apply(object_store_manifests(STORE_NAMESPACE, images.object_store, keys))
-    wait_for_deployment(cluster.kubectl, OBJECT_STORE, STORE_NAMESPACE)
     log = tmp_path_factory.mktemp("store") / "port-forward.log"
-    with PortForward(cluster.kubectl, STORE_NAMESPACE, f"service/{OBJECT_STORE}", S3_PORT, log) as forward:
-        yield Store(STORE_NAMESPACE, keys, forward)
+    with object_store(cluster.kubectl, STORE_NAMESPACE, images.object_store, keys, log) as running:
+        yield running
     cluster.kubectl("delete", "namespace", STORE_NAMESPACE, "--wait=false")
 
 
 @pytest.fixture(scope="session")
 def gesture(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The gesture model and its data, trained by the project's own script: files by their keys."""
-    folder = tmp_path_factory.mktemp("gesture")
-    script = REPOSITORY / "converter_image" / "train_gesture_model.py"
-    subprocess.run([sys.executable, script], cwd=folder, check=True, capture_output=True)
-    names = ("val_features", "val_labels", "test_features", "test_labels")
-    data = {f"datasets/{name}.npy": folder / "datasets" / f"{name}.npy" for name in names}
-    return {"gesture_classifier.h5": folder / "models" / "gesture_classifier.h5"} | data
+    return trained_gesture(tmp_path_factory.mktemp("gesture"))
 
 
 @pytest.fixture
