@@ -111,15 +111,15 @@ def started(launch: Launch, folder: Path) -> Iterator[Started]:
         contextlib.ExitStack() as ours,
     ):
         waiting = None
-        with contextlib.ExitStack() as childs:
+        with contextlib.ExitStack() as theirs:
             progress, speaking = os.pipe()
             ours.callback(os.close, progress)
-            childs.callback(os.close, speaking)
+            theirs.callback(os.close, speaking)
             passed = {PROGRESS_FD_ENV: speaking}
             if launch.request is None:
                 hearing, waiting = os.pipe()
                 ours.callback(os.close, waiting)
-                childs.callback(os.close, hearing)
+                theirs.callback(os.close, hearing)
                 passed[JOB_FD_ENV] = hearing
             else:
                 request.write(launch.request)
