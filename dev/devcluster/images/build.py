@@ -115,13 +115,13 @@ def ensure_runtime_image(console: Console) -> Image:
 def ensure_arm64_images(console: Console) -> dict[str, Image]:
     """Build what Arm processors run, by emulation: a quarter of an hour and more, the first time.
 
-    Returns boards' runtime, the converter, and the converter with the ONNX engine, by these names.
+    Returns the operator, boards' runtime, the converter, and the converter with the ONNX engine.
 
     Raises:
         ImageError: A build failed, or programs of that architecture cannot be run here.
 
     """
-    recipes = {"runtime": RUNTIME, "converter": CONVERTER, "onnx": ONNX}
+    recipes = {"operator": OPERATOR, "runtime": RUNTIME, "converter": CONVERTER, "onnx": ONNX}
     return {name: ensure(recipe.of("arm64"), console) for name, recipe in recipes.items()}
 
 

@@ -120,6 +120,11 @@ class Buildah:
         """Run a command in a container as the image's user; return its output."""
         return self.run("run", "--isolation=chroot", container, "--", *command)
 
+    def start_in(self, container: str, log: Path, *command: str) -> Process:
+        """Start a command in a container as the image's user; end it with :meth:`Process.stop`."""
+        program: list[str | Path] = [host.tool("buildah"), *self._global, "run", "--isolation=chroot"]
+        return Process("buildah", [*program, container, "--", *command], log)
+
     def digest(self, reference: str) -> str:
         """Return the digest of an image of the store, ``sha256:...``."""
         return self.run("inspect", "--type=image", "--format={{.FromImageDigest}}", reference)
