@@ -13,6 +13,7 @@ from tensorflow.lite.python import lite
 from tensorflow.python.framework import (
     convert_to_constants,  # the public API has no freezing for TensorFlow 2
 )
+from tensorflow.python.saved_model import loader_impl
 
 from modelconversion_api.status import TensorInfo
 from tflite_converter.arrays import Array, NamedArrays
@@ -294,13 +295,25 @@ def _single(tensor: Any) -> Any:
     return tf.cast(tensor, tf.float32) if tensor.dtype in HALVES else tensor
 
 
+class _Converter(lite.TFLiteSavedModelConverterV2):  # type: ignore[misc]
+    """What ``from_saved_model`` gives, without what it does for strangers' models.
+
+    That loads the whole model three times, for names of signatures, for Python's lines in messages and for
+    statistics, and parses the file again to put a record of its own into it.
+    """
+
+    def convert(self) -> bytes:
+        """Convert the SavedModel, as the class above does at last."""
+        (model,) = loader_impl.parse_saved_model(self.saved_model_dir).meta_graphs
+        return bytes(self._convert_from_saved_model(model.graph_def))
+
+
 def convert_float(frozen: Path, *, select_tensorflow_ops: bool) -> bytes:
     """Convert a frozen SavedModel to a float32 TFLite file."""
-    # What from_saved_model makes, which would load the whole model to read this signature's name.
-    converter = lite.TFLiteSavedModelConverterV2(str(frozen), {tf.saved_model.SERVING}, ["serving_default"])
+    converter = _Converter(str(frozen), {tf.saved_model.SERVING}, ["serving_default"])
     if select_tensorflow_ops:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    return with_own_states(with_given_names(with_own_outputs(bytes(converter.convert()))))
+    return with_own_states(with_given_names(with_own_outputs(converter.convert())))
 
 
 def convert_int8(frozen: Path, samples: NamedArrays | None) -> bytes:
