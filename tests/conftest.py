@@ -54,7 +54,7 @@ _LANES: Final = {
     "tests/converter": "converter",
 }
 """Tests of a lane run one after another in one worker, and share servers; the first match counts."""
-_FIRST: Final = ("api", "operator", "converter", "faults", "training")
+_FIRST: Final = ("api", "operator", "converter", "faults", "stages", "training")
 """The longest lanes in front; before them the one that needs a control plane without an operator, which a
 worker that has had the lane "operator" has not."""
 
