@@ -31,9 +31,9 @@ def run(command: list[str], *, mark: str, cwd: Path, unless: str | None = None) 
         peak = marked = 0
         while process.poll() is None:
             members = _tree(process.pid)
+            lines = [_command_line(pid) for pid in members]  # first: a process may end at any time
             total = sum(_proportional(pid) for pid in members)
             peak = max(peak, total)
-            lines = [_command_line(pid) for pid in members]
             if any(mark in line for line in lines) and not any(unless in line for line in lines if unless):
                 marked = max(marked, total)
             time.sleep(_EVERY_SECONDS)

@@ -5,6 +5,8 @@ Limits come first, then the job, then its result or the reason why there is none
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import struct
 import sys
@@ -41,6 +43,13 @@ class Child(Process):
         super().__init__(folder, Stage.LOAD)
         self.asked_at = time.monotonic()
         """When it was given its job: for one that had begun before, maybe while it was still preparing."""
+
+    def give_back(self) -> None:
+        """Give memory that nothing needs any more back to the system, as far as the C library can."""
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
 
     def restrict(self, limits: ChildLimits) -> None:
         """Drop every right that the job does not need, before the model is touched."""

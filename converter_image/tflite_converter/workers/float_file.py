@@ -39,6 +39,8 @@ from tflite_converter.workers.jobs import (
     TensorFlowJob,
 )
 
+_LARGE_BYTES = 4 << 20
+"""A smaller graph leaves less behind than is worth a tenth of a second."""
 _FUSED_FOLDER = f"{FROZEN_FOLDER}-fused"
 _UNROLLED_FOLDER = f"{FROZEN_FOLDER}-unrolled"
 
@@ -122,7 +124,13 @@ def write_float(model: OriginalModel, job: TensorFlowJob, process: Child) -> Flo
     frozen = freeze(model, folder / FROZEN_FOLDER)
     process.say(Stage.CONVERT, "writing the float file")
     select = job.select_tensorflow_ops
+    is_large = (folder / FROZEN_FOLDER / "saved_model.pb").stat().st_size > _LARGE_BYTES
+    # Tracing and converting leave graphs with all weights behind: what comes next would stand beside them.
+    if is_large:
+        process.give_back()
     (folder / FLOAT_FILE).write_bytes(convert_float(folder / FROZEN_FOLDER, select_tensorflow_ops=select))
+    if is_large:
+        process.give_back()
     fault = _write_for_own_ranges(model, process) if frozen.is_fake_quantized and job.unroll else None
     if not has_control_flow(frozen.definition):
         return FloatFiles(frozen, None, own_ranges_fault=fault)
