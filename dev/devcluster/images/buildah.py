@@ -121,7 +121,7 @@ class Buildah:
         return self.run("run", "--isolation=chroot", container, "--", *command)
 
     def start_in(self, container: str, log: Path, *command: str) -> Process:
-        """Start a command in a container as the image's user; end it with :meth:`Process.stop`."""
+        """Start a command in a container as the image's user; stop what is returned."""
         program: list[str | Path] = [host.tool("buildah"), *self._global, "run", "--isolation=chroot"]
         return Process("buildah", [*program, container, "--", *command], log)
 
