@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -115,14 +116,14 @@ def _endpoint(url: str) -> str:
 _OTLP: Final = "it must be http://HOST:PORT or https://HOST:PORT of OTLP over HTTP, e.g. of port 4318"
 
 
-def _engines(text: str) -> str:
-    _images_of(text)
-    return text
+def _read_by(read: Callable[[str], object]) -> AfterValidator:
+    """Return what keeps a text that ``read`` understands as it is."""
 
+    def check(text: str) -> str:
+        read(text)
+        return text
 
-def _architectures(text: str) -> str:
-    _architectures_of(text)
-    return text
+    return AfterValidator(check)
 
 
 class Settings(BaseSettings):
@@ -146,10 +147,10 @@ class Settings(BaseSettings):
 
     converter_image: Annotated[str, Field(min_length=1, pattern=r"^\S+$")]
     """Image of the converter that the Jobs run."""
-    engines: Annotated[str, AfterValidator(_engines)] = ""
+    engines: Annotated[str, _read_by(_images_of)] = ""
     """Images of the converter with an engine in them, for formats that need one: FORMAT=IMAGE, separated by
     commas, e.g. ONNX=registry.example/tflite-converter-onnx:0.1.0."""
-    engine_architectures: Annotated[str, AfterValidator(_architectures)] = ""
+    engine_architectures: Annotated[str, _read_by(_architectures_of)] = ""
     """Architectures that images with an engine are for where the converter is for more: FORMAT=ARCHITECTURE,
     separated by commas, e.g. StableHLO=amd64. Jobs with such an image run on nodes of it."""
     runtime_image: Annotated[str, Field(pattern=r"^\S*$")] = ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +10,7 @@ from devcluster.control_plane.control_plane import ControlPlane
 from devcluster.control_plane.install import install_crd, install_operator_rbac
 from devcluster.services.s3 import ObjectStore
 from support.cluster.conversions import Conversions, Gesture, Operator
-from support.paths import REPOSITORY
+from support.cluster.example import trained_gesture
 
 
 @pytest.fixture(scope="session")
@@ -36,8 +34,7 @@ def operator(crd: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def gesture(tmp_path_factory: pytest.TempPathFactory) -> Gesture:
     """The gesture model, trained by the project's own script."""
     folder = tmp_path_factory.mktemp("gesture")
-    script = REPOSITORY / "converter_image" / "train_gesture_model.py"
-    subprocess.run([sys.executable, script], cwd=folder, check=True, capture_output=True)
+    trained_gesture(folder)
     return Gesture(folder)
 
 

@@ -89,6 +89,7 @@ class Started:
         self._request.seek(0)
         with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
             os.write(self._waiting, struct.pack(MOMENT, time.monotonic()))
+        self._waiting = None
 
     def spare_bytes(self) -> int:
         """Return how much less memory it has now than it had at most."""

@@ -67,7 +67,7 @@ def node_values(platforms: Mapping[str, Collection[str]]) -> dict[str, Any]:
     engines = {
         value.removeprefix(_ENGINES): set(found)
         for value, found in platforms.items()
-        if value.startswith(_ENGINES) and set(found) != converter
+        if value.startswith(_ENGINES) and set(found) < converter
     }
     if engines:
         values["converter.engineArchitectures"] = {

@@ -153,10 +153,8 @@ def _look(before: Address | None, reached: list[Address], address: Address) -> N
 
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads."""
-    if not location:
-        raise ForbiddenError("it redirects to nowhere")
     try:
-        joined = urljoin(url, location)
+        joined = urljoin(url, location) if location else ""
     except ValueError:
         joined = ""  # no address at all
     return sent_to(joined, "it redirects to")._replace(fragment="").geturl()
